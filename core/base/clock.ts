@@ -1,0 +1,28 @@
+// Door 1: time. Monotonic milliseconds with an arbitrary origin; no calendar. Everything that waits, waits here, so a
+// simulated clock can drift, jump, freeze and choose the order of equal deadlines.
+
+export interface Clock {
+  /** Milliseconds since an arbitrary origin. Never decreases, never NaN; fractions are allowed. */
+  now(): number;
+  /**
+   * Runs `run` once, from a later turn, no earlier than `delayMs` from now; 0 means the next turn, after pending
+   * input. Returns a function that cancels it; cancelling twice, or after it ran, does nothing.
+   */
+  schedule(delayMs: number, run: () => void): () => void;
+}
+
+/** The machine's own monotonic clock. Timers keep the process alive only while something is scheduled. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  schedule(delayMs, run) {
+    if (delayMs <= 0) {
+      const immediate = setImmediate(run);
+      return () => clearImmediate(immediate);
+    }
+    const timer = setTimeout(run, Math.min(delayMs, MAX_TIMER_MS));
+    return () => clearTimeout(timer);
+  },
+};
+
+// Node turns a longer timer into 1 ms. Callers that wait longer than 24 days re-arm when woken early.
+const MAX_TIMER_MS = 2 ** 31 - 1;

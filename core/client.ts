@@ -1,0 +1,362 @@
+// THE contract. Everything a user touches (recipes, sidecar, wire) is written against `Client`, so it cannot know
+// whether it talks to the same process, to our server, or to etcd. The vocabulary is etcd's (contract 2 to 6).
+//
+// Eight promises, each a section of test/contract/client.contract.ts:
+//   1. A resolved write happened, once. A rejected one says whether it 'never' happened or is 'unknown' (ApiError.outcome).
+//   2. Reads are linearizable unless the request says `serializable`.
+//   3. A transaction is atomic and has one revision.
+//   4. A watch yields every event from its start revision, ascending, none twice, a revision never split, across
+//      reconnects; or it throws `compacted`.
+//   5. Keys on a lease disappear together, no earlier than its TTL counted from when the last acknowledged renewal was
+//      sent.
+//   6. `keepAlive` of a dead lease resolves with 0 seconds; it does not throw.
+//   7. Aborting rejects with `canceled` at once; an aborted write is 'unknown'.
+//   8. After `close`, calls reject with `closed` and iterators end.
+
+import { EMPTY, isOpenEnd, OPEN_END, prefixEnd } from './base/bytes.js';
+import { assert } from './base/assert.js';
+
+/** Position in the store: 1 when fresh, +1 with each transaction that changed something. A safe integer. */
+export type Revision = number;
+/** 63 random bits on the wire a signed 64-bit integer; 0n is "no lease". */
+export type LeaseId = bigint;
+
+/** On every answer. `memberId` is the member that answered; `revision` its store's revision at that moment. */
+export interface Header {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly revision: Revision;
+  readonly raftTerm: number;
+}
+
+export interface KeyValue {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  /** Revision that created this incarnation of the key; a fence. */
+  readonly createRevision: Revision;
+  readonly modRevision: Revision;
+  /** 1 at creation, +1 with each put; a delete resets it. */
+  readonly version: number;
+  readonly lease: LeaseId;
+}
+
+export type SortOrder = 'none' | 'ascend' | 'descend';
+export type SortTarget = 'key' | 'version' | 'create' | 'mod' | 'value';
+
+export interface RangeRequest {
+  readonly key: Uint8Array;
+  /** Absent or empty: exactly `key`. `\0`: every key >= `key`. Otherwise key <= x < rangeEnd. */
+  readonly rangeEnd?: Uint8Array;
+  /** 0 or less: no limit. */
+  readonly limit?: number;
+  /** 0 or less: now. */
+  readonly revision?: Revision;
+  readonly sortOrder?: SortOrder;
+  readonly sortTarget?: SortTarget;
+  /** Answered by the member asked, possibly stale. */
+  readonly serializable?: boolean;
+  readonly keysOnly?: boolean;
+  readonly countOnly?: boolean;
+  readonly minModRevision?: Revision;
+  readonly maxModRevision?: Revision;
+  readonly minCreateRevision?: Revision;
+  readonly maxCreateRevision?: Revision;
+}
+
+export interface RangeResponse {
+  readonly header: Header;
+  readonly kvs: readonly KeyValue[];
+  /** True when `limit` cut something off. */
+  readonly more: boolean;
+  /** All keys in the range, before limit and filters. */
+  readonly count: number;
+}
+
+export interface PutRequest {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  /** Absent or 0n: detach from any lease. */
+  readonly lease?: LeaseId;
+  readonly prevKv?: boolean;
+  /** Keep the present value; the key must exist. */
+  readonly ignoreValue?: boolean;
+  /** Keep the present lease; the key must exist. */
+  readonly ignoreLease?: boolean;
+}
+
+export interface PutResponse {
+  readonly header: Header;
+  readonly prevKv: KeyValue | null;
+}
+
+export interface DeleteRequest {
+  readonly key: Uint8Array;
+  readonly rangeEnd?: Uint8Array;
+  readonly prevKv?: boolean;
+}
+
+export interface DeleteResponse {
+  readonly header: Header;
+  readonly deleted: number;
+  readonly prevKvs: readonly KeyValue[];
+}
+
+export type CompareResult = '=' | '>' | '<' | '!=';
+
+/** `result` of an unknown kind from the wire counts as true, as in etcd; it is carried as 'any'. */
+export type Compare = {
+  readonly key: Uint8Array;
+  readonly rangeEnd?: Uint8Array;
+  readonly result: CompareResult | 'any';
+} & (
+  | { readonly target: 'version' | 'create' | 'mod'; readonly operand: number }
+  | { readonly target: 'lease'; readonly operand: LeaseId }
+  | { readonly target: 'value'; readonly operand: Uint8Array }
+);
+
+export type Op =
+  | { readonly kind: 'range'; readonly request: RangeRequest }
+  | { readonly kind: 'put'; readonly request: PutRequest }
+  | { readonly kind: 'delete'; readonly request: DeleteRequest }
+  | { readonly kind: 'txn'; readonly request: TxnRequest };
+
+export interface TxnRequest {
+  readonly compare?: readonly Compare[];
+  readonly success?: readonly Op[];
+  readonly failure?: readonly Op[];
+}
+
+/** Answers to ops inside a transaction carry a revision only; the full header stands on the whole answer. */
+export type OpResponse =
+  | { readonly kind: 'range'; readonly response: Sub<RangeResponse> }
+  | { readonly kind: 'put'; readonly response: Sub<PutResponse> }
+  | { readonly kind: 'delete'; readonly response: Sub<DeleteResponse> }
+  | { readonly kind: 'txn'; readonly response: Sub<TxnResponse> };
+
+/** A response inside a transaction: `revision` in place of a header. */
+export type Sub<T> = Omit<T, 'header'> & { readonly revision: Revision };
+
+export interface TxnResponse {
+  readonly header: Header;
+  readonly succeeded: boolean;
+  readonly responses: readonly OpResponse[];
+}
+
+export interface WatchRequest {
+  readonly key: Uint8Array;
+  readonly rangeEnd?: Uint8Array;
+  /** 0: from the next change on. Below the compacted revision: the iterator throws `compacted`. */
+  readonly startRevision?: Revision;
+  readonly prevKv?: boolean;
+  /** Event kinds to leave out. */
+  readonly exclude?: readonly ('put' | 'delete')[];
+  /** Ask for a 'progress' batch when nothing has happened for a while. */
+  readonly progressNotify?: boolean;
+}
+
+export interface Event {
+  readonly kind: 'put' | 'delete';
+  /** For a delete only `key` and `modRevision` mean anything; the rest is empty or 0. */
+  readonly kv: KeyValue;
+  readonly prevKv: KeyValue | null;
+}
+
+/**
+ * What a watch yields. First a batch of kind 'created' (no events; its header tells the revision at which the watch took
+ * hold). Then 'events': at least one, ascending, whole revisions. 'progress' (no events) says that everything up to and
+ * including `header.revision` has been delivered.
+ */
+export interface WatchBatch {
+  readonly kind: 'created' | 'events' | 'progress';
+  readonly header: Header;
+  readonly events: readonly Event[];
+}
+
+/** One consumer, once: iterate it, or call `close`. `return()` on the iterator (a `break`) cancels the watch. */
+export interface Watch extends AsyncIterable<WatchBatch> {
+  /** Asks for one 'progress' batch as soon as the watch has caught up; no effect after the end. */
+  requestProgress(): void;
+  close(): void;
+}
+
+export interface Lease {
+  readonly header: Header;
+  readonly id: LeaseId;
+  /** What was granted: at least the server's minimum. */
+  readonly ttlSeconds: number;
+}
+
+export interface KeepAlive {
+  readonly header: Header;
+  /** Seconds the lease now has; 0: it is gone. */
+  readonly ttlSeconds: number;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Counted from the call; afterwards it rejects with `deadline_exceeded`. Absent: the client's default (never endless). */
+  readonly timeoutMs?: number;
+}
+
+export interface GrantOptions extends CallOptions {
+  /** An id of the caller's choosing; absent or 0n: the server picks. */
+  readonly id?: LeaseId;
+}
+
+export interface Client {
+  range(request: RangeRequest, options?: CallOptions): Promise<RangeResponse>;
+  txn(request: TxnRequest, options?: CallOptions): Promise<TxnResponse>;
+  /** Long-lived: `timeoutMs` bounds only the time until it is created. Throws from the iterator, never from the call. */
+  watch(request: WatchRequest, options?: CallOptions): Watch;
+  grant(ttlSeconds: number, options?: GrantOptions): Promise<Lease>;
+  keepAlive(lease: LeaseId, options?: CallOptions): Promise<KeepAlive>;
+  /** Deletes the lease and its keys. Rejects with `lease_not_found` when there is none. */
+  revoke(lease: LeaseId, options?: CallOptions): Promise<Header>;
+  close(): Promise<void>;
+}
+
+// What etcd's API has beyond `Client`. Only wire and the command line use it.
+
+export interface Admin {
+  compact(revision: Revision, options?: CallOptions & { physical?: boolean }): Promise<Header>;
+  leaseInfo(lease: LeaseId, options?: CallOptions & { keys?: boolean }): Promise<LeaseInfo>;
+  leases(options?: CallOptions): Promise<{ header: Header; ids: readonly LeaseId[] }>;
+  status(options?: CallOptions): Promise<StatusResponse>;
+  members(options?: CallOptions): Promise<MembersResponse>;
+}
+
+export interface LeaseInfo {
+  readonly header: Header;
+  readonly id: LeaseId;
+  /** Whole seconds left, rounded down; -1: there is no such lease. */
+  readonly ttlSeconds: number;
+  readonly grantedTtlSeconds: number;
+  readonly keys: readonly Uint8Array[];
+}
+
+export interface StatusResponse {
+  readonly header: Header;
+  readonly version: string;
+  readonly dbSizeBytes: number;
+  readonly dbSizeInUseBytes: number;
+  /** 0n while unknown. */
+  readonly leader: bigint;
+  /** The committed index. */
+  readonly raftIndex: number;
+  readonly raftAppliedIndex: number;
+  readonly raftTerm: number;
+  readonly errors: readonly string[];
+  readonly isLearner: boolean;
+}
+
+export interface Member {
+  readonly id: bigint;
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+  readonly clientUrls: readonly string[];
+  readonly isLearner: boolean;
+}
+
+export interface MembersResponse {
+  /** Its revision is 0, as in etcd. */
+  readonly header: Header;
+  readonly members: readonly Member[];
+}
+
+// Op and compare constructors: a transaction is data.
+//   client.txn({ compare: [created(key, '=', 0)], success: [opPut(key, value, { lease })], failure: [opRange(key)] })
+
+export function opRange(key: Uint8Array, options: Omit<RangeRequest, 'key'> = {}): Op {
+  return { kind: 'range', request: { ...options, key } };
+}
+
+export function opPut(key: Uint8Array, value: Uint8Array, options: Omit<PutRequest, 'key' | 'value'> = {}): Op {
+  return { kind: 'put', request: { ...options, key, value } };
+}
+
+export function opDelete(key: Uint8Array, options: Omit<DeleteRequest, 'key'> = {}): Op {
+  return { kind: 'delete', request: { ...options, key } };
+}
+
+export function opTxn(request: TxnRequest): Op {
+  return { kind: 'txn', request };
+}
+
+/** Compares the create revision; `created(key, '=', 0)` holds when the key does not exist. */
+export function created(key: Uint8Array, result: CompareResult, operand: Revision): Compare {
+  return { key, result, target: 'create', operand };
+}
+
+export function modified(key: Uint8Array, result: CompareResult, operand: Revision): Compare {
+  return { key, result, target: 'mod', operand };
+}
+
+export function versionIs(key: Uint8Array, result: CompareResult, operand: number): Compare {
+  return { key, result, target: 'version', operand };
+}
+
+/** On a missing key this is false whatever `result` says, '!=' included (contract 4.6). */
+export function valueIs(key: Uint8Array, result: CompareResult, operand: Uint8Array): Compare {
+  return { key, result, target: 'value', operand };
+}
+
+export function leaseIs(key: Uint8Array, result: CompareResult, operand: LeaseId): Compare {
+  return { key, result, target: 'lease', operand };
+}
+
+/** `{ key, rangeEnd }` selecting every key that starts with `prefix`; the empty prefix selects everything. */
+export function prefixRange(prefix: Uint8Array): { key: Uint8Array; rangeEnd: Uint8Array } {
+  return prefix.length === 0 ? { key: OPEN_END, rangeEnd: OPEN_END } : { key: prefix, rangeEnd: prefixEnd(prefix) };
+}
+
+/** Whether `key` lies in the range of `start` and `rangeEnd`, by the rules of `RangeRequest`. */
+export function inRange(key: Uint8Array, start: Uint8Array, rangeEnd: Uint8Array = EMPTY): boolean {
+  const from = Buffer.compare(key, start);
+  if (rangeEnd.length === 0) return from === 0;
+  return from >= 0 && (isOpenEnd(rangeEnd) || Buffer.compare(key, rangeEnd) < 0);
+}
+
+// Functions over the seven methods.
+
+/** The pair under `key`, or null. */
+export async function get(
+  client: Client,
+  key: Uint8Array,
+  options: CallOptions & { revision?: Revision; serializable?: boolean } = {},
+): Promise<KeyValue | null> {
+  const { signal, timeoutMs, ...request } = options;
+  const answer = await client.range({ ...request, key }, callOptions({ signal, timeoutMs }));
+  return answer.kvs[0] ?? null;
+}
+
+export async function put(
+  client: Client,
+  key: Uint8Array,
+  value: Uint8Array,
+  options: CallOptions & Omit<PutRequest, 'key' | 'value'> = {},
+): Promise<PutResponse> {
+  const { signal, timeoutMs, ...request } = options;
+  const answer = await client.txn({ success: [opPut(key, value, request)] }, callOptions({ signal, timeoutMs }));
+  const only = answer.responses[0];
+  assert(only?.kind === 'put', 'a put is answered by a put');
+  return { header: answer.header, prevKv: only.response.prevKv };
+}
+
+export async function del(
+  client: Client,
+  key: Uint8Array,
+  options: CallOptions & Omit<DeleteRequest, 'key'> = {},
+): Promise<DeleteResponse> {
+  const { signal, timeoutMs, ...request } = options;
+  const answer = await client.txn({ success: [opDelete(key, request)] }, callOptions({ signal, timeoutMs }));
+  const only = answer.responses[0];
+  assert(only?.kind === 'delete', 'a delete is answered by a delete');
+  return { header: answer.header, deleted: only.response.deleted, prevKvs: only.response.prevKvs };
+}
+
+function callOptions(options: { signal: AbortSignal | undefined; timeoutMs: number | undefined }): CallOptions {
+  return {
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+  };
+}

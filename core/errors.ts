@@ -1,0 +1,114 @@
+// The error table. An operating error is an `ApiError`: one class, one frozen table. The message text is protocol:
+// etcd's clients decide by the exact string (contract 3), so the texts below are etcd's, byte for byte. Errors that only
+// coterie has carry no `etcdserver: ` prefix. `outcome` says what a failed write means: 'never' happened, or 'unknown'.
+
+/** gRPC status codes by name; the numbers are the wire's. */
+export const Status = {
+  ok: 0,
+  canceled: 1,
+  unknown: 2,
+  invalid_argument: 3,
+  deadline_exceeded: 4,
+  not_found: 5,
+  already_exists: 6,
+  permission_denied: 7,
+  resource_exhausted: 8,
+  failed_precondition: 9,
+  aborted: 10,
+  out_of_range: 11,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+  data_loss: 15,
+  unauthenticated: 16,
+} as const;
+
+export interface ErrorRow {
+  readonly status: number;
+  readonly text: string;
+  /** The same call may succeed when sent again, without harm. */
+  readonly retryable: boolean;
+  readonly outcome: 'never' | 'unknown';
+}
+
+function never(status: number, text: string): ErrorRow {
+  return { status, text, retryable: false, outcome: 'never' };
+}
+
+function later(status: number, text: string): ErrorRow {
+  return { status, text, retryable: true, outcome: 'never' };
+}
+
+function unknown(status: number, text: string): ErrorRow {
+  return { status, text, retryable: false, outcome: 'unknown' };
+}
+
+export const ERRORS = Object.freeze({
+  key_empty: never(Status.invalid_argument, 'etcdserver: key is not provided'),
+  key_not_found: never(Status.invalid_argument, 'etcdserver: key not found'),
+  value_provided: never(Status.invalid_argument, 'etcdserver: value is provided'),
+  lease_provided: never(Status.invalid_argument, 'etcdserver: lease is provided'),
+  too_many_ops: never(Status.invalid_argument, 'etcdserver: too many operations in txn request'),
+  duplicate_key: never(Status.invalid_argument, 'etcdserver: duplicate key given in txn request'),
+  request_too_large: never(Status.invalid_argument, 'etcdserver: request is too large'),
+  invalid_sort: never(Status.invalid_argument, 'etcdserver: invalid sort option'),
+  compacted: never(Status.out_of_range, 'etcdserver: mvcc: required revision has been compacted'),
+  future_revision: never(Status.out_of_range, 'etcdserver: mvcc: required revision is a future revision'),
+  lease_not_found: never(Status.not_found, 'etcdserver: requested lease not found'),
+  lease_exists: never(Status.failed_precondition, 'etcdserver: lease already exists'),
+  lease_ttl_too_large: never(Status.out_of_range, 'etcdserver: too large lease TTL'),
+  member_not_found: never(Status.not_found, 'etcdserver: member not found'),
+  too_many_requests: later(Status.resource_exhausted, 'etcdserver: too many requests'),
+  no_space: later(Status.resource_exhausted, 'etcdserver: mvcc: database space exceeded'),
+  no_leader: later(Status.unavailable, 'etcdserver: no leader'),
+  not_leader: later(Status.failed_precondition, 'etcdserver: not leader'),
+  leader_changed: unknown(Status.unavailable, 'etcdserver: leader changed'),
+  stopped: unknown(Status.unavailable, 'etcdserver: server stopped'),
+  timeout: unknown(Status.unavailable, 'etcdserver: request timed out'),
+  // Of the client's own making.
+  canceled: unknown(Status.canceled, 'canceled: the caller gave up on the call'),
+  deadline_exceeded: unknown(Status.deadline_exceeded, 'deadline exceeded: no answer within the time-out'),
+  closed: never(Status.canceled, 'closed: this client has been closed'),
+  unavailable: later(Status.unavailable, 'unavailable: no endpoint could be reached'),
+  connection_lost: unknown(Status.unavailable, 'connection lost before the answer arrived'),
+  watch_overflow: later(Status.resource_exhausted, 'watch buffer full: this watcher reads too slowly'),
+  unsupported: never(Status.unimplemented, 'unsupported: this server does not have the method'),
+  invalid_request: never(Status.invalid_argument, 'invalid request'),
+  internal: unknown(Status.unknown, 'internal error'),
+} satisfies Record<string, ErrorRow>);
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly outcome: 'never' | 'unknown';
+
+  /** `detail` is appended to the table's text, except for texts that are etcd's protocol; there it replaces nothing. */
+  constructor(code: ErrorCode, options: { detail?: string; cause?: unknown } = {}) {
+    const row: ErrorRow = ERRORS[code];
+    const protocol = row.text.startsWith('etcdserver: ');
+    const message = options.detail === undefined || protocol ? row.text : `${row.text}: ${options.detail}`;
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.status = row.status;
+    this.retryable = row.retryable;
+    this.outcome = row.outcome;
+  }
+}
+
+/** True when `error` is an `ApiError` with this code. */
+export function isApiError(error: unknown, code?: ErrorCode): error is ApiError {
+  return error instanceof ApiError && (code === undefined || error.code === code);
+}
+
+const BY_TEXT: ReadonlyMap<string, ErrorCode> = new Map(
+  (Object.keys(ERRORS) as ErrorCode[]).map((code) => [ERRORS[code].text, code]),
+);
+
+/** The code whose text is exactly `text`: how an answer from the wire becomes an `ApiError` again. */
+export function codeOfText(text: string): ErrorCode | null {
+  return BY_TEXT.get(text) ?? null;
+}

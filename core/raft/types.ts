@@ -1,0 +1,152 @@
+// Everything that can happen to a node (`Input`) and everything a node can do (`Output`). Whoever has read these two
+// unions knows the machine's whole surface: it has no clock, no disk, no socket and no dice of its own.
+//
+// The rule that replaces a page of rules: everything in an Output is safe to act on the moment it appears. A message that
+// must wait for the disk is not emitted until `persisted` comes back as an input; a leader counts its own log only then,
+// too; `apply` never runs ahead of the local disk. The driver has one order to keep: `restore`, then `apply`, ascending.
+
+export type NodeId = bigint;
+/** Raft §5.1: logical time. 0 before the first election. */
+export type Term = number;
+/** Position in the log; the first entry is 1, 0 is "before the log". */
+export type Index = number;
+/** The driver's name for a waiting caller; echoed in `Settled`, never interpreted. */
+export type Token = number;
+
+/** Names a slot in the history of the log. Equal (term, index) implies equal prefixes (Raft §5.3, log matching). */
+export interface EntryId {
+  readonly term: Term;
+  readonly index: Index;
+}
+
+export interface Entry extends EntryId {
+  /** 'empty': the entry a new leader commits first. 'command': means something to the store. 'members': a configuration. */
+  readonly kind: 'empty' | 'command' | 'members';
+  readonly data: Uint8Array;
+}
+
+/** What must survive a restart besides the log (Raft figure 2). `commit` may lag behind and only saves work. */
+export interface HardState {
+  readonly term: Term;
+  /** 0n: no vote in this term. A node grants at most one vote per term, restarts included. */
+  readonly vote: NodeId;
+  readonly commit: Index;
+}
+
+/** Who votes. `outgoing` is non-empty only while a joint configuration is in force (Raft §6). */
+export interface Configuration {
+  readonly voters: readonly NodeId[];
+  readonly outgoing: readonly NodeId[];
+  readonly learners: readonly NodeId[];
+}
+
+export interface SnapshotMeta extends EntryId {
+  readonly configuration: Configuration;
+}
+
+/** What the log on disk held when the node started. Invariant: entries are contiguous and follow `snapshot.index`. */
+export interface Resumed {
+  readonly hard: HardState;
+  readonly snapshot: SnapshotMeta;
+  readonly entries: readonly Entry[];
+}
+
+export type Message =
+  | { readonly kind: 'vote'; readonly from: NodeId; readonly to: NodeId; readonly term: Term; readonly last: EntryId }
+  | { readonly kind: 'vote_reply'; readonly from: NodeId; readonly to: NodeId; readonly term: Term; readonly granted: boolean }
+  | {
+      readonly kind: 'append';
+      readonly from: NodeId;
+      readonly to: NodeId;
+      readonly term: Term;
+      /** The slot just before `entries`; the follower must have it. */
+      readonly previous: EntryId;
+      readonly entries: readonly Entry[];
+      readonly commit: Index;
+      /** Largest read round the leader wants confirmed; echoed in the reply (thesis 6.4). 0: none. */
+      readonly round: number;
+    }
+  | {
+      readonly kind: 'append_reply';
+      readonly from: NodeId;
+      readonly to: NodeId;
+      readonly term: Term;
+      /** ok: durable through `index`. Refused: `index` is where to try next (thesis 5.3's faster back-up, by index). */
+      readonly ok: boolean;
+      readonly index: Index;
+      readonly round: number;
+    };
+
+export type Input =
+  | { readonly kind: 'tick' }
+  | { readonly kind: 'receive'; readonly message: Message }
+  | { readonly kind: 'propose'; readonly token: Token; readonly data: Uint8Array }
+  | { readonly kind: 'read'; readonly token: Token }
+  /** Answers `Output.persist`, in order. */
+  | { readonly kind: 'persisted'; readonly seq: number }
+  /** The store is safe on disk up to here: the machine may forget the log's tail before it. */
+  | { readonly kind: 'snapshotted'; readonly snapshot: SnapshotMeta };
+
+/** One batch for the disk. Durable as a whole before `persisted(seq)` is fed back. */
+export interface Persist {
+  /** Ascending by one, so that a late answer for an overwritten entry cannot be mistaken for a newer one. */
+  readonly seq: number;
+  readonly hard: HardState | null;
+  /** Entries after this index are void (they conflicted); null: nothing to cut. */
+  readonly truncateAfter: Index | null;
+  readonly entries: readonly Entry[];
+}
+
+export type RefusedReason = 'no_leader' | 'not_leader' | 'leader_changed' | 'too_many';
+
+export type Settled =
+  /** The proposal has a slot. It is committed only when an entry with this very id comes in `apply`. */
+  | { readonly kind: 'appended'; readonly token: Token; readonly id: EntryId }
+  | { readonly kind: 'refused'; readonly token: Token; readonly reason: RefusedReason; readonly leader: NodeId }
+  /** A linearizable read may be answered from a store that has applied `index` or more (thesis 6.4). */
+  | { readonly kind: 'readable'; readonly token: Token; readonly index: Index };
+
+export interface Role {
+  readonly state: 'follower' | 'candidate' | 'leader';
+  readonly term: Term;
+  /** 0n: unknown. */
+  readonly leader: NodeId;
+}
+
+export interface Output {
+  readonly persist: Persist | null;
+  /** May leave now, in any order, or be lost. */
+  readonly send: readonly Message[];
+  /** Replace the store before applying what follows. */
+  readonly restore: SnapshotMeta | null;
+  /** Committed and locally durable; every index once, ascending. */
+  readonly apply: readonly Entry[];
+  readonly settled: readonly Settled[];
+  /** When state, term or leader changed; null otherwise. */
+  readonly role: Role | null;
+}
+
+export interface RaftConfig {
+  readonly id: NodeId;
+  /** The configuration to start with when the log is empty; otherwise the resumed one counts. */
+  readonly voters: readonly NodeId[];
+  /** Election time-out in ticks; randomised per election in [n, 2n). At least 3. */
+  readonly electionTicks: number;
+  /** A leader sends heartbeats every this many ticks. */
+  readonly heartbeatTicks: number;
+  /** Seeds the election jitter; the machine's only chance. */
+  readonly seed: number;
+  /** Bytes of entry data in one append message; one larger entry still goes alone. */
+  readonly appendBytesMax: number;
+  /** Entries proposed but not committed; more are refused with 'too_many'. */
+  readonly uncommittedMax: number;
+}
+
+/** For tests, metrics and transcripts. Invariant: applied <= commit <= last. */
+export interface Status extends Role {
+  readonly commit: Index;
+  readonly applied: Index;
+  readonly last: Index;
+  readonly durable: Index;
+  readonly configuration: Configuration;
+}
