@@ -85,9 +85,11 @@ export class ApiError extends Error {
   readonly status: number;
   readonly retryable: boolean;
   readonly outcome: 'never' | 'unknown';
+  /** With `compacted` from a watch: the revision compacted to, so that the reader knows from where to read again. Else 0. */
+  readonly compactRevision: number;
 
   /** `detail` is appended to the table's text, except for texts that are etcd's protocol; there it replaces nothing. */
-  constructor(code: ErrorCode, options: { detail?: string; cause?: unknown } = {}) {
+  constructor(code: ErrorCode, options: { detail?: string; cause?: unknown; compactRevision?: number } = {}) {
     const row: ErrorRow = ERRORS[code];
     const protocol = row.text.startsWith('etcdserver: ');
     const message = options.detail === undefined || protocol ? row.text : `${row.text}: ${options.detail}`;
@@ -96,6 +98,7 @@ export class ApiError extends Error {
     this.status = row.status;
     this.retryable = row.retryable;
     this.outcome = row.outcome;
+    this.compactRevision = options.compactRevision ?? 0;
   }
 }
 

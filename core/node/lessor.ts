@@ -1,0 +1,151 @@
+// Lease deadlines: on the leader only, on its own Clock, in memory. The store knows which leases exist and their TTL but
+// no time; a lease ends only by a committed `lease_revoke`. This file decides when to propose one.
+//
+// Never early: a deadline counts from when a renewal was processed, a new leader gives every lease its whole TTL and an
+// election time-out on top, and time that passed while the event loop stood still does not count (reliability D4).
+// Never late by much: at most one tick, plus the queue when very many expire at once (`expiriesPerTickMax`).
+
+import type { LeaseId } from '../client.js';
+
+/** At most this many revokes are proposed in one tick, so that a mass expiry does not delay heartbeats (R-19). */
+export const expiriesPerTickMax = 1000;
+
+interface Deadline {
+  /** On the lessor's own time: clock time minus all stalls so far. */
+  at: number;
+  readonly ttlSeconds: number;
+  /** A revoke has been proposed and not answered. */
+  revoking: boolean;
+}
+
+export class Lessor {
+  readonly #deadlines = new Map<LeaseId, Deadline>();
+  /** Binary heap by `at`. Renewal moves only the map's deadline later; the heap is corrected when its top comes due. */
+  readonly #heap: { at: number; id: LeaseId }[] = [];
+  #stalledMs = 0;
+  #active = false;
+
+  /** Leadership begins: every lease the store has starts over. */
+  activate(leases: Iterable<{ id: LeaseId; ttlSeconds: number }>, nowMs: number, graceMs: number): void {
+    this.deactivate();
+    this.#active = true;
+    for (const lease of leases) this.#add(lease.id, lease.ttlSeconds, this.#local(nowMs) + graceMs);
+  }
+
+  /** Leadership ended: somebody else keeps the time now. */
+  deactivate(): void {
+    this.#active = false;
+    this.#deadlines.clear();
+    this.#heap.length = 0;
+  }
+
+  /** The store granted a lease. */
+  onGranted(id: LeaseId, ttlSeconds: number, nowMs: number): void {
+    if (this.#active) this.#add(id, ttlSeconds, this.#local(nowMs));
+  }
+
+  /** The store no longer has the lease. */
+  onRevoked(id: LeaseId): void {
+    this.#deadlines.delete(id);
+    if (this.#heap.length > 2 * this.#deadlines.size + 1024) this.#rebuild();
+  }
+
+  /** Starts the lease's TTL over; false when it is unknown or already on its way out. */
+  renew(id: LeaseId, nowMs: number): boolean {
+    const deadline = this.#deadlines.get(id);
+    if (deadline === undefined || deadline.revoking) return false;
+    deadline.at = this.#local(nowMs) + deadline.ttlSeconds * 1000;
+    return true;
+  }
+
+  /** Milliseconds until the lease may be revoked; null when unknown here. Negative: overdue. */
+  remainingMs(id: LeaseId, nowMs: number): number | null {
+    const deadline = this.#deadlines.get(id);
+    return deadline === undefined ? null : deadline.at - this.#local(nowMs);
+  }
+
+  /** The event loop stood still for `lateMs`: renewals may be waiting unread, so the time does not count. */
+  onStall(lateMs: number): void {
+    this.#stalledMs += lateMs;
+  }
+
+  /** Leases whose time is over, at most `expiriesPerTickMax`; each is named once until `onRevokeFailed`. */
+  expired(nowMs: number): LeaseId[] {
+    const due: LeaseId[] = [];
+    const now = this.#local(nowMs);
+    while (due.length < expiriesPerTickMax) {
+      const top = this.#heap[0];
+      if (top === undefined || top.at > now) break;
+      this.#pop();
+      const deadline = this.#deadlines.get(top.id);
+      if (deadline === undefined || deadline.revoking) continue;
+      if (deadline.at > now) {
+        this.#push(deadline.at, top.id);
+        continue;
+      }
+      deadline.revoking = true;
+      due.push(top.id);
+    }
+    return due;
+  }
+
+  /** A proposed revoke did not happen: try again at the next tick. */
+  onRevokeFailed(id: LeaseId): void {
+    const deadline = this.#deadlines.get(id);
+    if (deadline === undefined || !deadline.revoking) return;
+    deadline.revoking = false;
+    this.#push(deadline.at, id);
+  }
+
+  #local(nowMs: number): number {
+    return nowMs - this.#stalledMs;
+  }
+
+  #add(id: LeaseId, ttlSeconds: number, fromMs: number): void {
+    const at = fromMs + ttlSeconds * 1000;
+    this.#deadlines.set(id, { at, ttlSeconds, revoking: false });
+    this.#push(at, id);
+  }
+
+  /** Drops what revoked leases left in the heap, so that it stays within twice the number of leases. */
+  #rebuild(): void {
+    this.#heap.length = 0;
+    for (const [id, deadline] of this.#deadlines) if (!deadline.revoking) this.#push(deadline.at, id);
+  }
+
+  #push(at: number, id: LeaseId): void {
+    const heap = this.#heap;
+    let i = heap.length;
+    heap.push({ at, id });
+    while (i > 0) {
+      const parent = (i - 1) >> 1;
+      const above = heap[parent];
+      if (above === undefined || above.at <= at) break;
+      heap[i] = above;
+      i = parent;
+    }
+    heap[i] = { at, id };
+  }
+
+  #pop(): void {
+    const heap = this.#heap;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let i = 0;
+    for (;;) {
+      const left = 2 * i + 1;
+      if (left >= heap.length) break;
+      const right = left + 1;
+      const smaller = right < heap.length && at(heap, right) < at(heap, left) ? right : left;
+      if (at(heap, smaller) >= last.at) break;
+      const child = heap[smaller];
+      if (child !== undefined) heap[i] = child;
+      i = smaller;
+    }
+    heap[i] = last;
+  }
+}
+
+function at(heap: readonly { at: number }[], i: number): number {
+  return heap[i]?.at ?? Infinity;
+}

@@ -1,0 +1,290 @@
+// LocalClient implements Client (and Admin) in the node's own process: home 1. Its job is the bridge from callbacks to
+// promises; it is the one file of this room that may use them. It validates what can be judged before the log
+// (store/check.ts), so that a refused request never costs an entry.
+
+import { assert } from '../base/assert.js';
+import type { Clock } from '../base/clock.js';
+import type { Done } from '../base/done.js';
+import type { Prng } from '../base/prng.js';
+import type * as api from '../client.js';
+import { ApiError } from '../errors.js';
+import { checkRange, checkTxn, isReadOnly, isSerializable } from '../store/check.js';
+import type { Reply } from '../store/store.js';
+import type { Command } from '../store/command.js';
+import type { NodeLimits } from './limits.js';
+import { LocalWatch } from './local-watch.js';
+import type { Node } from './node.js';
+
+export interface LocalClientConfig {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  readonly members: readonly api.Member[];
+  /** What `status` reports: the etcd release whose API is served. */
+  readonly version: string;
+  readonly electionMs: number;
+  readonly limits: NodeLimits;
+}
+
+// A lease shorter than this would expire during an ordinary election (contract 6: ceil of 1.5 election time-outs).
+const LEASE_TTL_MIN_ELECTIONS = 1.5;
+const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
+
+export class LocalClient implements api.Client, api.Admin {
+  readonly #node: Node;
+  readonly #clock: Clock;
+  readonly #dice: Prng;
+  readonly #config: LocalClientConfig;
+  readonly #watches = new Set<LocalWatch>();
+  #closed = false;
+  #cancelAll = new Set<(error: ApiError) => void>();
+
+  /** `dice` picks lease ids: seed it from the system's randomness, ids must not repeat across restarts. */
+  constructor(node: Node, doors: { clock: Clock; dice: Prng }, config: LocalClientConfig) {
+    this.#node = node;
+    this.#clock = doors.clock;
+    this.#dice = doors.dice;
+    this.#config = config;
+  }
+
+  range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
+    return this.#call<api.RangeResponse>(options, (done) => {
+      const code = checkRange(request);
+      if (code !== null) return done(new ApiError(code));
+      const answer = (): void => {
+        const result = this.#node.store.range(request);
+        if (typeof result === 'string') done(new ApiError(result));
+        else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
+      };
+      if (request.serializable === true) answer();
+      else this.#node.read((error) => (error === null ? answer() : done(error)));
+    });
+  }
+
+  txn(request: api.TxnRequest, options?: api.CallOptions): Promise<api.TxnResponse> {
+    return this.#call<api.TxnResponse>(options, (done) => {
+      const code = checkTxn(request, this.#config.limits);
+      if (code !== null) return done(new ApiError(code));
+      const settle = (error: Error | null, reply?: Reply): void => {
+        const answer = this.#expect('txn', error, reply, done);
+        if (answer === null) return;
+        const { revision, succeeded, responses } = answer;
+        done(null, { header: this.#header(revision), succeeded, responses });
+      };
+      if (!isReadOnly(request)) return this.#node.propose({ kind: 'txn', request }, settle);
+      const answer = (): void => settle(null, this.#node.store.read(request));
+      if (isSerializable(request)) answer();
+      else this.#node.read((error) => (error === null ? answer() : done(error)));
+    });
+  }
+
+  watch(request: api.WatchRequest, options: api.CallOptions = {}): api.Watch {
+    const watch = new LocalWatch(this.#closed ? null : this.#node, request, {
+      clock: this.#clock,
+      header: (revision) => this.#header(revision),
+      progressMs: this.#progressMs(),
+      onEnd: () => this.#watches.delete(watch),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    if (!this.#closed) this.#watches.add(watch);
+    return watch;
+  }
+
+  grant(ttlSeconds: number, options: api.GrantOptions = {}): Promise<api.Lease> {
+    return this.#call<api.Lease>(options, (done) => {
+      if (ttlSeconds > LEASE_TTL_MAX_SECONDS) return done(new ApiError('lease_ttl_too_large'));
+      const least = Math.ceil((LEASE_TTL_MIN_ELECTIONS * this.#config.electionMs) / 1000);
+      const id = options.id === undefined || options.id === 0n ? this.#freeLeaseId() : options.id;
+      const command: Command = { kind: 'lease_grant', id, ttlSeconds: Math.max(Math.ceil(ttlSeconds), least) };
+      this.#node.propose(command, (error, reply) => {
+        const answer = this.#expect('lease_grant', error, reply, done);
+        if (answer === null) return;
+        done(null, { header: this.#header(answer.revision), id: answer.id, ttlSeconds: answer.ttlSeconds });
+      });
+    });
+  }
+
+  keepAlive(lease: api.LeaseId, options?: api.CallOptions): Promise<api.KeepAlive> {
+    return this.#call<api.KeepAlive>(options, (done) => {
+      // Leadership is proven after the request came in, so a deposed leader cannot promise time it does not keep.
+      this.#node.read((error) => {
+        if (error !== null) return done(error);
+        const known = this.#node.store.lease(lease);
+        const renewed = known !== null && this.#node.lessor.renew(lease, this.#clock.now());
+        done(null, { header: this.#header(), ttlSeconds: renewed ? known.ttlSeconds : 0 });
+      });
+    });
+  }
+
+  revoke(lease: api.LeaseId, options?: api.CallOptions): Promise<api.Header> {
+    return this.#call<api.Header>(options, (done) => {
+      this.#node.propose({ kind: 'lease_revoke', id: lease, term: 0 }, (error, reply) => {
+        const answer = this.#expect('lease_revoke', error, reply, done);
+        if (answer !== null) done(null, this.#header(answer.revision));
+      });
+    });
+  }
+
+  compact(revision: api.Revision, options?: api.CallOptions & { physical?: boolean }): Promise<api.Header> {
+    return this.#call<api.Header>(options, (done) => {
+      this.#node.propose({ kind: 'compact', revision }, (error, reply) => {
+        const answer = this.#expect('compact', error, reply, done);
+        if (answer !== null) done(null, this.#header(answer.revision));
+      });
+    });
+  }
+
+  leaseInfo(lease: api.LeaseId, options: api.CallOptions & { keys?: boolean } = {}): Promise<api.LeaseInfo> {
+    return this.#call<api.LeaseInfo>(options, (done) => {
+      this.#node.read((error) => {
+        if (error !== null) return done(error);
+        const known = this.#node.store.lease(lease);
+        const leftMs = this.#node.lessor.remainingMs(lease, this.#clock.now());
+        const gone = known === null || leftMs === null;
+        done(null, {
+          header: this.#header(),
+          id: lease,
+          ttlSeconds: gone ? -1 : Math.max(0, Math.floor(leftMs / 1000)),
+          grantedTtlSeconds: gone ? 0 : known.ttlSeconds,
+          keys: gone || options.keys !== true ? [] : this.#node.store.leaseKeys(lease),
+        });
+      });
+    });
+  }
+
+  /** Ordered by remaining time, as etcd lists them. */
+  leases(options?: api.CallOptions): Promise<{ header: api.Header; ids: readonly api.LeaseId[] }> {
+    return this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>(options, (done) => {
+      const now = this.#clock.now();
+      const rows: { id: bigint; left: number }[] = [];
+      for (const { id } of this.#node.store.leases()) rows.push({ id, left: this.#node.lessor.remainingMs(id, now) ?? 0 });
+      rows.sort((a, b) => a.left - b.left);
+      done(null, { header: this.#header(), ids: rows.map((row) => row.id) });
+    });
+  }
+
+  status(options?: api.CallOptions): Promise<api.StatusResponse> {
+    return this.#call<api.StatusResponse>(options, (done) => {
+      const raft = this.#node.status();
+      const store = this.#node.store;
+      done(null, {
+        header: this.#header(),
+        version: this.#config.version,
+        dbSizeBytes: store.dbSizeBytes,
+        dbSizeInUseBytes: store.dbSizeInUseBytes,
+        leader: raft.leader,
+        raftIndex: raft.commit,
+        raftAppliedIndex: raft.applied,
+        raftTerm: raft.term,
+        errors: raft.leader === 0n ? ['etcdserver: no leader'] : [],
+        isLearner: false,
+      });
+    });
+  }
+
+  members(options?: api.CallOptions): Promise<api.MembersResponse> {
+    return this.#call<api.MembersResponse>(options, (done) => {
+      done(null, { header: this.#header(0), members: this.#config.members });
+    });
+  }
+
+  /** Ends this client, not the node. */
+  close(): Promise<void> {
+    this.#closed = true;
+    for (const cancel of [...this.#cancelAll]) cancel(new ApiError('closed'));
+    for (const watch of [...this.#watches]) watch.close();
+    return Promise.resolve();
+  }
+
+  /** The node has stopped: watches end with `stopped`, as calls do. */
+  nodeStopped(): void {
+    for (const watch of [...this.#watches]) watch.fail(new ApiError('stopped'));
+  }
+
+  #header(revision: number = this.#node.store.revision): api.Header {
+    const { clusterId, memberId } = this.#config;
+    return { clusterId, memberId, revision, raftTerm: this.#node.role.term };
+  }
+
+  #progressMs(): number {
+    const { progressNotifyMs } = this.#config.limits;
+    return progressNotifyMs + this.#dice.below(Math.max(1, Math.floor(progressNotifyMs / 10)));
+  }
+
+  #freeLeaseId(): api.LeaseId {
+    for (;;) {
+      const id = this.#dice.id63();
+      if (this.#node.store.lease(id) === null) return id;
+    }
+  }
+
+  /** The reply as the kind asked for; otherwise settles `done` with the error and returns null. */
+  #expect<K extends Reply['kind']>(
+    kind: K,
+    error: Error | null,
+    reply: Reply | undefined,
+    done: (error: Error) => void,
+  ): Extract<Reply, { kind: K }> | null {
+    if (error !== null) {
+      done(error);
+      return null;
+    }
+    assert(reply !== undefined, 'a proposal without an error has a reply');
+    if (reply.kind === 'error') {
+      done(new ApiError(reply.code));
+      return null;
+    }
+    assert(isKind(reply, kind), `a ${kind} is answered by a ${kind}`);
+    return reply;
+  }
+
+  #call<T>(options: api.CallOptions | undefined, start: (done: Done<T>) => void): Promise<T> {
+    if (this.#closed) return Promise.reject(new ApiError('closed'));
+    if (!this.#node.running) return Promise.reject(new ApiError('stopped'));
+    if (options?.signal === undefined && options?.timeoutMs === undefined) return this.#plainCall(start);
+    return this.#boundedCall(options, start);
+  }
+
+  #plainCall<T>(start: (done: Done<T>) => void): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const cancel = (error: ApiError): void => reject(error);
+      this.#cancelAll.add(cancel);
+      start((error, value) => {
+        this.#cancelAll.delete(cancel);
+        if (error !== null) reject(error);
+        else resolve(value as T);
+      });
+    });
+  }
+
+  #boundedCall<T>(options: api.CallOptions, start: (done: Done<T>) => void): Promise<T> {
+    const { signal, timeoutMs } = options;
+    if (signal?.aborted === true) return Promise.reject(new ApiError('canceled', { cause: signal.reason }));
+    return new Promise<T>((resolve, reject) => {
+      const onAbort = (): void => cancel(new ApiError('canceled', { cause: signal?.reason }));
+      const stopTimer =
+        timeoutMs === undefined
+          ? () => undefined
+          : this.#clock.schedule(timeoutMs, () => cancel(new ApiError('deadline_exceeded')));
+      const finish = (): void => {
+        this.#cancelAll.delete(cancel);
+        stopTimer();
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const cancel = (error: ApiError): void => {
+        finish();
+        reject(error);
+      };
+      this.#cancelAll.add(cancel);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      start((error, value) => {
+        finish();
+        if (error !== null) reject(error);
+        else resolve(value as T);
+      });
+    });
+  }
+}
+
+function isKind<K extends Reply['kind']>(reply: Reply, kind: K): reply is Extract<Reply, { kind: K }> {
+  return reply.kind === kind;
+}
