@@ -1,0 +1,60 @@
+// The public door of coterie: `import { … } from 'coterie'`. Nothing else of core is public.
+//
+//   startNode  a whole node in this process          connect  a client to coterie or etcd over the network
+//   serve      any client becomes an etcd endpoint
+
+export { startNode, type NodeFacts, type NodeOptions, type RunningNode } from './start-node.js';
+export type { NodeEvent, Observe } from './node/events.js';
+export type { NodeLimits } from './node/limits.js';
+export { ApiError, ERRORS, isApiError, type ErrorCode } from './errors.js';
+export { prefixEnd, text, utf8 } from './base/bytes.js';
+export { systemClock, type Clock } from './base/clock.js';
+export {
+  created,
+  del,
+  get,
+  inRange,
+  leaseIs,
+  modified,
+  opDelete,
+  opPut,
+  opRange,
+  opTxn,
+  prefixRange,
+  put,
+  valueIs,
+  versionIs,
+  type Admin,
+  type CallOptions,
+  type Client,
+  type Compare,
+  type CompareResult,
+  type DeleteRequest,
+  type DeleteResponse,
+  type Event,
+  type GrantOptions,
+  type Header,
+  type KeepAlive,
+  type KeyValue,
+  type Lease,
+  type LeaseId,
+  type LeaseInfo,
+  type Member,
+  type MembersResponse,
+  type Op,
+  type OpResponse,
+  type PutRequest,
+  type PutResponse,
+  type RangeRequest,
+  type RangeResponse,
+  type Revision,
+  type SortOrder,
+  type SortTarget,
+  type StatusResponse,
+  type Sub,
+  type TxnRequest,
+  type TxnResponse,
+  type Watch,
+  type WatchBatch,
+  type WatchRequest,
+} from './client.js';
