@@ -22,6 +22,9 @@ export interface LogStorage {
   close(done: Done): void;
 }
 
+/** The snapshot of a log that has none: before the first entry, naming nobody. */
+export const NO_SNAPSHOT: SnapshotMeta = { term: 0, index: 0, configuration: { voters: [], outgoing: [], learners: [] } };
+
 /** Any error from a LogStorage stops the node: it must not guess what is on disk. */
 export class LogError extends Error {
   override readonly name = 'LogError';

@@ -82,7 +82,7 @@ export type Input =
   | { readonly kind: 'receive'; readonly message: Message }
   | { readonly kind: 'propose'; readonly token: Token; readonly data: Uint8Array }
   | { readonly kind: 'read'; readonly token: Token }
-  /** Answers `Output.persist`, in order. */
+  /** Batch `seq` is durable, and so is every batch before it. Each seq is named at most once. */
   | { readonly kind: 'persisted'; readonly seq: number }
   /** The store is safe on disk up to here: the machine may forget the log's tail before it. */
   | { readonly kind: 'snapshotted'; readonly snapshot: SnapshotMeta };

@@ -1,0 +1,111 @@
+// The machine's rules one by one, each with the sentence of the paper it comes from. Scenarios whose whole conversation
+// matters are golden transcripts; random ones are in safety.test.ts.
+
+import test from 'ava';
+import { Raft } from '../../../core/raft/raft.js';
+import type { Entry, Input, Output, RaftConfig, Resumed } from '../../../core/raft/types.js';
+import { NO_SNAPSHOT } from '../../../core/log/log-storage.js';
+
+const FRESH: Resumed = { hard: { term: 0, vote: 0n, commit: 0 }, snapshot: NO_SNAPSHOT, entries: [] };
+
+function config(id: bigint, voters: readonly bigint[], more: Partial<RaftConfig> = {}): RaftConfig {
+  return {
+    id, voters, electionTicks: 10, heartbeatTicks: 1, seed: Number(id), appendBytesMax: 1 << 20, uncommittedMax: 10_000, ...more,
+  };
+}
+
+function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+function persisted(output: Output): Input {
+  if (output.persist === null) throw new Error('the step gave the disk nothing');
+  return { kind: 'persisted', seq: output.persist.seq };
+}
+
+function soleLeader(more: Partial<RaftConfig> = {}): Raft {
+  const raft = new Raft(config(1n, [1n], more), FRESH);
+  const candidate = raft.step([]);
+  const leader = raft.step([persisted(candidate)]);
+  raft.step([persisted(leader)]);
+  return raft;
+}
+
+test('a sole member elects itself at once, but only when its vote is durable', (t) => {
+  const raft = new Raft(config(1n, [1n]), FRESH);
+  const first = raft.step([]);
+  t.deepEqual(first.persist?.hard, { term: 1, vote: 1n, commit: 0 });
+  t.is(raft.status().state, 'candidate');
+  const second = raft.step([persisted(first)]);
+  t.is(second.role?.state, 'leader');
+  t.deepEqual(second.persist?.entries.map((entry) => entry.kind), ['empty']);
+  t.deepEqual(second.apply, []);
+  const third = raft.step([persisted(second)]);
+  t.deepEqual(third.apply.map((entry) => entry.index), [1]);
+});
+
+test('a slow disk does not void the election of a sole member', (t) => {
+  const raft = new Raft(config(1n, [1n]), FRESH);
+  const first = raft.step([]);
+  for (let i = 0; i < 100; i++) t.is(raft.step([{ kind: 'tick' }]).persist, null);
+  t.is(raft.step([persisted(first)]).role?.state, 'leader');
+});
+
+test('a proposal is applied only when it is durable', (t) => {
+  const raft = soleLeader();
+  const one = raft.step([{ kind: 'propose', token: 7, data: bytes('a') }]);
+  t.deepEqual(one.settled, [{ kind: 'appended', token: 7, id: { term: 1, index: 2 } }]);
+  const two = raft.step([{ kind: 'propose', token: 8, data: bytes('b') }]);
+  t.deepEqual([one.apply, two.apply], [[], []]);
+  t.deepEqual(raft.step([persisted(one)]).apply.map((entry) => entry.index), [2]);
+  t.deepEqual(raft.step([persisted(two)]).apply.map((entry) => entry.index), [3]);
+});
+
+test('one answer from the disk stands for every batch before it', (t) => {
+  const raft = soleLeader();
+  raft.step([{ kind: 'propose', token: 1, data: bytes('a') }]);
+  const two = raft.step([{ kind: 'propose', token: 2, data: bytes('b') }]);
+  t.deepEqual(raft.step([persisted(two)]).apply.map((entry) => entry.index), [2, 3]);
+  t.throws(() => raft.step([persisted(two)]), { message: /answers no batch under way/ });
+});
+
+test('a sole member answers reads at once, and not before an entry of its term is committed', (t) => {
+  const raft = new Raft(config(1n, [1n]), FRESH);
+  const first = raft.step([{ kind: 'read', token: 1 }]);
+  t.deepEqual(first.settled, [{ kind: 'refused', token: 1, reason: 'no_leader', leader: 0n }]);
+  const second = raft.step([persisted(first), { kind: 'read', token: 2 }]);
+  t.deepEqual(second.settled, []);
+  const third = raft.step([persisted(second)]);
+  t.deepEqual(third.settled, [{ kind: 'readable', token: 2, index: 1 }]);
+  t.deepEqual(raft.step([{ kind: 'read', token: 3 }]).settled, [{ kind: 'readable', token: 3, index: 1 }]);
+});
+
+test('proposals beyond the uncommitted bound are refused, and taken again once some are committed', (t) => {
+  const raft = soleLeader({ uncommittedMax: 2 });
+  const inputs: Input[] = [1, 2, 3].map((token) => ({ kind: 'propose', token, data: bytes('x') }));
+  const full = raft.step(inputs);
+  t.deepEqual(full.settled.map((settled) => settled.kind), ['appended', 'appended', 'refused']);
+  raft.step([persisted(full)]);
+  t.deepEqual(raft.step([inputs[2] as Input]).settled.map((settled) => settled.kind), ['appended']);
+});
+
+test('a restarted sole member applies what is committed, then what its new term commits', (t) => {
+  const entries: Entry[] = [1, 2, 3].map((index) => ({ kind: 'command', term: 1, index, data: bytes(`${index}`) }));
+  const raft = new Raft(config(1n, [1n]), { hard: { term: 1, vote: 1n, commit: 2 }, snapshot: NO_SNAPSHOT, entries });
+  const first = raft.step([]);
+  t.deepEqual(first.apply.map((entry) => entry.index), [1, 2]);
+  const second = raft.step([persisted(first)]);
+  t.deepEqual(second.apply, []);
+  t.deepEqual(raft.step([persisted(second)]).apply.map((entry) => entry.index), [3, 4]);
+});
+
+test('after a snapshot the machine forgets the log before it and goes on', (t) => {
+  const raft = soleLeader();
+  const output = raft.step([{ kind: 'propose', token: 1, data: bytes('a') }]);
+  raft.step([persisted(output)]);
+  const configuration = raft.status().configuration;
+  raft.step([{ kind: 'snapshotted', snapshot: { term: 1, index: 2, configuration } }]);
+  const next = raft.step([{ kind: 'propose', token: 2, data: bytes('b') }]);
+  t.deepEqual(next.persist?.entries.map((entry) => entry.index), [3]);
+  t.deepEqual(raft.step([persisted(next)]).apply.map((entry) => entry.index), [3]);
+});
