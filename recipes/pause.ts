@@ -1,0 +1,128 @@
+// Waiting and not hurrying: a pause on a Clock, a bounded wait for somebody else's promise, a jittered back-off and a
+// token bucket. Everything here takes its time from the Clock it is given, so a simulated clock decides when it ends.
+
+import type { Clock } from '../core/base/clock.js';
+import { Prng } from '../core/base/prng.js';
+import { ApiError } from '../core/errors.js';
+
+/** Resolves after `delayMs`, or as soon as `signal` aborts; never rejects. */
+export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) {
+      resolve();
+      return;
+    }
+    const end = (): void => {
+      cancel();
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const cancel = clock.schedule(delayMs, end);
+    signal?.addEventListener('abort', end, { once: true });
+  });
+}
+
+export interface WaitOptions {
+  /** Aborting rejects the wait with `canceled`; its reason becomes the error's cause. */
+  readonly signal?: AbortSignal;
+  /** Rejects the wait with `deadline_exceeded`. Absent or Infinity: no limit beyond the signal's. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * What `work` settles with, unless the wait ends first. `work` itself goes on and its late outcome is nobody's business
+ * any more, except `onLate`'s, which is handed a value that came after the wait had ended.
+ */
+export function within<T>(
+  work: Promise<T>,
+  clock: Clock,
+  options: WaitOptions & { what: string; onLate?: (value: T) => void },
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let over = false;
+    const { signal, timeoutMs, what } = options;
+    const end = (settle: () => void): void => {
+      if (over) return;
+      over = true;
+      cancel?.();
+      signal?.removeEventListener('abort', onAbort);
+      settle();
+    };
+    const onAbort = (): void =>
+      end(() => reject(new ApiError('canceled', { detail: what, cause: signal?.reason })));
+    const cancel =
+      timeoutMs === undefined || timeoutMs === Infinity
+        ? undefined
+        : clock.schedule(timeoutMs, () =>
+            end(() => reject(new ApiError('deadline_exceeded', { detail: `${what} took more than ${timeoutMs} ms` }))),
+          );
+    work.then(
+      (value) => {
+        if (over) options.onLate?.(value);
+        else end(() => resolve(value));
+      },
+      (error: unknown) => end(() => reject(error instanceof Error ? error : new Error(String(error)))),
+    );
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
+  });
+}
+
+/**
+ * A generator seeded by `ids` (lease ids are random) and by the fraction of the clock, which differs between machines:
+ * enough to keep a thousand clients from coming back in one instant. Not for secrets.
+ */
+export function chance(clock: Clock, ...ids: readonly bigint[]): Prng {
+  let seed = Math.floor((clock.now() * 1_000_003) % 0x1_0000_0000);
+  for (const id of ids) seed = (seed ^ Number(id & 0xffff_ffffn) ^ Number((id >> 32n) & 0xffff_ffffn)) >>> 0;
+  return new Prng(seed);
+}
+
+/** Delays that double from `baseMs` up to `maxMs`, each spread evenly over its upper half. */
+export class Backoff {
+  readonly #baseMs: number;
+  readonly #maxMs: number;
+  readonly #prng: Prng;
+  #failures = 0;
+
+  constructor(options: { baseMs: number; maxMs: number; prng: Prng }) {
+    this.#baseMs = options.baseMs;
+    this.#maxMs = options.maxMs;
+    this.#prng = options.prng;
+  }
+
+  /** The delay before the next attempt. */
+  next(): number {
+    const ceiling = Math.min(this.#maxMs, this.#baseMs * 2 ** Math.min(this.#failures, 30));
+    this.#failures += 1;
+    return ceiling / 2 + (ceiling / 2) * (this.#prng.below(1000) / 1000);
+  }
+
+  /** After a success: the next delay is the shortest again. */
+  reset(): void {
+    this.#failures = 0;
+  }
+}
+
+/** At most `capacity` at once and one more every `refillMs`: a bound that holds even when every attempt succeeds. */
+export class TokenBucket {
+  readonly #clock: Clock;
+  readonly #capacity: number;
+  readonly #refillMs: number;
+  /** Invariant: tokens available at time t = min(capacity, (t - emptyAt) / refillMs). */
+  #emptyAt: number;
+
+  constructor(clock: Clock, options: { capacity: number; refillMs: number }) {
+    this.#clock = clock;
+    this.#capacity = options.capacity;
+    this.#refillMs = options.refillMs;
+    this.#emptyAt = clock.now() - options.capacity * options.refillMs;
+  }
+
+  /** Takes one token and says how long to wait before using it; 0 when one was there. */
+  take(): number {
+    const now = this.#clock.now();
+    this.#emptyAt = Math.max(this.#emptyAt, now - this.#capacity * this.#refillMs) + this.#refillMs;
+    return Math.max(0, this.#emptyAt - now);
+  }
+}

@@ -1,0 +1,369 @@
+// One lease, kept alive. Everything a recipe holds hangs on a session; recipes themselves contain no renewal timers.
+//
+// The rule that makes it safe: the local deadline is counted on the monotonic Clock from the moment a renewing request
+// was SENT (`sentAt + granted TTL - margin`), never from its answer. The store counts from a later moment, so `lost` is
+// known here before the store can give the resource to another. `live` and `remaining` are computed when they are read,
+// so code that resumes after a stalled event loop sees the truth in its first statement.
+//
+//   live       renewed lately
+//   suspended  the last attempt failed, or nothing was confirmed for half the TTL; the lease is still ours
+//   lost       terminal; a new session is a new object with a new lease
+//
+// Keys: none. Not here: keeping the lease from another thread, so that a hung process would stay the owner.
+
+import type { Clock } from '../core/base/clock.js';
+import { systemClock } from '../core/base/clock.js';
+import type { Prng } from '../core/base/prng.js';
+import type { CallOptions, Client, Lease, LeaseId } from '../core/client.js';
+import { ApiError, isApiError, Status } from '../core/errors.js';
+import { chance, pause, within } from './pause.js';
+
+/** Share of the TTL kept back for clock drift and late timers. */
+const MARGIN_SHARE = 0.1;
+/** An attempt unanswered for this share of the TTL is given up; a second one runs beside it well before. */
+const ATTEMPT_SHARE = 0.45;
+const ATTEMPT_MS_MAX = 10_000;
+/** A timer this late means the event loop stood still. */
+const STALL_MS = 100;
+const OPEN_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 5_000;
+const REVOKE_RETRY_MS = 100;
+/** Renewals in flight at once; the oldest is given up for a newer one. */
+const ATTEMPTS_MAX = 4;
+
+/**
+ * Why a session ended. `expired`: the store answered, but no renewal was confirmed before the deadline. `unreachable`:
+ * it did not answer at all. `stalled`: this process stood still past the deadline. `revoked`: the store says the lease
+ * is gone. `closed`: `close()` was called.
+ */
+export type LossReason = 'expired' | 'revoked' | 'stalled' | 'closed' | 'unreachable';
+
+const EXPLANATION: Readonly<Record<LossReason, string>> = Object.freeze({
+  expired: 'no renewal was confirmed in time, although the store answered; open a new session',
+  revoked: 'the store says that the lease is gone (revoked, or the store was replaced); open a new session',
+  stalled: 'this process stood still past the deadline (blocked event loop, stopped process); open a new session',
+  closed: 'it was closed by its owner',
+  unreachable: 'the store did not answer until the deadline; open a new session once it does',
+});
+
+export class SessionLost extends Error {
+  override readonly name = 'SessionLost';
+  readonly code = 'session_lost';
+  readonly reason: LossReason;
+  readonly lease: LeaseId;
+
+  constructor(reason: LossReason, lease: LeaseId, label: string) {
+    super(`session ${label} (lease ${lease.toString(16)}) is lost: ${EXPLANATION[reason]}`);
+    this.reason = reason;
+    this.lease = lease;
+  }
+}
+
+/** For logs and tests. The truth is `signal`, `live` and `remaining`; an observer that throws is the caller's error. */
+export type SessionEvent =
+  | { readonly kind: 'renewed'; readonly remaining: number }
+  | { readonly kind: 'suspended'; readonly cause: Error | null }
+  | { readonly kind: 'resumed' }
+  | { readonly kind: 'stalled'; readonly gapMs: number }
+  | { readonly kind: 'lost'; readonly error: SessionLost }
+  /** `close` could not reach the store: the lease ends by itself, at the latest one TTL after its last renewal. */
+  | { readonly kind: 'orphaned'; readonly cause: Error };
+
+export interface SessionOptions {
+  /** What to ask for; the store may grant more. At least 1. */
+  readonly ttlSeconds: number;
+  /** How long before the store may expire the lease the session counts as lost. Default: a tenth of the granted TTL. */
+  readonly marginMs?: number;
+  readonly clock?: Clock;
+  /** For messages only. */
+  readonly name?: string;
+  readonly observe?: (event: SessionEvent) => void;
+  /** Aborts the opening. An opened session ends by `close`. */
+  readonly signal?: AbortSignal;
+  /** Bounds the opening; default 10 s. */
+  readonly timeoutMs?: number;
+}
+
+interface Attempt {
+  readonly sentAt: number;
+  readonly call: AbortController;
+  settled: Promise<void>;
+}
+
+export class Session {
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly lease: LeaseId;
+  /** As granted. */
+  readonly ttlMs: number;
+  readonly name: string;
+
+  readonly #marginMs: number;
+  readonly #intervalMs: number;
+  readonly #attemptMs: number;
+  readonly #observe: (event: SessionEvent) => void;
+  readonly #prng: Prng;
+  readonly #ended = new AbortController();
+  readonly #attempts = new Set<Attempt>();
+  /** When the newest confirmed renewal was sent. Invariant: the store keeps the lease at least until this + TTL. */
+  #confirmedAt: number;
+  /** Invariant: at most confirmedAt + TTL - margin; once passed, the session is lost whatever arrives later. */
+  #deadline: number;
+  #nextAttemptAt: number;
+  #dueAt: number;
+  #cancelTimer: () => void = () => undefined;
+  #suspended = false;
+  /** The store answered something since the last confirmed renewal. */
+  #answered = false;
+  #lost: SessionLost | null = null;
+  #closed: Promise<void> | null = null;
+
+  /** Resolves with a live session, or rejects; an opening given up leaves no lease behind that anybody renews. */
+  static async open(client: Client, options: SessionOptions): Promise<Session> {
+    const clock = options.clock ?? systemClock;
+    checkOptions(options);
+    const sentAt = clock.now();
+    const timeoutMs = options.timeoutMs ?? OPEN_TIMEOUT_MS;
+    if (options.signal?.aborted === true) {
+      throw new ApiError('canceled', { detail: 'opening a session', cause: options.signal.reason });
+    }
+    // The signal is not handed to the call: a grant that arrives late is revoked instead of being left to expire.
+    const lease = await within(client.grant(options.ttlSeconds, { timeoutMs }), clock, {
+      what: 'opening a session',
+      timeoutMs,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      onLate: (late) => discard(client, late),
+    });
+    const session = new Session(client, clock, lease, sentAt, options);
+    if (session.live) return session;
+    const lost = session.#lost;
+    await session.close();
+    throw lost ?? new SessionLost('expired', lease.id, session.name);
+  }
+
+  private constructor(client: Client, clock: Clock, lease: Lease, sentAt: number, options: SessionOptions) {
+    this.client = client;
+    this.clock = clock;
+    this.lease = lease.id;
+    this.ttlMs = lease.ttlSeconds * 1000;
+    this.name = options.name ?? 'without a name';
+    this.#marginMs = Math.min(options.marginMs ?? this.ttlMs * MARGIN_SHARE, this.ttlMs / 2);
+    this.#intervalMs = this.ttlMs / 3;
+    this.#attemptMs = Math.min(this.ttlMs * ATTEMPT_SHARE, ATTEMPT_MS_MAX);
+    this.#observe = options.observe ?? (() => undefined);
+    this.#prng = chance(clock, lease.id);
+    this.#confirmedAt = sentAt;
+    this.#deadline = sentAt + this.ttlMs - this.#marginMs;
+    this.#nextAttemptAt = sentAt + this.#intervalMs;
+    this.#dueAt = this.#nextAttemptAt;
+    this.#arm();
+  }
+
+  /** Computed now. Reading it once the deadline has passed is enough to end the session. */
+  get state(): 'live' | 'suspended' | 'lost' {
+    if (this.#expired()) return 'lost';
+    const quiet = this.clock.now() - this.#confirmedAt >= this.ttlMs / 2;
+    return this.#suspended || quiet ? 'suspended' : 'live';
+  }
+
+  /** The lease cannot have run out yet: `remaining > 0`. True while suspended as well. */
+  get live(): boolean {
+    return !this.#expired();
+  }
+
+  /** Milliseconds until the local deadline; 0 once lost. */
+  get remaining(): number {
+    return this.#expired() ? 0 : this.#deadline - this.clock.now();
+  }
+
+  /** Aborts once, with a `SessionLost` as its reason. */
+  get signal(): AbortSignal {
+    this.#expired();
+    return this.#ended.signal;
+  }
+
+  /** Throws `SessionLost` unless at least `minRemainingMs` are left. */
+  assertLive(minRemainingMs = 0): void {
+    if (this.live && this.remaining >= minRemainingMs) return;
+    throw this.#lost ?? new SessionLost('expired', this.lease, `${this.name}, less than ${minRemainingMs} ms left`);
+  }
+
+  /**
+   * Ends the session and revokes its lease, which deletes its keys. Renewals stop at once. If the store cannot be
+   * reached within `timeoutMs` the lease is left to expire. Never rejects; further calls return the first one's promise.
+   */
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#farewell(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #arm(): void {
+    this.#cancelTimer();
+    if (this.#lost !== null) return;
+    const suspectAt = this.#suspended ? Infinity : this.#confirmedAt + this.ttlMs / 2;
+    this.#dueAt = Math.min(this.#nextAttemptAt, suspectAt, this.#deadline);
+    this.#cancelTimer = this.clock.schedule(Math.max(0, this.#dueAt - this.clock.now()), () => this.#onTimer());
+  }
+
+  #onTimer(): void {
+    if (this.#expired()) return;
+    this.#noticeStall();
+    const now = this.clock.now();
+    if (now - this.#confirmedAt >= this.ttlMs / 2) this.#suspend(null);
+    if (now >= this.#nextAttemptAt) this.#send(now);
+    this.#arm();
+  }
+
+  /** True, and the session is lost, if the deadline has passed. Everything that reads or changes the session asks first. */
+  #expired(): boolean {
+    if (this.#lost !== null) return true;
+    if (this.clock.now() < this.#deadline) return false;
+    const stalled = this.#noticeStall();
+    const otherwise = this.#answered ? 'expired' : 'unreachable';
+    this.#lose(stalled ? 'stalled' : otherwise);
+    return true;
+  }
+
+  #noticeStall(): boolean {
+    const gapMs = this.clock.now() - this.#dueAt;
+    if (gapMs <= STALL_MS) return false;
+    this.#dueAt = this.clock.now();
+    this.#observe({ kind: 'stalled', gapMs });
+    return true;
+  }
+
+  #send(now: number): void {
+    this.#nextAttemptAt = now + Math.min(this.#intervalMs, this.#attemptMs);
+    this.#giveUpOld(now);
+    const call = new AbortController();
+    const attempt: Attempt = { sentAt: now, call, settled: Promise.resolve() };
+    this.#attempts.add(attempt);
+    attempt.settled = this.client
+      .keepAlive(this.lease, { signal: call.signal, timeoutMs: this.#attemptMs })
+      .then(
+        (answer) => this.#onAnswer(attempt, answer.ttlSeconds),
+        (error: unknown) => this.#onFailure(attempt, error instanceof Error ? error : new Error(String(error))),
+      );
+  }
+
+  #giveUpOld(now: number): void {
+    for (const attempt of this.#attempts) {
+      const tooOld = now - attempt.sentAt >= this.#attemptMs;
+      if (!tooOld && this.#attempts.size < ATTEMPTS_MAX) break;
+      this.#attempts.delete(attempt);
+      attempt.call.abort();
+    }
+  }
+
+  #onAnswer(attempt: Attempt, ttlSeconds: number): void {
+    this.#attempts.delete(attempt);
+    if (this.#expired()) return;
+    this.#answered = true;
+    if (ttlSeconds <= 0) {
+      this.#lose('revoked');
+      return;
+    }
+    if (attempt.sentAt <= this.#confirmedAt) return;
+    this.#confirmedAt = attempt.sentAt;
+    this.#deadline = attempt.sentAt + ttlSeconds * 1000 - this.#marginMs;
+    if (this.#expired()) return;
+    this.#answered = false;
+    const now = this.clock.now();
+    this.#nextAttemptAt = Math.max(now, attempt.sentAt + this.#intervalMs);
+    const resumed = this.#suspended && now - this.#confirmedAt < this.ttlMs / 2;
+    if (resumed) this.#suspended = false;
+    this.#arm();
+    this.#observe({ kind: 'renewed', remaining: this.#deadline - now });
+    if (resumed) this.#observe({ kind: 'resumed' });
+  }
+
+  #onFailure(attempt: Attempt, error: Error): void {
+    const current = this.#attempts.delete(attempt);
+    if (this.#expired() || !current) return;
+    if (isApiError(error, 'lease_not_found')) {
+      this.#lose('revoked');
+      return;
+    }
+    if (isApiError(error, 'closed')) {
+      this.#lose('unreachable');
+      return;
+    }
+    if (isApiError(error) && !SILENCE.has(error.status)) this.#answered = true;
+    // A newer renewal was confirmed meanwhile: this failure says nothing about the link.
+    if (attempt.sentAt < this.#confirmedAt) return;
+    const sixth = this.#intervalMs / 6;
+    const retryAt = this.clock.now() + sixth + (sixth * this.#prng.below(1000)) / 1000;
+    this.#nextAttemptAt = Math.min(this.#nextAttemptAt, retryAt);
+    this.#suspend(error);
+    this.#arm();
+  }
+
+  #suspend(cause: Error | null): void {
+    if (this.#suspended || this.#lost !== null) return;
+    this.#suspended = true;
+    this.#observe({ kind: 'suspended', cause });
+  }
+
+  #lose(reason: LossReason): void {
+    if (this.#lost !== null) return;
+    const error = new SessionLost(reason, this.lease, this.name);
+    this.#lost = error;
+    this.#cancelTimer();
+    for (const attempt of this.#attempts) attempt.call.abort();
+    this.#ended.abort(error);
+    this.#observe({ kind: 'lost', error });
+  }
+
+  async #farewell(timeoutMs: number): Promise<void> {
+    this.#expired();
+    const before = this.#lost;
+    this.#lose('closed');
+    await Promise.all([...this.#attempts].map((attempt) => attempt.settled));
+    if (before?.reason === 'revoked') return;
+    const giveUp = new AbortController();
+    const cancel = this.clock.schedule(timeoutMs, () => giveUp.abort());
+    for (;;) {
+      const failure = await revoked(this.client, this.lease, { signal: giveUp.signal });
+      if (failure === null) break;
+      if (giveUp.signal.aborted || isApiError(failure, 'closed')) {
+        this.#observe({ kind: 'orphaned', cause: failure });
+        break;
+      }
+      await pause(this.clock, REVOKE_RETRY_MS, giveUp.signal);
+    }
+    cancel();
+  }
+}
+
+/** Statuses that come from this side of the connection: they are no sign of life. */
+const SILENCE: ReadonlySet<number> = new Set([Status.unavailable, Status.canceled, Status.deadline_exceeded]);
+
+function checkOptions(options: SessionOptions): void {
+  const { ttlSeconds, marginMs } = options;
+  if (!Number.isFinite(ttlSeconds) || ttlSeconds < 1) {
+    throw new ApiError('invalid_request', { detail: `ttlSeconds is ${ttlSeconds}; give a number of seconds, at least 1` });
+  }
+  if (marginMs !== undefined && (!(marginMs >= 0) || marginMs > (ttlSeconds * 1000) / 2)) {
+    throw new ApiError('invalid_request', { detail: `marginMs is ${marginMs}; give 0 to half of the TTL` });
+  }
+}
+
+/** Null when the lease is gone, else what went wrong. */
+async function revoked(client: Client, lease: LeaseId, options: CallOptions): Promise<Error | null> {
+  try {
+    await client.revoke(lease, options);
+    return null;
+  } catch (error) {
+    if (isApiError(error, 'lease_not_found')) return null;
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/** A lease nobody waits for any more. If revoking fails it expires by itself, since nobody renews it. */
+function discard(client: Client, lease: Lease): void {
+  void revoked(client, lease.id, {});
+}
