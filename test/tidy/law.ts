@@ -1,0 +1,142 @@
+// The law of the house, as data: who may import whom, who may touch the world, and how large things may grow. Nothing is
+// decided here by code; test/tidy/rules.ts applies it and test/tidy.test.ts runs it. Every exception carries its reason.
+
+/** A room is named by a path: a file, or a folder with a trailing slash. The longest match wins. */
+export interface Room {
+  readonly path: string;
+  /** Files and folders it may import from besides its own folder. */
+  readonly imports: readonly string[];
+}
+
+const WORDS = ['core/client.ts', 'core/errors.ts'];
+
+export const ROOMS: readonly Room[] = [
+  { path: 'core/base/', imports: [] },
+  { path: 'core/errors.ts', imports: [] },
+  { path: 'core/client.ts', imports: ['core/base/', 'core/errors.ts'] },
+  { path: 'core/identity.ts', imports: [] },
+  { path: 'core/version.ts', imports: [] },
+  { path: 'core/raft/', imports: ['core/base/assert.ts', 'core/base/prng.ts'] },
+  // The store names the slot of the log it has applied in the machine's words (a type); it knows nothing else of raft.
+  { path: 'core/store/', imports: ['core/base/', ...WORDS, 'core/raft/types.ts'] },
+  // The log reports what it repaired in the node's vocabulary of events (types only).
+  { path: 'core/log/', imports: ['core/base/', 'core/raft/types.ts', 'core/node/events.ts'] },
+  { path: 'core/peer/', imports: ['core/base/', 'core/raft/types.ts'] },
+  // What a node may tell its owner is plain data: it must be readable without reading the driver.
+  { path: 'core/node/events.ts', imports: ['core/raft/types.ts'] },
+  { path: 'core/node/', imports: ['core/base/', ...WORDS, 'core/raft/', 'core/store/', 'core/log/', 'core/peer/'] },
+  { path: 'core/wire/', imports: ['core/base/', ...WORDS, 'core/version.ts'] },
+  // Composition roots: they, and only they, choose implementations.
+  { path: 'core/index.ts', imports: ['core/'] },
+  { path: 'core/start-node.ts', imports: ['core/'] },
+  { path: 'core/main.ts', imports: ['core/', 'sidecar/main.ts'] },
+  { path: 'core/cli/', imports: ['core/', 'sidecar/main.ts'] },
+  {
+    path: 'recipes/',
+    // prng: retries are spread by a jitter, and an unseeded one could not be replayed.
+    imports: [...WORDS, ...['bytes', 'clock', 'assert', 'done', 'prng'].map((name) => `core/base/${name}.ts`)],
+  },
+  {
+    path: 'sidecar/',
+    imports: ['core/base/', ...WORDS, 'recipes/view.ts', 'recipes/registry.ts'],
+  },
+  {
+    path: 'sidecar/main.ts',
+    imports: ['sidecar/', 'recipes/', 'core/base/', ...WORDS, 'core/index.ts', 'core/version.ts'],
+  },
+  // Examples stand where a user stands: at the public doors. The demo is a program of its own and runs the binaries.
+  { path: 'examples/', imports: ['core/index.ts', 'recipes/index.ts', 'sidecar/index.ts'] },
+  { path: 'test/', imports: ['core/', 'recipes/', 'sidecar/', 'examples/'] },
+];
+
+/** Rooms of the plan that nobody has furnished yet; any other name in this file must exist. */
+export const ANNOUNCED: readonly string[] = ['core/peer/'];
+
+/** Where reading starts: every source file of core, recipes and sidecar is imported, step by step, from one of these. */
+export const ROOTS: readonly string[] = [
+  'core/index.ts', 'core/main.ts', 'recipes/index.ts', 'sidecar/index.ts', 'sidecar/main.ts',
+];
+
+/** May import another room's `index.ts`; everybody else names the file. */
+export const MAY_USE_DOORS: readonly string[] = ['examples/', 'test/', 'core/cli/', 'core/main.ts', 'sidecar/main.ts'];
+
+/** Node's modules that are only arithmetic on values: open to every room. */
+export const PURE_MODULES: readonly string[] = ['node:buffer', 'node:path', 'node:url', 'node:util', 'node:zlib'];
+
+/** Words that reach the world (or chance) without an import. */
+export const WORLD_WORDS: readonly string[] = [
+  'Date', 'performance', 'setTimeout', 'setInterval', 'setImmediate', 'crypto', 'process', 'console', 'fetch', 'WebSocket',
+  'Math.random',
+];
+
+/** The named doors: which file may use which banned word or Node module. Tests and examples are outside the house. */
+export interface Door {
+  readonly path: string;
+  readonly words: readonly string[];
+  readonly modules: readonly string[];
+}
+
+export const DOORS: readonly Door[] = [
+  { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate'], modules: [] },
+  { path: 'core/base/files.ts', words: ['process'], modules: ['node:fs'] },
+  // Ids and seeds: SHA-1 by etcd's rule, and the one true roll of the dice that seeds our own generator.
+  { path: 'core/identity.ts', words: [], modules: ['node:crypto'] },
+  { path: 'core/start-node.ts', words: [], modules: ['node:crypto'] },
+  { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
+  { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
+  { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
+  { path: 'core/wire/http-gateway.ts', words: [], modules: ['node:net', 'node:http'] },
+  { path: 'core/main.ts', words: ['process'], modules: [] },
+  {
+    path: 'core/cli/',
+    words: ['process', 'performance', 'setTimeout'],
+    modules: ['node:fs', 'node:os', 'node:net', 'node:tty', 'node:crypto'],
+  },
+  { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
+  { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http', 'node:stream', 'node:module'] },
+  // Names from the registry are resolved and judged before anything is sent to them.
+  { path: 'sidecar/proxy-targets.ts', words: [], modules: ['node:net', 'node:dns'] },
+  { path: 'sidecar/processes.ts', words: ['process'], modules: ['node:child_process'] },
+];
+
+/** Outside the house: these may use what they need. `console` stays banned in tests, where it garbles the report. */
+export const OUTSIDE: readonly string[] = ['test/', 'examples/'];
+
+/** Below `Client` every interleaving belongs to the simulator: no promises, nothing that depends on the locale. */
+export const CALLBACK_ROOMS: readonly string[] = ['core/raft/', 'core/store/', 'core/log/', 'core/peer/', 'core/node/'];
+export const CALLBACK_WORDS: readonly string[] = [
+  'async', 'await', 'Promise', 'queueMicrotask', 'localeCompare', 'Intl', 'toLocaleString',
+];
+// local-client.ts is the bridge itself; local-watch.ts is the iterator it hands out.
+export const CALLBACK_EXCEPTIONS: readonly string[] = ['core/node/local-client.ts', 'core/node/local-watch.ts'];
+
+/** Which file may import which package. raft, log, node and recipes have none. */
+export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
+  '@grpc/grpc-js': ['core/wire/grpc-server.ts', 'core/wire/remote-client.ts'],
+  '@bufbuild/protobuf': ['core/wire/'],
+  express: ['core/wire/http-gateway.ts'],
+  handlebars: ['sidecar/render.ts'],
+  'http-proxy': ['sidecar/proxy.ts'],
+  yaml: ['core/cli/', 'sidecar/config.ts'],
+  zod: ['sidecar/config.ts'],
+  pino: ['core/cli/', 'sidecar/main.ts'],
+  'prom-client': ['core/cli/metrics.ts'],
+  commander: ['core/cli/', 'sidecar/main.ts'],
+  'sorted-btree': ['core/store/keys.ts'],
+};
+
+export const LIMITS = {
+  fileLines: 900,
+  /** Above this the header says why the file is long. */
+  fileLinesWithoutReason: 600,
+  functionLines: 70,
+  lineColumns: 130,
+  headerLines: 15,
+} as const;
+
+export const FORBIDDEN_FOLDERS: readonly string[] = [
+  'utils', 'util', 'helpers', 'common', 'types', 'interfaces', 'lib', 'shared', 'misc',
+];
+export const FORBIDDEN_NAMES: readonly RegExp[] = [/^I[A-Z][a-z]/, /Impl$/, /^Abstract[A-Z]/, /Manager$/, /Helpers?$/, /Utils?$/];
+/** Written by a program from etcd's .proto files. */
+export const GENERATED: readonly string[] = ['core/wire/schema/generated/'];
