@@ -1,0 +1,53 @@
+// The shape of a served method and of one call to it, as every transport sees them: bytes in, bytes out, no library.
+// Messages are given as views; a handler that needs them after it settled copies them.
+
+export interface CallContext {
+  /** The auth token as sent, or null. */
+  readonly token: string | null;
+  /** The caller wants an error rather than an answer from a member without leader (contract 1.3). */
+  readonly hasLeader: boolean;
+  /** Address of the other side, for people. */
+  readonly peer: string;
+  /** Aborted when the caller is gone, or with an `ApiError` as reason when the server ends the call. Made when first asked for. */
+  readonly signal: AbortSignal;
+}
+
+export interface UnaryMethod {
+  readonly kind: 'unary';
+  readonly service: string;
+  readonly name: string;
+  /** Never throws: it rejects. */
+  handle(request: Uint8Array, call: CallContext): Promise<Uint8Array>;
+}
+
+export interface StreamMethod {
+  readonly kind: 'stream';
+  readonly service: string;
+  readonly name: string;
+  /**
+   * Ends the answer when it settles. `requests` ends when the caller sends no more, and when `call.signal` aborts. `send`
+   * resolves when the transport wants more: whoever awaits it cannot outrun a slow reader; after an abort it resolves at
+   * once and sends nothing.
+   */
+  handle(requests: AsyncIterable<Uint8Array>, call: CallContext, send: (answer: Uint8Array) => Promise<void>): Promise<void>;
+}
+
+export type Method = UnaryMethod | StreamMethod;
+
+/** By path, such as `/etcdserverpb.KV/Put`. */
+export type Methods = ReadonlyMap<string, Method>;
+
+export function pathOf(method: { readonly service: string; readonly name: string }): string {
+  return `/${method.service}/${method.name}`;
+}
+
+/** The text of an answer to a method that is not served (contract 1.2). */
+export function unknownMethodText(path: string, methods: Methods): string {
+  const slash = path.lastIndexOf('/');
+  if (!path.startsWith('/') || slash === 0) return `malformed method name: "${path}"`;
+  const service = path.slice(1, slash);
+  for (const method of methods.values()) {
+    if (method.service === service) return `unknown method ${path.slice(slash + 1)} for service ${service}`;
+  }
+  return `unknown service ${service}`;
+}

@@ -1,0 +1,23 @@
+// Every bound of the wire in one place. Reaching one is a named error or a closed connection, never growth.
+
+/** etcd: --max-request-bytes. */
+export const REQUEST_BYTES_MAX = 1_572_864;
+/** What a message may exceed the request limit by, for the envelope (contract 1.4). */
+export const RECEIVE_OVERHEAD_BYTES = 512 * 1024;
+/** A watch answer this large is split by events when the watch asked for fragments (contract 1.4). */
+export const FRAGMENT_BYTES = 2 * 1024 * 1024;
+/** Watches on one stream. */
+export const WATCHES_PER_STREAM_MAX = 100_000;
+/** Requests of one stream read but not yet handled. */
+export const STREAM_REQUESTS_MAX = 16;
+/** Connections on one port; more are closed at once. */
+export const CONNECTIONS_MAX = 20_000;
+/** How long a connection may keep silent before it is taken for HTTP/1, whose own time-outs then bound it. */
+export const SNIFF_MS = 10_000;
+/** How often a stream that demands a leader looks for one, and how many looks in a row may fail. */
+export const LEADER_CHECK_MS = 1000;
+export const LEADER_CHECKS_MAX = 3;
+/** Bytes of undelivered events one watch of a remote client may hold before it is stopped and later resumed. */
+export const CLIENT_WATCH_BYTES_MAX = 4 * 1024 * 1024;
+/** Keep-alives of a remote client that await an answer. */
+export const CLIENT_KEEPALIVES_MAX = 100_000;

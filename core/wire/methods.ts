@@ -1,0 +1,248 @@
+// THE table: service and method -> handler over bytes. It knows no transport: grpc-server.ts and http-gateway.ts serve the
+// same table. What only the wire form shows (an operation without a request) is judged here; everything else is the
+// backend's to judge, so that every home of the data gives the same errors.
+//
+// Put and DeleteRange are transactions of one operation against `Client`. Calls carry no signal into the backend: a caller
+// that goes away does not undo what it asked for, and the hot path stays free of an AbortController per call.
+
+import { assert } from '../base/assert.js';
+import { systemClock, type Clock } from '../base/clock.js';
+import type { Admin, Client, OpResponse, TxnResponse } from '../client.js';
+import { ApiError, type ErrorCode } from '../errors.js';
+import { pathOf, type CallContext, type Method, type Methods, type UnaryMethod } from './call.js';
+import * as convert from './convert.js';
+import { demandLeader, watchLeader } from './leader-check.js';
+import * as rpc from './schema/generated/rpc.js';
+import { serveWatch } from './watch-stream.js';
+
+export interface MethodsOptions {
+  /** Operations in one branch of a transaction; etcd: --max-txn-ops. Default 128. */
+  readonly txnOpsMax?: number;
+  readonly clock?: Clock;
+}
+
+/** What generated code offers for each message. */
+interface Codec<T> {
+  encode(message: T): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): T;
+}
+
+export function methods(backend: Client & Admin, options: MethodsOptions = {}): Methods {
+  const clock = options.clock ?? systemClock;
+  const all = [
+    ...keyValueMethods(backend, options.txnOpsMax ?? 128),
+    ...watchMethods(backend, clock),
+    ...leaseMethods(backend, clock),
+    ...clusterMethods(backend),
+  ];
+  return new Map(all.map((method) => [pathOf(method), method]));
+}
+
+function keyValueMethods(backend: Client & Admin, txnOpsMax: number): Method[] {
+  const kv = unaryOf('etcdserverpb.KV', backend);
+  return [
+    kv(
+      'Range',
+      rpc.RangeRequest,
+      (message) => backend.range(convert.readRangeRequest(message)),
+      (answer) => rpc.RangeResponse.encode(convert.writeRangeResponse(answer)),
+    ),
+    kv(
+      'Put',
+      rpc.PutRequest,
+      (message) => backend.txn({ success: [{ kind: 'put', request: convert.readPutRequest(message) }] }),
+      (answer) => {
+        const { prevKv } = only(answer, 'put').response;
+        return rpc.PutResponse.encode(convert.writePutResponse({ header: answer.header, prevKv }));
+      },
+    ),
+    kv(
+      'DeleteRange',
+      rpc.DeleteRangeRequest,
+      (message) => backend.txn({ success: [{ kind: 'delete', request: convert.readDeleteRequest(message) }] }),
+      (answer) => {
+        const { deleted, prevKvs } = only(answer, 'delete').response;
+        return rpc.DeleteRangeResponse.encode(convert.writeDeleteResponse({ header: answer.header, deleted, prevKvs }));
+      },
+    ),
+    kv(
+      'Txn',
+      rpc.TxnRequest,
+      (message) => {
+        const fault = hasHole(message) ? firstFault(message, txnOpsMax) : null;
+        if (fault !== null) throw new ApiError(fault);
+        return backend.txn(convert.readTxnRequest(message));
+      },
+      (answer) => rpc.TxnResponse.encode(convert.writeTxnResponse(answer)),
+    ),
+    kv(
+      'Compact',
+      rpc.CompactionRequest,
+      (message) => backend.compact(convert.clamp(message.revision), { physical: message.physical }),
+      (header) => rpc.CompactionResponse.encode({ header }),
+    ),
+  ];
+}
+
+function watchMethods(backend: Client & Admin, clock: Clock): Method[] {
+  return [
+    {
+      kind: 'stream',
+      service: 'etcdserverpb.Watch',
+      name: 'Watch',
+      handle: (requests, call, send) => serveWatch(backend, clock, requests, call, send),
+    },
+  ];
+}
+
+function leaseMethods(backend: Client & Admin, clock: Clock): Method[] {
+  const lease = unaryOf('etcdserverpb.Lease', backend);
+  return [
+    lease(
+      'LeaseGrant',
+      rpc.LeaseGrantRequest,
+      (message) => backend.grant(convert.clamp(message.TTL), { id: message.ID }),
+      (answer) => rpc.LeaseGrantResponse.encode(convert.writeLease(answer)),
+    ),
+    lease(
+      'LeaseRevoke',
+      rpc.LeaseRevokeRequest,
+      (message) => backend.revoke(message.ID),
+      (header) => rpc.LeaseRevokeResponse.encode({ header }),
+    ),
+    lease(
+      'LeaseTimeToLive',
+      rpc.LeaseTimeToLiveRequest,
+      (message) => backend.leaseInfo(message.ID, { keys: message.keys }),
+      (info) => rpc.LeaseTimeToLiveResponse.encode(convert.writeLeaseInfo(info)),
+    ),
+    lease(
+      'LeaseLeases',
+      rpc.LeaseLeasesRequest,
+      () => backend.leases(),
+      ({ header, ids }) => rpc.LeaseLeasesResponse.encode({ header, leases: ids.map((ID) => ({ ID })) }),
+    ),
+    {
+      kind: 'stream',
+      service: 'etcdserverpb.Lease',
+      name: 'LeaseKeepAlive',
+      handle: (requests, call, send) => serveKeepAlive(backend, clock, requests, call, send),
+    },
+  ];
+}
+
+/** Answers in the order of the requests; ends with status 0 when the caller sends no more (contract 6). */
+async function serveKeepAlive(
+  backend: Client & Admin,
+  clock: Clock,
+  requests: AsyncIterable<Uint8Array>,
+  call: CallContext,
+  send: (answer: Uint8Array) => Promise<void>,
+): Promise<void> {
+  const leader = watchLeader(backend, clock, call);
+  const answer = async (): Promise<void> => {
+    for await (const bytes of requests) {
+      const { ID } = decode(rpc.LeaseKeepAliveRequest, bytes, 'LeaseKeepAliveRequest');
+      const renewed = await backend.keepAlive(ID);
+      await send(rpc.LeaseKeepAliveResponse.encode(convert.writeKeepAlive(ID, renewed)).finish());
+    }
+  };
+  try {
+    await Promise.race([answer(), leader.lost]);
+  } finally {
+    leader.stop();
+  }
+  if (call.signal.aborted && call.signal.reason instanceof ApiError) throw call.signal.reason;
+}
+
+function clusterMethods(backend: Client & Admin): Method[] {
+  const cluster = unaryOf('etcdserverpb.Cluster', backend);
+  const maintenance = unaryOf('etcdserverpb.Maintenance', backend);
+  return [
+    cluster(
+      'MemberList',
+      rpc.MemberListRequest,
+      () => backend.members(),
+      ({ header, members }) => rpc.MemberListResponse.encode({ header, members: members.map(convert.writeMember) }),
+    ),
+    maintenance(
+      'Status',
+      rpc.StatusRequest,
+      () => backend.status(),
+      (status) => rpc.StatusResponse.encode(convert.writeStatus(status)),
+    ),
+  ];
+}
+
+type UnaryOf = <Request, Answer>(
+  name: string,
+  request: Codec<Request>,
+  run: (message: Request) => Promise<Answer>,
+  encode: (answer: Answer) => { finish(): Uint8Array },
+) => UnaryMethod;
+
+/** One promise between the backend's and the transport's; whatever is thrown on the way rejects it. */
+function unaryOf(service: string, backend: Client & Admin): UnaryOf {
+  return (name, request, run, encode) => ({
+    kind: 'unary',
+    service,
+    name,
+    handle(bytes, call) {
+      try {
+        const message = decode(request, bytes, `${service}.${name}`);
+        const answer = call.hasLeader ? demandLeader(backend).then(() => run(message)) : run(message);
+        return answer.then((value) => encode(value).finish());
+      } catch (error) {
+        return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+      }
+    },
+  });
+}
+
+function decode<T>(codec: Codec<T>, bytes: Uint8Array, what: string): T {
+  try {
+    return codec.decode(bytes);
+  } catch (error) {
+    throw new ApiError('invalid_request', { detail: `the bytes are not a message of ${what}`, cause: error });
+  }
+}
+
+/** The answer to the only operation of a transaction that was a plain put or delete. */
+function only<K extends OpResponse['kind']>(answer: TxnResponse, kind: K): Extract<OpResponse, { kind: K }> {
+  const first = answer.responses[0];
+  assert(first !== undefined && isOp(first, kind), `a ${kind} is answered by a ${kind}`);
+  return first;
+}
+
+function isOp<K extends OpResponse['kind']>(op: OpResponse, kind: K): op is Extract<OpResponse, { kind: K }> {
+  return op.kind === kind;
+}
+
+/** Whether an operation, nested ones too, says nothing. `client.ts` has no word for that, so it is judged here. */
+function hasHole(message: rpc.TxnRequest): boolean {
+  const hollow = ({ request }: rpc.RequestOp): boolean =>
+    request === undefined || (request.$case === 'requestTxn' && hasHole(request.value));
+  return message.success.some(hollow) || message.failure.some(hollow);
+}
+
+/** The first thing wrong with a transaction that has a hole, in etcd's order of checks (contract 4.6). */
+function firstFault(message: rpc.TxnRequest, opsMax: number): ErrorCode | null {
+  const { compare, success, failure } = message;
+  const ops = Math.max(compare.length, success.length, failure.length);
+  if (ops > opsMax) return 'too_many_ops';
+  if (compare.some(({ key }) => key.length === 0)) return 'key_empty';
+  for (const { request } of [...success, ...failure]) {
+    const fault = opFault(request, opsMax - ops);
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function opFault(request: rpc.RequestOp['request'], opsMax: number): ErrorCode | null {
+  if (request === undefined) return 'key_not_found';
+  if (request.$case === 'requestTxn') return firstFault(request.value, opsMax);
+  if (request.value.key.length === 0) return 'key_empty';
+  if (request.$case !== 'requestPut') return null;
+  if (request.value.ignoreValue && request.value.value.length > 0) return 'value_provided';
+  return request.value.ignoreLease && request.value.lease !== 0n ? 'lease_provided' : null;
+}

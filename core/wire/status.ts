@@ -1,0 +1,50 @@
+// Errors at the door: an error becomes a gRPC status in `statusOf`, a status becomes an error in `errorOf`. Nothing else
+// of this room inspects messages. The texts are etcd's, because etcd's clients decide by them (contract 3).
+
+import { ApiError, codeOfText, isApiError, Status, type ErrorCode } from '../errors.js';
+
+export interface WireStatus {
+  readonly code: number;
+  readonly text: string;
+}
+
+export const OK: WireStatus = { code: Status.ok, text: '' };
+
+/** What the wire says about an error. Only here do status and table differ (contract 3, second table). */
+export function statusOf(error: unknown): WireStatus {
+  if (isApiError(error)) {
+    // A server that goes away says so; `closed` is a word for whoever closed it.
+    if (error.code === 'closed') return { code: Status.unavailable, text: 'etcdserver: server stopped' };
+    if (error.code === 'too_many_requests') return { code: Status.unknown, text: error.message };
+    return { code: error.status, text: error.message };
+  }
+  return { code: Status.unknown, text: error instanceof Error ? error.message : String(error) };
+}
+
+const BY_STATUS: ReadonlyMap<number, ErrorCode> = new Map([
+  [Status.canceled, 'canceled'],
+  [Status.deadline_exceeded, 'deadline_exceeded'],
+  [Status.unimplemented, 'unsupported'],
+  [Status.unavailable, 'connection_lost'],
+  [Status.invalid_argument, 'invalid_request'],
+  [Status.not_found, 'invalid_request'],
+  [Status.already_exists, 'invalid_request'],
+  [Status.permission_denied, 'invalid_request'],
+  [Status.failed_precondition, 'invalid_request'],
+  [Status.out_of_range, 'invalid_request'],
+  [Status.unauthenticated, 'invalid_request'],
+] as const);
+
+/**
+ * The error a status from a server stands for. A text from the table decides; otherwise the code does, and the text
+ * becomes the detail. `sent` false: the request never left this process, so it never happened.
+ */
+export function errorOf(status: WireStatus, sent = true): ApiError {
+  if (!sent) return new ApiError('unavailable', { detail: status.text });
+  const code = codeOfText(status.text);
+  if (code !== null) return new ApiError(code);
+  // etcd names the suspected cause of a time-out in the text, and 3.4 lets Go's own words through (contract 3).
+  if (status.text.startsWith('etcdserver: request timed out')) return new ApiError('timeout');
+  if (status.text.endsWith('context deadline exceeded')) return new ApiError('timeout');
+  return new ApiError(BY_STATUS.get(status.code) ?? 'internal', { detail: status.text });
+}
