@@ -2,11 +2,22 @@
 
 export { Session, SessionLost } from './session.js';
 export type { LossReason, SessionEvent, SessionOptions } from './session.js';
+export { View } from './view.js';
+export type { Selection, ViewChange, ViewEvent, ViewOptions } from './view.js';
+export { discover, evict, readServices, register, Registration, RegistrationEnded, ServiceView } from './registry.js';
 export type {
   Departure,
   DepartureReason,
+  EndReason,
   Instance,
+  InstancePatch,
   InstanceSpec,
   InstanceState,
   InvalidEntry,
-} from './instance.js';
+  RegisterOptions,
+  RegistrationEvent,
+  ServiceChange,
+  ServicesRead,
+  ServiceState,
+} from './registry.js';
+export type { WaitOptions } from './pause.js';

@@ -126,3 +126,29 @@ export class TokenBucket {
     return Math.max(0, this.#emptyAt - now);
   }
 }
+
+/** Calls with a signal that aborts after `timeoutMs` on this clock, or with `outer`; a time-out is `deadline_exceeded`. */
+export async function bounded<T>(
+  clock: Clock,
+  options: { timeoutMs: number; outer?: AbortSignal; what: string },
+  call: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const control = new AbortController();
+  const giveUp = (): void => control.abort(options.outer?.reason);
+  let late = false;
+  const cancel = clock.schedule(options.timeoutMs, () => {
+    late = true;
+    control.abort();
+  });
+  options.outer?.addEventListener('abort', giveUp, { once: true });
+  if (options.outer?.aborted === true) giveUp();
+  try {
+    return await call(control.signal);
+  } catch (error) {
+    if (!late) throw error;
+    throw new ApiError('deadline_exceeded', { detail: `${options.what} took more than ${options.timeoutMs} ms`, cause: error });
+  } finally {
+    cancel();
+    options.outer?.removeEventListener('abort', giveUp);
+  }
+}
