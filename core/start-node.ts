@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import { systemClock, type Clock } from './base/clock.js';
 import { whenDone } from './base/done.js';
 import { systemFiles, type Files } from './base/files.js';
+import { systemLock } from './base/lock.js';
 import { Prng } from './base/prng.js';
 import type { Admin, Client } from './client.js';
 import { clusterId, memberId } from './identity.js';
@@ -147,7 +148,8 @@ function openLog(
   observe: Observe,
 ): LogStorage {
   if (options.dataDir === null) return new MemoryLogStorage(clock);
-  return new WalStorage({ files: options.files ?? systemFiles, clock, directory: options.dataDir, identity, observe });
+  const disk = options.files === undefined ? { files: systemFiles, lock: systemLock } : { files: options.files };
+  return new WalStorage({ ...disk, clock, directory: options.dataDir, identity, observe });
 }
 
 function factsOf(node: Node): NodeFacts {

@@ -1,0 +1,31 @@
+// The log's limits and the sizes it works in, all in one place.
+
+/** A segment that has reached this size is closed and the next one begun; compaction frees whole segments. */
+export const SEGMENT_BYTES = 64 << 20;
+
+/** Batches that arrive during a sync share the next one up to this many bytes; what is beyond waits for the one after. */
+export const GROUP_BYTES = 8 << 20;
+
+/** A group larger than this is refused when read back: only a damaged length can say so. */
+export const GROUP_BYTES_MAX = 1 << 30;
+
+/** A group's buffer that has grown beyond this is not kept for the next one. */
+export const BUFFER_KEPT_BYTES = 4 << 20;
+
+/** Segments and snapshots are read in pieces of this size. */
+export const READ_BYTES = 2 << 20;
+
+/** A snapshot is written in pieces of about this size; between two of them the log goes on. */
+export const SNAPSHOT_PIECE_BYTES = 1 << 20;
+
+/** So much of a snapshot may wait in the system's cache before it is synced: one huge sync would hold up the log's. */
+export const SNAPSHOT_UNSYNCED_BYTES = 16 << 20;
+
+/** A chunk of a snapshot larger than this is refused when read back. */
+export const CHUNK_BYTES_MAX = 1 << 30;
+
+/** Idle for so long, the log writes down that its last group was synced. */
+export const PROOF_DELAY_MS = 50;
+
+/** The unit a disk writes at once. */
+export const SECTOR_BYTES = 512;

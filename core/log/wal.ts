@@ -1,0 +1,438 @@
+// The write-ahead log of one node: segments of groups (segment.ts, record.ts), snapshots (snapshot-file.ts), and the file
+// that says whose they are. This file decides order only: what is written when, and who is told.
+//
+// Group commit: while one group is written and synced, batches gather in the next; so a sync serves everybody who came
+// during the one before. There is one write and one sync at a time, and group n+1 is written when group n is durable: that
+// is what makes a later group a proof of an earlier one. When the log falls idle it writes an empty group, so that the
+// last group with content is proven as well.
+//
+// After any error nothing is acknowledged any more: what is on disk is then unknown (fsync tells once, or never).
+
+import { present } from '../base/assert.js';
+import type { Clock } from '../base/clock.js';
+import type { Done } from '../base/done.js';
+import type { Files } from '../base/files.js';
+import type { AcquireLock, Release } from '../base/lock.js';
+import type { Observe } from '../node/events.js';
+import type { HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
+import { GROUP_BYTES, PROOF_DELAY_MS, SEGMENT_BYTES } from './limits.js';
+import { LogError, NO_SNAPSHOT, type LogStorage } from './log-storage.js';
+import { GroupBuilder } from './record.js';
+import { recover, type Recovered, type Segment } from './recovery.js';
+import { SEGMENT_HEADER_BYTES, encodeSegmentHeader, saltOf, segmentName, type Identity } from './segment.js';
+import { isSnapshotName, readSnapshotChunks, snapshotName, writeSnapshot, type SnapshotPlace } from './snapshot-file.js';
+
+export interface WalOptions {
+  readonly files: Files;
+  readonly clock: Clock;
+  /** Created when missing. Nothing else should live in it. */
+  readonly directory: string;
+  readonly identity: Identity;
+  /** Keeps a second process out. Without it the caller guarantees that there is none, as on simulated files. */
+  readonly lock?: AcquireLock;
+  readonly segmentBytes?: number;
+  readonly observe?: Observe;
+}
+
+/** Batches that go out together, and who waits for them. */
+interface Group {
+  readonly builder: GroupBuilder;
+  waiting: Done[];
+}
+
+const LOCK_NAME = 'lock';
+
+export class WalStorage implements LogStorage {
+  readonly #files: Files;
+  readonly #clock: Clock;
+  readonly #directory: string;
+  readonly #identity: Identity;
+  readonly #lock: AcquireLock | null;
+  readonly #segmentBytes: number;
+  readonly #observe: Observe;
+
+  #state: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new';
+  #failure: Error | null = null;
+  #release: Release | null = null;
+
+  /** Ascending; the last one is appended to. */
+  #segments: Segment[] = [];
+  #salt = 0;
+  #offset = 0;
+  #chain = 0;
+  #nextGroup = 1;
+  #hard: HardState = { term: 0, vote: 0n, commit: 0 };
+  #lastIndex: Index = 0;
+  /** The last group may be damaged without anybody noticing, because nothing was written after its sync. */
+  #isProven = true;
+
+  /** Groups not yet given to the disk; batches join the last one. */
+  #filling: Group[] = [];
+  #spare: GroupBuilder[] = [];
+  #writing = false;
+  #cancelProof: (() => void) | null = null;
+  /** Called when nothing is being written and nothing waits. */
+  #onIdle: (() => void) | null = null;
+
+  #snapshot: SnapshotMeta = NO_SNAPSHOT;
+  #saving = false;
+  #onSaved: (() => void) | null = null;
+  readonly #removing: { path: string; done: Done | null }[] = [];
+
+  constructor(options: WalOptions) {
+    this.#files = options.files;
+    this.#clock = options.clock;
+    this.#directory = options.directory;
+    this.#identity = options.identity;
+    this.#lock = options.lock ?? null;
+    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
+    this.#observe = options.observe ?? (() => undefined);
+  }
+
+  open(done: Done<Resumed>): void {
+    if (this.#state !== 'new') return this.#later(() => done(new LogError(`${this.#directory} is open, or was once`)));
+    this.#state = 'opening';
+    const finish: Done<Resumed> = (error, resumed) => {
+      if (this.#state === 'opening') this.#state = error === null ? 'open' : 'closed';
+      const tell = (): void => {
+        done(error, resumed);
+        this.#onIdle?.();
+      };
+      if (error === null) return tell();
+      this.#failure ??= error;
+      this.#unlock(tell);
+    };
+    this.#files.makeDirectory(this.#directory, 0o700, (error) => {
+      if (error !== null) return finish(this.#unusable(error));
+      if (this.#lock === null) return this.#recover(finish);
+      this.#lock(`${this.#directory}/${LOCK_NAME}`, (refusal, release) => {
+        if (refusal !== null) return finish(new LogError(refusal.message, { cause: refusal }));
+        this.#release = release ?? null;
+        this.#recover(finish);
+      });
+    });
+  }
+
+  append(batch: Persist, done: Done): void {
+    if (this.#refuses(done)) return;
+    this.#cancelIdleProof();
+    let group = this.#filling.at(-1);
+    if (group === undefined || group.builder.sizeBytes >= GROUP_BYTES) {
+      group = { builder: this.#spare.pop() ?? new GroupBuilder(), waiting: [] };
+      this.#filling.push(group);
+    }
+    group.builder.add(batch);
+    group.waiting.push(done);
+    this.#writeNext();
+  }
+
+  saveSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done): void {
+    if (this.#refuses(done)) return;
+    if (this.#saving) return this.#later(() => done(new LogError('a snapshot is being saved already; one at a time')));
+    if (meta.index < this.#snapshot.index) {
+      const newest = this.#snapshot.index;
+      return this.#later(() => done(new LogError(`a snapshot at ${meta.index} is older than the one at ${newest}`)));
+    }
+    this.#saving = true;
+    const finish = (error: Error | null): void => {
+      this.#saving = false;
+      if (error === null) done(null);
+      else this.#giveUp(error, done);
+      this.#onSaved?.();
+    };
+    const startedMs = this.#clock.now();
+    writeSnapshot(this.#place(), meta, chunks, (error, sizeBytes) => {
+      if (error !== null) return finish(error);
+      this.#snapshot = meta;
+      const tookMs = this.#clock.now() - startedMs;
+      this.#observe({ kind: 'snapshot_saved', index: meta.index, bytes: sizeBytes ?? 0, tookMs });
+      this.#removeOlderSnapshots(finish);
+    });
+  }
+
+  readSnapshot(meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done): void {
+    if (this.#refuses(done)) return;
+    readSnapshotChunks(this.#place(), meta, each, done);
+  }
+
+  compact(through: Index, done: Done): void {
+    if (this.#refuses(done)) return;
+    const covered = Math.min(through, this.#snapshot.index);
+    let count = 0;
+    while (count < this.#segments.length - 1 && (this.#segments[count]?.lastIndex ?? Infinity) <= covered) count++;
+    const last = count - 1;
+    const idle = this.#removing.length === 0;
+    this.#segments.splice(0, count).forEach(({ path }, i) => this.#removing.push({ path, done: i === last ? done : null }));
+    if (count === 0) return this.#later(() => done(this.#failure));
+    if (idle) this.#removeNext();
+  }
+
+  close(done: Done): void {
+    if (this.#state === 'new' || this.#state === 'closed') {
+      this.#state = 'closed';
+      return this.#later(() => done(null));
+    }
+    if (this.#state === 'closing') return this.#later(() => done(new LogError('the log is being closed already')));
+    const opening = this.#state === 'opening';
+    this.#state = 'closing';
+    this.#cancelIdleProof();
+    // `open` ends by calling #onIdle.
+    if (opening) {
+      this.#onIdle = () => this.#shut(done);
+      return;
+    }
+    this.#whenQuiet(() => {
+      if (this.#failure !== null) return this.#shut(done);
+      this.#writeProof(() => this.#shut(done));
+    });
+    this.#writeNext();
+  }
+
+  // Opening and closing.
+
+  #recover(done: Done<Resumed>): void {
+    recover(this.#files, this.#directory, this.#identity, (error, recovered) => {
+      if (error !== null) return done(this.#unusable(error));
+      const { resumed, repair } = present(recovered, 'what was recovered');
+      this.#resume(present(recovered, 'what was recovered'));
+      if (repair !== null) this.#observe({ kind: 'log_repaired', ...repair });
+      // What was read may still be in the system's cache only: it is synced before anybody relies on it.
+      this.#writeProof((failure) => (failure === null ? done(null, resumed) : done(this.#unusable(failure))));
+    });
+  }
+
+  #resume(recovered: Recovered): void {
+    this.#segments = recovered.segments;
+    this.#offset = recovered.offset;
+    this.#chain = recovered.chain;
+    this.#nextGroup = recovered.nextGroup;
+    this.#lastIndex = recovered.lastIndex;
+    this.#hard = recovered.resumed.hard;
+    this.#snapshot = recovered.resumed.snapshot;
+    this.#salt = saltOf(this.#identity, this.#active().number);
+  }
+
+  #shut(done: Done): void {
+    this.#state = 'closed';
+    const failure = this.#failure;
+    const unlock = (error: Error | null): void => this.#unlock((trouble) => done(failure ?? error ?? trouble));
+    const active = this.#segments.at(-1);
+    if (active === undefined) this.#later(() => unlock(null));
+    else this.#files.close(active.path, unlock);
+  }
+
+  #unlock(done: Done): void {
+    const release = this.#release;
+    this.#release = null;
+    if (release === null) done(null);
+    else release(done);
+  }
+
+  /** Runs `next` from now or later, when the log, the snapshot and the removals have come to rest. */
+  #whenQuiet(next: () => void): void {
+    const check = (): void => {
+      const busy = this.#writing || this.#filling.length > 0 || this.#saving || this.#removing.length > 0;
+      if (busy && this.#failure === null) return;
+      if (this.#writing || this.#saving) return;
+      this.#onIdle = null;
+      this.#onSaved = null;
+      next();
+    };
+    this.#onIdle = check;
+    this.#onSaved = check;
+    check();
+  }
+
+  #unusable(error: Error): LogError {
+    if (error instanceof LogError) return error;
+    return new LogError(`the data directory ${this.#directory} cannot be used: ${error.message}`, { cause: error });
+  }
+
+  // Writing.
+
+  #writeNext(): void {
+    const group = this.#filling[0];
+    if (group === undefined || this.#writing || this.#failure !== null) return;
+    this.#writing = true;
+    if (this.#offset >= this.#segmentBytes) this.#rotate(() => this.#writeGroup(group));
+    else this.#writeGroup(group);
+  }
+
+  #writeGroup(group: Group): void {
+    this.#filling.shift();
+    const { builder, waiting } = group;
+    if (builder.hard !== null) this.#hard = builder.hard;
+    const active = this.#active();
+    if (builder.lastIndex !== null) this.#lastIndex = builder.lastIndex;
+    active.lastIndex = Math.max(active.lastIndex, builder.highestIndex);
+    const bytes = this.#finishGroup(builder, false);
+    const startedMs = this.#clock.now();
+    this.#appendAndSync(active.path, bytes, (error) => {
+      if (error !== null) return this.#fail(error, waiting);
+      this.#offset += bytes.length;
+      this.#isProven = false;
+      builder.clear();
+      this.#spare.push(builder);
+      const tookMs = this.#clock.now() - startedMs;
+      this.#observe({ kind: 'synced', batches: waiting.length, bytes: bytes.length, tookMs });
+      // Whoever is told may append at once; it all joins the next group, which leaves when all have been told.
+      for (const done of waiting) done(null);
+      this.#writing = false;
+      this.#writeNext();
+      this.#rest();
+    });
+  }
+
+  #finishGroup(builder: GroupBuilder, sealed: boolean): Uint8Array {
+    const place = { group: this.#nextGroup, offset: this.#offset, salt: this.#salt, chain: this.#chain };
+    const { bytes, chain } = builder.finish(place, this.#hard, this.#lastIndex, sealed);
+    this.#chain = chain;
+    this.#nextGroup++;
+    return bytes;
+  }
+
+  #appendAndSync(path: string, bytes: Uint8Array, done: Done): void {
+    this.#files.append(path, [bytes], (error) => {
+      if (error === null) this.#files.sync(path, done);
+      else done(error);
+    });
+  }
+
+  /** The next segment exists, durably, before the full one is sealed; a seal without a successor is then always damage. */
+  #rotate(next: () => void): void {
+    const full = this.#active();
+    const seal = this.#finishGroup(new GroupBuilder(), true);
+    const number = full.number + 1;
+    const path = `${this.#directory}/${segmentName(number)}`;
+    const header = { number, identity: this.#identity, firstGroup: this.#nextGroup, chain: this.#chain, hard: this.#hard };
+    const check = (step: () => void): Done => (error) => (error === null ? step() : this.#fail(error, []));
+    this.#appendAndSync(path, encodeSegmentHeader(header), check(() => {
+      this.#appendAndSync(full.path, seal, check(() => {
+        this.#files.close(full.path, check(() => {
+          this.#segments.push({ number, path, lastIndex: 0 });
+          this.#salt = saltOf(this.#identity, number);
+          this.#offset = SEGMENT_HEADER_BYTES;
+          next();
+        }));
+      }));
+    }));
+  }
+
+  /** Nothing to write: tells who waits for that, or says in a while that the last group was synced. */
+  #rest(): void {
+    if (this.#writing || this.#filling.length > 0) return;
+    if (this.#onIdle !== null) return this.#onIdle();
+    if (this.#isProven || this.#failure !== null || this.#state !== 'open') return;
+    this.#cancelProof = this.#clock.schedule(PROOF_DELAY_MS, () => {
+      this.#cancelProof = null;
+      // No sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it along.
+      this.#writing = true;
+      const { path } = this.#active();
+      const bytes = this.#proof();
+      this.#files.append(path, [bytes], (error) => {
+        if (error !== null) return this.#fail(error, []);
+        this.#offset += bytes.length;
+        this.#isProven = true;
+        this.#writing = false;
+        this.#writeNext();
+        this.#rest();
+      });
+    });
+  }
+
+  #cancelIdleProof(): void {
+    this.#cancelProof?.();
+    this.#cancelProof = null;
+  }
+
+  #proof(): Uint8Array {
+    const builder = new GroupBuilder();
+    builder.addFiller(this.#offset);
+    return this.#finishGroup(builder, false);
+  }
+
+  /** An empty group, synced: everything before it is durable and provably so. */
+  #writeProof(done: Done): void {
+    const bytes = this.#proof();
+    this.#writing = true;
+    this.#appendAndSync(this.#active().path, bytes, (error) => {
+      this.#writing = false;
+      if (error !== null) return this.#giveUp(error, done);
+      this.#offset += bytes.length;
+      this.#isProven = true;
+      done(null);
+    });
+  }
+
+  #active(): Segment {
+    return present(this.#segments.at(-1), 'the segment appended to');
+  }
+
+  // Snapshots and compaction.
+
+  #place(): SnapshotPlace {
+    return { files: this.#files, directory: this.#directory, clusterId: this.#identity.clusterId };
+  }
+
+  #removeOlderSnapshots(done: Done): void {
+    const newest = snapshotName(this.#snapshot);
+    this.#files.list(this.#directory, (error, names) => {
+      if (error !== null) return done(error);
+      const older = present(names, 'names').filter((name) => isSnapshotName(name) && name < newest);
+      const removeFrom = (i: number): void => {
+        const name = older[i];
+        if (name === undefined) return done(null);
+        this.#files.remove(`${this.#directory}/${name}`, (failure) => (failure === null ? removeFrom(i + 1) : done(failure)));
+      };
+      removeFrom(0);
+    });
+  }
+
+  /** Oldest first and one at a time, each durable before the next: a crash leaves no gap between segments. */
+  #removeNext(): void {
+    const first = this.#removing[0];
+    if (first === undefined) {
+      this.#onSaved?.();
+      return;
+    }
+    this.#files.remove(first.path, (error) => {
+      if (error !== null) {
+        const waiting = this.#removing.splice(0).flatMap(({ done }) => done ?? []);
+        return this.#fail(error, waiting);
+      }
+      this.#removing.shift();
+      first.done?.(null);
+      this.#removeNext();
+    });
+  }
+
+  // Failure.
+
+  /** True, and told so, when nothing more may be asked of this log. */
+  #refuses(done: Done): boolean {
+    if (this.#state === 'open' && this.#failure === null) return false;
+    const reason = this.#failure === null ? 'the log is not open' : `the log stopped after an error: ${this.#failure.message}`;
+    this.#later(() => done(new LogError(reason, { cause: this.#failure })));
+    return true;
+  }
+
+  #giveUp(error: Error, done: Done<never>): void {
+    this.#failure ??= error;
+    this.#fail(error, [done]);
+  }
+
+  /** What waits for the disk is told that it is unknown, once and for all. */
+  #fail(error: Error, waiting: readonly Done<never>[]): void {
+    this.#failure ??= error;
+    this.#writing = false;
+    this.#cancelIdleProof();
+    const groups = this.#filling.splice(0);
+    for (const done of waiting) done(error);
+    for (const group of groups) for (const done of group.waiting) done(error);
+    this.#onIdle?.();
+  }
+
+  #later(run: () => void): void {
+    this.#clock.schedule(0, run);
+  }
+}
