@@ -21,3 +21,9 @@ export const LEADER_CHECKS_MAX = 3;
 export const CLIENT_WATCH_BYTES_MAX = 4 * 1024 * 1024;
 /** Keep-alives of a remote client that await an answer. */
 export const CLIENT_KEEPALIVES_MAX = 100_000;
+/** Bytes written to one stream and not yet taken by the transport, beyond which its handler waits. */
+export const SEND_BUFFER_BYTES = 256 * 1024;
+/** How long the headers of an HTTP/1 request may take. */
+export const HTTP_HEADERS_MS = 15_000;
+/** How long an HTTP/1 connection may idle between requests. */
+export const HTTP_IDLE_MS = 60_000;

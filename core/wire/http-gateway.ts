@@ -1,0 +1,356 @@
+// HTTP/1 on the client port, on express: the JSON gateway of etcd's v3 API over the same table of methods as gRPC, health,
+// version and metrics. JSON becomes message bytes, the handler answers bytes, and those become JSON again.
+//
+// What a client sees (paths, names, error bodies, statuses) is contract 11 and 13, in the shape of etcd 3.4. Only POST
+// writes; nothing here is cached, and nothing of the framework shows.
+
+import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import type { Clock } from '../base/clock.js';
+import type { Admin, Client } from '../client.js';
+import { ApiError, Status } from '../errors.js';
+import type { CallContext, Method, Methods } from './call.js';
+import { healthChecks, isHealthy, report, type HealthCheck } from './health.js';
+import { jsonMappings, type JsonMapping } from './json-mapping.js';
+import { JsonFault, JsonSplitter } from './json-text.js';
+import { RECEIVE_OVERHEAD_BYTES } from './limits.js';
+import { statusOf, type WireStatus } from './status.js';
+import type { ObserveWire } from './wire-events.js';
+
+export interface MetricsText {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export interface GatewayOptions {
+  readonly requestBytesMax: number;
+  readonly version: { readonly etcdserver: string; readonly etcdcluster: string };
+  /** Checks of /readyz beyond the server's own. */
+  readonly checks: readonly HealthCheck[];
+  readonly metrics: (() => Promise<MetricsText>) | null;
+  readonly observe: ObserveWire;
+  readonly clock: Clock;
+}
+
+export interface HttpGateway {
+  readonly app: Express;
+  /** Ends open streams with `server stopped`. */
+  stopStreams(): void;
+}
+
+const ROUTES: readonly (readonly [path: string, method: string])[] = [
+  ['kv/range', 'etcdserverpb.KV/Range'],
+  ['kv/put', 'etcdserverpb.KV/Put'],
+  ['kv/deleterange', 'etcdserverpb.KV/DeleteRange'],
+  ['kv/txn', 'etcdserverpb.KV/Txn'],
+  ['kv/compaction', 'etcdserverpb.KV/Compact'],
+  ['watch', 'etcdserverpb.Watch/Watch'],
+  ['lease/grant', 'etcdserverpb.Lease/LeaseGrant'],
+  ['lease/revoke', 'etcdserverpb.Lease/LeaseRevoke'],
+  ['kv/lease/revoke', 'etcdserverpb.Lease/LeaseRevoke'],
+  ['lease/keepalive', 'etcdserverpb.Lease/LeaseKeepAlive'],
+  ['lease/timetolive', 'etcdserverpb.Lease/LeaseTimeToLive'],
+  ['kv/lease/timetolive', 'etcdserverpb.Lease/LeaseTimeToLive'],
+  ['lease/leases', 'etcdserverpb.Lease/LeaseLeases'],
+  ['kv/lease/leases', 'etcdserverpb.Lease/LeaseLeases'],
+  ['cluster/member/list', 'etcdserverpb.Cluster/MemberList'],
+  ['maintenance/status', 'etcdserverpb.Maintenance/Status'],
+];
+
+/** gRPC status to HTTP, as etcd 3.4 maps them (contract 11.3). */
+const HTTP_STATUS: readonly number[] = [200, 408, 500, 400, 504, 404, 409, 403, 429, 412, 409, 400, 501, 500, 503, 500, 401];
+const HTTP_TEXT: ReadonlyMap<number, string> = new Map([
+  [400, 'Bad Request'],
+  [401, 'Unauthorized'],
+  [403, 'Forbidden'],
+  [404, 'Not Found'],
+  [408, 'Request Timeout'],
+  [409, 'Conflict'],
+  [412, 'Precondition Failed'],
+  [429, 'Too Many Requests'],
+  [500, 'Internal Server Error'],
+  [501, 'Not Implemented'],
+  [503, 'Service Unavailable'],
+  [504, 'Gateway Timeout'],
+]);
+
+interface Route {
+  readonly method: Method;
+  readonly mapping: JsonMapping;
+}
+
+export function httpGateway(backend: Client & Admin, methods: Methods, options: GatewayOptions): HttpGateway {
+  const app = express();
+  const streams = new Set<AbortController>();
+  app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing');
+  app.use((request, response, next) => {
+    response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
+    response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
+    response.setHeader('Access-Control-Allow-Origin', '*');
+    if (request.method === 'OPTIONS') response.status(200).end();
+    else next();
+  });
+  mountHealth(app, backend, options);
+  app.get('/version', (_request, response) => {
+    response.setHeader('Content-Type', 'application/json');
+    response.end(JSON.stringify(options.version));
+  });
+  const { metrics } = options;
+  if (metrics !== null) {
+    app.get('/metrics', async (_request, response) => {
+      const { contentType, body } = await metrics();
+      response.setHeader('Content-Type', contentType);
+      response.end(body);
+    });
+  }
+  const served = ['/version', '/health', '/livez', '/readyz', ...(metrics === null ? [] : ['/metrics'])];
+  app.all(served, (_request, response) => {
+    response.setHeader('Allow', 'GET');
+    sendText(response, 405, 'Method Not Allowed');
+  });
+  const routes = routesOf(methods);
+  app.all(['/v3/*path', '/v3beta/*path'], (request, response) => {
+    const route = routes.get(request.path.replace(/^\/v3(?:beta)?\//, ''));
+    if (route === undefined) return sendText(response, 404, 'Not Found');
+    if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
+    return route.method.kind === 'unary'
+      ? serveUnary(route, request, response, options)
+      : serveStream(route, request, response, options, streams);
+  });
+  app.use((_request, response) => sendText(response, 404, '404 page not found'));
+  app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
+    options.observe({ kind: 'failed', where: 'http', error: error instanceof Error ? error : new Error(String(error)) });
+    if (response.headersSent) response.destroy();
+    else sendError(response, statusOf(error));
+  });
+  const stopStreams = (): void => {
+    for (const stream of streams) stream.abort(new ApiError('stopped'));
+  };
+  return { app, stopStreams };
+}
+
+function routesOf(methods: Methods): ReadonlyMap<string, Route> {
+  const mapping = jsonMappings();
+  const routes = new Map<string, Route>();
+  for (const [path, name] of ROUTES) {
+    const method = methods.get(`/${name}`);
+    if (method !== undefined) routes.set(path, { method, mapping: mapping(method.service, method.name) });
+  }
+  return routes;
+}
+
+function mountHealth(app: Express, backend: Client & Admin, options: GatewayOptions): void {
+  const { live, ready } = healthChecks(backend, options.checks);
+  app.get('/health', async (request, response) => {
+    const well = await isHealthy(backend, request.query['serializable'] === 'true');
+    response.setHeader('Content-Type', 'text/plain; charset=utf-8');
+    response.status(well ? 200 : 503).end(JSON.stringify({ health: String(well) }));
+  });
+  const mount = (path: string, checks: readonly HealthCheck[]): void => {
+    app.get([path, `${path}/:check`], async (request, response) => {
+      const { check } = request.params;
+      const chosen = check === undefined ? checks : checks.filter(({ name }) => name === check);
+      if (chosen.length === 0) return sendText(response, 404, '404 page not found');
+      const { well, lines } = await report(chosen, queryValues(request.query['exclude']), options.clock);
+      const verbose = request.query['verbose'] !== undefined;
+      const text = well && !verbose ? 'ok' : [...lines, ...(well ? ['ok'] : [])].join('\n');
+      return sendText(response, well ? 200 : 503, text);
+    });
+  };
+  mount('/livez', live);
+  mount('/readyz', ready);
+}
+
+function queryValues(value: unknown): ReadonlySet<string> {
+  const values: unknown[] = Array.isArray(value) ? value : [value];
+  return new Set(values.filter((one) => typeof one === 'string'));
+}
+
+/** What a handler sees of an HTTP request. */
+class HttpCall implements CallContext {
+  readonly #request: Request;
+  readonly #abort: AbortController;
+  readonly peer: string;
+
+  constructor(request: Request, abort: AbortController) {
+    this.#request = request;
+    this.#abort = abort;
+    this.peer = `${request.socket.remoteAddress ?? 'unknown'}:${request.socket.remotePort ?? 0}`;
+  }
+
+  get token(): string | null {
+    return this.#request.get('grpc-metadata-token') ?? this.#request.get('authorization') ?? null;
+  }
+
+  get hasLeader(): boolean {
+    return this.#request.get('grpc-metadata-hasleader') === 'true';
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+}
+
+async function serveUnary(route: Route, request: Request, response: Response, options: GatewayOptions): Promise<void> {
+  const { method, mapping } = route;
+  if (method.kind !== 'unary') return;
+  const call = new HttpCall(request, new AbortController());
+  let text: string;
+  try {
+    const body = await readBody(request, 2 * bytesMax(options));
+    const bytes = mapping.toBytes(body);
+    if (bytes.length > bytesMax(options)) throw tooLarge(bytes.length, bytesMax(options));
+    text = mapping.toText(await method.handle(bytes, call));
+  } catch (error) {
+    return sendError(response, gatewayStatus(error, Status.invalid_argument));
+  }
+  response.setHeader('Content-Type', 'application/json');
+  response.setHeader('Grpc-Metadata-Content-Type', 'application/grpc');
+  response.end(text);
+}
+
+/** The requests of a stream stand one after another in the body; answers go out as lines (contract 11.4). */
+async function serveStream(
+  route: Route,
+  request: Request,
+  response: Response,
+  options: GatewayOptions,
+  streams: Set<AbortController>,
+): Promise<void> {
+  const { method, mapping } = route;
+  if (method.kind !== 'stream') return;
+  const abort = new AbortController();
+  streams.add(abort);
+  response.on('close', () => abort.abort());
+  const input = new StreamInput(request, mapping, options);
+  const begin = (): void => {
+    if (response.headersSent) return;
+    response.setHeader('Content-Type', 'application/json');
+    response.setHeader('Grpc-Metadata-Content-Type', 'application/grpc');
+    response.flushHeaders();
+  };
+  const send = async (answer: Uint8Array): Promise<void> => {
+    if (abort.signal.aborted) return;
+    begin();
+    if (response.write(`{"result":${mapping.toText(answer)}}\n`)) return;
+    await drained(response, abort.signal);
+  };
+  try {
+    await input.first();
+    await method.handle(input.requests(abort.signal), new HttpCall(request, abort), send);
+    begin();
+    response.end();
+  } catch (error) {
+    const status = gatewayStatus(error, Status.unknown);
+    if (response.headersSent) response.end(errorLine(status));
+    else sendError(response, status);
+  } finally {
+    streams.delete(abort);
+  }
+}
+
+/** The values in a body, as message bytes. A fault in the first is an error; later ones end the input, as in etcd. */
+class StreamInput {
+  readonly #texts: AsyncGenerator<string>;
+  readonly #mapping: JsonMapping;
+  #first: Uint8Array | null = null;
+
+  constructor(request: Request, mapping: JsonMapping, options: GatewayOptions) {
+    this.#texts = textsOf(request, 2 * bytesMax(options));
+    this.#mapping = mapping;
+  }
+
+  async first(): Promise<void> {
+    const text = await this.#texts.next();
+    this.#first = text.done === true ? null : this.#mapping.toBytes(text.value);
+  }
+
+  async *requests(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    if (this.#first === null) return;
+    yield this.#first;
+    try {
+      while (!signal.aborted) {
+        const text = await this.#texts.next();
+        if (text.done === true) return;
+        yield this.#mapping.toBytes(text.value);
+      }
+    } catch (error) {
+      if (!(error instanceof JsonFault)) throw error;
+    }
+  }
+}
+
+async function* textsOf(request: Request, lengthMax: number): AsyncGenerator<string> {
+  const splitter = new JsonSplitter();
+  const decoder = new TextDecoder();
+  for await (const chunk of bodyOf(request)) {
+    yield* splitter.push(decoder.decode(chunk, { stream: true }));
+    if (splitter.pendingLength > lengthMax) throw tooLarge(splitter.pendingLength, lengthMax);
+  }
+  const rest = splitter.rest();
+  if (rest !== '') yield rest;
+}
+
+async function readBody(request: Request, lengthMax: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of bodyOf(request)) {
+    length += chunk.length;
+    if (length > lengthMax) throw tooLarge(length, lengthMax);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** The raw body; a caller that breaks off ends it. */
+async function* bodyOf(request: Request): AsyncGenerator<Uint8Array> {
+  const source: AsyncIterable<unknown> = request;
+  for await (const chunk of source) {
+    if (chunk instanceof Uint8Array) yield chunk;
+  }
+}
+
+function bytesMax(options: GatewayOptions): number {
+  return options.requestBytesMax + RECEIVE_OVERHEAD_BYTES;
+}
+
+/** A request too large to be read, in the words and with the status gRPC has for it. */
+class TooLarge extends Error {}
+
+function tooLarge(length: number, lengthMax: number): TooLarge {
+  return new TooLarge(`grpc: received message larger than max (${length} vs. ${lengthMax})`);
+}
+
+function gatewayStatus(error: unknown, badInput: number): WireStatus {
+  if (error instanceof JsonFault) return { code: badInput, text: error.message };
+  if (error instanceof TooLarge) return { code: Status.resource_exhausted, text: error.message };
+  return statusOf(error);
+}
+
+function sendError(response: Response, { code, text }: WireStatus): void {
+  response.setHeader('Content-Type', 'application/json');
+  response.status(HTTP_STATUS[code] ?? 500).end(JSON.stringify({ error: text, message: text, code }));
+}
+
+function errorLine({ code, text }: WireStatus): string {
+  const http = HTTP_STATUS[code] ?? 500;
+  const error = { grpc_code: code, http_code: http, message: text, http_status: HTTP_TEXT.get(http) ?? '' };
+  return `${JSON.stringify({ error })}\n`;
+}
+
+function sendText(response: Response, status: number, text: string): void {
+  response.setHeader('Content-Type', 'text/plain; charset=utf-8');
+  response.setHeader('X-Content-Type-Options', 'nosniff');
+  response.status(status).end(`${text}\n`);
+}
+
+function drained(response: Response, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const go = (): void => {
+      response.off('drain', go);
+      signal.removeEventListener('abort', go);
+      resolve();
+    };
+    response.on('drain', go);
+    signal.addEventListener('abort', go, { once: true });
+  });
+}

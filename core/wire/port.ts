@@ -1,0 +1,250 @@
+// One port for gRPC and HTTP/1 (contract 1.1): the first bytes of a connection say which it is. HTTP/2 opens with `PRI`,
+// which no HTTP/1 method begins with. `serve` makes an etcd endpoint of any client and is the inverse of `connect`.
+//
+// Ending is in two steps: `drain` stops accepting, tells streams, lets calls finish and cuts off what is left when the
+// grace is over; `close` cuts off at once.
+
+import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { systemClock, type Clock } from '../base/clock.js';
+import type { Admin, Client } from '../client.js';
+import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
+import { GrpcServer } from './grpc-server.js';
+import type { HealthCheck } from './health.js';
+import { httpGateway, type HttpGateway, type MetricsText } from './http-gateway.js';
+import { CONNECTIONS_MAX, HTTP_HEADERS_MS, HTTP_IDLE_MS, REQUEST_BYTES_MAX, SNIFF_MS } from './limits.js';
+import { methods } from './methods.js';
+import type { ObserveWire } from './wire-events.js';
+
+export interface ServeOptions {
+  /** Such as `http://127.0.0.1:2379`; port 0 picks a free one. Default: loopback, 2379. */
+  readonly urls?: readonly string[];
+  /** etcd: --max-request-bytes. */
+  readonly requestBytesMax?: number;
+  /** etcd: --max-txn-ops. */
+  readonly txnOpsMax?: number;
+  /** What /version says; etcd's clients read it. */
+  readonly version?: { readonly etcdserver: string; readonly etcdcluster: string };
+  /** Checks of /readyz beyond the server's own. */
+  readonly checks?: readonly HealthCheck[];
+  /** The body of /metrics; absent: the path is not served. */
+  readonly metrics?: () => Promise<MetricsText>;
+  readonly observe?: ObserveWire;
+  readonly clock?: Clock;
+}
+
+export interface WireServer {
+  /** Where it listens, with actual ports, in the order asked for. */
+  readonly urls: readonly string[];
+  /** Resolves when nothing is open any more: at most `graceMs` later. Idempotent. */
+  drain(graceMs: number): Promise<void>;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Listens on all urls, or on none and rejects with what to do about it. */
+export async function serve(backend: Client & Admin, options: ServeOptions = {}): Promise<WireServer> {
+  const port = new Port(backend, options);
+  try {
+    await port.listen(options.urls ?? ['http://127.0.0.1:2379']);
+  } catch (error) {
+    await port.close();
+    throw error;
+  }
+  return port;
+}
+
+class Port implements WireServer {
+  readonly #clock: Clock;
+  readonly #observe: ObserveWire;
+  readonly #grpc: GrpcServer;
+  readonly #gateway: HttpGateway;
+  readonly #http: HttpServer;
+  readonly #listeners: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  /** Connections that have not yet shown what they speak. */
+  readonly #unknown = new Set<Socket>();
+  #urls: string[] = [];
+  #draining: Promise<void> | null = null;
+  #onEmpty: () => void = () => undefined;
+
+  constructor(backend: Client & Admin, options: ServeOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#observe = options.observe ?? (() => undefined);
+    const table = methods(backend, { clock: this.#clock, txnOpsMax: options.txnOpsMax ?? 128 });
+    const requestBytesMax = options.requestBytesMax ?? REQUEST_BYTES_MAX;
+    this.#grpc = new GrpcServer(table, { requestBytesMax, observe: this.#observe, version: coterieVersion });
+    const serving: HealthCheck = {
+      name: 'serving',
+      run: () => Promise.resolve(this.#draining === null ? null : 'the server is shutting down'),
+    };
+    this.#gateway = httpGateway(backend, table, {
+      requestBytesMax,
+      version: options.version ?? { etcdserver: etcdVersion, etcdcluster: etcdClusterVersion },
+      checks: [serving, ...(options.checks ?? [])],
+      metrics: options.metrics ?? null,
+      observe: this.#observe,
+      clock: this.#clock,
+    });
+    // A stream's request may last as long as its answer, so only the headers are timed.
+    const limits = { headersTimeout: HTTP_HEADERS_MS, requestTimeout: 0, keepAliveTimeout: HTTP_IDLE_MS };
+    this.#http = createHttpServer(limits, (request, response) => {
+      if (this.#draining !== null) response.setHeader('Connection', 'close');
+      this.#gateway.app(request, response);
+    });
+    // This server never listens itself; without the event it would not time out slow headers nor know idle connections.
+    this.#http.emit('listening');
+  }
+
+  get urls(): readonly string[] {
+    return this.#urls;
+  }
+
+  async listen(urls: readonly string[]): Promise<void> {
+    for (const url of urls) this.#urls.push(await this.#listenOn(url));
+  }
+
+  async #listenOn(url: string): Promise<string> {
+    const { host, port } = parseUrl(url);
+    const listener = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
+    listener.maxConnections = CONNECTIONS_MAX;
+    listener.on('drop', () => this.#observe({ kind: 'connection_refused', connections: this.#sockets.size }));
+    await new Promise<void>((resolve, reject) => {
+      listener.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, `${host}:${port}`)));
+      listener.listen({ host, port }, resolve);
+    });
+    listener.on('error', (error) => this.#observe({ kind: 'failed', where: `listener ${url}`, error }));
+    this.#listeners.push(listener);
+    const address = listener.address();
+    const actual = isTcp(address) ? address.port : port;
+    return `http://${host.includes(':') ? `[${host}]` : host}:${actual}`;
+  }
+
+  drain(graceMs: number): Promise<void> {
+    this.#draining ??= this.#drain(graceMs);
+    return this.#draining;
+  }
+
+  async close(): Promise<void> {
+    this.#draining ??= Promise.resolve();
+    this.#stopAccepting();
+    this.#gateway.stopStreams();
+    this.#grpc.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await this.#empty();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #drain(graceMs: number): Promise<void> {
+    this.#stopAccepting();
+    this.#gateway.stopStreams();
+    const drained = this.#grpc.drain(graceMs);
+    let cancel = (): void => undefined;
+    const grace = new Promise<void>((resolve) => {
+      cancel = this.#clock.schedule(graceMs, resolve);
+    });
+    await Promise.race([Promise.all([drained, this.#emptied()]), grace]);
+    cancel();
+    await this.close();
+  }
+
+  #stopAccepting(): void {
+    for (const listener of this.#listeners.splice(0)) listener.close();
+    for (const socket of this.#unknown) socket.destroy();
+    // Ends idle connections and the timer; that it was not listening is an error nobody asked about.
+    this.#http.close(() => undefined);
+  }
+
+  /** Resolves when the last connection has closed; idle HTTP connections are closed as they become idle. */
+  async #emptied(): Promise<void> {
+    while (this.#sockets.size > 0) {
+      this.#http.closeIdleConnections();
+      await new Promise<void>((resolve) => {
+        const cancel = this.#clock.schedule(DRAIN_LOOK_MS, resolve);
+        this.#onEmpty = () => {
+          cancel();
+          resolve();
+        };
+      });
+    }
+  }
+
+  async #empty(): Promise<void> {
+    if (this.#sockets.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+  }
+
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('close', () => {
+      this.#sockets.delete(socket);
+      this.#unknown.delete(socket);
+      if (this.#sockets.size === 0) this.#onEmpty();
+    });
+    // Whoever takes the connection over adds its own; this one keeps a reset from ending the process.
+    socket.on('error', () => socket.destroy());
+    this.#sniff(socket);
+  }
+
+  #sniff(socket: Socket): void {
+    this.#unknown.add(socket);
+    let seen = Buffer.alloc(0);
+    const decide = (take: (socket: Socket) => void): void => {
+      cancel();
+      this.#unknown.delete(socket);
+      socket.off('readable', look).off('end', end).off('close', cancel);
+      if (seen.length > 0) socket.unshift(seen);
+      take(socket);
+    };
+    const http1 = (taken: Socket): void => void this.#http.emit('connection', taken);
+    const grpc = (taken: Socket): void => {
+      // A caller that half-closes an HTTP/2 connection is done with it.
+      taken.once('end', () => taken.end());
+      this.#grpc.accept(taken);
+    };
+    const look = (): void => {
+      const chunk: unknown = socket.read();
+      if (!(chunk instanceof Buffer)) return;
+      seen = Buffer.concat([seen, chunk]);
+      const known = Math.min(seen.length, PREFACE.length);
+      if (!seen.subarray(0, known).equals(PREFACE.subarray(0, known))) decide(http1);
+      else if (known === PREFACE.length) decide(grpc);
+    };
+    const end = (): void => void socket.destroy();
+    // A silent connection may be an HTTP/1 client keeping one ready: it is handed on, and bounded there.
+    const cancel = this.#clock.schedule(SNIFF_MS, () => decide(http1));
+    socket.on('readable', look).on('end', end).on('close', cancel);
+  }
+}
+
+/** How HTTP/2 begins; no HTTP/1 request does. */
+const PREFACE = Buffer.from('PRI ');
+const DRAIN_LOOK_MS = 50;
+
+function isTcp(address: AddressInfo | string | null): address is AddressInfo {
+  return address !== null && typeof address === 'object';
+}
+
+function parseUrl(url: string): { host: string; port: number } {
+  const parsed = URL.canParse(url) ? new URL(url) : null;
+  if (parsed === null || parsed.protocol !== 'http:' || (parsed.pathname !== '/' && parsed.pathname !== '')) {
+    throw new Error(`cannot listen on ${JSON.stringify(url)}: expected a url such as http://127.0.0.1:2379`);
+  }
+  return { host: parsed.hostname.replace(/^\[(.*)\]$/, '$1'), port: parsed.port === '' ? 80 : Number(parsed.port) };
+}
+
+function listenError(error: NodeJS.ErrnoException, address: string): Error {
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'the address is in use by another process; stop that one, or listen on another port',
+    EADDRNOTAVAIL: 'this machine does not have that address; choose one it has, or 0.0.0.0 for all',
+    EACCES: 'permission denied; choose a port above 1023, or run with the right to bind it',
+    ENOTFOUND: 'the host name does not resolve; name an address of this machine',
+  };
+  const reason = reasons[error.code ?? ''] ?? error.message;
+  return new Error(`cannot listen on ${address}: ${reason}`, { cause: error });
+}

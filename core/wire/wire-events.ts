@@ -1,0 +1,26 @@
+// What the wire tells whoever runs it: counters for metrics, failures for the log. Data only; core never prints.
+
+export interface CallName {
+  readonly service: string;
+  readonly name: string;
+  readonly kind: 'unary' | 'stream';
+}
+
+export type WireEvent =
+  | { readonly kind: 'call_started'; readonly method: CallName }
+  /** Once per started call. `code` is the gRPC status, 1 when the caller left. */
+  | {
+      readonly kind: 'call_handled';
+      readonly method: CallName;
+      readonly code: number;
+      readonly messagesReceived: number;
+      readonly messagesSent: number;
+      readonly bytesReceived: number;
+      readonly bytesSent: number;
+    }
+  /** Something failed that is nobody's request: a broken handler, a listener, a connection. */
+  | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
+  /** A connection was refused because the port has as many as it may have. */
+  | { readonly kind: 'connection_refused'; readonly connections: number };
+
+export type ObserveWire = (event: WireEvent) => void;
