@@ -25,6 +25,11 @@ export class Lessor {
   #stalledMs = 0;
   #active = false;
 
+  /** Entries in the heap; bounded by twice the leases plus a constant. For tests and metrics. */
+  get scheduled(): number {
+    return this.#heap.length;
+  }
+
   /** Leadership begins: every lease the store has starts over. */
   activate(leases: Iterable<{ id: LeaseId; ttlSeconds: number }>, nowMs: number, graceMs: number): void {
     this.deactivate();

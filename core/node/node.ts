@@ -325,7 +325,6 @@ export class Node {
     assert(this.#raft !== null, 'a running node has a machine');
     const meta: SnapshotMeta = { ...applied, configuration: this.#raft.status().configuration };
     const frozen = this.#store.freeze();
-    const startedMs = this.#doors.clock.now();
     const counted = new CountedChunks(frozen.chunks());
     this.#snapshotRunning = true;
     this.#logBytes = 0;
@@ -337,8 +336,6 @@ export class Node {
       this.#snapshotBytes = counted.sizeBytes;
       this.#inbox.push({ kind: 'snapshotted', snapshot: meta });
       this.#wake();
-      const tookMs = this.#doors.clock.now() - startedMs;
-      this.#doors.observe({ kind: 'snapshot_saved', index: meta.index, bytes: counted.sizeBytes, tookMs });
       this.#doors.log.compact(meta.index, (compactError) => {
         if (compactError !== null) this.#end(compactError);
       });

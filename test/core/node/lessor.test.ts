@@ -1,0 +1,77 @@
+import test from 'ava';
+import { expiriesPerTickMax, Lessor } from '../../../core/node/lessor.js';
+
+function activated(leases: { id: bigint; ttlSeconds: number }[], graceMs = 0): Lessor {
+  const lessor = new Lessor();
+  lessor.activate(leases, 0, graceMs);
+  return lessor;
+}
+
+test('a lease is due when its TTL is over, and named once', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  t.deepEqual(lessor.expired(4999), []);
+  t.deepEqual(lessor.expired(5000), [1n]);
+  t.deepEqual(lessor.expired(9000), []);
+});
+
+test('a new leader grants every lease its whole TTL and the grace', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }], 1000);
+  t.is(lessor.remainingMs(1n, 0), 6000);
+  t.deepEqual(lessor.expired(5999), []);
+  t.deepEqual(lessor.expired(6000), [1n]);
+});
+
+test('a renewal counts from when it was processed', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  t.true(lessor.renew(1n, 4000));
+  t.deepEqual(lessor.expired(8999), []);
+  t.deepEqual(lessor.expired(9000), [1n]);
+});
+
+test('a lease on its way out is not renewed, and one that is unknown neither', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  t.deepEqual(lessor.expired(5000), [1n]);
+  t.false(lessor.renew(1n, 5001));
+  t.false(lessor.renew(2n, 5001));
+});
+
+test('time inside a stall of the event loop does not count', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  lessor.onStall(3000);
+  t.deepEqual(lessor.expired(7999), []);
+  t.deepEqual(lessor.expired(8000), [1n]);
+});
+
+test('a revoke that failed is tried again', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  t.deepEqual(lessor.expired(5000), [1n]);
+  lessor.onRevokeFailed(1n);
+  t.deepEqual(lessor.expired(5100), [1n]);
+});
+
+test('a mass expiry comes in slices, earliest first', (t) => {
+  const leases = Array.from({ length: expiriesPerTickMax + 10 }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 2000 - i }));
+  const lessor = activated(leases);
+  const first = lessor.expired(2_000_000);
+  t.is(first.length, expiriesPerTickMax);
+  t.is(first[0], BigInt(leases.length));
+  t.is(lessor.expired(2_000_000).length, 10);
+});
+
+test('without leadership nothing is due', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  lessor.deactivate();
+  lessor.onGranted(2n, 1, 0);
+  t.deepEqual(lessor.expired(1e9), []);
+  t.is(lessor.remainingMs(2n, 0), null);
+});
+
+test('revoked leases with endless TTLs do not pile up', (t) => {
+  const lessor = activated([]);
+  for (let i = 1n; i <= 100_000n; i++) {
+    lessor.onGranted(i, 9_000_000_000, 0);
+    lessor.onRevoked(i);
+  }
+  t.deepEqual(lessor.expired(1e9), []);
+  t.true(lessor.scheduled <= 1025, `${lessor.scheduled} entries for no lease`);
+});
