@@ -80,6 +80,8 @@ export const DOORS: readonly Door[] = [
   { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate'], modules: [] },
   { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs'] },
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
+  // One process per data directory.
+  { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // Ids and seeds: SHA-1 by etcd's rule, and the one true roll of the dice that seeds our own generator.
   { path: 'core/identity.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/start-node.ts', words: [], modules: ['node:crypto'] },

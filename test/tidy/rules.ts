@@ -177,7 +177,7 @@ export const filesHaveAnEnd: FileRule = (source) => {
 
 export const linesFitTheScreen: FileRule = (source) =>
   source.lines.flatMap((line, i) => {
-    const columns = [...line].length;
+    const columns = line.length;
     return columns > law.LIMITS.lineColumns ? [at(source, i + 1, `${columns} columns, at most ${law.LIMITS.lineColumns}`)] : [];
   });
 
@@ -265,7 +265,7 @@ export const noInheritance: FileRule = (source) =>
   eachToken(source, (token, i) => {
     if (token.text !== 'extends' || token.kind !== 'word' || !isClassHead(source, i)) return null;
     const parent = source.tokens[i + 1]?.text ?? '';
-    return /Error$/.test(parent) ? null : `a class hierarchy: extends ${parent}`;
+    return parent.endsWith('Error') ? null : `a class hierarchy: extends ${parent}`;
   });
 
 function isClassHead(source: Source, i: number): boolean {

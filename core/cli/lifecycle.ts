@@ -1,0 +1,72 @@
+// How the server process ends. Three ways: it is asked to (SIGTERM, SIGINT: drain, close, exit 0), it cannot go on (the
+// node stopped: say why, exit 1), or it no longer understands itself (an error nobody caught: say what, exit at once).
+// A second signal, or a drain that outlasts its bound, ends the process where it stands: the log on disk is always whole.
+
+import type { Logger } from './log.js';
+
+export interface Running {
+  /** Stops taking requests, lets those under way finish within `graceMs`, and frees the ports. */
+  drain(graceMs: number): Promise<void>;
+  /** Waits for the log and releases the data directory. */
+  close(): Promise<void>;
+  /** Resolves when the node ended: with null when closed, else with the reason. */
+  readonly ended: Promise<Error | null>;
+}
+
+/** Beyond the grace: what closing connections and the log may take. Below 10 s in sum with the largest grace. */
+const CLOSE_MS_MAX = 900;
+
+const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGINT: 2, SIGTERM: 15 };
+
+/** From here on an error that nobody caught ends the process: going on half-done is worse (reliability A7). */
+export function dieOfTheUnexpected(log: Logger): void {
+  const die = (what: string) => (error: unknown) => {
+    const stack = error instanceof Error ? error.stack : undefined;
+    log.fatal({ error, stack }, what);
+    process.exit(1);
+  };
+  process.on('uncaughtException', die('an error that nobody caught'));
+  process.on('unhandledRejection', die('a rejection that nobody handled'));
+}
+
+/** Resolves with the exit code once the server is to end and has ended. */
+export async function runUntilEnd(running: Running, log: Logger, graceMs: number): Promise<number> {
+  const signal = awaitSignal(log);
+  const first = await Promise.race([signal, running.ended]);
+  if (typeof first === 'string') return endOnPurpose(running, log, graceMs, first);
+  if (first !== null) {
+    log.fatal({ error: first }, 'the node cannot go on');
+    process.stderr.write(`coterie serve: the node cannot go on: ${first.message}\n`);
+  }
+  await running.drain(0);
+  return first === null ? 0 : 1;
+}
+
+async function endOnPurpose(running: Running, log: Logger, graceMs: number, signal: string): Promise<number> {
+  log.info({ signal, graceMs }, 'shutting down: not ready any more, finishing requests under way');
+  const timer = setTimeout(() => {
+    log.error('shutting down took too long; leaving now. What was acknowledged is on disk');
+    process.exit(1);
+  }, graceMs + CLOSE_MS_MAX);
+  await running.drain(graceMs);
+  await running.close();
+  clearTimeout(timer);
+  log.info('bye');
+  return 0;
+}
+
+function awaitSignal(log: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = (signal: string): void => {
+      if (asked) {
+        log.warn({ signal }, 'second signal: leaving at once');
+        process.exit(128 + (SIGNAL_NUMBERS[signal] ?? 0));
+      }
+      asked = true;
+      resolve(signal);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}

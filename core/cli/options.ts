@@ -1,0 +1,215 @@
+// The flags of `coterie serve`, as data. Names and defaults are etcd's wherever etcd has the flag (contract 14.2); each
+// has an environment variable (ETCD_ or COTERIE_, then the name in capitals) and a key of the same name in the file. The
+// table in core/cli/README.md is checked against this one. Flags of etcd that mean something we do not do yet are listed
+// too: they are refused by name, because a server that silently ignores `--client-cert-auth` is worse than none.
+
+export type Kind = 'text' | 'path' | 'integer' | 'duration' | 'boolean' | 'choice' | 'listen_urls' | 'urls' | 'cluster';
+
+export interface Option {
+  readonly flag: string;
+  readonly kind: Kind;
+  /** As it would be typed. null: follows from other options, see settings.ts. */
+  readonly fallback: string | null;
+  readonly help: string;
+  readonly group: 'Member' | 'Clustering' | 'Limits' | 'Logging' | 'Command';
+  readonly choices?: readonly string[];
+  readonly min?: number;
+  readonly max?: number;
+  /** What a number counts, for messages. */
+  readonly unit?: string;
+  /** Only on the command line: neither environment nor file. */
+  readonly flagOnly?: true;
+}
+
+const MEMBER: readonly Option[] = [
+  { flag: 'name', kind: 'text', fallback: 'default', group: 'Member', help: 'What people call this member.' },
+  {
+    flag: 'data-dir', kind: 'path', fallback: null, group: 'Member',
+    help: 'Where log and snapshots live; created when missing. Default: the name, then .coterie.',
+  },
+  {
+    flag: 'listen-client-urls', kind: 'listen_urls', fallback: 'http://localhost:2379', group: 'Member',
+    help: 'Where clients are served, gRPC and HTTP on the same port. Port 0 takes a free one.',
+  },
+  {
+    flag: 'advertise-client-urls', kind: 'urls', fallback: 'http://localhost:2379', group: 'Member',
+    help: 'What the member list tells clients to dial. Required when --listen-client-urls is given.',
+  },
+  {
+    flag: 'heartbeat-interval', kind: 'integer', fallback: '100', min: 1, max: 10_000, unit: 'milliseconds', group: 'Member',
+    help: 'Milliseconds between a leader\'s signs of life.',
+  },
+  {
+    flag: 'election-timeout', kind: 'integer', fallback: '1000', min: 5, max: 50_000, unit: 'milliseconds', group: 'Member',
+    help: 'Milliseconds of silence before an election; at least 5 heartbeats.',
+  },
+  {
+    flag: 'snapshot-count', kind: 'integer', fallback: '100000', min: 1, max: 1_000_000_000, unit: 'entries', group: 'Member',
+    help: 'Log entries between snapshots.',
+  },
+];
+
+const CLUSTERING: readonly Option[] = [
+  {
+    flag: 'listen-peer-urls', kind: 'listen_urls', fallback: 'http://localhost:2380', group: 'Clustering',
+    help: 'Where other members will be met. A cluster of one opens no such port.',
+  },
+  {
+    flag: 'initial-advertise-peer-urls', kind: 'urls', fallback: 'http://localhost:2380', group: 'Clustering',
+    help: 'Together with the token these determine the member id.',
+  },
+  {
+    flag: 'initial-cluster', kind: 'cluster', fallback: null, group: 'Clustering',
+    help: 'The members as name=url. One member for now. Default: this one.',
+  },
+  {
+    flag: 'initial-cluster-token', kind: 'text', fallback: 'etcd-cluster', group: 'Clustering',
+    help: 'Keeps the ids of separate clusters apart.',
+  },
+  {
+    flag: 'initial-cluster-state', kind: 'choice', fallback: 'new', choices: ['new'], group: 'Clustering',
+    help: 'Only new: joining a running cluster is not available yet.',
+  },
+];
+
+const LIMITS: readonly Option[] = [
+  {
+    flag: 'max-txn-ops', kind: 'integer', fallback: '128', min: 1, max: 100_000, unit: 'operations', group: 'Limits',
+    help: 'Operations in one branch of a transaction.',
+  },
+  {
+    flag: 'max-request-bytes', kind: 'integer', fallback: '1572864', min: 1024, max: 64 * 1024 * 1024, unit: 'bytes',
+    group: 'Limits', help: 'Size of one request.',
+  },
+  {
+    flag: 'watch-progress-notify-interval', kind: 'duration', fallback: '10m', min: 100, max: 86_400_000, group: 'Limits',
+    help: 'A quiet watch that asked for progress hears after this long.',
+  },
+  {
+    flag: 'shutdown-grace', kind: 'duration', fallback: '5s', min: 0, max: 9_000, group: 'Limits',
+    help: 'How long requests under way may take to finish after SIGTERM. Ours, not etcd\'s.',
+  },
+];
+
+const LOGGING: readonly Option[] = [
+  {
+    flag: 'log-level', kind: 'choice', fallback: 'info', choices: ['debug', 'info', 'warn', 'error', 'panic', 'fatal'],
+    group: 'Logging', help: 'The least important line that is written.',
+  },
+  {
+    flag: 'log-format', kind: 'choice', fallback: 'auto', choices: ['auto', 'json', 'console'], group: 'Logging',
+    help: 'auto is console on a terminal, else json.',
+  },
+  {
+    flag: 'log-outputs', kind: 'choice', fallback: 'default', choices: ['default', 'stderr', 'stdout'], group: 'Logging',
+    help: 'Where lines go; default is stderr.',
+  },
+];
+
+const COMMAND: readonly Option[] = [
+  {
+    flag: 'config-file', kind: 'path', fallback: '', group: 'Command',
+    help: 'YAML with these names as keys. Flags and environment still count, and win.',
+  },
+  {
+    flag: 'print-config', kind: 'boolean', fallback: 'false', group: 'Command', flagOnly: true,
+    help: 'Print what would be used, and where each value comes from; start nothing.',
+  },
+  { flag: 'json', kind: 'boolean', fallback: 'false', group: 'Command', flagOnly: true, help: 'With --print-config: as JSON.' },
+];
+
+export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...LIMITS, ...LOGGING, ...COMMAND];
+
+/** Other names for the same thing, by release. */
+export const ALIASES: Readonly<Record<string, string>> = {
+  'experimental-watch-progress-notify-interval': 'watch-progress-notify-interval',
+};
+
+export interface Unavailable {
+  readonly flag: string;
+  /** Values under which etcd does what we do anyway; these are accepted. Any other value is refused. */
+  readonly harmless: readonly string[];
+  /** True when the flag takes no value by itself. */
+  readonly boolean: boolean;
+  readonly lacks: string;
+}
+
+const TLS = 'TLS';
+const MEMBERS = 'clusters of more than one member';
+const QUOTA = 'a storage quota';
+const COMPACTION = 'automatic compaction';
+
+function off(lacks: string, ...flags: readonly string[]): Unavailable[] {
+  return flags.map((flag) => ({ flag, harmless: ['false'], boolean: true, lacks }));
+}
+
+function set(lacks: string, harmless: readonly string[], ...flags: readonly string[]): Unavailable[] {
+  return flags.map((flag) => ({ flag, harmless, boolean: false, lacks }));
+}
+
+/** What etcd has and we do not, yet or ever. */
+export const UNAVAILABLE: readonly Unavailable[] = [
+  ...off(TLS, 'client-cert-auth', 'auto-tls', 'peer-client-cert-auth', 'peer-auto-tls'),
+  ...off(TLS, 'experimental-peer-skip-client-san-verification'),
+  ...set(TLS, [''], 'cert-file', 'key-file', 'trusted-ca-file', 'client-crl-file', 'client-cert-allowed-hostname'),
+  ...set(TLS, [''], 'peer-cert-file', 'peer-key-file', 'peer-trusted-ca-file', 'peer-crl-file', 'peer-cert-allowed-cn'),
+  ...set(TLS, [''], 'peer-cert-allowed-hostname', 'cipher-suites', 'client-cert-file', 'client-key-file'),
+  ...set(TLS, [''], 'peer-client-cert-file', 'peer-client-key-file', 'tls-max-version'),
+  ...set(TLS, ['', 'TLS1.2'], 'tls-min-version'),
+  ...set(MEMBERS, [''], 'discovery', 'discovery-proxy', 'discovery-srv', 'discovery-srv-name', 'discovery-token'),
+  ...set(MEMBERS, [''], 'discovery-endpoints'),
+  ...set(MEMBERS, ['proxy', 'exit'], 'discovery-fallback'),
+  ...set(MEMBERS, ['1'], 'max-learners'),
+  ...set(MEMBERS, ['off'], 'proxy'),
+  ...off('recovery from a lost majority', 'force-new-cluster'),
+  { flag: 'enable-grpc-gateway', harmless: ['true'], boolean: true, lacks: 'a server without the JSON gateway' },
+  ...off('running without a durable log', 'unsafe-no-fsync'),
+  ...set('a separate log directory', [''], 'wal-dir'),
+  ...set(QUOTA, ['0'], 'quota-backend-bytes'),
+  ...set(COMPACTION, ['0', ''], 'auto-compaction-retention'),
+  ...set(COMPACTION, ['periodic'], 'auto-compaction-mode'),
+  ...off('the v2 API', 'enable-v2'),
+  ...set('the v2 API', [''], 'experimental-enable-v2v3'),
+  ...set('users and roles', ['simple'], 'auth-token'),
+  ...set('users and roles', ['10'], 'bcrypt-cost'),
+  ...set('users and roles', ['300'], 'auth-token-ttl'),
+  ...off('profiling by this flag (use node --inspect)', 'enable-pprof'),
+  ...set('extensive metrics', ['basic'], 'metrics'),
+  ...set('a separate port for metrics', [''], 'listen-metrics-urls'),
+  ...set('a separate port for HTTP', [''], 'listen-client-http-urls'),
+  ...set('restricting origins', ['*'], 'cors'),
+  ...set('restricting host names', ['*'], 'host-whitelist'),
+  ...off('corruption checks', 'experimental-initial-corrupt-check'),
+  ...off('lease checkpoints', 'experimental-enable-lease-checkpoint', 'experimental-enable-lease-checkpoint-persist'),
+  ...off('sharing a port between processes', 'socket-reuse-port', 'socket-reuse-address'),
+  ...off('log rotation (rotate from outside)', 'enable-log-rotation'),
+  ...set('switchable features', [''], 'feature-gates'),
+  ...set('that limit', ['4294967295'], 'max-concurrent-streams'),
+  ...set('that limit', ['5s'], 'grpc-keepalive-min-time'),
+  ...set('that limit', ['2h'], 'grpc-keepalive-interval'),
+  ...set('that limit', ['20s'], 'grpc-keepalive-timeout'),
+];
+
+/** Flags whose every value leaves us doing what we do: they tune machinery of etcd that we do not have. */
+export const WITHOUT_EFFECT: readonly string[] = [
+  'initial-election-tick-advance', 'strict-reconfig-check', 'pre-vote', 'max-snapshots', 'max-wals', 'logger', 'debug',
+  'backend-batch-interval', 'backend-batch-limit', 'backend-bbolt-freelist-type', 'experimental-backend-bbolt-freelist-type',
+  'experimental-compaction-batch-limit', 'experimental-warning-apply-duration', 'warning-apply-duration', 'log-package-levels',
+  'snapshot-catchup-entries', 'experimental-memory-mlock', 'v2-deprecation', 'log-output',
+];
+const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
+  'initial-election-tick-advance', 'strict-reconfig-check', 'pre-vote', 'debug', 'experimental-memory-mlock',
+];
+
+/** `--flag` alone means `--flag=true`. */
+export function isSwitch(flag: string): boolean {
+  return (
+    OPTIONS.some((option) => option.flag === flag && option.kind === 'boolean') ||
+    UNAVAILABLE.some((row) => row.flag === flag && row.boolean) ||
+    WITHOUT_EFFECT_SWITCHES.includes(flag)
+  );
+}
+
+export function environmentName(prefix: 'ETCD' | 'COTERIE', flag: string): string {
+  return `${prefix}_${flag.toUpperCase().replaceAll('-', '_')}`;
+}

@@ -1,0 +1,41 @@
+// From events to log lines. The only place that decides which event deserves a line, and at what level. Messages are
+// stable: whoever filters a log may rely on them. What happens with every request gets no line at all.
+
+import type { NodeEvent } from '../node/events.js';
+import type { WireEvent } from '../wire/wire-events.js';
+import type { Logger } from './log.js';
+
+/** Above this a sync of the log is worth a warning: etcd warns at the same. */
+const SLOW_SYNC_MS = 1000;
+
+export function reportNode(log: Logger, event: NodeEvent): void {
+  switch (event.kind) {
+    case 'role':
+      return log.info({ state: event.state, term: event.term, leader: event.leader.toString(16) }, 'role changed');
+    case 'log_repaired':
+      return log.warn(fieldsOf(event), 'the log ended in an unfinished batch, never acknowledged; it was cut off');
+    case 'restored':
+      return log.info(fieldsOf(event), 'state restored from disk');
+    case 'synced':
+      return event.tookMs < SLOW_SYNC_MS ? undefined : log.warn(fieldsOf(event), 'slow disk: a sync of the log took long');
+    case 'snapshot_saved':
+      return log.info(fieldsOf(event), 'snapshot saved');
+    case 'stalled':
+      return log.warn(fieldsOf(event), 'the process stood still; leases were extended by as much');
+    case 'lease_expired':
+      return log.debug({ lease: event.id.toString(16) }, 'lease expired');
+    case 'stopped':
+      return event.error === null ? undefined : log.error({ error: event.error }, 'the node stopped');
+  }
+}
+
+export function reportWire(log: Logger, event: WireEvent): void {
+  if (event.kind === 'failed') log.error({ where: event.where, error: event.error }, 'serving failed');
+  if (event.kind === 'connection_refused') log.warn({ connections: event.connections }, 'connection refused: the port is full');
+}
+
+function fieldsOf(event: NodeEvent): Record<string, unknown> {
+  const fields = Object.entries(event).filter(([name]) => name !== 'kind');
+  const show = (value: unknown): unknown => (typeof value === 'number' ? Math.round(value) : value);
+  return Object.fromEntries(fields.map(([name, value]) => [name, show(value)]));
+}

@@ -1,0 +1,200 @@
+// The server process: wires node, port, metrics and log together from settled settings, says what was chosen, and runs
+// until it is told to end or cannot go on. A composition root. Loaded only when a server is really to start, so that help
+// and refusals come at once.
+
+import { existsSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { LogError } from '../log/log-storage.js';
+import { startNode, type RunningNode } from '../start-node.js';
+import { coterieVersion, etcdVersion } from '../version.js';
+import { serve, type WireServer } from '../wire/port.js';
+import { banner, factFields, type ServerFacts } from './banner.js';
+import { dieOfTheUnexpected, runUntilEnd } from './lifecycle.js';
+import { openLog, type Logger } from './log.js';
+import { ServerMetrics } from './metrics.js';
+import { Refusal } from './refusal.js';
+import { reportNode, reportWire } from './report.js';
+import { listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
+import { addressOf } from './values.js';
+
+type All = ReadonlyMap<string, Setting>;
+
+/** Ends with the process; comes back only to refuse. */
+export async function runServer({ all, warnings }: Settings): Promise<number> {
+  const output = textOf(all, 'log-outputs') === 'stdout' ? process.stdout : process.stderr;
+  const wanted = textOf(all, 'log-format');
+  const format = wanted === 'console' || (wanted === 'auto' && output.isTTY) ? 'console' : 'json';
+  const log = openLog({ level: textOf(all, 'log-level'), format, output });
+  dieOfTheUnexpected(log);
+  for (const warning of warnings) log.warn(warning);
+  const startedAt = performance.now();
+  const metrics = new ServerMetrics();
+  const urls = await choosePorts(all);
+  const node = await openNode(all, urls.advertised, { metrics, log });
+  const server = await openPort(node, all, urls.listening, { metrics, log });
+  const facts = { ...factsOf(all, node), clientUrls: server.urls, advertisedUrls: urls.advertised };
+  announce({ ...facts, tookMs: performance.now() - startedAt }, log, output.isTTY && format === 'console' ? output : null);
+  const code = await runUntilEnd(
+    { drain: (graceMs) => server.drain(graceMs), close: () => node.close(), ended: node.ended },
+    log,
+    numberOf(all, 'shutdown-grace'),
+  );
+  // Nothing of ours is open any more; what a library still holds must not keep the process.
+  process.exit(code);
+}
+
+interface Observers {
+  readonly metrics: ServerMetrics;
+  readonly log: Logger;
+}
+
+async function openNode(all: All, clientUrls: readonly string[], { metrics, log }: Observers): Promise<RunningNode> {
+  const dataDir = textOf(all, 'data-dir');
+  refuseEtcdsData(dataDir);
+  log.info({ name: textOf(all, 'name'), dataDir, version: coterieVersion }, 'starting');
+  try {
+    const node = await startNode({
+      name: textOf(all, 'name'),
+      dataDir,
+      peerUrls: listOf(all, 'initial-advertise-peer-urls'),
+      clientUrls,
+      clusterToken: textOf(all, 'initial-cluster-token'),
+      heartbeatMs: numberOf(all, 'heartbeat-interval'),
+      electionMs: numberOf(all, 'election-timeout'),
+      snapshotCount: numberOf(all, 'snapshot-count'),
+      limits: {
+        txnOpsMax: numberOf(all, 'max-txn-ops'),
+        requestBytesMax: numberOf(all, 'max-request-bytes'),
+        progressNotifyMs: numberOf(all, 'watch-progress-notify-interval'),
+      },
+      observe: (event) => {
+        metrics.onNode(event);
+        reportNode(log, event);
+      },
+    });
+    metrics.attach({
+      memberId: node.memberId,
+      facts: () => node.facts(),
+      dbSizes: async () => {
+        const { dbSizeBytes, dbSizeInUseBytes } = await node.client.status();
+        return { totalBytes: dbSizeBytes, inUseBytes: dbSizeInUseBytes };
+      },
+    });
+    return node;
+  } catch (error) {
+    throw refuseData(dataDir, error);
+  }
+}
+
+async function openPort(node: RunningNode, all: All, urls: readonly string[], { metrics, log }: Observers): Promise<WireServer> {
+  try {
+    return await serve(node.client, {
+      urls,
+      requestBytesMax: numberOf(all, 'max-request-bytes'),
+      txnOpsMax: numberOf(all, 'max-txn-ops'),
+      metrics: () => metrics.scrape(),
+      observe: (event) => {
+        metrics.onWire(event);
+        reportWire(log, event);
+      },
+    });
+  } catch (error) {
+    await node.close();
+    const [problem, remedy] = splitReason(error);
+    throw new Refusal(`--listen-client-urls: ${problem}`, remedy, { exitCode: 1, cause: error });
+  }
+}
+
+/** Port 0 means any: it is chosen before the node starts, because the member list must name it. */
+async function choosePorts(all: All): Promise<{ listening: readonly string[]; advertised: readonly string[] }> {
+  const listening: string[] = [];
+  let advertised = listOf(all, 'advertise-client-urls');
+  for (const url of listOf(all, 'listen-client-urls')) {
+    const { host, port } = addressOf(url);
+    const chosen = port === 0 ? await freePort(host) : port;
+    listening.push(`http://${host.includes(':') ? `[${host}]` : host}:${chosen}`);
+    const first = advertised.findIndex((candidate) => addressOf(candidate).port === 0);
+    if (port === 0) advertised = advertised.map((old, i) => (i === first ? old.replace(/:0(\/?)$/, `:${chosen}$1`) : old));
+  }
+  return { listening, advertised };
+}
+
+function freePort(host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', (error) => {
+      const problem = `--listen-client-urls: cannot listen on ${host}: ${error.message}`;
+      const remedy = 'choose an address this machine has, or 0.0.0.0 for all';
+      reject(new Refusal(problem, remedy, { exitCode: 1, cause: error }));
+    });
+    probe.listen(0, host, () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+function refuseEtcdsData(dataDir: string): void {
+  if (!existsSync(`${dataDir}/member`) || existsSync(`${dataDir}/identity`)) return;
+  throw new Refusal(
+    `--data-dir=${dataDir} holds etcd's data, which coterie cannot read`,
+    'give another directory; copy the keys over with: etcdctl make-mirror',
+    { exitCode: 1 },
+  );
+}
+
+/** Errors of the disk become a sentence with a remedy; anything else is a fault of ours and goes on as it is. */
+function refuseData(dataDir: string, error: unknown): unknown {
+  const code = codeOf(error);
+  if (!(error instanceof LogError) && code === null) return error;
+  const remedies: Readonly<Record<string, string>> = {
+    EACCES: `give this user write access to it, or another directory with --data-dir`,
+    EPERM: `give this user write access to it, or another directory with --data-dir`,
+    EROFS: 'the file system is read-only; give a directory on another with --data-dir',
+    ENOTDIR: 'a part of this path is a file; give another directory with --data-dir',
+    EEXIST: 'there is a file of this name; give another directory with --data-dir',
+    ENOSPC: 'the disk is full; make room and start again, nothing acknowledged is lost',
+  };
+  const [problem, remedy] = splitReason(error);
+  return new Refusal(`--data-dir=${dataDir}: ${problem}`, remedies[code ?? ''] ?? remedy, { exitCode: 1, cause: error });
+}
+
+function codeOf(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  if ('code' in error && typeof error.code === 'string') return error.code;
+  return codeOf(error.cause);
+}
+
+/** Errors of the rooms below say what happened, then, after the last full stop or semicolon, what to do. */
+function splitReason(error: unknown): readonly [problem: string, remedy: string] {
+  const message = error instanceof Error ? error.message : String(error);
+  const cut = /^(.*)(?:\. |; )([^.;]+)\.?$/s.exec(message);
+  return cut?.[1] === undefined || cut[2] === undefined ? [message, 'nothing was changed'] : [cut[1], cut[2]];
+}
+
+function factsOf(all: All, node: RunningNode): Omit<ServerFacts, 'clientUrls' | 'advertisedUrls' | 'tookMs'> {
+  const { revision, keys } = node.facts();
+  return {
+    version: coterieVersion,
+    apiVersion: etcdVersion,
+    name: node.name,
+    memberId: node.memberId,
+    clusterId: node.clusterId,
+    dataDir: textOf(all, 'data-dir'),
+    heartbeatMs: numberOf(all, 'heartbeat-interval'),
+    electionMs: numberOf(all, 'election-timeout'),
+    snapshotCount: numberOf(all, 'snapshot-count'),
+    revision,
+    keys,
+  };
+}
+
+/** The log line is what test suites made for etcd wait for (contract 14.1). */
+function announce(facts: ServerFacts, log: Logger, terminal: NodeJS.WriteStream | null): void {
+  if (terminal !== null) {
+    terminal.write(banner(facts, terminal));
+    log.info('ready to serve client requests');
+  } else {
+    log.info(factFields(facts), 'ready to serve client requests');
+  }
+}

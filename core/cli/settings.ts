@@ -1,0 +1,203 @@
+// What `coterie serve` will use: flag before environment before file before default, each value with its origin. This
+// order differs from etcd's, which refuses a flag together with its variable and lets the file override everything; ours
+// is the one people expect, and --print-config shows the outcome. Pure apart from reading the file it is told to read.
+
+import { ALIASES, environmentName, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT, type Option } from './options.js';
+import { KNOWN_FLAGS } from './arguments.js';
+import { readConfigFile, type FileEntry } from './config-file.js';
+import { nearest, Refusal } from './refusal.js';
+import { isCluster, isList, readValue, showValue, type ClusterValue, type Value } from './values.js';
+
+export type Origin = 'flag' | 'environment' | 'file' | 'default';
+
+export interface Setting {
+  readonly flag: string;
+  readonly value: Value;
+  readonly origin: Origin;
+  /** How to find the word again: `--name`, `ETCD_NAME`, `file:3:7`, or why the default is what it is. */
+  readonly place: string;
+}
+
+export interface Settings {
+  readonly all: ReadonlyMap<string, Setting>;
+  /** Things worth a line in the log, which do not stop the start. */
+  readonly warnings: readonly string[];
+}
+
+const NO_EFFECT = 'has no effect here: it tunes machinery of etcd\'s that coterie does not have';
+
+interface Word {
+  readonly word: string;
+  readonly origin: Origin;
+  readonly place: string;
+}
+
+export function settle(words: ReadonlyMap<string, string>, environment: Readonly<Record<string, string | undefined>>): Settings {
+  const warnings: string[] = [];
+  const given = new Map<string, Word>();
+  const take = (flag: string, word: Word): void => {
+    const name = ALIASES[flag] ?? flag;
+    refuseUnavailable(flag, word);
+    if (WITHOUT_EFFECT.includes(flag)) warnings.push(`${word.place} ${NO_EFFECT}`);
+    else if (!given.has(name)) given.set(name, word);
+  };
+  for (const [flag, word] of words) take(flag, { word, origin: 'flag', place: `--${flag}` });
+  for (const [flag, word] of readEnvironment(environment, warnings)) take(flag, word);
+  const file = given.get('config-file')?.word ?? '';
+  for (const entry of file === '' ? [] : readConfigFile(file)) {
+    take(keyOf(entry), { word: fileWord(entry), origin: 'file', place: `${entry.place}: ${entry.key}` });
+  }
+  const all = new Map(OPTIONS.map((option) => [option.flag, settleOne(option, given.get(option.flag))]));
+  addDerived(all);
+  judgeTogether(all);
+  return { all, warnings };
+}
+
+function readEnvironment(environment: Readonly<Record<string, string | undefined>>, warnings: string[]): Map<string, Word> {
+  const found = new Map<string, Word>();
+  for (const flag of KNOWN_FLAGS) {
+    if (OPTIONS.some((option) => option.flag === flag && option.flagOnly === true)) continue;
+    const ours = environmentName('COTERIE', flag);
+    const etcds = environmentName('ETCD', flag);
+    const [a, b] = [environment[ours] ?? '', environment[etcds] ?? ''];
+    if (a !== '' && b !== '' && a !== b) {
+      throw new Refusal(`${ours}=${a} and ${etcds}=${b} contradict each other`, `unset one of them, or decide with --${flag}`);
+    }
+    if (a !== '' || b !== '') found.set(flag, { word: a || b, origin: 'environment', place: a !== '' ? ours : etcds });
+  }
+  const known = KNOWN_FLAGS.flatMap((flag) => [environmentName('COTERIE', flag), environmentName('ETCD', flag)]);
+  for (const name of Object.keys(environment)) {
+    if (!/^(?:ETCD|COTERIE)_/.test(name) || known.includes(name) || NOT_OURS.includes(name)) continue;
+    const guess = nearest(name, known);
+    warnings.push(`${name} names no flag and is ignored${guess === null ? '' : `; did you mean ${guess}?`}`);
+  }
+  return found;
+}
+
+/** Read by the build and the tests, not by the server. */
+const NOT_OURS: readonly string[] = ['COTERIE_DIST'];
+
+function keyOf(entry: FileEntry): string {
+  const ofCommand = OPTIONS.filter((option) => option.group === 'Command').map((option) => option.flag);
+  const known = KNOWN_FLAGS.filter((flag) => !ofCommand.includes(flag));
+  if (known.includes(entry.key)) return entry.key;
+  const guess = nearest(entry.key, known);
+  const remedy = guess === null ? 'coterie serve --help lists the names' : `did you mean ${guess}?`;
+  throw new Refusal(`${entry.place}: ${entry.key}: no such setting`, remedy);
+}
+
+/** etcd's files give durations as bare nanoseconds. */
+function fileWord(entry: FileEntry): string {
+  const duration = OPTIONS.some((option) => option.flag === (ALIASES[entry.key] ?? entry.key) && option.kind === 'duration');
+  return duration && /^[1-9]\d*$/.test(entry.word) ? `${entry.word}ns` : entry.word;
+}
+
+function refuseUnavailable(flag: string, given: Word): void {
+  const { word, place } = given;
+  const row = UNAVAILABLE.find((candidate) => candidate.flag === flag);
+  if (row === undefined || row.harmless.includes(word)) return;
+  const harmless = row.harmless.find((value) => value !== '');
+  const remedy = harmless === undefined ? `leave ${place} out` : `leave ${place} out, or set it to ${harmless}`;
+  throw new Refusal(`${quote(given)}: coterie does not have ${row.lacks} yet`, remedy);
+}
+
+function settleOne(option: Option, given: Word | undefined): Setting {
+  const byDefault: Word = { word: option.fallback ?? '', origin: 'default', place: 'default' };
+  const word = given ?? byDefault;
+  // A derived default is filled in by addDerived; until then it is empty.
+  if (given === undefined && byDefault.word === '') return { flag: option.flag, value: '', origin: 'default', place: 'default' };
+  const reading = readValue(option, word.word);
+  if ('value' in reading) return { flag: option.flag, value: reading.value, origin: word.origin, place: word.place };
+  throw new Refusal(`${quote(word)}: ${reading.wrong}`, reading.remedy);
+}
+
+/** A word as it was given, where it was given. */
+function quote({ word, origin, place }: Word): string {
+  if (origin === 'environment') return `${place}=${word}`;
+  return `${place}${origin === 'file' ? ':' : ''} ${word === '' ? '""' : word}`;
+}
+
+/** Defaults that follow from other settings. */
+function addDerived(all: Map<string, Setting>): void {
+  const derive = (flag: string, value: Value, from: string): void => {
+    if (all.get(flag)?.origin === 'default') all.set(flag, { flag, value, origin: 'default', place: `follows --${from}` });
+  };
+  const name = textOf(all, 'name');
+  derive('data-dir', `${name}.coterie`, 'name');
+  derive('initial-cluster', new Map([[name, listOf(all, 'initial-advertise-peer-urls')]]), 'initial-advertise-peer-urls');
+}
+
+/** What no single value can be blamed for. */
+function judgeTogether(all: ReadonlyMap<string, Setting>): void {
+  const heartbeat = numberOf(all, 'heartbeat-interval');
+  const election = numberOf(all, 'election-timeout');
+  if (election < 5 * heartbeat) {
+    const most = Math.floor(election / 5);
+    const remedy = `set --election-timeout to ${5 * heartbeat} or more, or --heartbeat-interval to ${most} or less`;
+    throw new Refusal(`${show(all, 'election-timeout')} is less than 5 times ${show(all, 'heartbeat-interval')}`, remedy);
+  }
+  if (all.get('listen-client-urls')?.origin !== 'default' && all.get('advertise-client-urls')?.origin === 'default') {
+    const urls = showValue(all.get('listen-client-urls')?.value ?? '');
+    const dial = urls.replace(/\/\/(?:0\.0\.0\.0|\[::\])/g, '//THIS-HOST');
+    throw new Refusal(
+      '--advertise-client-urls is required when --listen-client-urls is set explicitly',
+      `say where clients reach this member: --advertise-client-urls ${dial}`,
+    );
+  }
+  judgeCluster(all);
+}
+
+function judgeCluster(all: ReadonlyMap<string, Setting>): void {
+  const name = textOf(all, 'name');
+  const cluster = clusterOf(all);
+  if (cluster.size > 1) {
+    throw new Refusal(
+      `${show(all, 'initial-cluster')} names ${cluster.size} members, and coterie cannot form clusters of more than one yet`,
+      `name one member: --initial-cluster ${name}=${listOf(all, 'initial-advertise-peer-urls').join(`,${name}=`)}`,
+    );
+  }
+  const urls = cluster.get(name);
+  if (urls === undefined) {
+    const other = [...cluster.keys()][0] ?? '';
+    const problem = `${show(all, 'initial-cluster')} does not name this member, ${name}`;
+    throw new Refusal(problem, `use --name ${other}, or rename it there`);
+  }
+  const advertised = listOf(all, 'initial-advertise-peer-urls');
+  if ([...urls].sort().join() !== [...advertised].sort().join()) {
+    throw new Refusal(
+      `${show(all, 'initial-cluster')} differs from ${show(all, 'initial-advertise-peer-urls')}`,
+      `give this member the same URLs in both: --initial-advertise-peer-urls ${urls.join(',')}`,
+    );
+  }
+}
+
+function show(all: ReadonlyMap<string, Setting>, flag: string): string {
+  const setting = all.get(flag);
+  const { origin = 'default', place = '', value = '' } = setting ?? {};
+  const word = showValue(value);
+  return quote(origin === 'default' ? { word, origin: 'flag', place: `--${flag}` } : { word, origin, place });
+}
+
+export function textOf(all: ReadonlyMap<string, Setting>, flag: string): string {
+  const value = all.get(flag)?.value;
+  return typeof value === 'string' ? value : '';
+}
+
+export function numberOf(all: ReadonlyMap<string, Setting>, flag: string): number {
+  const value = all.get(flag)?.value;
+  return typeof value === 'number' ? value : 0;
+}
+
+export function listOf(all: ReadonlyMap<string, Setting>, flag: string): readonly string[] {
+  const value = all.get(flag)?.value;
+  return isList(value) ? value : [];
+}
+
+export function isSet(all: ReadonlyMap<string, Setting>, flag: string): boolean {
+  return all.get(flag)?.value === true;
+}
+
+function clusterOf(all: ReadonlyMap<string, Setting>): ClusterValue {
+  const value = all.get('initial-cluster')?.value;
+  return isCluster(value) ? value : new Map<string, readonly string[]>();
+}

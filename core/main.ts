@@ -1,0 +1,82 @@
+#!/usr/bin/env node
+// The binary `coterie`. Picks a subcommand and loads only that, so that `--help` and `--version` cost next to nothing.
+// A subcommand gives back its exit code: 0 done, 1 the world refused, 2 the words were wrong.
+
+import { coterieVersion, etcdVersion } from './version.js';
+import { nearest } from './cli/refusal.js';
+
+interface Subcommand {
+  readonly summary: string;
+  run(argv: readonly string[]): Promise<number>;
+}
+
+const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
+  serve: {
+    summary: 'start a durable member and serve etcd\'s API on port 2379',
+    run: async (argv) => (await import('./cli/serve.js')).main(argv),
+  },
+  sidecar: {
+    summary: 'keep a load balancer\'s configuration in step with the registry',
+    run: async (argv) => (await import('../sidecar/main.js')).main(argv),
+  },
+  version: { summary: 'print versions', run: (argv) => printVersion(argv) },
+  help: { summary: 'print this, or the help of a subcommand', run: (argv) => printHelp(argv) },
+};
+
+const HEAD = `coterie: a durable key-value store any etcd client can talk to, and a sidecar that keeps nginx and HAProxy in step.
+
+Usage: coterie <command> [flags]
+
+`;
+const FOOT = `
+Try it:
+  coterie serve                          one member on port 2379
+  etcdctl put greeting hello             any etcd client will do
+  coterie help serve                     its flags
+`;
+
+function say(text: string): Promise<number> {
+  process.stdout.write(text);
+  return Promise.resolve(0);
+}
+
+function complain(problem: string, remedy: string): number {
+  process.stderr.write(`coterie: ${problem}\n  ${remedy}\n`);
+  return 2;
+}
+
+async function printHelp(argv: readonly string[]): Promise<number> {
+  const [name] = argv;
+  if (name !== undefined && name !== 'help') return run([name, '--help']);
+  const rows = Object.entries(SUBCOMMANDS).map(([word, { summary }]) => `  ${word.padEnd(9)} ${summary}\n`);
+  return say(`${HEAD}${rows.join('')}${FOOT}`);
+}
+
+async function printVersion(argv: readonly string[]): Promise<number> {
+  if (argv.includes('--help')) return say('Usage: coterie version [--json]\n');
+  const platform = `${process.platform}/${process.arch}`;
+  const facts = { coterie: coterieVersion, api: etcdVersion, node: process.version, platform };
+  if (argv.includes('--json')) return say(`${JSON.stringify(facts)}\n`);
+  return say(`coterie Version: ${coterieVersion}\netcd API: ${etcdVersion}\nNode Version: ${facts.node}\nOS/Arch: ${platform}\n`);
+}
+
+async function run(argv: readonly string[]): Promise<number> {
+  const [word, ...rest] = argv;
+  if (word === undefined || word === '--help' || word === '-h') return printHelp([]);
+  if (word === '--version' || word === '-version') return printVersion(rest);
+  const subcommand = Object.hasOwn(SUBCOMMANDS, word) ? SUBCOMMANDS[word] : undefined;
+  if (subcommand !== undefined) return subcommand.run(rest);
+  if (word.startsWith('-')) {
+    return complain(`${word} stands before any command`, `flags follow the command: coterie serve ${argv.join(' ')}`);
+  }
+  const guess = nearest(word, Object.keys(SUBCOMMANDS));
+  const remedy = guess === null ? 'coterie --help lists the commands' : `did you mean coterie ${guess}?`;
+  return complain(`${word}: no such command`, remedy);
+}
+
+// Whoever reads our output may stop reading; that is no error of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+process.exitCode = await run(process.argv.slice(2));
