@@ -69,12 +69,15 @@ export function within<T>(
 }
 
 /**
- * A generator seeded by `ids` (lease ids are random) and by the fraction of the clock, which differs between machines:
- * enough to keep a thousand clients from coming back in one instant. Not for secrets.
+ * A generator seeded by `marks` (lease ids are random, instance names differ) and by the fraction of the clock, which
+ * differs between machines: enough to keep a thousand clients from coming back in one instant. Not for secrets.
  */
-export function chance(clock: Clock, ...ids: readonly bigint[]): Prng {
+export function chance(clock: Clock, ...marks: readonly (bigint | string)[]): Prng {
   let seed = Math.floor((clock.now() * 1_000_003) % 0x1_0000_0000);
-  for (const id of ids) seed = (seed ^ Number(id & 0xffff_ffffn) ^ Number((id >> 32n) & 0xffff_ffffn)) >>> 0;
+  for (const mark of marks) {
+    const digits = typeof mark === 'string' ? mark : mark.toString(16);
+    for (let i = 0; i < digits.length; i += 1) seed = (Math.imul(seed, 31) + digits.charCodeAt(i)) >>> 0;
+  }
   return new Prng(seed);
 }
 

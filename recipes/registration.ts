@@ -170,7 +170,7 @@ export class Registration {
       observe: options.observe ?? (() => undefined),
     };
     encodeInstance(data, { state: 'up', why: '', owner: '0' });
-    this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(this.clock) });
+    this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(this.clock, service, id) });
     this.#bucket = new TokenBucket(this.clock, RESTORE);
     if (this.#session !== null) this.#attach(this.#session);
     this.#running = this.#run();

@@ -92,7 +92,7 @@ export class ServiceView {
   }
 
   /** Level-triggered: first the state as it is, then the latest one whenever it has changed since the consumer looked. */
-  get changes(): AsyncIterable<ServiceChange> {
+  get changes(): AsyncIterable<ServiceChange, undefined> {
     return { [Symbol.asyncIterator]: () => this.#iterate() };
   }
 
@@ -109,7 +109,7 @@ export class ServiceView {
     return this.close();
   }
 
-  #iterate(): AsyncIterator<ServiceChange> {
+  #iterate(): AsyncIterator<ServiceChange, undefined> {
     const changes: AsyncIterator<ViewChange> = this.#view.changes[Symbol.asyncIterator]();
     return {
       next: async () => {

@@ -163,7 +163,7 @@ export class View {
   }
 
   /** Each iteration is a consumer of its own. It first yields the whole state, then what changes; it ends with `close`. */
-  get changes(): AsyncIterable<ViewChange> {
+  get changes(): AsyncIterable<ViewChange, undefined> {
     return { [Symbol.asyncIterator]: () => this.#feed() };
   }
 

@@ -1,0 +1,43 @@
+// What the recipes' tests stand on: a whole node in this process on a simulated clock, and small words for what they
+// ask of its store.
+
+import { utf8 } from '../../core/base/bytes.js';
+import type { Admin, Client, KeyValue, LeaseId } from '../../core/client.js';
+import { get, prefixRange } from '../../core/client.js';
+import { startNode } from '../../core/index.js';
+import { Prng } from '../../core/base/prng.js';
+import { SimClock } from '../sim/clock.js';
+import { Link } from './link.js';
+
+export interface World {
+  readonly clock: SimClock;
+  /** Straight to the store, without a network in between. */
+  readonly store: Client & Admin;
+  readonly prng: Prng;
+  link(): Link;
+  end(): Promise<void>;
+}
+
+export async function world(seed: number): Promise<World> {
+  const clock = new SimClock();
+  const node = await clock.until(startNode({ name: 't', dataDir: null, clock }));
+  return {
+    clock,
+    store: node.client,
+    prng: new Prng(seed),
+    link: () => new Link(node.client, clock),
+    end: () => clock.until(node.close()),
+  };
+}
+
+export async function leaseIds(store: Admin): Promise<readonly LeaseId[]> {
+  return (await store.leases()).ids;
+}
+
+export async function keysUnder(store: Client, prefix: string): Promise<readonly KeyValue[]> {
+  return (await store.range(prefixRange(utf8(prefix)))).kvs;
+}
+
+export async function exists(store: Client, key: string): Promise<boolean> {
+  return (await get(store, utf8(key))) !== null;
+}
