@@ -1,0 +1,306 @@
+// The keys: their bytes, their order, and for each the number of its newest row. Rows of one key form a chain, oldest to
+// newest; an incarnation (a put that creates, puts that follow, a delete) is a stretch of it. One key, revision by revision:
+//
+//   4 put, 6 put, 7 delete, 9 put    4v1 ⇄ 6v2 ⇄ 7† ⇄ 9v1      newest: 9v1, live
+//   range at 6: back from 9v1 to the first row with revision <= 6: 6v2.   At 8: 7†, so no such key.   At 3: none.
+//   12 delete                        4v1 ⇄ 6v2 ⇄ 7† ⇄ 9v1 ⇄ 12†          dead, but history
+//   compact 6                        6v2 ⇄ 7† ⇄ 9v1 ⇄ 12†      4v1 is followed by a row at or below 6: superseded
+//   compact 7                        7† ⇄ 9v1 ⇄ 12†            a tombstone at the very revision stays: a watch from 7 sees it
+//   compact 8                        9v1 ⇄ 12†                 an older tombstone says nothing that its absence does not
+//   compact 13                       nothing left: the key's slot is freed
+//
+// A slot is a small number standing for a key while it has rows. `recall` is only a memo of where keys were found, with
+// forgettable entries that are checked on every use: keys chosen to collide in it cost a search of the order, no more.
+
+import { assert } from '../base/assert.js';
+import { Arena } from './arena.js';
+import { Order } from './order.js';
+import { NONE, type Rows } from './rows.js';
+
+const PAGE_SHIFT = 12;
+const PAGE_SLOTS = 1 << PAGE_SHIFT;
+const PAGE_MASK = PAGE_SLOTS - 1;
+
+const WORDS = 7;
+const CHUNK = 0;
+const OFFSET = 1;
+const LENGTH = 2;
+const NEWEST = 3;
+const LEASE_PREV = 4;
+const LEASE_NEXT = 5;
+const HASH = 6;
+
+const BUCKET = 4;
+const RECALL_MIN = 256;
+
+export class Keys {
+  readonly #rows: Rows;
+  readonly #bytes = new Arena();
+  readonly #pages: Uint32Array[] = [];
+  readonly #order: Order;
+  readonly #free: number[] = [];
+  #slots = 0;
+  /** Slot + 1 by hash, in buckets of four; 0 is empty. */
+  #recall = new Uint32Array(RECALL_MIN);
+  #sought: Uint8Array = new Uint8Array(0);
+  /** Where the last `find` that found nothing looked: where `add` puts the key. */
+  #missed = 0;
+  readonly #compare = (slot: number): number => this.#compareSought(slot);
+
+  constructor(rows: Rows) {
+    this.#rows = rows;
+    this.#order = new Order((slot) => this.isLive(slot));
+  }
+
+  /** Keys that exist now. */
+  get live(): number {
+    return this.#order.live;
+  }
+
+  /** Keys that have any row. */
+  get size(): number {
+    return this.#order.size;
+  }
+
+  get sizeBytes(): number {
+    return this.#bytes.sizeBytes + this.#pages.length * PAGE_SLOTS * WORDS * 4 + this.#order.sizeBytes + this.#recall.length * 4;
+  }
+
+  get liveBytes(): number {
+    return this.#bytes.liveBytes + this.size * (WORDS * 4 + 16);
+  }
+
+  /** The slot of a key that has rows, else NONE. */
+  find(key: Uint8Array): number {
+    const hash = hashOf(key);
+    const recalled = this.#lookUp(hash, key);
+    if (recalled !== NONE) return recalled;
+    this.#sought = key;
+    this.#missed = this.#order.find(this.#compare);
+    if (this.#missed >= this.#order.end()) return NONE;
+    const slot = this.#order.at(this.#missed);
+    if (this.#compareSought(slot) !== 0) return NONE;
+    this.#remember(hash, slot);
+    return slot;
+  }
+
+  /** A slot, live, for the key that `find` has just not found. Its first row must follow at once. */
+  add(key: Uint8Array): number {
+    const slot = this.#newSlot(key);
+    this.#order.insert(this.#missed, slot);
+    if (this.#order.size * 2 > this.#recall.length) this.#growRecall();
+    else this.#remember(this.#get(slot, HASH), slot);
+    return slot;
+  }
+
+  /** The key had a tombstone for its newest row and is put again, or the other way round. */
+  changeLive(slot: number, by: 1 | -1): void {
+    this.#sought = this.bytes(slot);
+    this.#order.changeLive(this.#order.find(this.#compare), by);
+  }
+
+  /** Forgets a dead key whose last row is gone. */
+  remove(slot: number): void {
+    this.#sought = this.bytes(slot);
+    this.#order.remove(this.#order.find(this.#compare));
+    this.#bytes.release(this.#get(slot, CHUNK), this.#get(slot, LENGTH));
+    this.#set(slot, LENGTH, 0);
+    this.#set(slot, NEWEST, NONE);
+    this.#free.push(slot);
+  }
+
+  newest(slot: number): number {
+    return this.#get(slot, NEWEST);
+  }
+
+  setNewest(slot: number, row: number): void {
+    this.#set(slot, NEWEST, row);
+  }
+
+  isLive(slot: number): boolean {
+    return this.#rows.version(this.#get(slot, NEWEST)) > 0;
+  }
+
+  /** A view of the key. */
+  bytes(slot: number): Uint8Array {
+    return this.#bytes.view(this.#get(slot, CHUNK), this.#get(slot, OFFSET), this.#get(slot, LENGTH));
+  }
+
+  length(slot: number): number {
+    return this.#get(slot, LENGTH);
+  }
+
+  /** Negative, 0 or positive as `key` sorts before, with or after the slot's. */
+  compareWith(key: Uint8Array, slot: number): number {
+    this.#sought = key;
+    return this.#compareSought(slot);
+  }
+
+  // Loading: keys in byte order get the slots 0, 1, 2 …; then all their rows; then `loaded`.
+
+  load(key: Uint8Array): void {
+    const last = this.#slots - 1;
+    assert(last < 0 || this.compareWith(key, last) > 0, 'keys are not in order');
+    this.#newSlot(key);
+  }
+
+  loaded(): void {
+    this.#order.fill(this.#slots);
+    while (this.#order.size * 2 > this.#recall.length) this.#recall = new Uint32Array(2 * this.#recall.length);
+    this.#recallAll();
+  }
+
+  // Places: see order.ts.
+
+  /** The first place whose key is not below `key`. */
+  placeOf(key: Uint8Array): number {
+    this.#sought = key;
+    return this.#order.find(this.#compare);
+  }
+
+  get end(): number {
+    return this.#order.end();
+  }
+
+  slotAt(place: number): number {
+    return this.#order.at(place);
+  }
+
+  after(place: number): number {
+    return this.#order.after(place);
+  }
+
+  countLive(from: number, to: number): number {
+    return this.#order.countLive(from, to);
+  }
+
+  countAll(from: number, to: number): number {
+    return this.#order.countAll(from, to);
+  }
+
+  inOrder(): Uint32Array {
+    return this.#order.copy();
+  }
+
+  // The chain of keys on one lease (leases.ts).
+
+  leasePrev(slot: number): number {
+    return this.#get(slot, LEASE_PREV);
+  }
+
+  leaseNext(slot: number): number {
+    return this.#get(slot, LEASE_NEXT);
+  }
+
+  setLeasePrev(slot: number, other: number): void {
+    this.#set(slot, LEASE_PREV, other);
+  }
+
+  setLeaseNext(slot: number, other: number): void {
+    this.#set(slot, LEASE_NEXT, other);
+  }
+
+  /** One more than the greatest slot in use. */
+  get slotsEnd(): number {
+    return this.#slots;
+  }
+
+  /** Copies the key's bytes out of a chunk that is mostly garbage. */
+  relocate(slot: number): void {
+    const length = this.#get(slot, LENGTH);
+    const chunk = this.#get(slot, CHUNK);
+    if (length === 0 || !this.#bytes.isSparse(chunk)) return;
+    this.#bytes.append(this.bytes(slot));
+    this.#set(slot, CHUNK, this.#bytes.chunk);
+    this.#set(slot, OFFSET, this.#bytes.offset);
+    this.#bytes.release(chunk, length);
+  }
+
+  #newSlot(key: Uint8Array): number {
+    const slot = this.#free.pop() ?? this.#slots++;
+    if (slot >>> PAGE_SHIFT === this.#pages.length) this.#pages.push(new Uint32Array(PAGE_SLOTS * WORDS));
+    this.#bytes.append(key);
+    const page = this.#pages[slot >>> PAGE_SHIFT] as Uint32Array;
+    const at = (slot & PAGE_MASK) * WORDS;
+    page[at + CHUNK] = this.#bytes.chunk;
+    page[at + OFFSET] = this.#bytes.offset;
+    page[at + LENGTH] = key.length;
+    page[at + NEWEST] = NONE;
+    page[at + LEASE_PREV] = NONE;
+    page[at + LEASE_NEXT] = NONE;
+    page[at + HASH] = hashOf(key);
+    return slot;
+  }
+
+  #compareSought(slot: number): number {
+    const sought = this.#sought;
+    const page = this.#pages[slot >>> PAGE_SHIFT] as Uint32Array;
+    const at = (slot & PAGE_MASK) * WORDS;
+    const bytes = this.#bytes.bytesOf(page[at + CHUNK] as number);
+    const offset = page[at + OFFSET] as number;
+    const length = page[at + LENGTH] as number;
+    const common = sought.length < length ? sought.length : length;
+    for (let i = 0; i < common; i++) {
+      const difference = (sought[i] as number) - (bytes[offset + i] as number);
+      if (difference !== 0) return difference;
+    }
+    return sought.length - length;
+  }
+
+  #lookUp(hash: number, key: Uint8Array): number {
+    const recall = this.#recall;
+    const start = bucketOf(hash, recall.length);
+    for (let i = start; i < start + BUCKET; i++) {
+      const slot = (recall[i] as number) - 1;
+      if (slot < 0) return NONE;
+      if (this.#get(slot, HASH) !== hash || this.#get(slot, NEWEST) === NONE) continue;
+      this.#sought = key;
+      if (this.#compareSought(slot) === 0) return slot;
+    }
+    return NONE;
+  }
+
+  #remember(hash: number, slot: number): void {
+    const recall = this.#recall;
+    const start = bucketOf(hash, recall.length);
+    for (let i = start; i < start + BUCKET; i++) {
+      if (recall[i] === 0 || recall[i] === slot + 1) {
+        recall[i] = slot + 1;
+        return;
+      }
+    }
+    recall[start + (slot % BUCKET)] = slot + 1;
+  }
+
+  #growRecall(): void {
+    this.#recall = new Uint32Array(2 * this.#recall.length);
+    this.#recallAll();
+  }
+
+  #recallAll(): void {
+    for (let slot = 0; slot < this.#slots; slot++) {
+      if (this.#get(slot, LENGTH) > 0) this.#remember(this.#get(slot, HASH), slot);
+    }
+  }
+
+  #get(slot: number, word: number): number {
+    return (this.#pages[slot >>> PAGE_SHIFT] as Uint32Array)[(slot & PAGE_MASK) * WORDS + word] as number;
+  }
+
+  #set(slot: number, word: number, n: number): void {
+    (this.#pages[slot >>> PAGE_SHIFT] as Uint32Array)[(slot & PAGE_MASK) * WORDS + word] = n;
+  }
+}
+
+function bucketOf(hash: number, length: number): number {
+  return (hash & (length - 1) & ~(BUCKET - 1)) >>> 0;
+}
+
+/** FNV-1a with a last stir, because buckets use the low bits. */
+function hashOf(key: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ (key[i] as number), 0x01000193);
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x2c1b3c6d);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

@@ -1,0 +1,18 @@
+// Every bound of the store's room, in one place. What a client can reach (ops in a transaction, bytes of a request, bytes
+// held for a slow watcher) is configuration and arrives as an argument; these are the ones nobody needs to turn.
+
+/** Levels of transactions inside transactions. The op budget (contract 4.6) is the real limit; this one keeps the stack safe. */
+export const TXN_DEPTH_MAX = 1000;
+
+/** Arena chunks grow from the first size to the second, so that a small store stays small. */
+export const ARENA_CHUNK_MIN_BYTES = 64 * 1024;
+export const ARENA_CHUNK_MAX_BYTES = 4 * 1024 * 1024;
+
+/** Rows looked at by the removal of compacted history with each applied entry, while there is any left to remove. */
+export const SWEEP_ROWS_PER_APPLY = 64;
+
+/** A piece of a snapshot is closed once it holds this much. */
+export const SNAPSHOT_CHUNK_BYTES = 512 * 1024;
+
+/** Rows a watcher that is behind reads past without a match before it looks up where its next match is. */
+export const HISTORY_SCAN_ROWS = 16 * 1024;

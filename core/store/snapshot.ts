@@ -1,0 +1,316 @@
+// The store as bytes. A sequence of frames: length and checksum (each four bytes, little endian), then the payload, whose
+// first byte names its section. The checksum is chained from frame to frame, so a frame that is damaged, missing, doubled
+// or out of place is noticed before it is read; an end frame says that nothing is missing behind it.
+//
+//   HEAD    magic, form, term and index applied, revision, compacted, number of keys and rows
+//   LEASES  id, ttl               in the order they were granted
+//   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
+//   ROWS    key number, revision, …, value    in the order of revisions
+//   END
+//
+// Only what can be seen is written (not what compaction superseded, though it may still lie in memory), in an order that
+// follows from the log: so equal entries give equal bytes on every replica, whatever its past. Keys lie in order and rows
+// refer to them by number, so loading neither sorts nor searches.
+
+import { assert } from '../base/assert.js';
+import { checksum } from '../base/crc.js';
+import type { Revision } from '../client.js';
+import { ByteReader, ByteWriter } from './binary.js';
+import type { LeaseRecord } from './leases.js';
+import { SNAPSHOT_CHUNK_BYTES } from './limits.js';
+import { NONE } from './rows.js';
+import { Table } from './table.js';
+
+/** What `freeze` keeps hold of. Rows below `rowsEnd` do not move while it does. */
+export interface Frozen {
+  readonly table: Table;
+  readonly applied: { readonly term: number; readonly index: number };
+  readonly revision: Revision;
+  readonly compacted: Revision;
+  readonly rowsEnd: number;
+  /** All slots in byte order of their keys. */
+  readonly slots: Uint32Array;
+  readonly leases: readonly LeaseRecord[];
+}
+
+export interface Loaded {
+  readonly table: Table;
+  readonly applied: { readonly term: number; readonly index: number };
+  readonly revision: Revision;
+  readonly compacted: Revision;
+}
+
+const MAGIC = 0x43544553;
+const FORM = 1;
+const HEAD = 1;
+const LEASES = 2;
+const KEYS = 3;
+const ROWS = 4;
+const END = 5;
+
+const FRAME_HEADER_BYTES = 8;
+/** A length above this is damage: no key or value comes near it. */
+const FRAME_BYTES_MAX = 2 ** 30;
+
+const ROW_TOMBSTONE = 1;
+const ROW_LEASE = 2;
+const ROW_CREATED = 4;
+
+export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
+  const frames = new FrameWriter();
+  const { writer } = frames;
+  const counted = numberKeys(frozen);
+  writer.byte(HEAD);
+  writer.u32(MAGIC);
+  writer.byte(FORM);
+  writer.varint(frozen.applied.term);
+  writer.varint(frozen.applied.index);
+  writer.varint(frozen.revision);
+  writer.integer(frozen.compacted);
+  writer.varint(counted.keys);
+  yield frames.close();
+  yield* leaseFrames(frozen, frames);
+  yield* keyFrames(frozen, frames, counted.numbers);
+  yield* rowFrames(frozen, frames, counted.numbers);
+  writer.byte(END);
+  yield frames.close();
+}
+
+/** The number of each key by slot, from 0 in byte order; NONE for keys nothing can be seen of any more. */
+function numberKeys(frozen: Frozen): { numbers: Uint32Array; keys: number } {
+  const { keys, rows } = frozen.table;
+  const numbers = new Uint32Array(keys.slotsEnd).fill(NONE);
+  let count = 0;
+  for (const slot of frozen.slots) {
+    let row = keys.newest(slot);
+    while (row !== NONE && row >= frozen.rowsEnd) row = rows.prev(row);
+    assert(row !== NONE, 'a key had no row when the store was frozen');
+    // The newest goes last: if it cannot be seen, none can.
+    if (!frozen.table.isSuperseded(row, frozen.compacted)) numbers[slot] = count++;
+  }
+  return { numbers, keys: count };
+}
+
+function* leaseFrames(frozen: Frozen, frames: FrameWriter): Iterable<Uint8Array> {
+  const { writer } = frames;
+  for (const { id, ttlSeconds } of frozen.leases) {
+    if (writer.length === 0) writer.byte(LEASES);
+    writer.i64(id);
+    writer.integer(ttlSeconds);
+    if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
+  }
+  if (writer.length > 0) yield frames.close();
+}
+
+function* keyFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
+  const { writer } = frames;
+  let last = new Uint8Array(0);
+  for (const slot of frozen.slots) {
+    if (numbers[slot] === NONE) continue;
+    if (writer.length === 0) {
+      writer.byte(KEYS);
+      last = new Uint8Array(0);
+    }
+    const key = frozen.table.keys.bytes(slot);
+    let shared = 0;
+    while (shared < last.length && shared < key.length && last[shared] === key[shared]) shared += 1;
+    writer.varint(shared);
+    writer.bytes(key.subarray(shared));
+    last = new Uint8Array(key);
+    if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
+  }
+  if (writer.length > 0) yield frames.close();
+}
+
+function* rowFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
+  const { table, compacted, rowsEnd } = frozen;
+  const { rows } = table;
+  const { writer } = frames;
+  let last = 0;
+  for (let row = rows.first(0); row < rowsEnd; row = rows.after(row)) {
+    if (table.isSuperseded(row, compacted)) continue;
+    if (writer.length === 0) writer.byte(ROWS);
+    const main = rows.main(row);
+    const version = rows.version(row);
+    const lease = rows.lease(row);
+    const created = version === 1 && rows.create(row) === main;
+    const number = numbers[rows.slot(row)] as number;
+    assert(number !== NONE, 'a row that can be seen has a key that can not');
+    writer.byte((version === 0 ? ROW_TOMBSTONE : 0) | (lease !== 0n ? ROW_LEASE : 0) | (created ? ROW_CREATED : 0));
+    writer.varint(number);
+    writer.varint(main - last);
+    last = main;
+    if (version > 0) {
+      if (!created) {
+        writer.varint(main - rows.create(row));
+        writer.varint(version);
+      }
+      if (lease !== 0n) writer.i64(lease);
+      writer.bytes(table.value(row));
+    }
+    if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
+  }
+  if (writer.length > 0) yield frames.close();
+}
+
+class FrameWriter {
+  readonly writer = new ByteWriter();
+  #checksum = 0;
+
+  /** What was written since the last, as a frame. */
+  close(): Uint8Array {
+    const payload = this.writer.peek();
+    const frame = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
+    this.#checksum = checksum(payload, this.#checksum);
+    const view = new DataView(frame.buffer);
+    view.setUint32(0, payload.length, true);
+    view.setUint32(4, this.#checksum, true);
+    frame.set(payload, FRAME_HEADER_BYTES);
+    this.writer.clear();
+    return frame;
+  }
+}
+
+/** Reads the frames, cut up in whatever way they arrive. Nothing it allocates is sized by a byte that was not checked. */
+export class SnapshotReader {
+  readonly #table = new Table();
+  #checksum = 0;
+  #read = 0;
+  /** The bytes of a frame that has not all arrived. */
+  #partial: Uint8Array[] = [];
+  #partialBytes = 0;
+  #section = 0;
+  #head: { term: number; index: number; revision: number; compacted: number; keys: number } | null = null;
+  #main = 0;
+
+  push(chunk: Uint8Array): void {
+    this.#partial.push(chunk);
+    this.#partialBytes += chunk.length;
+    if (this.#partialBytes < this.#needed()) return;
+    let bytes: Uint8Array = this.#partial.length === 1 ? chunk : Buffer.concat(this.#partial);
+    for (;;) {
+      this.#partial = [bytes];
+      this.#partialBytes = bytes.length;
+      const needed = this.#needed();
+      if (bytes.length < needed) break;
+      this.#frame(bytes.subarray(0, needed));
+      bytes = bytes.subarray(needed);
+    }
+  }
+
+  finish(): Loaded {
+    const head = this.#head;
+    if (this.#section !== END || this.#partialBytes > 0 || head === null) {
+      throw new Error(`the snapshot ends too early: ${this.#read} bytes were read, ${this.#partialBytes} more are no whole frame`);
+    }
+    const { term, index, revision, compacted } = head;
+    return { table: this.#table, applied: { term, index }, revision, compacted };
+  }
+
+  /** Bytes of the next frame, as far as known. */
+  #needed(): number {
+    if (this.#partialBytes < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;
+    const first = this.#partial[0];
+    const header = first !== undefined && first.length >= 4 ? first : Buffer.concat(this.#partial);
+    const length = new DataView(header.buffer, header.byteOffset).getUint32(0, true);
+    if (length > FRAME_BYTES_MAX) throw new Error(`the snapshot is damaged at byte ${this.#read}: a frame of ${length} bytes`);
+    return FRAME_HEADER_BYTES + length;
+  }
+
+  #frame(frame: Uint8Array): void {
+    const payload = frame.subarray(FRAME_HEADER_BYTES);
+    const expected = new DataView(frame.buffer, frame.byteOffset).getUint32(4, true);
+    this.#checksum = checksum(payload, this.#checksum);
+    if (this.#checksum !== expected) throw new Error(`the snapshot is damaged at byte ${this.#read}: wrong checksum`);
+    try {
+      this.#payload(new ByteReader(payload));
+    } catch (cause) {
+      throw new Error(`the snapshot cannot be read at byte ${this.#read}`, { cause });
+    }
+    this.#read += frame.length;
+  }
+
+  #payload(reader: ByteReader): void {
+    const section = reader.byte();
+    assert(this.#section !== END, 'something follows the end');
+    assert(section >= this.#section && (section === HEAD) === (this.#section === 0), `section ${section} is out of place`);
+    this.#section = section;
+    switch (section) {
+      case HEAD:
+        return this.#readHead(reader);
+      case LEASES:
+        while (reader.rest > 0) this.#table.leases.grant(reader.i64(), reader.integer());
+        return;
+      case KEYS:
+        return this.#readKeys(reader);
+      case ROWS:
+        while (reader.rest > 0) this.#readRow(reader);
+        return;
+      case END:
+        return this.#end();
+      default:
+        assert(false, `${section} is no section`);
+    }
+  }
+
+  #readHead(reader: ByteReader): void {
+    assert(reader.u32() === MAGIC, 'this is no snapshot of a store');
+    const form = reader.byte();
+    assert(form === FORM, `a snapshot in form ${form}: this release reads form ${FORM} only, so a newer one wrote it`);
+    this.#head = {
+      term: reader.varint(),
+      index: reader.varint(),
+      revision: reader.varint(),
+      compacted: reader.integer(),
+      keys: reader.varint(),
+    };
+  }
+
+  #readKeys(reader: ByteReader): void {
+    let last = new Uint8Array(0);
+    while (reader.rest > 0) {
+      const shared = reader.varint();
+      const rest = reader.bytes();
+      assert(shared <= last.length, 'a key shares more than there is');
+      const key = new Uint8Array(shared + rest.length);
+      key.set(last.subarray(0, shared));
+      key.set(rest, shared);
+      this.#table.keys.load(key);
+      last = key;
+    }
+  }
+
+  #readRow(reader: ByteReader): void {
+    const { rows, keys, values } = this.#table;
+    const flags = reader.byte();
+    const slot = reader.varint();
+    assert(slot < keys.slotsEnd, `a row of key ${slot}, which was not told`);
+    const main = this.#main + reader.varint();
+    this.#main = main;
+    const old = keys.newest(slot);
+    const row = rows.append(slot, old, main);
+    keys.setNewest(slot, row);
+    rows.setValue(row, 0, 0, 0);
+    rows.fill(row, 0, 0, 0n);
+    if ((flags & ROW_TOMBSTONE) !== 0) return;
+    const isCreated = (flags & ROW_CREATED) !== 0;
+    const create = isCreated ? main : main - reader.varint();
+    const version = isCreated ? 1 : reader.varint();
+    rows.fill(row, create, version, (flags & ROW_LEASE) === 0 ? 0n : reader.i64());
+    const value = reader.bytes();
+    values.append(value);
+    rows.setValue(row, values.chunk, values.offset, value.length);
+  }
+
+  #end(): void {
+    const { rows, keys, leases } = this.#table;
+    assert(this.#head?.keys === keys.slotsEnd, `${keys.slotsEnd} keys were read, ${this.#head?.keys} announced`);
+    assert(this.#main <= this.#head.revision, `a row at revision ${this.#main}, above the last, ${this.#head.revision}`);
+    for (let slot = 0; slot < keys.slotsEnd; slot++) {
+      const row = keys.newest(slot);
+      assert(row !== NONE, 'a key has no row');
+      if (rows.hasLease(row)) leases.attach(rows.lease(row), slot);
+    }
+    keys.loaded();
+  }
+}

@@ -1,0 +1,288 @@
+// What the log means: the key-value store with every key's history since the last compaction (contract 4 to 6). A state
+// machine: its state is a function of the entries applied, nothing else. It has no clock, no disk, no chance, and it never
+// refuses to apply: a client's mistake is a reply.
+//
+// This file maps commands to replies and counts revisions; the data is in table.ts, transactions are in txn.ts.
+
+import { assert, unreachable } from '../base/assert.js';
+import type { Event, KeyValue, LeaseId, OpResponse, RangeRequest, Revision, TxnRequest } from '../client.js';
+import type { ErrorCode } from '../errors.js';
+import { loneOp, type Command } from './command.js';
+import { eventsOf, type History, type HistoryRequest } from './history.js';
+import { SWEEP_ROWS_PER_APPLY } from './limits.js';
+import { rangeOf, type RangeResult } from './range.js';
+import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
+import { NONE } from './rows.js';
+import { Sweep } from './sweep.js';
+import { Table } from './table.js';
+import { Execution, type TxnOutcome } from './txn.js';
+
+/** Names an entry of the log. */
+export interface EntryId {
+  readonly term: number;
+  readonly index: number;
+}
+
+export type Reply =
+  | { readonly kind: 'error'; readonly code: ErrorCode }
+  | { readonly kind: 'txn'; readonly revision: Revision; readonly succeeded: boolean; readonly responses: readonly OpResponse[] }
+  | { readonly kind: 'lease_grant'; readonly revision: Revision; readonly id: LeaseId; readonly ttlSeconds: number }
+  | { readonly kind: 'lease_revoke'; readonly revision: Revision; readonly id: LeaseId }
+  | { readonly kind: 'compact'; readonly revision: Revision };
+
+/** All events of one revision, in the order they were written. `prevKv` is null in each: the hub fills it in where asked. */
+export interface EventBatch {
+  readonly revision: Revision;
+  readonly events: readonly Event[];
+}
+
+export interface Applied {
+  readonly reply: Reply;
+  /** Null when nothing changed. */
+  readonly events: EventBatch | null;
+}
+
+/** The store as it was at one entry. Its bytes are the same on every replica. `release` it, or history is never removed. */
+export interface FrozenStore {
+  readonly meta: EntryId;
+  readonly revision: Revision;
+  /** Written while it is read, a piece for each step. To be iterated before `release`. */
+  chunks(): Iterable<Uint8Array>;
+  release(): void;
+}
+
+export interface StoreLoader {
+  push(chunk: Uint8Array): void;
+  /** Throws when a byte is missing or wrong. */
+  finish(): Store;
+}
+
+export interface LeaseFacts {
+  readonly ttlSeconds: number;
+  readonly keyCount: number;
+}
+
+export type { RangeResult } from './range.js';
+
+/** Before the first compaction, so that compacting a fresh store to 0 is not a repetition (contract 4.7). */
+const NEVER_COMPACTED = -1;
+
+export class Store {
+  #table = new Table();
+  #revision: Revision = 1;
+  #compacted: Revision = NEVER_COMPACTED;
+  #applied: EntryId = { term: 0, index: 0 };
+  /** Removal of history up to here is finished, or `#sweep` is at it. */
+  #sweptTo: Revision = NEVER_COMPACTED;
+  #sweep: Sweep | null = null;
+  /** Frozen copies not released: rows must not move. */
+  #frozen = 0;
+
+  /** Of the last change; 1 in a fresh store. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+
+  /** Reads and watches below this revision are refused; 0 before the first compaction. */
+  get compacted(): Revision {
+    return Math.max(0, this.#compacted);
+  }
+
+  /** The last entry that was applied, or skipped. */
+  get applied(): EntryId {
+    return this.#applied;
+  }
+
+  get keyCount(): number {
+    return this.#table.keys.live;
+  }
+
+  get leaseCount(): number {
+    return this.#table.leases.count;
+  }
+
+  /** Memory held for data, history and index. */
+  get dbSizeBytes(): number {
+    return this.#table.sizeBytes;
+  }
+
+  /** The part of `dbSizeBytes` that is in use. */
+  get dbSizeInUseBytes(): number {
+    return this.#table.liveBytes;
+  }
+
+  /** The only writer. Entries come in order, each once. */
+  apply(id: EntryId, command: Command): Applied {
+    this.skip(id);
+    switch (command.kind) {
+      case 'txn':
+        return this.#applyTxn(command.request);
+      case 'lease_grant':
+        return this.#applyGrant(command.id, command.ttlSeconds);
+      case 'lease_revoke':
+        return this.#applyRevoke(command.id, command.term);
+      case 'compact':
+        return this.#applyCompact(command.revision);
+      default:
+        return unreachable(command);
+    }
+  }
+
+  /** An entry that means nothing to the store: it only moves `applied`. */
+  skip(id: EntryId): void {
+    assert(id.index > this.#applied.index, `entry ${id.index} comes after ${this.#applied.index} was applied`);
+    this.#applied = id;
+    if (this.#sweptTo !== this.#compacted || this.#sweep !== null) this.tidy(SWEEP_ROWS_PER_APPLY);
+  }
+
+  /**
+   * Frees memory of compacted history: looks at up to `rowsMax` rows; true when there is nothing left to do. Applying does
+   * a little of it each time; an idle driver may do more. No answer depends on it.
+   */
+  tidy(rowsMax: number): boolean {
+    if (this.#frozen > 0) return false;
+    if (this.#sweep === null) {
+      if (this.#sweptTo === this.#compacted) return true;
+      this.#sweptTo = this.#compacted;
+      this.#sweep = new Sweep(this.#table, this.#compacted);
+    }
+    if (!this.#sweep.step(rowsMax)) return false;
+    this.#sweep = null;
+    return this.#sweptTo === this.#compacted;
+  }
+
+  range(request: RangeRequest): RangeResult | ErrorCode {
+    return rangeOf(this.#table, request, { current: this.#revision, compacted: this.#compacted });
+  }
+
+  /** A read-only transaction (`isReadOnly` in check.ts), answered without the log. */
+  read(request: TxnRequest): Reply {
+    const execution = new Execution(this.#table, { revision: this.#revision, compacted: this.#compacted });
+    const outcome = execution.run(request);
+    assert(execution.events.length === 0, 'a transaction that writes was sent as one that reads');
+    return this.#reply(outcome);
+  }
+
+  /** In the order they were granted. */
+  *leases(): Iterable<{ id: LeaseId; ttlSeconds: number }> {
+    for (const { id, ttlSeconds } of this.#table.leases.all()) yield { id, ttlSeconds };
+  }
+
+  lease(id: LeaseId): LeaseFacts | null {
+    return this.#table.leases.get(id);
+  }
+
+  /** In byte order; none for a lease that does not exist. */
+  leaseKeys(id: LeaseId): readonly Uint8Array[] {
+    const { keys, leases } = this.#table;
+    const lease = leases.get(id);
+    return lease === null ? [] : Array.from(leases.slotsOf(lease), (slot) => keys.bytes(slot));
+  }
+
+  freeze(): FrozenStore {
+    const { keys, leases, rows } = this.#table;
+    const state = {
+      table: this.#table,
+      applied: this.#applied,
+      revision: this.#revision,
+      compacted: this.#compacted,
+      rowsEnd: rows.length,
+      slots: keys.inOrder(),
+      leases: [...leases.all()],
+    };
+    let released = false;
+    this.#frozen += 1;
+    return {
+      meta: this.#applied,
+      revision: this.#revision,
+      chunks: () => {
+        assert(!released, 'a frozen store is read after its release');
+        return chunksOf(state);
+      },
+      release: () => {
+        if (!released) this.#frozen -= 1;
+        released = true;
+      },
+    };
+  }
+
+  /** The way back from `freeze`: push all its bytes, in pieces of any size, then `finish`. */
+  static load(): StoreLoader {
+    const reader = new SnapshotReader();
+    return { push: (chunk) => reader.push(chunk), finish: () => Store.#from(reader.finish()) };
+  }
+
+  /** Events a watcher missed; for the hub. */
+  history(request: HistoryRequest): History {
+    return eventsOf(this.#table, request, { revision: this.#revision, compacted: this.#compacted });
+  }
+
+  /** The pair as of the revision before `revision`; null when there was none or that revision is compacted. */
+  pairBefore(key: Uint8Array, revision: Revision): KeyValue | null {
+    if (revision - 1 < this.#compacted) return null;
+    const slot = this.#table.keys.find(key);
+    const row = slot === NONE ? NONE : this.#table.rowAt(slot, revision - 1);
+    return row === NONE ? null : this.#table.kv(row);
+  }
+
+  static #from(loaded: Loaded): Store {
+    const store = new Store();
+    store.#table = loaded.table;
+    store.#revision = loaded.revision;
+    store.#compacted = loaded.compacted;
+    store.#sweptTo = loaded.compacted;
+    store.#applied = loaded.applied;
+    return store;
+  }
+
+  #applyTxn(request: TxnRequest): Applied {
+    const execution = new Execution(this.#table, { revision: this.#revision, compacted: this.#compacted });
+    const lone = loneOp(request);
+    const outcome = lone?.kind === 'put' ? execution.runPut(lone.request) : execution.run(request);
+    const events = this.#commit(execution);
+    return { reply: this.#reply(outcome), events };
+  }
+
+  #applyGrant(id: LeaseId, ttlSeconds: number): Applied {
+    const { leases } = this.#table;
+    if (leases.get(id) !== null) return refused('lease_exists');
+    leases.grant(id, ttlSeconds);
+    return { reply: { kind: 'lease_grant', revision: this.#revision, id, ttlSeconds }, events: null };
+  }
+
+  #applyRevoke(id: LeaseId, term: number): Applied {
+    // A leader's wish from before it was deposed (R-16): its successor gave every lease a new term of life.
+    if (term !== 0 && term !== this.#applied.term) return refused('not_leader');
+    const { leases } = this.#table;
+    const lease = leases.get(id);
+    if (lease === null) return refused('lease_not_found');
+    const execution = new Execution(this.#table, { revision: this.#revision, compacted: this.#compacted });
+    execution.removeAll(leases.slotsOf(lease));
+    leases.remove(lease);
+    const events = this.#commit(execution);
+    return { reply: { kind: 'lease_revoke', revision: this.#revision, id }, events };
+  }
+
+  #applyCompact(revision: Revision): Applied {
+    if (revision > this.#revision) return refused('future_revision');
+    if (revision <= this.#compacted) return refused('compacted');
+    this.#compacted = revision;
+    this.tidy(SWEEP_ROWS_PER_APPLY);
+    return { reply: { kind: 'compact', revision: this.#revision }, events: null };
+  }
+
+  #commit(execution: Execution): EventBatch | null {
+    if (execution.events.length === 0) return null;
+    this.#revision = execution.revision;
+    return { revision: this.#revision, events: execution.events };
+  }
+
+  #reply(outcome: TxnOutcome | ErrorCode): Reply {
+    if (typeof outcome === 'string') return { kind: 'error', code: outcome };
+    return { kind: 'txn', revision: this.#revision, succeeded: outcome.succeeded, responses: outcome.responses };
+  }
+}
+
+function refused(code: ErrorCode): Applied {
+  return { reply: { kind: 'error', code }, events: null };
+}

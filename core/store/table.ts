@@ -1,0 +1,121 @@
+// All versions of all keys, with the primitives the rest of the room is made of: write a version, read the one that held
+// at a revision, remove what compaction made superfluous. No requests, no replies, no revision counter of its own:
+// store.ts decides which revision is written.
+
+import { EMPTY, isOpenEnd } from '../base/bytes.js';
+import type { Event, KeyValue, LeaseId, Revision } from '../client.js';
+import { Arena } from './arena.js';
+import { Keys } from './keys.js';
+import { Leases } from './leases.js';
+import { NONE, Rows } from './rows.js';
+
+export class Table {
+  readonly rows = new Rows();
+  readonly keys = new Keys(this.rows);
+  readonly leases = new Leases(this.keys);
+  readonly values = new Arena();
+
+  get sizeBytes(): number {
+    return this.rows.sizeBytes + this.keys.sizeBytes + this.values.sizeBytes;
+  }
+
+  get liveBytes(): number {
+    return this.rows.liveBytes + this.keys.liveBytes + this.values.liveBytes;
+  }
+
+  /** Writes a version of `key` at `main`; returns its row. The lease must exist. */
+  put(main: Revision, key: Uint8Array, value: Uint8Array, lease: LeaseId): number {
+    const { rows, keys, leases, values } = this;
+    let slot = keys.find(key);
+    const old = slot === NONE ? NONE : keys.newest(slot);
+    if (slot === NONE) slot = keys.add(key);
+    values.append(value);
+    const row = rows.append(slot, old, main);
+    rows.setValue(row, values.chunk, values.offset, value.length);
+    keys.setNewest(slot, row);
+    const version = old === NONE ? 0 : rows.version(old);
+    rows.fill(row, version === 0 ? main : rows.create(old), version + 1, lease);
+    if (old !== NONE && version === 0) keys.changeLive(slot, 1);
+    const oldLease = version === 0 ? 0n : rows.lease(old);
+    if (oldLease !== lease) {
+      if (oldLease !== 0n) leases.detach(oldLease, slot);
+      if (lease !== 0n) leases.attach(lease, slot);
+    }
+    return row;
+  }
+
+  /** Writes the tombstone of a live key. */
+  remove(main: Revision, slot: number): number {
+    const { rows, keys, leases } = this;
+    const old = keys.newest(slot);
+    if (rows.hasLease(old)) leases.detach(rows.lease(old), slot);
+    const row = rows.append(slot, old, main);
+    rows.setValue(row, 0, 0, 0);
+    rows.fill(row, 0, 0, 0n);
+    keys.setNewest(slot, row);
+    keys.changeLive(slot, -1);
+    return row;
+  }
+
+  /** The row of a slot as of `revision`; NONE when the key did not exist then. */
+  rowAt(slot: number, revision: Revision): number {
+    const rows = this.rows;
+    let row = this.keys.newest(slot);
+    while (row !== NONE && rows.main(row) > revision) row = rows.prev(row);
+    return row === NONE || rows.version(row) === 0 ? NONE : row;
+  }
+
+  /** The newest row of a key; NONE when it does not exist. */
+  liveRow(key: Uint8Array): number {
+    const slot = this.keys.find(key);
+    if (slot === NONE) return NONE;
+    const row = this.keys.newest(slot);
+    return this.rows.version(row) === 0 ? NONE : row;
+  }
+
+  kv(row: number, keysOnly = false): KeyValue {
+    const rows = this.rows;
+    return {
+      key: this.keys.bytes(rows.slot(row)),
+      value: keysOnly ? EMPTY : this.value(row),
+      createRevision: rows.create(row),
+      modRevision: rows.main(row),
+      version: rows.version(row),
+      lease: rows.lease(row),
+    };
+  }
+
+  value(row: number): Uint8Array {
+    const rows = this.rows;
+    return this.values.view(rows.chunk(row), rows.offset(row), rows.valueLength(row));
+  }
+
+  /** What a watcher is told of a row. */
+  event(row: number): Event {
+    return { kind: this.rows.version(row) === 0 ? 'delete' : 'put', kv: this.kv(row), prevKv: null };
+  }
+
+  /** The places [from, to) of a range (contract 4.1). */
+  places(key: Uint8Array, rangeEnd: Uint8Array = EMPTY): { from: number; to: number } {
+    const keys = this.keys;
+    const from = keys.placeOf(key);
+    if (rangeEnd.length === 0) {
+      const found = from < keys.end && keys.compareWith(key, keys.slotAt(from)) === 0;
+      return { from, to: found ? keys.after(from) : from };
+    }
+    const to = isOpenEnd(rangeEnd) ? keys.end : keys.placeOf(rangeEnd);
+    return { from, to: Math.max(from, to) };
+  }
+
+  /**
+   * Whether compaction to `compacted` leaves nothing to see of a row: a newer one at or below that revision takes its
+   * place, or it is an older tombstone (the one at the very revision stays, for watches that start there).
+   */
+  isSuperseded(row: number, compacted: Revision): boolean {
+    const rows = this.rows;
+    const main = rows.main(row);
+    if (main > compacted) return false;
+    const next = rows.next(row);
+    return (next !== NONE && rows.main(next) <= compacted) || (rows.version(row) === 0 && main < compacted);
+  }
+}
