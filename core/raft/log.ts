@@ -96,14 +96,14 @@ export class RaftLog {
   }
 
   /**
-   * Where a leader whose `previous` does not match should try next: after the last entry here whose term is not above
-   * `previous.term`, because nothing later can be in that leader's log at or before `previous` (Raft §5.3, one round for
-   * each conflicting term).
+   * The last slot at or before `index` whose term is at most `term`, or the base. Two logs that differ at a slot can agree
+   * at the earliest there: where one has a later term than the other's whole past, nothing of it is in the other
+   * (Raft §5.3, the optimisation of the back-up).
    */
-  retryAt(previous: EntryId): Index {
-    let index = Math.min(previous.index - 1, this.lastIndex);
-    while (index > this.#base.index && (this.termAt(index) ?? 0) > previous.term) index--;
-    return Math.max(index, this.#base.index) + 1;
+  lastAtMost(index: Index, term: Term): EntryId {
+    let at = Math.min(index, this.lastIndex);
+    while (at > this.#base.index && (this.termAt(at) ?? 0) > term) at--;
+    return at > this.#base.index ? { term: this.termAt(at) ?? 0, index: at } : this.#base;
   }
 
   /** Raft §5.4.1: later last term wins; with equal last terms the longer log does. */

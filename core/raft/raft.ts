@@ -12,8 +12,8 @@ import { RaftLog } from './log.js';
 import { Members } from './members.js';
 import { Progress } from './progress.js';
 import type {
-  Configuration, Entry, HardState, Index, Input, Message, NodeId, Output, Persist, RaftConfig, RefusedReason, Resumed, Role,
-  Settled, SnapshotMeta, Status, Term, Token,
+  Configuration, Entry, EntryId, HardState, Index, Input, Message, NodeId, Output, Persist, RaftConfig, RefusedReason,
+  Resumed, Role, Settled, SnapshotMeta, Status, Term, Token,
 } from './types.js';
 
 type State = Role['state'];
@@ -288,7 +288,7 @@ export class Raft {
   #onOutdated(message: Message): void {
     const reply = { from: this.#config.id, to: message.from, term: this.#term };
     if (message.kind === 'vote') this.#afterHard({ ...reply, kind: 'vote_reply', granted: false });
-    if (message.kind === 'append') this.#afterHard({ ...reply, kind: 'append_reply', ok: false, index: 0, round: 0 });
+    if (message.kind === 'append') this.#afterHard({ ...reply, kind: 'append_reply', ok: false, index: 0, before: 0, round: 0 });
   }
 
   /** Raft §5.2, §5.4.1: first come, first served, one vote a term, and only for a log at least as complete as ours. */
@@ -317,10 +317,7 @@ export class Raft {
     this.#restartTimer();
     const { previous, entries, round } = message;
     if (!this.#log.matches(previous)) {
-      const index = this.#log.retryAt(previous);
-      this.#afterHard({
-        kind: 'append_reply', from: this.#config.id, to: message.from, term: this.#term, ok: false, index, round,
-      });
+      this.#refuseAppend(this.#log.lastAtMost(previous.index - 1, previous.term), round);
       return;
     }
     this.#takeEntries(entries);
@@ -357,7 +354,14 @@ export class Raft {
     const index = Math.min(this.#matched, this.#durable);
     this.#answerOwed = this.#matched > this.#durable;
     this.#afterHard({
-      kind: 'append_reply', from: this.#config.id, to: this.#leader, term: this.#term, ok: true, index, round,
+      kind: 'append_reply', from: this.#config.id, to: this.#leader, term: this.#term, ok: true, index, before: 0, round,
+    });
+  }
+
+  #refuseAppend(meeting: EntryId, round: number): void {
+    const [index, before] = [meeting.index + 1, meeting.term];
+    this.#afterHard({
+      kind: 'append_reply', from: this.#config.id, to: this.#leader, term: this.#term, ok: false, index, before, round,
     });
   }
 
@@ -367,7 +371,7 @@ export class Raft {
     // Either answer admits that this node leads the term.
     progress.round = Math.max(progress.round, message.round);
     if (message.ok) progress.accepted(message.index);
-    else progress.refused(message.index);
+    else progress.refused(this.#log.lastAtMost(message.index - 1, message.before).index + 1);
   }
 
   /** Raft §5.2, Election Safety: at most one leader can be elected in a given term. */
@@ -492,7 +496,9 @@ export class Raft {
         progress.sent(progress.next + entries.length - 1);
         told = true;
       }
-      if (!told && (mustTell || this.#commit > progress.commitTold)) this.#sendAppend(to, progress, NONE);
+      // A commit index is news only as far as the logs are known to agree.
+      const isNews = Math.min(this.#commit, progress.match) > progress.commitTold;
+      if (!told && (mustTell || isNews)) this.#sendAppend(to, progress, NONE);
     }
   }
 
@@ -500,7 +506,7 @@ export class Raft {
     // A follower behind the log's first entry gets heartbeats it cannot match; they keep it from campaigning.
     const index = Math.max(progress.next - 1, this.#log.base.index);
     const previous = { term: present(this.#log.termAt(index), `term of entry ${index}`), index };
-    progress.commitTold = this.#commit;
+    progress.commitTold = Math.min(this.#commit, index + entries.length);
     const round = this.#reads.length > 0 ? this.#round : 0;
     this.#send.push({
       kind: 'append', from: this.#config.id, to, term: this.#term, previous, entries, commit: this.#commit, round,

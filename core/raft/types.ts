@@ -71,9 +71,11 @@ export type Message =
       readonly from: NodeId;
       readonly to: NodeId;
       readonly term: Term;
-      /** ok: durable through `index`. Refused: `index` is where to try next (thesis 5.3's faster back-up, by index). */
+      /** ok: durable through `index`. Refused: `index` is where to try next (Raft §5.3, one round a conflicting term). */
       readonly ok: boolean;
       readonly index: Index;
+      /** Refused: the term of the sender's entry before `index`; the leader passes over its own of later terms. ok: 0. */
+      readonly before: Term;
       readonly round: number;
     };
 

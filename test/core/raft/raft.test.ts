@@ -109,3 +109,56 @@ test('after a snapshot the machine forgets the log before it and goes on', (t) =
   t.deepEqual(next.persist?.entries.map((entry) => entry.index), [3]);
   t.deepEqual(raft.step([persisted(next)]).apply.map((entry) => entry.index), [3]);
 });
+
+// Raft §5.3: an answer speaks for what the leader's log and this one share, not for a tail of other terms behind it.
+test('a follower acknowledges only what it knows to be the leader\'s', (t) => {
+  const entries: Entry[] = [1, 1, 1].map((term, i) => ({ kind: 'command', term, index: i + 1, data: bytes('old') }));
+  const raft = new Raft(config(1n, [1n, 2n, 3n]), { hard: { term: 1, vote: 2n, commit: 0 }, snapshot: NO_SNAPSHOT, entries });
+  const append = {
+    kind: 'append', from: 2n, to: 1n, term: 2, previous: { term: 0, index: 0 }, entries: entries.slice(0, 1), commit: 0, round: 0,
+  } as const;
+  const first = raft.step([{ kind: 'receive', message: append }]);
+  t.deepEqual(first.send, []);
+  const [reply] = raft.step([persisted(first)]).send;
+  t.like(reply, { kind: 'append_reply', ok: true, index: 1, term: 2 });
+});
+
+test('a message for somebody else changes nothing', (t) => {
+  const raft = new Raft(config(1n, [1n, 2n, 3n]), FRESH);
+  const last = { term: 9, index: 9 };
+  const output = raft.step([{ kind: 'receive', message: { kind: 'vote', from: 2n, to: 3n, term: 9, last } }]);
+  t.deepEqual([output.persist, output.send, raft.status().term], [null, [], 0]);
+});
+
+// Raft §5.1: "If a server receives a request with a stale term number, it rejects the request", and says its own term.
+test('a request of an old term is refused with the new one', (t) => {
+  const raft = new Raft(config(1n, [1n, 2n, 3n]), { hard: { term: 5, vote: 0n, commit: 0 }, snapshot: NO_SNAPSHOT, entries: [] });
+  const last = { term: 4, index: 9 };
+  const { send } = raft.step([{ kind: 'receive', message: { kind: 'vote', from: 2n, to: 1n, term: 4, last } }]);
+  t.deepEqual(send, [{ kind: 'vote_reply', from: 1n, to: 2n, term: 5, granted: false }]);
+});
+
+// Raft §5.2: "Raft uses randomized election timeouts to ensure that split votes are rare".
+test('election time-outs lie in [n, 2n) and differ', (t) => {
+  const timeouts = Array.from({ length: 40 }, (_, seed) => {
+    const raft = new Raft(config(1n, [1n, 2n, 3n], { seed }), FRESH);
+    for (let ticks = 1; ; ticks++) if (raft.step([{ kind: 'tick' }]).role?.state === 'candidate') return ticks;
+  });
+  t.true(timeouts.every((ticks) => ticks >= 10 && ticks < 20));
+  t.true(new Set(timeouts).size > 4);
+});
+
+test('a batch of thousands of proposals is one batch for the disk and one apply', (t) => {
+  const raft = soleLeader();
+  const inputs: Input[] = Array.from({ length: 5000 }, (_, token) => ({ kind: 'propose', token, data: bytes('x') }));
+  const output = raft.step(inputs);
+  t.is(output.persist?.entries.length, 5000);
+  t.is(raft.step([persisted(output)]).apply.length, 5000);
+});
+
+test('a disk that contradicts itself is refused at the start', (t) => {
+  const entries: Entry[] = [{ kind: 'command', term: 3, index: 1, data: bytes('a') }];
+  const start = (hard: Resumed['hard']): Raft => new Raft(config(1n, [1n]), { hard, snapshot: NO_SNAPSHOT, entries });
+  t.throws(() => start({ term: 2, vote: 0n, commit: 0 }), { message: /an entry of term 3 but only term 2/ });
+  t.throws(() => start({ term: 3, vote: 0n, commit: 2 }), { message: /entry 2 committed but its log ends at 1/ });
+});
