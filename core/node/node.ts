@@ -50,6 +50,8 @@ export class Node {
   #raft: Raft | null = null;
   #state: State = 'new';
   #inbox: Input[] = [];
+  /** Callers' inputs. They are given to the machine only while a leader is known; until then they wait, as in etcd. */
+  #calls: Input[] = [];
   #turnScheduled = false;
   #readCallers: Done[] = [];
   #role: Role = { state: 'follower', term: 0, leader: 0n };
@@ -130,7 +132,7 @@ export class Node {
       return this.#refuse(done, new ApiError('too_many_requests'));
     }
     const token = this.#pending.addProposal(data.length, this.#deadlineMs(), done);
-    this.#inbox.push({ kind: 'propose', token, data });
+    this.#calls.push({ kind: 'propose', token, data });
     this.#wake();
   }
 
@@ -167,7 +169,7 @@ export class Node {
         appendBytesMax: 1024 * 1024,
         uncommittedMax: 2 * config.limits.proposalsMax,
       },
-      resumed,
+      founded(resumed),
     );
     this.#snapshotIndex = resumed.snapshot.index;
     for (const entry of resumed.entries) this.#logBytes += entry.data.length;
@@ -246,7 +248,11 @@ export class Node {
     if (this.#readCallers.length > 0) {
       const token = this.#pending.addRead(this.#readCallers, this.#deadlineMs());
       this.#readCallers = [];
-      inputs.push({ kind: 'read', token });
+      this.#calls.push({ kind: 'read', token });
+    }
+    if (this.#role.leader !== 0n && this.#calls.length > 0) {
+      for (const call of this.#calls) inputs.push(call);
+      this.#calls = [];
     }
     try {
       this.#act(this.#raft.step(inputs));
@@ -286,6 +292,7 @@ export class Node {
     this.#role = role;
     if (role.state !== 'leader' && wasLeader) this.lessor.deactivate();
     this.#doors.observe({ kind: 'role', state: role.state, term: role.term, leader: role.leader });
+    if (role.leader !== 0n) this.#wake();
   }
 
   #apply(entry: Entry): void {
@@ -347,6 +354,7 @@ export class Node {
     this.#state = 'stopping';
     this.#cancelTick();
     this.#inbox = [];
+    this.#calls = [];
     const stopped = new ApiError('stopped', error === null ? {} : { cause: error });
     for (const done of this.#readCallers) this.#refuse(done, stopped);
     this.#readCallers = [];
@@ -369,6 +377,11 @@ export class Node {
   #refuse(done: (error: Error) => void, error: ApiError): void {
     this.#doors.clock.schedule(0, () => done(error));
   }
+}
+
+/** Founding the cluster counts as term 1, which never had a leader; so a first leader has term 2, as etcd's clients see it. */
+function founded(resumed: Resumed): Resumed {
+  return resumed.hard.term > 0 ? resumed : { ...resumed, hard: { ...resumed.hard, term: 1 } };
 }
 
 /** Passes chunks through and counts their bytes. */
