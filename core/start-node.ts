@@ -7,6 +7,7 @@ import { systemFiles, type Files } from './base/files.js';
 import { systemLock } from './base/lock.js';
 import { Prng } from './base/prng.js';
 import type { Admin, Client } from './client.js';
+import { isApiError } from './errors.js';
 import { clusterId, memberId } from './identity.js';
 import type { LogStorage } from './log/log-storage.js';
 import { MemoryLogStorage } from './log/memory-log-storage.js';
@@ -69,6 +70,8 @@ export interface NodeFacts {
   readonly slowWatchers: number;
 }
 
+const LEADER_LOOK_MS = 10;
+
 /** Starts a node and resolves once it serves: it has a leader and has applied what it had acknowledged before. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const name = options.name ?? 'default';
@@ -108,7 +111,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       limits,
     },
   );
-  const { ended } = await begin(node, client);
+  const { ended } = await begin(node, client, clock);
   const close = async (): Promise<void> => {
     await client.close();
     await whenDone((done) => node.stop(done));
@@ -127,7 +130,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   return running;
 }
 
-async function begin(node: Node, client: LocalClient): Promise<{ ended: Promise<Error | null> }> {
+async function begin(node: Node, client: LocalClient, clock: Clock): Promise<{ ended: Promise<Error | null> }> {
   const end = { resolve: (_error: Error | null): void => undefined };
   const ended = new Promise<Error | null>((resolve) => {
     end.resolve = resolve;
@@ -137,8 +140,20 @@ async function begin(node: Node, client: LocalClient): Promise<{ ended: Promise<
     end.resolve(error);
   };
   await whenDone((done) => node.start(onEnd, done));
-  await whenDone((done) => node.read(done));
+  await firstRead(node, clock);
   return { ended };
+}
+
+/** A fresh member has to elect itself first; until then it refuses to read. Ends early when the node stops. */
+async function firstRead(node: Node, clock: Clock): Promise<void> {
+  for (;;) {
+    try {
+      return await whenDone((done) => node.read(done));
+    } catch (error) {
+      if (!isApiError(error, 'no_leader')) throw error;
+    }
+    await whenDone((done) => clock.schedule(LEADER_LOOK_MS, () => done(null)));
+  }
 }
 
 function openLog(
