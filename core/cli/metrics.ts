@@ -195,15 +195,16 @@ export class ServerMetrics {
     this.#gauge('etcd_debugging_mvcc_slow_watcher_total', 'Watches that are fed from history.', () => facts().slowWatchers);
     this.#gauge('coterie_leases', 'Leases alive.', () => facts().leases);
     this.#constant('etcd_server_id', 'The id of this member, in hex.', 'server_id', source.memberId.toString(16));
-    const inUse = new Gauge({
-      name: 'etcd_mvcc_db_total_size_in_use_in_bytes', help: 'Bytes of it in use.', registers: [this.#registry],
-    });
     new Gauge({
       name: 'etcd_mvcc_db_total_size_in_bytes', help: 'Bytes the store takes.', registers: [this.#registry],
       async collect() {
-        const sizes = await source.dbSizes();
-        this.set(sizes.totalBytes);
-        inUse.set(sizes.inUseBytes);
+        this.set((await source.dbSizes()).totalBytes);
+      },
+    });
+    new Gauge({
+      name: 'etcd_mvcc_db_total_size_in_use_in_bytes', help: 'Bytes of it in use.', registers: [this.#registry],
+      async collect() {
+        this.set((await source.dbSizes()).inUseBytes);
       },
     });
   }

@@ -161,7 +161,7 @@ function refuseData(dataDir: string, error: unknown): unknown {
 
 function codeOf(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
-  if ('code' in error && typeof error.code === 'string') return error.code;
+  if ('code' in error && typeof error.code === 'string' && /^E[A-Z]+$/.test(error.code)) return error.code;
   return codeOf(error.cause);
 }
 
