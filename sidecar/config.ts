@@ -272,7 +272,8 @@ function complete(data: Parsed, directory: string, report: Report): SidecarConfi
   const targets = groups.flatMap((one, i) =>
     one.templates.map((each, j) => ({ at: ['groups', i, 'templates', j, 'target'], path: each.target })),
   );
-  repeated(targets.map((target) => target.path), (i) => report(targets[i]?.at ?? [], 'another template writes this file already'));
+  const paths = targets.map((target) => target.path);
+  repeated(paths, (i) => report(targets[i]?.at ?? [], 'another template writes this file already'));
   return Object.freeze({ endpoints: data.endpoints, status: data.status ?? null, groups });
 }
 
@@ -300,7 +301,8 @@ function completeGroup(given: ParsedGroup, directory: string, at: readonly Prope
       ...(one.group === undefined ? {} : { group: one.group }),
     };
   });
-  repeated(templates.map((one) => one.name), (i) => report([...at, 'templates', i], 'another template has this name; give it a name:'));
+  const names = templates.map((one) => one.name);
+  repeated(names, (i) => report([...at, 'templates', i], 'another template has this name; give it a name:'));
   checkPlaceholders(check, templates, [...at, 'check'], report);
   const action = completeReload(given.reload, directory, [...at, 'reload'], report);
   if (action.kind === 'command') checkPlaceholders(action.argv, templates, [...at, 'reload', 'command'], report);
@@ -445,8 +447,8 @@ function shownValue(value: unknown): string {
 }
 
 function article(kind: string): string {
-  const names: Record<string, string> = { object: 'a map', record: 'a map', array: 'a list', string: 'a text', int: 'a whole number' };
-  return names[kind] ?? `a ${kind}`;
+  const names = new Map([['object', 'map'], ['record', 'map'], ['array', 'list'], ['string', 'text'], ['int', 'whole number']]);
+  return `a ${names.get(kind) ?? kind}`;
 }
 
 function nearest(word: string, known: readonly string[]): string | null {

@@ -9,7 +9,7 @@ import { bare, GENERATION_MARK, QUOTE_MARK, quoted, settleQuotes, shown, UnsafeV
 import type { Escape } from './escape.js';
 import { BLOCKS, INLINE, isScalar, kindOf } from './words.js';
 import type { Frame, Scope } from './words.js';
-import { instanceKey, templateData } from './view-data.js';
+import { instanceKey, takesTraffic, templateData } from './view-data.js';
 import type { Dict, GroupData, Owners, Refused } from './view-data.js';
 
 export const TEMPLATE_CHARS_MAX = 1_000_000;
@@ -75,7 +75,7 @@ export function renderGroup(templates: readonly Template[], data: GroupData): Re
       leftOut.add(instanceKey(error.refused));
       refused.push(error.refused);
       const service = data.services.find((candidate) => candidate.name === error.refused.service);
-      const left = service?.instances.some((instance) => instance.state === 'up' && !leftOut.has(instanceKey(instance)));
+      const left = service?.instances.some((one) => takesTraffic(one) && !leftOut.has(instanceKey(one)));
       if (left !== true) throw new TemplateError(templates.map((t) => t.name).join(', '), null, error.message, error);
     }
   }

@@ -18,6 +18,11 @@ export interface Instance {
   readonly state: InstanceState;
 }
 
+/** Whether new requests may go to it. Weight 0 says "none", which nginx has no weight for. */
+export function takesTraffic(instance: Instance): boolean {
+  return instance.state === 'up' && instance.weight > 0;
+}
+
 export interface Refused {
   readonly service: string;
   readonly id: string;
@@ -54,11 +59,12 @@ export function templateData(data: GroupData, leftOut: ReadonlySet<string>): { r
   const owners: Owners = new WeakMap();
   const services = data.services.map((service) => {
     const kept = service.instances.filter((instance) => !leftOut.has(instanceKey(instance)));
-    const known = kept.toSorted((a, b) => byText(a.id, b.id)).map((instance) => instanceDict(instance, owners));
+    const known = kept.toSorted((a, b) => byText(a.id, b.id));
+    const dicts = (some: readonly Instance[]): readonly Dict[] => Object.freeze(some.map((one) => instanceDict(one, owners)));
     return dict(`service ${service.name}`, {
       name: service.name,
-      instances: Object.freeze(known.filter((instance) => instance.state === 'up')),
-      draining: Object.freeze(known.filter((instance) => instance.state !== 'up')),
+      instances: dicts(known.filter(takesTraffic)),
+      draining: dicts(known.filter((instance) => !takesTraffic(instance))),
     });
   });
   const vars = frozenCopy(data.vars, 'vars', 0);
