@@ -246,8 +246,6 @@ export class UpgradeExchange {
   }
 
   start(): void {
-    // Before anything else: a reset of this socket without a listener ends the process.
-    this.#client.on('error', () => this.#client.destroy());
     this.#client.once('close', () => this.#onClosed());
     const { method = 'GET', url = '/', headers, rawHeaders } = this.#request;
     const framing = readFraming({ method, url, headers }, rawHeaders);

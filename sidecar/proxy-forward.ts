@@ -207,7 +207,8 @@ function forwardUpgrade(attempt: SocketAttempt): () => void {
         upstream.setTimeout(0);
         if (over) return void joined.destroy();
         over = true;
-        joinEnds(client, joined);
+        // The library joins the data. It does not see when the instance goes without saying so; the client's going is `cancel`.
+        joined.once('close', () => finish(client));
         hop.onOpen();
       });
     },
@@ -286,12 +287,6 @@ function agentOver(connection: Duplex): Agent {
 function closeAfter(answer: IncomingMessage): void {
   const { 'transfer-encoding': _encoding, connection: _connection, 'keep-alive': _keep, upgrade: _upgrade, ...headers } = answer.headers;
   answer.headers = { ...headers, connection: 'close' };
-}
-
-/** The library joins the data; it does not see when one side goes without saying so. */
-function joinEnds(client: Duplex, instance: Duplex): void {
-  instance.once('close', () => finish(client));
-  client.once('close', () => finish(instance));
 }
 
 /** What was written still goes out; then the socket is gone whether or not the other side agrees. */
