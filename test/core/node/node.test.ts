@@ -1,4 +1,4 @@
-// The driver with the real machine, store and log storage in memory, and a clock that stands still until told.
+// The driver with the real machine and store, on a log in memory or on a simulated disk.
 
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../../core/base/clock.js';
@@ -6,6 +6,7 @@ import { text, utf8 } from '../../../core/base/bytes.js';
 import { created, get, opPut, opRange, put } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import type { NodeEvent } from '../../../core/node/events.js';
+import { SimDisk } from '../../sim/disk.js';
 import { startNode, type NodeOptions, type RunningNode } from '../../../core/start-node.js';
 
 async function running(t: ExecutionContext, options: Partial<NodeOptions> = {}): Promise<RunningNode> {
@@ -109,12 +110,11 @@ test('a closed node rejects calls and ends watches', async (t) => {
 });
 
 test('a disk that fails a sync stops the node before anything is acknowledged', async (t) => {
-  const { SimDisk } = await import('../../sim/disk.js');
   const disk = new SimDisk();
   const events: NodeEvent[] = [];
   const node = await running(t, { dataDir: '/d', files: disk, observe: (event) => events.push(event) });
   await put(node.client, utf8('a'), utf8('1'));
-  disk.fail({ operation: 'sync', code: 'EIO' });
+  disk.setFault((effect) => (effect.call === 'sync' ? Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }) : null));
   const error = await t.throwsAsync(put(node.client, utf8('b'), utf8('2')));
   t.true(isApiError(error, 'stopped'));
   t.is(isApiError(error) ? error.outcome : '', 'unknown');
@@ -124,7 +124,6 @@ test('a disk that fails a sync stops the node before anything is acknowledged', 
 });
 
 test('a restart on the same files keeps everything, through snapshots and the log', async (t) => {
-  const { SimDisk } = await import('../../sim/disk.js');
   const disk = new SimDisk();
   const options = { dataDir: '/d', files: disk, snapshotCount: 40, heartbeatMs: 20, electionMs: 100 };
   let revision = 1;
