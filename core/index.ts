@@ -4,6 +4,8 @@
 //   serve      any client becomes an etcd endpoint
 
 export { startNode, type NodeFacts, type NodeOptions, type RunningNode } from './start-node.js';
+export { connect, type RemoteOptions } from './wire/remote-client.js';
+export { serve, type ServeOptions, type WireServer } from './wire/port.js';
 export type { NodeEvent, Observe } from './node/events.js';
 export type { NodeLimits } from './node/limits.js';
 export { ApiError, ERRORS, isApiError, type ErrorCode } from './errors.js';
