@@ -9,6 +9,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { systemClock, type Clock } from '../base/clock.js';
 import type { Admin, Client } from '../client.js';
 import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
+import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
 import { GrpcServer } from './grpc-server.js';
 import type { HealthCheck } from './health.js';
 import { httpGateway, type HttpGateway, type MetricsText } from './http-gateway.js';
@@ -205,7 +206,7 @@ class Port implements WireServer {
     const grpc = (taken: Socket): void => {
       // A caller that half-closes an HTTP/2 connection is done with it.
       taken.once('end', () => taken.end());
-      this.#grpc.accept(taken);
+      this.#grpc.accept(mayNeedRepair(seen) ? repairAuthority(taken) : taken);
     };
     const look = (): void => {
       const chunk: unknown = socket.read();
@@ -213,7 +214,7 @@ class Port implements WireServer {
       seen = Buffer.concat([seen, chunk]);
       const known = Math.min(seen.length, PREFACE.length);
       if (!seen.subarray(0, known).equals(PREFACE.subarray(0, known))) decide(http1);
-      else if (known === PREFACE.length) decide(grpc);
+      else if (seen.length >= OPENING_BYTES) decide(grpc);
     };
     const end = (): void => void socket.destroy();
     // A silent connection may be an HTTP/1 client keeping one ready: it is handed on, and bounded there.
