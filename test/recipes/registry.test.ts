@@ -135,6 +135,32 @@ test('R2 a write on its way while close gives up on the store cannot bring the i
   await w.end();
 });
 
+test('R2 a late re-registration on a lease that still lives is refused: close has changed what it compares', async (t) => {
+  const w = await world(2);
+  const { clock } = w;
+  const link = w.link();
+  const session = await clock.until(Session.open(link, { ttlSeconds: 60, clock }));
+  const api = await clock.until(register(session, spec, { clock }));
+  // The key goes; the registration reads both keys at once and puts it back, but that write takes its time.
+  let txns = 0;
+  link.requestMs = (method) => {
+    if (method === 'txn') txns += 1;
+    return txns === 2 ? 2_000 : 0;
+  };
+  await clock.until(del(w.store, utf8(instanceAt('a1'))));
+  await clock.advance(1_000);
+  const inFlight = txns === 2 && (await stored(w, 'a1')) === null;
+  await clock.until(api.close());
+  t.is(await stored(w, 'a1'), null);
+  await clock.advance(10_000);
+  t.true(session.live, 'its lease was there to be written on');
+  t.is(await stored(w, 'a1'), null);
+  t.true(inFlight, 'a write was on its way when close was called');
+  t.deepEqual(await reasons(w), { a1: 'closed' });
+  await clock.until(session.close());
+  await w.end();
+});
+
 test('R3 an outage of 3 TTL: registered again within 2 s of the store\'s return, not all in one instant', async (t) => {
   const w = await world(3);
   const { clock } = w;

@@ -26,9 +26,9 @@ test('S1 a frozen link: lost fires before the key disappears, in 100 of 100 runs
   const notice: number[] = [];
   const runs = Array.from({ length: 100 }, async (_, run) => {
     const link = w.link();
-    link.requestMs = () => w.prng.below(20);
-    link.answerMs = () => w.prng.below(20);
     const ttlSeconds = 2 + w.prng.below(9);
+    link.requestMs = () => w.prng.below(20);
+    link.answerMs = () => w.prng.below(ttlSeconds * 250);
     const session = await Session.open(link, { ttlSeconds, clock: w.clock });
     const key = utf8(`s1/${run}`);
     await put(w.store, key, utf8('held'), { lease: session.lease });
@@ -340,6 +340,25 @@ async function race(clock: SimClock, link: Link, way: string, at: number) {
   if (way === 'close twice') await session.close();
   await closing;
 }
+
+test('S9 an opening given up after the grant was sent: its late lease is revoked, not left to expire', async (t) => {
+  const w = await world(9);
+  const link = w.link();
+  link.answerMs = () => 200;
+  const abort = new AbortController();
+  const opening = Session.open(link, { ttlSeconds: 60, clock: w.clock, signal: abort.signal });
+  await w.clock.advance(100);
+  abort.abort();
+  await t.throwsAsync(opening, { instanceOf: ApiError, message: /canceled/ });
+  t.is((await w.clock.until(leaseIds(w.store))).length, 1);
+  await w.clock.advance(1_000);
+  t.deepEqual(await w.clock.until(leaseIds(w.store)), []);
+  const late = Session.open(link, { ttlSeconds: 60, clock: w.clock, timeoutMs: 100 });
+  t.is((await t.throwsAsync(w.clock.until(late), { instanceOf: ApiError })).code, 'deadline_exceeded');
+  await w.clock.advance(1_000);
+  t.deepEqual(await w.clock.until(leaseIds(w.store)), []);
+  await w.end();
+});
 
 test('S9 close while the store is away: bounded, reported as orphaned, and the lease expires', async (t) => {
   const w = await world(9);
