@@ -13,7 +13,7 @@ export type Command =
   /** A put or a delete is a transaction of one op. */
   | { readonly kind: 'txn'; readonly request: TxnRequest }
   | { readonly kind: 'lease_grant'; readonly id: LeaseId; readonly ttlSeconds: number }
-  /** `term` 0: a client asked for it. Else expiry, seen by the leader of that term: void unless the entry's own term equals it. */
+  /** `term` 0: a client asked for it. Else expiry, as the leader of that term saw it: void unless the entry is of that term. */
   | { readonly kind: 'lease_revoke'; readonly id: LeaseId; readonly term: number }
   | { readonly kind: 'compact'; readonly revision: Revision };
 

@@ -54,7 +54,7 @@ export function eventsOf(table: Table, request: HistoryRequest, bounds: Bounds):
     }
     row = rows.after(row);
   }
-  return { events, next: bounds.revision + 1 };
+  return { events, next: Math.max(request.from, bounds.revision + 1) };
 }
 
 export function eventBytes(event: Event): number {

@@ -92,7 +92,7 @@ export class Order {
       }
     }
     const chunk = this.#chunks[index] as Uint32Array;
-    chunk.copyWithin(position + 1, position, this.#sizes[index] as number);
+    chunk.copyWithin(position + 1, position, this.#sizes[index]);
     chunk[position] = slot;
     this.#sizes[index] = (this.#sizes[index] as number) + 1;
     this.#lives[index] = (this.#lives[index] as number) + 1;

@@ -201,7 +201,7 @@ export class SnapshotReader {
   finish(): Loaded {
     const head = this.#head;
     if (this.#section !== END || this.#partialBytes > 0 || head === null) {
-      throw new Error(`the snapshot ends too early: ${this.#read} bytes were read, ${this.#partialBytes} more are no whole frame`);
+      throw new Error(`the snapshot ends too early: ${this.#partialBytes} bytes after byte ${this.#read} are no whole frame`);
     }
     const { term, index, revision, compacted } = head;
     return { table: this.#table, applied: { term, index }, revision, compacted };

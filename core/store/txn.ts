@@ -4,12 +4,11 @@
 //
 // Bounded by check.ts, which every request passed before it was logged: depth, number of ops, keys written twice.
 
-import { compareBytes, EMPTY } from '../base/bytes.js';
+import { compareBytes, EMPTY, isOpenEnd } from '../base/bytes.js';
 import { assert } from '../base/assert.js';
 import type {
   Compare, CompareResult, DeleteRequest, Event, KeyValue, Op, OpResponse, PutRequest, Revision, TxnRequest,
 } from '../client.js';
-import { inRange } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import { rangeOf } from './range.js';
 import { NONE } from './rows.js';
@@ -103,7 +102,7 @@ export class Execution {
   #checkIgnore(request: PutRequest, deletes: readonly DeleteRequest[]): ErrorCode | null {
     if (request.ignoreValue !== true && request.ignoreLease !== true) return null;
     if (this.#table.liveRow(request.key) === NONE) return 'key_not_found';
-    const gone = deletes.some((each) => inRange(request.key, each.key, each.rangeEnd));
+    const gone = deletes.some((each) => covers(each, request.key));
     return gone ? 'key_not_found' : null;
   }
 
@@ -132,7 +131,7 @@ export class Execution {
       switch (op.kind) {
         case 'range': {
           const result = rangeOf(this.#table, op.request, { current: this.revision, compacted: this.#compacted });
-          assert(typeof result !== 'string', `a range that was checked fails with ${String(result)}`);
+          assert(typeof result !== 'string', 'a range that was checked cannot fail');
           responses.push({ kind: 'range', response: { revision: this.revision, ...result } });
           break;
         }
@@ -199,6 +198,13 @@ export class Execution {
   }
 }
 
+function covers(range: DeleteRequest, key: Uint8Array): boolean {
+  const { key: start, rangeEnd = EMPTY } = range;
+  const from = compareBytes(key, start);
+  if (rangeEnd.length === 0) return from === 0;
+  return from >= 0 && (isOpenEnd(rangeEnd) || compareBytes(key, rangeEnd) < 0);
+}
+
 function deleted(key: Uint8Array, main: Revision): Event {
   const kv: KeyValue = { key, value: EMPTY, createRevision: 0, modRevision: main, version: 0, lease: 0n };
   return { kind: 'delete', kv, prevKv: null };
@@ -206,9 +212,10 @@ function deleted(key: Uint8Array, main: Revision): Event {
 
 /** Over a range, all its pairs must pass; an empty range is like a missing key. */
 function holds(table: Table, compare: Compare): boolean {
-  if (compare.rangeEnd === undefined || compare.rangeEnd.length === 0) return rowHolds(table, compare, table.liveRow(compare.key));
+  const { key, rangeEnd = EMPTY } = compare;
+  if (rangeEnd.length === 0) return rowHolds(table, compare, table.liveRow(key));
   const { keys } = table;
-  const { from, to } = table.places(compare.key, compare.rangeEnd);
+  const { from, to } = table.places(key, rangeEnd);
   let some = false;
   for (let place = from; place < to; place = keys.after(place)) {
     const slot = keys.slotAt(place);
