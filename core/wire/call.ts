@@ -8,7 +8,7 @@ export interface CallContext {
   readonly hasLeader: boolean;
   /** Address of the other side, for people. */
   readonly peer: string;
-  /** Aborted when the caller is gone, or with an `ApiError` as reason when the server ends the call. Made when first asked for. */
+  /** Aborted when the caller is gone, or with an `ApiError` as reason when the server ends the call. Made when asked for. */
   readonly signal: AbortSignal;
 }
 

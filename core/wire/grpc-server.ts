@@ -16,7 +16,8 @@ import {
 import type { Duplex } from 'node:stream';
 import { view } from '../base/bytes.js';
 import { ApiError, Status } from '../errors.js';
-import { pathOf, unknownMethodText, type CallContext, type Method, type Methods, type StreamMethod, type UnaryMethod } from './call.js';
+import { pathOf, unknownMethodText } from './call.js';
+import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES } from './limits.js';
 import { OK, statusOf, type WireStatus } from './status.js';
 import type { ObserveWire } from './wire-events.js';

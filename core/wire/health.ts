@@ -61,7 +61,9 @@ export async function report(
   excluded: ReadonlySet<string>,
   clock: Clock,
 ): Promise<HealthReport> {
-  const faults = await Promise.all(checks.map((check) => (excluded.has(check.name) ? Promise.resolve(null) : bounded(check, clock))));
+  const run = (check: HealthCheck): Promise<string | null> =>
+    excluded.has(check.name) ? Promise.resolve(null) : bounded(check, clock);
+  const faults = await Promise.all(checks.map(run));
   const lines = checks.map(({ name }, i) => {
     const fault = faults[i] ?? null;
     return fault === null ? `[+]${name} ok` : `[-]${name} failed: ${fault}`;

@@ -186,11 +186,11 @@ export class RemoteClient implements api.Client, api.Admin {
     return this.close();
   }
 
-  #read<T>(path: string, bytes: Uint8Array, options: api.CallOptions | undefined, decode: (answer: Uint8Array) => T): Promise<T> {
+  #read<T>(path: string, bytes: Uint8Array, options: api.CallOptions | undefined, decode: Decode<T>): Promise<T> {
     return this.#unary(path, bytes, options, decode, true);
   }
 
-  #write<T>(path: string, bytes: Uint8Array, options: api.CallOptions | undefined, decode: (answer: Uint8Array) => T): Promise<T> {
+  #write<T>(path: string, bytes: Uint8Array, options: api.CallOptions | undefined, decode: Decode<T>): Promise<T> {
     return this.#unary(path, bytes, options, decode, false);
   }
 
@@ -198,7 +198,7 @@ export class RemoteClient implements api.Client, api.Admin {
     path: string,
     bytes: Uint8Array,
     options: api.CallOptions | undefined,
-    decode: (answer: Uint8Array) => T,
+    decode: Decode<T>,
     again: boolean,
   ): Promise<T> {
     if (this.#closed) return Promise.reject(new ApiError('closed'));
@@ -225,8 +225,10 @@ export class RemoteClient implements api.Client, api.Admin {
           const lost = LOST.has(failure.code);
           if (lost) this.#links.suspect(link);
           if (call.done) return;
-          if (lost && (again || failure.outcome === 'never')) this.#clock.schedule(RETRY_MS, () => (call.done ? null : attempt()));
-          else call.fail(failure);
+          if (!lost || !(again || failure.outcome === 'never')) return call.fail(failure);
+          this.#clock.schedule(RETRY_MS, () => {
+            if (!call.done) attempt();
+          });
         });
         call.giveUp = () => sent.cancel();
       };
@@ -257,6 +259,7 @@ export class RemoteClient implements api.Client, api.Admin {
 const LOST: ReadonlySet<string> = new Set(['connection_lost', 'unavailable', 'stopped']);
 const NOTHING = new Uint8Array(0);
 const NO_METADATA = new Metadata();
+type Decode<T> = (answer: Uint8Array) => T;
 /** Before a call that surely did not happen, or only reads, is tried again. */
 const RETRY_MS = 20;
 
@@ -269,7 +272,12 @@ function plain(bytes: Buffer): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function settle<T>(answer: Buffer, decode: (answer: Uint8Array) => T, resolve: (value: T) => void, reject: (e: ApiError) => void): void {
+function settle<T>(
+  answer: Buffer,
+  decode: Decode<T>,
+  resolve: (value: T) => void,
+  reject: (error: ApiError) => void,
+): void {
   try {
     resolve(decode(plain(answer)));
   } catch (cause) {

@@ -1,7 +1,7 @@
 // What the shared streams of a remote client (watches, keep-alives) need from the library: one stream of bytes that may
 // end at any time. They never see the library itself.
 
-import type { ApiError } from '../errors.js';
+import type { ApiError, ErrorCode } from '../errors.js';
 
 export interface StreamHandlers {
   /** The server answered; `coterie` when it said that it is one of ours. At most once, before any message. */
@@ -26,7 +26,14 @@ export function isWorthReopening({ code }: ApiError): boolean {
   return REOPEN.has(code);
 }
 
-const REOPEN: ReadonlySet<string> = new Set(['connection_lost', 'unavailable', 'stopped', 'no_leader', 'leader_changed', 'timeout']);
+const REOPEN: ReadonlySet<string> = new Set<ErrorCode>([
+  'connection_lost',
+  'unavailable',
+  'stopped',
+  'no_leader',
+  'leader_changed',
+  'timeout',
+]);
 
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 1000;

@@ -38,7 +38,7 @@ export const ROOMS: readonly Room[] = [
   },
   {
     path: 'sidecar/',
-    imports: ['core/base/', ...WORDS, 'recipes/view.ts', 'recipes/registry.ts'],
+    imports: ['core/base/', ...WORDS, 'recipes/view.ts', 'recipes/registry.ts', 'recipes/pause.ts'],
   },
   {
     path: 'sidecar/main.ts',
@@ -88,6 +88,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
   { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
+  { path: 'core/wire/authority.ts', words: [], modules: ['node:net', 'node:stream'] },
   { path: 'core/wire/http-gateway.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/main.ts', words: ['process'], modules: [] },
   {
@@ -96,7 +97,11 @@ export const DOORS: readonly Door[] = [
     modules: ['node:fs', 'node:os', 'node:net', 'node:tty', 'node:crypto'],
   },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
-  { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http', 'node:stream', 'node:module'] },
+  { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
+  // http-proxy is CommonJS and must be repaired before it loads, hence node:module.
+  { path: 'sidecar/proxy-forward.ts', words: [], modules: ['node:http', 'node:stream', 'node:module'] },
+  // Asks a local nginx or HAProxy what it runs.
+  { path: 'sidecar/ask.ts', words: [], modules: ['node:net', 'node:http', 'node:crypto'] },
   // Names from the registry are resolved and judged before anything is sent to them.
   { path: 'sidecar/proxy-targets.ts', words: [], modules: ['node:net', 'node:dns'] },
   { path: 'sidecar/processes.ts', words: ['process'], modules: ['node:child_process'] },
@@ -119,7 +124,7 @@ export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   '@bufbuild/protobuf': ['core/wire/'],
   express: ['core/wire/http-gateway.ts'],
   handlebars: ['sidecar/render.ts'],
-  'http-proxy': ['sidecar/proxy.ts'],
+  'http-proxy': ['sidecar/proxy-forward.ts'],
   yaml: ['core/cli/', 'sidecar/config.ts'],
   zod: ['sidecar/config.ts'],
   pino: ['core/cli/', 'sidecar/main.ts'],
