@@ -1,23 +1,23 @@
 // The bytes of the log. What is synced together is one group: a header, the batches' records, a trailer. All numbers are
 // little-endian; `salt` is a checksum over cluster, member and segment number, so that a group found elsewhere is not valid.
 //
-//   header    magic u32 · body bytes u32 · group u64 · its offset in the file u64 · checksum u32 (salted)
+//   header    magic u32 · body bytes u32 · group u64 · its offset in the file u64 · synced u64 · checksum u32 (salted)
 //   body      run: 1 · term u64 · first index u64 · count u32, then for each entry: kind u8 · length u32 · data
 //             cut: 2 · index u64                                entries after it are void
 //             filler: 3 · length u32 · zeros
 //   trailer   magic u32 · flags u32 · group u64 · offset u64 · last index u64 · term u64 · vote u64 · commit u64 ·
-//             chain u32 · checksum u32 (salted)
+//             synced u64 · chain u32 · checksum u32 (salted)
 //
 // The chain is the checksum of header and body continued from the group before, so no group can be lost or exchanged.
-// Group n+1 is written only when group n is synced: a valid header or trailer of a later group proves an earlier one.
+// `synced` is the newest group known to be durable when this one was written: what it names must be readable for ever.
 
 import { assert, present } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
 import type { Entry, HardState, Index, NodeId, Persist, Term } from '../raft/types.js';
 import { BUFFER_KEPT_BYTES, SECTOR_BYTES } from './limits.js';
 
-export const HEADER_BYTES = 28;
-export const TRAILER_BYTES = 64;
+export const HEADER_BYTES = 36;
+export const TRAILER_BYTES = 72;
 export const HEADER_MAGIC = 0x70726743;
 export const TRAILER_MAGIC = 0x656e6f44;
 
@@ -36,11 +36,13 @@ export interface GroupHeader {
   readonly bodyBytes: number;
   readonly group: number;
   readonly offset: number;
+  readonly synced: number;
 }
 
 export interface GroupTrailer {
   readonly group: number;
   readonly offset: number;
+  readonly synced: number;
   readonly lastIndex: Index;
   readonly hard: HardState;
   readonly chain: number;
@@ -52,6 +54,7 @@ export interface GroupTrailer {
 export interface Place {
   readonly group: number;
   readonly offset: number;
+  readonly synced: number;
   readonly salt: number;
   /** The chain up to the group before. */
   readonly chain: number;
@@ -110,7 +113,8 @@ export class GroupBuilder {
     buffer.writeUInt32LE(end - HEADER_BYTES, 4);
     writeU64(buffer, 8, place.group);
     writeU64(buffer, 16, place.offset);
-    buffer.writeUInt32LE(checksum(buffer.subarray(0, 24), place.salt), 24);
+    writeU64(buffer, 24, place.synced);
+    buffer.writeUInt32LE(checksum(buffer.subarray(0, 32), place.salt), 32);
     const chain = checksum(buffer.subarray(0, end), place.chain);
     buffer.writeUInt32LE(TRAILER_MAGIC, end);
     buffer.writeUInt32LE(sealed ? SEALED : 0, end + 4);
@@ -118,8 +122,9 @@ export class GroupBuilder {
     writeU64(buffer, end + 16, place.offset);
     writeU64(buffer, end + 24, lastIndex);
     writeHard(buffer, end + 32, hard);
-    buffer.writeUInt32LE(chain, end + 56);
-    buffer.writeUInt32LE(checksum(buffer.subarray(end, end + 60), place.salt), end + 60);
+    writeU64(buffer, end + 56, place.synced);
+    buffer.writeUInt32LE(chain, end + 64);
+    buffer.writeUInt32LE(checksum(buffer.subarray(end, end + 68), place.salt), end + 68);
     return { bytes: buffer.subarray(0, end + TRAILER_BYTES), chain };
   }
 
@@ -182,21 +187,27 @@ export class GroupBuilder {
 /** null: not a header that belongs to this segment. */
 export function readHeader(buffer: Buffer, at: number, salt: number): GroupHeader | null {
   if (at + HEADER_BYTES > buffer.length || buffer.readUInt32LE(at) !== HEADER_MAGIC) return null;
-  if (checksum(buffer.subarray(at, at + 24), salt) !== buffer.readUInt32LE(at + 24)) return null;
-  return { bodyBytes: buffer.readUInt32LE(at + 4), group: readU64(buffer, at + 8), offset: readU64(buffer, at + 16) };
+  if (checksum(buffer.subarray(at, at + 32), salt) !== buffer.readUInt32LE(at + 32)) return null;
+  return {
+    bodyBytes: buffer.readUInt32LE(at + 4),
+    group: readU64(buffer, at + 8),
+    offset: readU64(buffer, at + 16),
+    synced: readU64(buffer, at + 24),
+  };
 }
 
 /** null: not a trailer that belongs to this segment. */
 export function readTrailer(buffer: Buffer, at: number, salt: number): GroupTrailer | null {
   if (at + TRAILER_BYTES > buffer.length || buffer.readUInt32LE(at) !== TRAILER_MAGIC) return null;
-  if (checksum(buffer.subarray(at, at + 60), salt) !== buffer.readUInt32LE(at + 60)) return null;
+  if (checksum(buffer.subarray(at, at + 68), salt) !== buffer.readUInt32LE(at + 68)) return null;
   return {
     sealed: (buffer.readUInt32LE(at + 4) & SEALED) !== 0,
     group: readU64(buffer, at + 8),
     offset: readU64(buffer, at + 16),
     lastIndex: readU64(buffer, at + 24),
     hard: readHard(buffer, at + 32),
-    chain: buffer.readUInt32LE(at + 56),
+    synced: readU64(buffer, at + 56),
+    chain: buffer.readUInt32LE(at + 64),
   };
 }
 

@@ -3,7 +3,7 @@
 // without a seal, a missing one is noticed, and its header tells where the chain and the hard state stood.
 //
 // Reading stops at the first group that is not valid. Whether that is an unfinished write or damage is decided by what
-// follows: a write of a later group proves that this one had been synced (reliability 2.4, rule 1).
+// follows: a later group may say that this one had been synced (reliability 2.4, rule 1).
 
 import { checksum } from '../base/crc.js';
 import { view } from '../base/bytes.js';
@@ -186,7 +186,7 @@ class SegmentScan {
     return size;
   }
 
-  /** Looks behind the first invalid byte for the header or trailer of a later group. */
+  /** Looks behind the first invalid byte for a header or trailer that says this group was durable. */
   #searchProof(from: number): void {
     if (from >= this.#sizeBytes) return this.#finish(false);
     this.#source.files.read(this.#source.path, from, READ_BYTES, (error, bytes) => {
@@ -200,15 +200,16 @@ class SegmentScan {
   }
 
   #holdsProof(buffer: Buffer, from: number): boolean {
-    // Without a valid segment header any group proves that there had been one.
-    const least = this.#header === null ? 0 : this.#group + 1;
+    // The group that is not valid here was durable when this one was written. Without a valid segment header any group
+    // proves that there had been one.
+    const least = this.#header === null ? 0 : this.#group;
     for (const at of positions(buffer, HEADER_MAGIC)) {
       const header = readHeader(buffer, at, this.#salt);
-      if (header !== null && header.group >= least && header.offset === from + at) return true;
+      if (header !== null && header.synced >= least && header.offset === from + at) return true;
     }
     for (const at of positions(buffer, TRAILER_MAGIC)) {
       const trailer = readTrailer(buffer, at, this.#salt);
-      if (trailer !== null && trailer.group >= least && trailer.offset < from + at) return true;
+      if (trailer !== null && trailer.synced >= least && trailer.offset < from + at) return true;
     }
     return false;
   }

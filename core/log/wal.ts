@@ -2,8 +2,8 @@
 // that says whose they are. This file decides order only: what is written when, and who is told.
 //
 // Group commit: while one group is written and synced, batches gather in the next; so a sync serves everybody who came
-// during the one before. There is one write and one sync at a time, and group n+1 is written when group n is durable: that
-// is what makes a later group a proof of an earlier one. When the log falls idle it writes an empty group, so that the
+// during the one before. There is one write and one sync at a time, and each group says which one before it is known to be
+// durable: damage there is told from an unfinished write. When the log falls idle it writes an empty group, so that the
 // last group with content is proven as well.
 //
 // After any error nothing is acknowledged any more: what is on disk is then unknown (fsync tells once, or never).
@@ -61,6 +61,8 @@ export class WalStorage implements LogStorage {
   #offset = 0;
   #chain = 0;
   #nextGroup = 1;
+  /** The newest group known to be durable. */
+  #synced = 0;
   #hard: HardState = { term: 0, vote: 0n, commit: 0 };
   #lastIndex: Index = 0;
   /** The last group may be damaged without anybody noticing, because nothing was written after its sync. */
@@ -269,6 +271,7 @@ export class WalStorage implements LogStorage {
     const startedMs = this.#clock.now();
     this.#appendAndSync(active.path, bytes, (error) => {
       if (error !== null) return this.#fail(error, waiting);
+      this.#synced = this.#nextGroup - 1;
       this.#offset += bytes.length;
       this.#isProven = false;
       builder.clear();
@@ -284,17 +287,20 @@ export class WalStorage implements LogStorage {
   }
 
   #finishGroup(builder: GroupBuilder, sealed: boolean): Uint8Array {
-    const place = { group: this.#nextGroup, offset: this.#offset, salt: this.#salt, chain: this.#chain };
+    const place = {
+      group: this.#nextGroup, offset: this.#offset, synced: this.#synced, salt: this.#salt, chain: this.#chain,
+    };
     const { bytes, chain } = builder.finish(place, this.#hard, this.#lastIndex, sealed);
     this.#chain = chain;
     this.#nextGroup++;
     return bytes;
   }
 
+  /** A failure elsewhere, as of a snapshot beside it, counts: after the disk's first error no second opinion is asked. */
   #appendAndSync(path: string, bytes: Uint8Array, done: Done): void {
     this.#files.append(path, [bytes], (error) => {
-      if (error === null) this.#files.sync(path, done);
-      else done(error);
+      if (error !== null || this.#failure !== null) return done(error ?? this.#failure);
+      this.#files.sync(path, (failure) => done(failure ?? this.#failure));
     });
   }
 
@@ -308,6 +314,7 @@ export class WalStorage implements LogStorage {
     const check = (step: () => void): Done => (error) => (error === null ? step() : this.#fail(error, []));
     this.#appendAndSync(path, encodeSegmentHeader(header), check(() => {
       this.#appendAndSync(full.path, seal, check(() => {
+        this.#synced = this.#nextGroup - 1;
         this.#files.close(full.path, check(() => {
           this.#segments.push({ number, path, lastIndex: 0 });
           this.#salt = saltOf(this.#identity, number);
@@ -358,6 +365,7 @@ export class WalStorage implements LogStorage {
     this.#appendAndSync(this.#active().path, bytes, (error) => {
       this.#writing = false;
       if (error !== null) return this.#giveUp(error, done);
+      this.#synced = this.#nextGroup - 1;
       this.#offset += bytes.length;
       this.#isProven = true;
       done(null);
