@@ -192,8 +192,8 @@ const CLAIMS: readonly Claim[] = [
     keeps: [['core/a.ts', 'class AError extends Error {} interface B extends C {} function f<T extends object>() {}']],
   }),
   file('names are plain nouns', rules.plainNames, {
-    breaks: ['interface IThing {}', 'class LogManager {}', 'class LogImpl {}', 'function parseHelper() {}'].map(inFile),
-    keeps: [['core/a.ts', 'interface Index {} class Log {} type Id = string;']],
+    breaks: ['interface IThing {}', 'class LogManager {}', 'class LogImpl {}', 'type ParseHelper = string;'].map(inFile),
+    keeps: [['core/a.ts', 'interface Index {} class Log {} type Id = string; function registerHelpers() {}']],
   }),
   file('no module keeps state of its own', rules.noModuleState, {
     breaks: [['core/a.ts', 'let count = 0;'], ['core/a.ts', 'export let x: number;']],

@@ -93,11 +93,11 @@ function fileWord(entry: FileEntry): string {
 }
 
 function refuseUnavailable(flag: string, given: Word): void {
-  const { word, place } = given;
+  const { word } = given;
   const row = UNAVAILABLE.find((candidate) => candidate.flag === flag);
   if (row === undefined || row.harmless.includes(word)) return;
   const harmless = row.harmless.find((value) => value !== '');
-  const remedy = harmless === undefined ? `leave ${place} out` : `leave ${place} out, or set it to ${harmless}`;
+  const remedy = harmless === undefined ? 'leave it out' : `leave it out, or set it to ${harmless}`;
   throw new Refusal(`${quote(given)}: coterie does not have ${row.lacks} yet`, remedy);
 }
 

@@ -131,13 +131,13 @@ function checkUrl(url: URL, text: string): Judgement {
     return { wrong: 'Unix sockets are not available yet', remedy: 'use http://127.0.0.1 and a port' };
   }
   if (url.protocol !== 'http:') return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http://' };
-  // The URL class drops a port that is the scheme's own, so the text is asked.
-  if (!/:\d+\/?$/.test(text)) {
-    return { wrong: `${text} has no port`, remedy: `add one, for instance http://${url.hostname}:2379` };
-  }
   if (url.username !== '' || url.password !== '') return { wrong: 'a URL with a user', remedy: 'leave user and password out' };
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
     return { wrong: `${text} has a path`, remedy: `use http://${url.host}` };
+  }
+  // The URL class drops a port that is the scheme's own, so the text is asked.
+  if (!/:\d+\/?$/.test(text)) {
+    return { wrong: `${text} has no port`, remedy: `add one, for instance http://${url.hostname}:2379` };
   }
   return null;
 }

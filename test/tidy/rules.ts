@@ -263,6 +263,8 @@ export const erasableOnly: FileRule = (source) =>
 
 export const noInheritance: FileRule = (source) =>
   eachToken(source, (token, i) => {
+    // Tests put poisoned stand-ins where a global class was.
+    if (isUnder(source.path, 'test/')) return null;
     if (token.text !== 'extends' || token.kind !== 'word' || !isClassHead(source, i)) return null;
     const parent = source.tokens[i + 1]?.text ?? '';
     return parent.endsWith('Error') ? null : `a class hierarchy: extends ${parent}`;
@@ -279,7 +281,7 @@ function isClassHead(source: Source, i: number): boolean {
 
 export const plainNames: FileRule = (source) =>
   eachToken(source, (token, i) => {
-    const declares = ['class', 'interface', 'type', 'function'].includes(source.tokens[i - 1]?.text ?? '');
+    const declares = ['class', 'interface', 'type'].includes(source.tokens[i - 1]?.text ?? '');
     if (token.kind !== 'word' || !declares || source.tokens[i - 2]?.text === '.') return null;
     return law.FORBIDDEN_NAMES.some((pattern) => pattern.test(token.text)) ? `the name ${token.text}` : null;
   });

@@ -1,0 +1,165 @@
+// The settings of `coterie serve` as values: what a word means, which of several words counts, and what is refused, with
+// the sentence that says so. No process is started here.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { readArguments } from '../../../core/cli/arguments.js';
+import { OPTIONS, UNAVAILABLE, WITHOUT_EFFECT } from '../../../core/cli/options.js';
+import { nearest, Refusal } from '../../../core/cli/refusal.js';
+import { settle, type Settings } from '../../../core/cli/settings.js';
+import { showValue } from '../../../core/cli/values.js';
+
+function settled(flags: readonly string[], environment: Record<string, string> = {}): Settings {
+  const words = readArguments(flags);
+  return settle(words.kind === 'run' ? words.words : new Map<string, string>(), environment);
+}
+
+function shown(settings: Settings, flag: string): string {
+  const setting = settings.all.get(flag);
+  return `${showValue(setting?.value ?? '')} (${setting?.origin ?? ''}: ${setting?.place ?? ''})`;
+}
+
+function refused(t: ExecutionContext, flags: readonly string[], environment: Record<string, string> = {}): string {
+  const error = t.throws(() => settled(flags, environment), { instanceOf: Refusal });
+  return `${error?.message ?? ''} / ${error?.remedy ?? ''}`;
+}
+
+function file(t: ExecutionContext, text: string): string {
+  const directory = mkdtempSync(path.join(tmpdir(), 'coterie-settings-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const name = path.join(directory, 'c.yaml');
+  writeFileSync(name, text);
+  return name;
+}
+
+test('a flag wins over the environment, that over the file, that over the default', (t) => {
+  const config = file(t, 'name: from-file\nsnapshot-count: 7\nmax-txn-ops: 9\n');
+  const environment = { ETCD_NAME: 'from-environment', COTERIE_SNAPSHOT_COUNT: '8' };
+  const settings = settled(['--config-file', config, '--name', 'from-flag'], environment);
+  t.is(shown(settings, 'name'), 'from-flag (flag: --name)');
+  t.is(shown(settings, 'snapshot-count'), '8 (environment: COTERIE_SNAPSHOT_COUNT)');
+  t.is(shown(settings, 'max-txn-ops'), `9 (file: ${config}:3:14: max-txn-ops)`);
+  t.is(shown(settings, 'election-timeout'), '1000 (default: default)');
+});
+
+test('flags are written as with etcd: one dash or two, with or without an equal sign', (t) => {
+  const settings = settled(['-name', 'a', '--snapshot-count=5', '-max-txn-ops=6', '--print-config']);
+  t.is(shown(settings, 'name'), 'a (flag: --name)');
+  t.is(shown(settings, 'snapshot-count'), '5 (flag: --snapshot-count)');
+  t.is(shown(settings, 'max-txn-ops'), '6 (flag: --max-txn-ops)');
+  t.is(shown(settings, 'print-config'), 'true (flag: --print-config)');
+  t.is(shown(settled(['--name', 'a', '--name', 'b']), 'name'), 'b (flag: --name)');
+});
+
+test('directory and cluster follow the name', (t) => {
+  const settings = settled(['--name', 'n1']);
+  t.is(shown(settings, 'data-dir'), 'n1.coterie (default: follows --name)');
+  t.is(shown(settings, 'initial-cluster'), 'n1=http://localhost:2380 (default: follows --initial-advertise-peer-urls)');
+});
+
+test('every default is a value that would be accepted', (t) => {
+  for (const { flag, fallback } of OPTIONS) {
+    if (fallback === null || fallback === '' || ['listen-client-urls', 'print-config', 'json'].includes(flag)) continue;
+    const shownAs = fallback.replace(/^10m$/, '600000').replace(/^5s$/, '5000');
+    t.is(showValue(settled([`--${flag}=${fallback}`]).all.get(flag)?.value ?? ''), shownAs);
+  }
+});
+
+const WRONG: readonly (readonly [flags: string, says: string])[] = [
+  ['--heartbeat-interval abc', 'abc: not a whole number of milliseconds / give plain digits, for instance 100'],
+  ['--snapshot-count 0', '--snapshot-count 0: below the least, 1 entries / give something from 1 entries to 1000000000 entries'],
+  ['--max-request-bytes 1e9', '--max-request-bytes 1e9: not a whole number of bytes / give plain digits, for instance 1572864'],
+  ['--shutdown-grace 5', '--shutdown-grace 5: not a duration / give digits and a unit, for instance 500ms, 10s, 5m or 1h30m'],
+  ['--shutdown-grace 1h', '--shutdown-grace 1h: above the most, 9s / give something from 0ms to 9s'],
+  ['--log-level inof', 'inof: not one of the choices / did you mean info? give one of debug, info, warn, error, panic, fatal'],
+  ['--initial-cluster-state existing', '--initial-cluster-state existing: not one of the choices / only new is available'],
+  ['--print-config=maybe', '--print-config maybe: neither true nor false / give true or false'],
+  ['--name a,b', '--name a,b: not a plain name / use up to 255 characters without spaces, commas, equal signs and slashes'],
+  ['--data-dir=', '--data-dir "": empty / give a path'],
+  ['--advertise-client-urls host:2379', 'has no scheme'],
+  ['--advertise-client-urls http://host', 'http://host has no port / add one, for instance http://host:2379'],
+  ['--advertise-client-urls http://host:1/x', 'http://host:1/x has a path / use http://host:1'],
+  ['--advertise-client-urls https://host:1', 'TLS is not available yet'],
+  ['--advertise-client-urls http://a:1,http://a:1', 'http://a:1 is there twice / name each URL once'],
+  ['--listen-client-urls http://example.com:1', 'example.com is a name, and a socket is bound to an address'],
+  ['--listen-client-urls unix://x:1', 'Unix sockets are not available yet'],
+  ['--initial-cluster a', 'a names no member / write name=url'],
+  ['--initial-cluster a=http://x:1,b=http://y:1', 'names 2 members, and coterie cannot form clusters of more than one yet'],
+  ['--initial-cluster other=http://localhost:2380', 'does not name this member, default / use --name other'],
+  ['--initial-cluster default=http://x:1', '--initial-advertise-peer-urls http://x:1'],
+  ['--election-timeout 400', '--election-timeout 400 is less than 5 times --heartbeat-interval 100'],
+  ['--listen-client-urls http://127.0.0.1:1', '--advertise-client-urls is required when --listen-client-urls is set explicitly'],
+  ['--nmae x', '--nmae: no such flag / did you mean --name?'],
+  ['--zzzzzzzz', '--zzzzzzzz: no such flag / coterie serve --help lists them'],
+  ['--name', '--name needs a value / write --name VALUE'],
+  ['--name --data-dir x', '--name is followed by --data-dir, not by a value'],
+  ['stray', 'stray: serve takes flags only'],
+  ['--client-cert-auth', '--client-cert-auth true: coterie does not have TLS yet / leave it out, or set it to false'],
+  ['--quota-backend-bytes 5', 'coterie does not have a storage quota yet / leave it out, or set it to 0'],
+  ['--config-file /nowhere/c.yaml', '--config-file=/nowhere/c.yaml: no such file / check the path'],
+];
+
+for (const [flags, says] of WRONG) {
+  test(`refused, with value and remedy: ${flags}`, (t) => {
+    const said = refused(t, flags.split(' '));
+    t.true(said.includes(says), said);
+  });
+}
+
+test('a file is refused with line and column', (t) => {
+  const said = (text: string): string => refused(t, ['--config-file', file(t, text)]).replace(/^.*?c\.yaml/, 'c.yaml');
+  t.is(said('name: a\nnmae: b\n'), 'c.yaml:2:7: nmae: no such setting / did you mean name?');
+  t.true(said('\nsnapshot-count: many\n').startsWith('c.yaml:2:17: snapshot-count: many: not a whole number of entries'));
+  t.true(said('name: a\nname: b\n').startsWith('c.yaml:2:1: Map keys must be unique'));
+  t.true(said('name: [a\n').startsWith('c.yaml:2:1: '));
+  t.is(said('- a\n'), 'c.yaml:1:1: not a list of names and values / write each entry as `name: value`');
+  t.true(said('peer-transport-security:\n  auto-tls: true\n').includes('TLS is not available yet'));
+  t.true(said('cert-file: a.pem\n').includes('c.yaml:1:12: cert-file: a.pem: coterie does not have TLS yet'));
+  t.true(said('print-config: true\n').includes('no such setting'));
+});
+
+test('a file may hold lists, etcd\'s durations in nanoseconds, and names that look like numbers', (t) => {
+  const text = 'name: 007\nwatch-progress-notify-interval: 600000000000\nadvertise-client-urls: [http://a:1, http://b:2]\n';
+  const settings = settled(['--config-file', file(t, text)]);
+  t.is(settings.all.get('name')?.value, '007');
+  t.is(settings.all.get('watch-progress-notify-interval')?.value, 600_000);
+  t.deepEqual(settings.all.get('advertise-client-urls')?.value, ['http://a:1', 'http://b:2']);
+  t.is(shown(settled(['--config-file', file(t, '')]), 'name'), 'default (default: default)');
+});
+
+test('two variables that contradict each other are refused, two that agree are not', (t) => {
+  const said = refused(t, [], { ETCD_NAME: 'a', COTERIE_NAME: 'b' });
+  t.is(said, 'COTERIE_NAME=b and ETCD_NAME=a contradict each other / unset one of them, or decide with --name');
+  t.is(shown(settled([], { ETCD_NAME: 'a', COTERIE_NAME: 'a' }), 'name'), 'a (environment: COTERIE_NAME)');
+  t.true(refused(t, [], { ETCD_SNAPSHOT_COUNT: 'x' }).startsWith('ETCD_SNAPSHOT_COUNT=x: not a whole number'));
+  t.true(refused(t, [], { ETCD_CERT_FILE: 'x' }).startsWith('ETCD_CERT_FILE=x: coterie does not have TLS yet'));
+});
+
+test('a variable that names no flag is told, not obeyed', (t) => {
+  const { warnings } = settled([], { ETCD_NMAE: 'x', COTERIE_DIST: 'y', ETCDCTL_API: '3', ETCD_SERVICE_HOST: '10.0.0.1' });
+  t.deepEqual(warnings.filter((warning) => !warning.startsWith('ETCD_SERVICE_HOST')), [
+    'ETCD_NMAE names no flag and is ignored; did you mean ETCD_NAME?',
+  ]);
+});
+
+test('what etcd has and we do not is accepted where it asks for nothing', (t) => {
+  for (const { flag, harmless } of UNAVAILABLE) {
+    for (const word of harmless) t.notThrows(() => settled([`--${flag}=${word}`]), `--${flag}=${word}`);
+    t.true(refused(t, [`--${flag}=something`]).includes('coterie does not have'));
+  }
+  for (const flag of WITHOUT_EFFECT) t.is(settled([`--${flag}=true`]).warnings.length, 1, flag);
+});
+
+test('no flag is declared twice', (t) => {
+  const flags = [...OPTIONS.map(({ flag }) => flag), ...UNAVAILABLE.map(({ flag }) => flag), ...WITHOUT_EFFECT];
+  t.deepEqual(flags.filter((flag, i) => flags.indexOf(flag) !== i), []);
+});
+
+test('a slip of the finger is guessed, a different word is not', (t) => {
+  const known = ['serve', 'sidecar', 'version', 'help'];
+  t.is(nearest('sevre', known), 'serve');
+  t.is(nearest('vers', known), 'version');
+  t.is(nearest('banana', known), null);
+});

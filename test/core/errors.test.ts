@@ -1,0 +1,65 @@
+// The error table is protocol: clients written for etcd decide by these very texts and statuses (contract 3). A change here
+// breaks somebody's retry loop, so each is written down once more.
+
+import test from 'ava';
+import { ApiError, codeOfText, ERRORS, isApiError, type ErrorCode } from '../../core/errors.js';
+
+const PROTOCOL: Readonly<Partial<Record<ErrorCode, readonly [status: number, text: string]>>> = {
+  key_empty: [3, 'etcdserver: key is not provided'],
+  key_not_found: [3, 'etcdserver: key not found'],
+  value_provided: [3, 'etcdserver: value is provided'],
+  lease_provided: [3, 'etcdserver: lease is provided'],
+  too_many_ops: [3, 'etcdserver: too many operations in txn request'],
+  duplicate_key: [3, 'etcdserver: duplicate key given in txn request'],
+  request_too_large: [3, 'etcdserver: request is too large'],
+  invalid_sort: [3, 'etcdserver: invalid sort option'],
+  compacted: [11, 'etcdserver: mvcc: required revision has been compacted'],
+  future_revision: [11, 'etcdserver: mvcc: required revision is a future revision'],
+  lease_not_found: [5, 'etcdserver: requested lease not found'],
+  lease_exists: [9, 'etcdserver: lease already exists'],
+  lease_ttl_too_large: [11, 'etcdserver: too large lease TTL'],
+  member_not_found: [5, 'etcdserver: member not found'],
+  too_many_requests: [8, 'etcdserver: too many requests'],
+  no_space: [8, 'etcdserver: mvcc: database space exceeded'],
+  no_leader: [14, 'etcdserver: no leader'],
+  not_leader: [9, 'etcdserver: not leader'],
+  leader_changed: [14, 'etcdserver: leader changed'],
+  stopped: [14, 'etcdserver: server stopped'],
+  timeout: [14, 'etcdserver: request timed out'],
+};
+const OURS: readonly ErrorCode[] = [
+  'canceled', 'deadline_exceeded', 'closed', 'unavailable', 'connection_lost', 'watch_overflow', 'unsupported', 'invalid_request',
+  'internal',
+];
+
+test('texts and statuses are etcd\'s, and no other text claims to be', (t) => {
+  for (const [code, row] of Object.entries(ERRORS)) {
+    const protocol = PROTOCOL[code as ErrorCode];
+    if (protocol !== undefined) t.deepEqual([row.status, row.text], [...protocol], code);
+    else t.false(row.text.startsWith('etcdserver: '), code);
+  }
+  t.deepEqual([...Object.keys(PROTOCOL), ...OURS].sort(), Object.keys(ERRORS).sort());
+});
+
+test('a text leads back to its code, and no two codes share one', (t) => {
+  for (const [code, { text }] of Object.entries(ERRORS)) t.is(codeOfText(text), code as ErrorCode);
+  t.is(codeOfText('etcdserver: something else'), null);
+});
+
+test('a detail is added to our own texts, and never to protocol', (t) => {
+  t.is(new ApiError('compacted', { detail: 'at 5' }).message, 'etcdserver: mvcc: required revision has been compacted');
+  t.is(new ApiError('unavailable', { detail: 'refused' }).message, 'unavailable: no endpoint could be reached: refused');
+});
+
+test('what may be retried has surely not happened', (t) => {
+  for (const [code, row] of Object.entries(ERRORS)) t.false(row.retryable && row.outcome === 'unknown', code);
+});
+
+test('an error knows its row and keeps its cause', (t) => {
+  const cause = new Error('below');
+  const error = new ApiError('timeout', { cause });
+  t.like(error, { code: 'timeout', status: 14, retryable: false, outcome: 'unknown', cause });
+  t.true(isApiError(error, 'timeout'));
+  t.false(isApiError(error, 'closed'));
+  t.false(isApiError(cause));
+});
