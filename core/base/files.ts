@@ -4,8 +4,9 @@
 // Rules every implementation keeps (test/contract/files.contract.ts):
 //   - `done` is called exactly once, from a later turn. An error is the operating system's, with its `code`.
 //   - Calls on one file take effect in call order. `append` writes all of its bytes or fails.
-//   - After `sync(file)` bytes, size and the name of a newly created file are durable. `rename` and `remove` are durable when
-//     done. An error leaves open what is on disk: nobody retries a failed `sync` and believes the second answer.
+//   - After `sync(file)` bytes and size are durable, and so is the name of a file that `append` opened, whoever created it.
+//     `rename` and `remove` are durable when done. An error leaves open what is on disk: nobody retries a failed `sync` and
+//     believes the second answer.
 //   - A missing file is an error for everything except `stat` (null) and `append` (which creates it).
 
 import * as fs from 'node:fs';
@@ -29,7 +30,7 @@ export interface Files {
   /** Up to `sizeBytes` bytes from offset `from`; fewer only at the end of the file. */
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void;
   truncate(file: string, sizeBytes: number, done: Done): void;
-  /** fdatasync: bytes and size are durable when done, and the directory entry if `append` created the file. */
+  /** fdatasync: bytes and size are durable when done, and the name as well after an `append`. */
   sync(file: string, done: Done): void;
   /** Replaces `to`; durable when done, directory included. */
   rename(from: string, to: string, done: Done): void;
@@ -63,7 +64,7 @@ interface Task {
 
 interface OpenFile {
   readonly fd: number;
-  /** Created here, and its directory entry not synced yet. */
+  /** The directory entry is not synced: made here, or by a process that died before it could. */
   fresh: boolean;
 }
 
@@ -191,16 +192,16 @@ class SystemFiles implements Files {
   #opened(file: string, use: (error: Failure, opened?: OpenFile) => void): void {
     const known = this.#open.get(file);
     if (known !== undefined) return use(null, known);
-    const keep = (fd: number, fresh: boolean): void => {
-      const opened = { fd, fresh };
+    const keep = (fd: number): void => {
+      const opened = { fd, fresh: true };
       this.#open.set(file, opened);
       use(null, opened);
     };
     fs.open(file, 'ax', NEW_FILE_MODE, (error, fd) => {
-      if (error === null) return keep(fd, true);
+      if (error === null) return keep(fd);
       if (error.code !== 'EEXIST') return use(error);
       fs.open(file, 'a', (failure, existing) => {
-        if (failure === null) keep(existing, false);
+        if (failure === null) keep(existing);
         else use(failure);
       });
     });

@@ -164,7 +164,14 @@ class Recovery {
     }
     const trouble = this.#replay.trouble(this.#hard(), this.#lastEnd().last?.lastIndex ?? null);
     if (trouble !== null) return this.#refuse(`${this.#directory}: ${trouble}`);
-    this.#removeAll(unfinished === null ? [] : [unfinished.path], () => this.#repair());
+    this.#removeAll(unfinished === null ? [] : [unfinished.path], () => this.#syncSeal(() => this.#repair()));
+  }
+
+  /** A seal may have been written and not synced; before anything goes to the segment after it, it must be durable. */
+  #syncSeal(next: () => void): void {
+    const before = this.#segments.at(-2);
+    if (before === undefined) return next();
+    this.#files.sync(before.path, this.#then(next));
   }
 
   /**

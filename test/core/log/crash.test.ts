@@ -8,12 +8,14 @@ import { WalStorage } from '../../../core/log/wal.js';
 import type { Persist, Resumed } from '../../../core/raft/types.js';
 import { SimClock } from '../../sim/clock.js';
 import { SimDisk, type DiskOptions } from '../../sim/disk.js';
-import { History, checkSnapshot, judge } from './history.js';
+import { History, checkSnapshot, describe, judge } from './history.js';
 
 const HISTORIES = 12;
 const ROUNDS = 12;
 const SEGMENT_BYTES = 2500;
 const EMPTY_BATCH: Persist = { seq: 1, hard: null, truncateAfter: null, entries: [] };
+
+const KILLED = Object.assign(new Error('the program is gone'), { code: 'KILLED' });
 
 type Fault = NonNullable<DiskOptions['fault']>;
 
@@ -120,6 +122,24 @@ test('a power cut at any effect loses nothing acknowledged and invents nothing',
   }
   t.true(cuts > HISTORIES * 40, `only ${cuts} cuts`);
   t.log(`${cuts} power cuts`);
+});
+
+test('what open has shown once is there for ever, even if the power goes before anything else is written', async (t) => {
+  for (let seed = 1; seed <= 3; seed++) {
+    const { effects } = await live(new SimDisk({ seed }), seed, () => null);
+    for (let at = 0; at < effects; at++) {
+      const disk = new SimDisk({ seed: at });
+      // The program dies before the effect; what it wrote and did not sync is still in the system's cache.
+      await live(disk, seed, (_effect, number) => (number === at ? KILLED : null));
+      disk.kill();
+      disk.setFault(() => null);
+      const log = open(disk, new SimClock());
+      const shown = describe(await whenDone<Resumed>((done) => log.open(done)));
+      disk.powerCut();
+      const again = open(disk, new SimClock());
+      t.is(describe(await whenDone<Resumed>((done) => again.open(done))), shown, `seed ${seed}, killed at effect ${at}`);
+    }
+  }
 });
 
 test('an error of the disk at any effect ends all acknowledgement, and what was acknowledged is there', async (t) => {
