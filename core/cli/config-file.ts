@@ -70,5 +70,5 @@ function readEntry(pair: Pair<Node, Node | null>, place: (offset: number) => str
 /** The word as it stands in the file, not as YAML counts it: the name 007 is not 7. */
 function wordOf(scalar: Scalar): string {
   if (scalar.value === null || scalar.value === undefined) return '';
-  return typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? String(scalar.value));
+  return typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? '');
 }

@@ -34,9 +34,8 @@ export async function temporaryDirectory(t: ExecutionContext): Promise<string> {
   return directory;
 }
 
-export async function coterie(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  const child = launch(process.execPath, [MAIN, ...args], options);
-  return (await watch(child)).ended;
+export function coterie(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  return watch(launch(process.execPath, [MAIN, ...args], options)).ended;
 }
 
 export interface Server {
