@@ -261,11 +261,26 @@ test('brackets pair up in every source file', (t) => {
   }
 });
 
+interface Manifest {
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly bin: Readonly<Record<string, string>>;
+  readonly exports: Readonly<Record<string, { readonly types: string; readonly default: string }>>;
+}
+
+const MANIFEST = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as Manifest;
+
+test('every door and binary of the package has a source', (t) => {
+  const doors = Object.values(MANIFEST.exports).map((door) => door.default.replace('./', ''));
+  const sources = [...doors, ...Object.values(MANIFEST.bin)].map((file) => file.replace(/^dist\//, '').replace(/\.js$/, '.ts'));
+  const files = listFiles();
+  t.deepEqual(sources.filter((source) => !files.includes(source)), []);
+  t.deepEqual(sources.filter((source) => !law.ROOTS.includes(source)), []);
+});
+
 test('the law names only files and packages that exist', (t) => {
   const files = listFiles();
   const places = [...law.ROOMS, ...law.DOORS].map(({ path: place }) => place).concat(Object.values(law.DEPENDENCIES).flat());
   const missing = places.filter((place) => !law.ANNOUNCED.includes(place) && !files.some((name) => isUnder(name, place)));
   t.deepEqual([...new Set(missing)].sort(), []);
-  const manifest = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
-  t.deepEqual(Object.keys(manifest.dependencies).sort(), Object.keys(law.DEPENDENCIES).sort());
+  t.deepEqual(Object.keys(MANIFEST.dependencies).sort(), Object.keys(law.DEPENDENCIES).sort());
 });

@@ -13,8 +13,8 @@ export interface Running {
   readonly ended: Promise<Error | null>;
 }
 
-/** Beyond the grace: what closing connections and the log may take. Below 10 s in sum with the largest grace. */
-const CLOSE_MS_MAX = 900;
+/** The whole of shutting down: the grace (at most 9 s), then closing the log. Whoever stops us for good waits 10 s. */
+const SHUTDOWN_MS_MAX = 9_700;
 
 const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGINT: 2, SIGTERM: 15 };
 
@@ -47,7 +47,7 @@ async function endOnPurpose(running: Running, log: Logger, graceMs: number, sign
   const timer = setTimeout(() => {
     log.error('shutting down took too long; leaving now. What was acknowledged is on disk');
     process.exit(1);
-  }, graceMs + CLOSE_MS_MAX);
+  }, SHUTDOWN_MS_MAX);
   await running.drain(graceMs);
   await running.close();
   clearTimeout(timer);

@@ -38,6 +38,10 @@ export function coterie(args: readonly string[], options: RunOptions = {}): Prom
   return watch(launch(process.execPath, [MAIN, ...args], options)).ended;
 }
 
+export function runScript(file: string): Promise<Ended> {
+  return watch(launch(process.execPath, [file], {})).ended;
+}
+
 export interface Server {
   readonly url: string;
   readonly pid: number;
@@ -49,8 +53,8 @@ export interface Server {
 
 /** Serves on a free port of the loopback; rejects with its output when it ends instead. */
 export async function serveIn(t: ExecutionContext, directory: string, flags: readonly string[] = []): Promise<Server> {
-  const any = 'http://127.0.0.1:0';
-  const args = ['serve', '--data-dir', path.join(directory, 'data'), '--listen-client-urls', any, '--advertise-client-urls', any];
+  const free = 'http://127.0.0.1:0';
+  const args = ['serve', '--data-dir', path.join(directory, 'data'), '--listen-client-urls', free, '--advertise-client-urls', free];
   return serveWith(t, process.execPath, [MAIN, ...args, ...flags], directory);
 }
 

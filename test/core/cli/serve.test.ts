@@ -150,8 +150,8 @@ test('etcd\'s own data is not touched', async (t) => {
 
 test('a disk that fails ends the process with the reason, and what was acknowledged is there afterwards', async (t) => {
   const directory = await temporaryDirectory(t);
-  const any = 'http://127.0.0.1:0';
-  const flags = `serve --data-dir data --listen-client-urls ${any} --advertise-client-urls ${any}`;
+  const free = 'http://127.0.0.1:0';
+  const flags = `serve --data-dir data --listen-client-urls ${free} --advertise-client-urls ${free}`;
   // No file may grow beyond 256 KiB: the system's way to say that the disk is full, for one process.
   const script = `trap '' XFSZ; ulimit -f 256; exec '${process.execPath}' '${MAIN}' ${flags}`;
   const server = await serveWith(t, 'bash', ['-c', script], directory);
