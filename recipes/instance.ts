@@ -93,8 +93,8 @@ const META_KEY = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const LABEL = /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/;
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 const IPV6 = /^[0-9A-Fa-f:.]{2,45}$/;
-/** Control characters (C0, DEL, C1), the two Unicode line ends, and halves of surrogate pairs. */
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]|\p{Surrogate}/u;
+/** Control characters, Unicode's line ends, halves of surrogate pairs, and what makes text read in another order. */
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Surrogate}\u202a-\u202e\u2066-\u2069]/u;
 const STATES: readonly InstanceState[] = ['up', 'draining', 'maintenance'];
 const REASONS: readonly DepartureReason[] = ['closed', 'drained', 'expired', 'evicted'];
 const SHOWN_MAX = 80;
@@ -284,7 +284,7 @@ function oneOf<T extends string>(name: string, value: unknown, known: readonly T
 
 function shown(value: unknown): string {
   const json = (typeof value === 'bigint' ? undefined : JSON.stringify(value)) ?? String(value);
-  const plain = json.replace(/[\u007f-\u009f\u2028\u2029]/g, '\ufffd');
+  const plain = json.replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu, '\ufffd');
   return plain.length > SHOWN_MAX ? `${plain.slice(0, SHOWN_MAX)}…` : plain;
 }
 

@@ -241,11 +241,16 @@ function sorted(entries: readonly Entry[]): Omit<ServiceState, 'revision'> {
   });
 }
 
-function nameOf(entry: { readonly service: string; readonly id: string }): string {
+interface Named {
+  readonly service: string;
+  readonly id: string;
+}
+
+function nameOf(entry: Named): string {
   return `${entry.service}/${entry.id}`;
 }
 
-function byName(a: { readonly service: string; readonly id: string }, b: { readonly service: string; readonly id: string }): number {
+function byName(a: Named, b: Named): number {
   const left = nameOf(a);
   const right = nameOf(b);
   if (left === right) return 0;

@@ -92,7 +92,9 @@ export class View {
 
   private constructor(client: Client, selection: Selection, options: ViewOptions) {
     this.#client = client;
-    this.#range = 'prefix' in selection ? prefixRange(bytesOf(selection.prefix)) : { key: bytesOf(selection.key), rangeEnd: EMPTY };
+    this.#range = 'prefix' in selection
+      ? prefixRange(bytesOf(selection.prefix))
+      : { key: bytesOf(selection.key), rangeEnd: EMPTY };
     this.clock = options.clock ?? systemClock;
     this.#options = {
       livenessMs: options.livenessMs ?? LIVENESS_MS,

@@ -35,12 +35,20 @@ async function coterieHome(t: ExecutionContext): Promise<Home> {
 }
 
 /** Starts a script of this folder and waits for the first line it prints. It is killed when the test ends. */
-export async function start(t: ExecutionContext, script: string, args: readonly string[]): Promise<{ child: ChildProcess; line: string }> {
+export async function start(
+  t: ExecutionContext,
+  script: string,
+  args: readonly string[],
+): Promise<{ child: ChildProcess; line: string }> {
   const file = fileURLToPath(new URL(script, import.meta.url));
   const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.teardown(() => child.kill('SIGKILL'));
-  const [line] = await once(createInterface({ input: child.stdout }), 'line');
-  return { child, line: String(line) };
+  const lines = createInterface({ input: child.stdout });
+  const line = await new Promise<string>((resolve, reject) => {
+    lines.once('line', resolve);
+    lines.once('close', () => reject(new Error(`${script} ended without a word`)));
+  });
+  return { child, line };
 }
 
 async function etcdHome(t: ExecutionContext): Promise<Home> {

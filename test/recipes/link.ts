@@ -119,7 +119,7 @@ export class Link implements Client {
         inner.close();
       }
     };
-    return abandonable(start.call(this), close, () => void inner?.requestProgress());
+    return abandonable(start.call(this), close, () => inner?.requestProgress());
   }
 
   async close(): Promise<void> {
@@ -151,12 +151,12 @@ export class Link implements Client {
     const broken = this.#broken.signal;
     this.sent[method] += 1;
     await this.#wait(this.requestMs(method));
-    while (this.#frozen !== null) await this.#frozen;
+    await this.#thawed();
     // The connection broke with the request still on this side of it.
     if (broken.aborted) throw new ApiError('connection_lost');
     const answer = await orLost(send(), broken);
     await this.#wait(this.answerMs(method));
-    while (this.#frozen !== null) await this.#frozen;
+    await this.#thawed();
     if (broken.aborted) throw new ApiError('connection_lost');
     return answer;
   }
@@ -170,6 +170,10 @@ export class Link implements Client {
       settled.abort();
     }
     return !broken.aborted;
+  }
+
+  async #thawed(): Promise<void> {
+    for (let frozen = this.#frozen; frozen !== null; frozen = this.#frozen) await frozen;
   }
 
   #wait(ms: number): Promise<void> {

@@ -4,8 +4,8 @@ import test from 'ava';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { utf8 } from '../../core/base/bytes.js';
 import { get, put } from '../../core/client.js';
-import type { SessionEvent } from '../../recipes/session.js';
-import { Session, SessionLost } from '../../recipes/session.js';
+import type { SessionEvent, SessionLost } from '../../recipes/session.js';
+import { Session } from '../../recipes/session.js';
 import { clients, homes } from './homes.js';
 
 test('S1 over sockets: a frozen link, lost fires before the key disappears', async (t) => {
