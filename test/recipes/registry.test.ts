@@ -3,13 +3,14 @@
 
 import test from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
-import type { Event } from '../../core/client.js';
+import type { Client, Event } from '../../core/client.js';
 import { del, get, prefixRange, put } from '../../core/client.js';
 import { ApiError } from '../../core/errors.js';
+import { startNode } from '../../core/index.js';
 import type { RegistrationEvent } from '../../recipes/registry.js';
 import { discover, evict, readServices, register, RegistrationEnded } from '../../recipes/registry.js';
 import { Session } from '../../recipes/session.js';
-import { exists, keysUnder, leaseIds, type World, world } from './world.js';
+import { exists, keysUnder, leaseIds, switching, type World, world } from './world.js';
 
 const spec = { service: 'api', id: 'a1', address: '10.0.0.1', port: 8080 };
 
@@ -260,6 +261,41 @@ test('an instance deleted by hand is put back; one evicted on purpose stays away
   ]);
   t.false(await clock.until(evict(w.store, 'api', 'a1')));
   await clock.until(api.close());
+  await w.end();
+});
+
+test('a key that is deleted again and again is restored at a bounded rate', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  let restored = -1;
+  const observe = (event: RegistrationEvent): void => {
+    if (event.kind === 'registered') restored += 1;
+  };
+  const api = await clock.until(register(w.link(), spec, { clock, observe }));
+  for (let i = 0; i < 300; i += 1) {
+    await clock.until(del(w.store, utf8(instanceAt('a1'))));
+    await clock.advance(100);
+  }
+  t.true(restored >= 20 && restored <= 30 + 5 + 1, `${restored} times in 30 s`);
+  await clock.until(api.close());
+  await w.end();
+});
+
+test('a store replaced by an empty one: registered there after the next renewal', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const empty = await clock.until(startNode({ name: 't', dataDir: null, clock }));
+  const stores = { now: w.store as Client };
+  const api = await clock.until(register(switching(stores), spec, { clock, ttlSeconds: 6 }));
+  await clock.until(api.update({ weight: 9 }));
+  stores.now = empty.client;
+  await clock.advance(6_000);
+  t.true(api.registered);
+  const there = await clock.until(readServices(empty.client, ['api']));
+  t.is(there.services.get('api')?.[0]?.weight, 9);
+  await clock.until(api.close());
+  t.deepEqual((await clock.until(readServices(empty.client, ['api']))).services.get('api'), []);
+  await clock.until(empty.close());
   await w.end();
 });
 

@@ -2,13 +2,13 @@
 
 import test from 'ava';
 import { latin1, text, utf8 } from '../../core/base/bytes.js';
-import type { Admin, Client, KeyValue, WatchRequest } from '../../core/client.js';
+import type { Admin, Client, KeyValue } from '../../core/client.js';
 import { del, get, put } from '../../core/client.js';
 import { ApiError, isApiError } from '../../core/errors.js';
 import type { ViewChange, ViewEvent } from '../../recipes/view.js';
 import { View } from '../../recipes/view.js';
 import { Link } from './link.js';
-import { keysUnder, world } from './world.js';
+import { keysUnder, switching, world } from './world.js';
 
 function plain(kvs: readonly KeyValue[]): Record<string, string> {
   return Object.fromEntries(kvs.map((kv) => [text(kv.key), `${text(kv.value)}@${kv.modRevision}`]));
@@ -234,18 +234,6 @@ test('a store replaced by an older copy is read again, whether its revisions are
   await two.end();
   await one.end();
 });
-
-function switching(stores: { now: Client }): Client {
-  return {
-    range: (request, options) => stores.now.range(request, options),
-    txn: (request, options) => stores.now.txn(request, options),
-    watch: (request: WatchRequest, options) => stores.now.watch(request, options),
-    grant: (ttl, options) => stores.now.grant(ttl, options),
-    keepAlive: (lease, options) => stores.now.keepAlive(lease, options),
-    revoke: (lease, options) => stores.now.revoke(lease, options),
-    close: () => stores.now.close(),
-  };
-}
 
 test('ready waits while the store is away, names the cause when its time is up, and the view recovers by itself', async (t) => {
   const w = await world(1);

@@ -41,3 +41,16 @@ export async function keysUnder(store: Client, prefix: string): Promise<readonly
 export async function exists(store: Client, key: string): Promise<boolean> {
   return (await get(store, utf8(key))) !== null;
 }
+
+/** A client whose server can be replaced by another one behind its back. */
+export function switching(stores: { now: Client }): Client {
+  return {
+    range: (request, options) => stores.now.range(request, options),
+    txn: (request, options) => stores.now.txn(request, options),
+    watch: (request, options) => stores.now.watch(request, options),
+    grant: (ttl, options) => stores.now.grant(ttl, options),
+    keepAlive: (lease, options) => stores.now.keepAlive(lease, options),
+    revoke: (lease, options) => stores.now.revoke(lease, options),
+    close: () => stores.now.close(),
+  };
+}
