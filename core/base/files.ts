@@ -55,6 +55,7 @@ export interface FileAttributes {
 }
 
 const NEW_FILE_MODE = 0o600;
+const APPEND_TO_EXISTING = fs.constants.O_WRONLY | fs.constants.O_APPEND;
 
 /** An operation waits until it is the oldest one on each of its files. */
 interface Task {
@@ -200,7 +201,7 @@ class SystemFiles implements Files {
     fs.open(file, 'ax', NEW_FILE_MODE, (error, fd) => {
       if (error === null) return keep(fd);
       if (error.code !== 'EEXIST') return use(error);
-      fs.open(file, 'a', (failure, existing) => {
+      fs.open(file, APPEND_TO_EXISTING, (failure, existing) => {
         if (failure === null) keep(existing);
         else use(failure);
       });
