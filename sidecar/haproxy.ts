@@ -68,7 +68,7 @@ export function haproxyDriver(config: ReloadOf<'haproxy'>, world: World): Driver
         const names = missed.map((file) => file.target).join(', ');
         return { ok: false, reason: `haproxy is not started with ${names}; list it in reload.haproxy.config` };
       }
-      const argv = [config.binary, '-c', '-q', ...paths.flatMap((path) => ['-f', path])];
+      const argv = [config.binary, '-c', ...paths.flatMap((path) => ['-f', path])];
       return runVerdict(processes, argv, new Map(), timeoutMs);
     },
     async runs(wanted) {

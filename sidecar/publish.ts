@@ -21,7 +21,7 @@ const NEW_FILE_MODE = 0o644;
 const GENERATION_CHARS = 16;
 const DIFF_LINES_MAX = 400;
 
-export type Step = 'stage' | 'check' | 'swap' | 'act';
+export type Step = 'stage' | 'check' | 'swap' | 'act' | 'confirm';
 
 export type Outcome =
   | { readonly kind: 'unchanged'; readonly generation: string }
@@ -252,12 +252,16 @@ export class Publisher {
     const acted = await this.#driver.act(wordsFor(placed(candidate), generation), timeouts.reloadMs);
     if (!acted.ok) {
       const outcome = this.#failed(generation, 'act', acted.reason);
-      const given = retry.attempts > 0 && acted.absent !== true && this.#failures.count >= retry.attempts;
-      return given ? this.#rollBack(candidate, `${acted.reason} (${this.#failures.count} times in a row)`) : outcome;
+      const enough = retry.attempts > 0 && acted.absent !== true && this.#failures.count >= retry.attempts;
+      if (!enough || !(await this.#hasWayBack(candidate))) return outcome;
+      return this.#rollBack(candidate, `${acted.reason} (${this.#failures.count} times in a row)`);
     }
     const confirmation = await this.#driver.confirm(candidate.told ? generation : null, timeouts.confirmMs, this.#signal);
     if (this.#signal.aborted && !confirmation.ok) return this.#failed(generation, 'act', 'stopped before it was confirmed');
-    if (!confirmation.ok) return this.#rollBack(candidate, confirmation.reason);
+    if (!confirmation.ok) {
+      const back = await this.#hasWayBack(candidate);
+      return back ? this.#rollBack(candidate, confirmation.reason) : this.#failed(generation, 'confirm', confirmation.reason);
+    }
     await this.#settle(candidate);
     return { kind: 'applied', generation, proof: confirmation.proof, changed };
   }
@@ -272,6 +276,12 @@ export class Publisher {
     };
     this.#sure = true;
     this.#failures = { generation: '', count: 0 };
+  }
+
+  /** The first generation of all has none: then there is nothing better than to try it again. */
+  async #hasWayBack({ targets }: Candidate): Promise<boolean> {
+    const kept = await Promise.all(targets.map(({ path }) => statOf(this.#world.files, beside(path, 'kept'))));
+    return kept.every((stat) => stat !== null);
   }
 
   async #rollBack(candidate: Candidate, reason: string): Promise<Outcome> {
@@ -291,7 +301,7 @@ export class Publisher {
     try {
       for (const target of candidate.targets) {
         const bytes = await readWhole(files, beside(target.path, 'kept'));
-        if (bytes === null) return 'there is no previous generation to go back to; the files stay';
+        if (bytes === null) return `${beside(target.path, 'kept')} is gone; the files stay`;
         await writeNew(files, beside(target.path, 'staged'), bytes, await this.#attributes(target));
       }
       for (const { path } of candidate.targets) await replace(files, beside(path, 'staged'), path);

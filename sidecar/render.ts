@@ -348,12 +348,19 @@ function attempt<T>(source: TemplateSource, run: () => T, at: number | null = nu
   }
 }
 
+/** Inside a block a bare name belongs to the block's own thing. */
+function outside(name: string): string {
+  return ['vars', 'services', 'group'].includes(name) ? `; inside a block write @root.${name}` : '';
+}
+
 function reasonOf(thrown: Error): string {
   const unknown = /^"(.*)" not defined in (.*) - \d+:\d+$/s.exec(thrown.message);
   if (unknown !== null) {
     const where = unknown[2] === '[object Object]' ? 'this scope' : unknown[2];
-    return `there is no ${shown(unknown[1] ?? '')} in ${where}`;
+    return `there is no ${shown(unknown[1] ?? '')} in ${where}${outside(unknown[1] ?? '')}`;
   }
+  const parent = /^Cannot read properties of undefined \(reading '(.*)'\)$/.exec(thrown.message);
+  if (parent !== null) return `${shown(parent[1] ?? '')} is asked of something that is not there${outside('vars')}`;
   if (thrown instanceof TypeError && thrown.message.includes("'in' operator")) {
     return 'a name is asked of a text or number, which has no parts';
   }
