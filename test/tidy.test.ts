@@ -277,6 +277,14 @@ test('every door and binary of the package has a source', (t) => {
   t.deepEqual(sources.filter((source) => !law.ROOTS.includes(source)), []);
 });
 
+test('the lock file names what any platform installs, so that npm ci agrees with package.json', (t) => {
+  const lock = JSON.parse(readFileSync(path.join(ROOT, 'package-lock.json'), 'utf8')) as {
+    readonly packages: Readonly<Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>>;
+  };
+  const wanted = Object.values(lock.packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+  t.deepEqual(wanted.filter((name) => lock.packages[`node_modules/${name}`] === undefined), []);
+});
+
 test('the law names only files and packages that exist', (t) => {
   const files = listFiles();
   const places = [...law.ROOMS, ...law.DOORS].map(({ path: place }) => place).concat(Object.values(law.DEPENDENCIES).flat());
