@@ -1,3 +1,5 @@
+// Deadlines of leases on the lessor's own time: no clock, no store, only what it is told.
+
 import test from 'ava';
 import { expiriesPerTickMax, Lessor } from '../../../core/node/lessor.js';
 

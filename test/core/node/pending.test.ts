@@ -1,3 +1,5 @@
+// Who waits for what, and how every wait ends.
+
 import test from 'ava';
 import { Pending } from '../../../core/node/pending.js';
 import { isApiError } from '../../../core/errors.js';
