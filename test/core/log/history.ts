@@ -1,7 +1,7 @@
 // Random histories for a log, as a machine would write them: batches of entries, conflicts that cut the tail, terms and
 // votes, now and then a snapshot. And what the log must hold after any number of them.
 
-import { Prng } from '../../../core/base/prng.js';
+import type { Prng } from '../../../core/base/prng.js';
 import { whenDone } from '../../../core/base/done.js';
 import { NO_SNAPSHOT, type LogStorage } from '../../../core/log/log-storage.js';
 import type { Entry, HardState, Persist, Resumed, SnapshotMeta } from '../../../core/raft/types.js';
