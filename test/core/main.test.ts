@@ -16,6 +16,7 @@ test('help and versions go to stdout with exit code 0', async (t) => {
   t.like(JSON.parse((await coterie(['version', '--json'])).stdout), { api: '3.4.23', node: process.version });
   t.regex((await coterie(['help', 'serve'])).stdout, /--listen-client-urls/);
   t.regex((await coterie(['serve', '--version'])).stdout, /^coterie Version: /);
+  t.regex((await coterie(['sidecar', '--help'])).stdout, /--config/);
 });
 
 test('an unknown word is refused with a guess and exit code 2', async (t) => {

@@ -100,6 +100,8 @@ export const DOORS: readonly Door[] = [
   { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
   // http-proxy is CommonJS and must be repaired before it loads, hence node:module.
   { path: 'sidecar/proxy-forward.ts', words: [], modules: ['node:http', 'node:stream', 'node:module'] },
+  // Answers /healthz, /readyz and /status about the sidecar itself.
+  { path: 'sidecar/health.ts', words: [], modules: ['node:http'] },
   // Asks a local nginx or HAProxy what it runs.
   { path: 'sidecar/ask.ts', words: [], modules: ['node:net', 'node:http', 'node:crypto'] },
   // Names from the registry are resolved and judged before anything is sent to them.

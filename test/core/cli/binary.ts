@@ -54,8 +54,8 @@ export interface Server {
 /** Serves on a free port of the loopback; rejects with its output when it ends instead. */
 export async function serveIn(t: ExecutionContext, directory: string, flags: readonly string[] = []): Promise<Server> {
   const free = 'http://127.0.0.1:0';
-  const args = ['serve', '--data-dir', path.join(directory, 'data'), '--listen-client-urls', free, '--advertise-client-urls', free];
-  return serveWith(t, process.execPath, [MAIN, ...args, ...flags], directory);
+  const urls = ['--listen-client-urls', free, '--advertise-client-urls', free];
+  return serveWith(t, process.execPath, [MAIN, 'serve', '--data-dir', path.join(directory, 'data'), ...urls, ...flags], directory);
 }
 
 export async function serveWith(t: ExecutionContext, program: string, args: readonly string[], cwd: string): Promise<Server> {
