@@ -1,6 +1,6 @@
 // Bytes of keys and values, one after the other in a few large chunks: memory the garbage collector need not look at.
-// Append only. A byte once written is never overwritten, so a view handed out stays true for as long as somebody holds it,
-// even when the arena has let go of the chunk. Whoever holds a view must not write to it.
+// Append only. A byte once written is never overwritten, so what `read` hands out stays true for as long as somebody holds
+// it, even when the arena has let go of the chunk. Whoever holds it must not write to it, and keeps its chunk in memory.
 //
 // Space is not reused byte by byte. A chunk is dropped when nothing in it is in use any more; one that is mostly garbage
 // is `isSparse`, and whoever walks over its users (sweep.ts) copies them to the end and so empties it.
@@ -14,6 +14,12 @@ import { ARENA_CHUNK_MAX_BYTES, ARENA_CHUNK_MIN_BYTES } from './limits.js';
 
 /** Anything longer than this share of the largest chunk gets a chunk of its own size. */
 const OWN_CHUNK_BYTES = ARENA_CHUNK_MAX_BYTES / 4;
+
+/** Up to this length a loop is quicker than a call. */
+const SHORT_BYTES = 40;
+
+/** Up to this length the engine keeps an array's bytes inside the object. */
+const COPIED_BYTES = 64;
 
 const GONE: Uint8Array = new Uint8Array(0);
 
@@ -41,26 +47,33 @@ export class Arena {
     return this.#liveBytes;
   }
 
-  /** Copies `bytes` in; `chunk` and `offset` then say where they are. Nothing is stored for no bytes. */
-  append(bytes: Uint8Array): void {
-    const length = bytes.length;
+  /** Copies `bytes`, or the first `length` of them, in; `chunk` and `offset` then say where they are. No bytes, no place. */
+  append(bytes: Uint8Array, length = bytes.length): void {
     if (length === 0) {
       this.chunk = 0;
       this.offset = 0;
       return;
     }
-    this.reserve(length);
+    this.#reserve(length);
     const target = this.#chunks[this.chunk] as Uint8Array;
-    if (length > 32) {
-      target.set(bytes, this.offset);
+    if (length > SHORT_BYTES) {
+      target.set(length === bytes.length ? bytes : bytes.subarray(0, length), this.offset);
       return;
     }
     const offset = this.offset;
     for (let i = 0; i < length; i++) target[offset + i] = bytes[i] as number;
   }
 
-  /** Makes room for `length` bytes, to be filled in by the caller through `bytesOf`. */
-  reserve(length: number): void {
+  /** Makes `bytes`, which nobody may write to from now on, a chunk that is all in use. Must begin its buffer. */
+  adopt(bytes: Uint8Array): number {
+    assert(bytes.byteOffset === 0, 'an adopted chunk begins its buffer');
+    const chunk = this.#place(bytes);
+    this.#live[chunk] = bytes.length;
+    this.#liveBytes += bytes.length;
+    return chunk;
+  }
+
+  #reserve(length: number): void {
     this.#liveBytes += length;
     if (length > OWN_CHUNK_BYTES) {
       this.chunk = this.#open(length);
@@ -81,10 +94,16 @@ export class Arena {
     return this.#chunks[chunk] as Uint8Array;
   }
 
-  view(chunk: number, offset: number, length: number): Uint8Array {
+  /** Short pieces are copies, which cost no more and keep nothing in memory; long ones are views. */
+  read(chunk: number, offset: number, length: number): Uint8Array {
     if (length === 0) return EMPTY;
     const bytes = this.#chunks[chunk] as Uint8Array;
-    return new Uint8Array(bytes.buffer, offset, length);
+    return length <= COPIED_BYTES ? bytes.slice(offset, offset + length) : new Uint8Array(bytes.buffer, offset, length);
+  }
+
+  /** A view, whatever the length. */
+  view(chunk: number, offset: number, length: number): Uint8Array {
+    return (this.#chunks[chunk] as Uint8Array).subarray(offset, offset + length);
   }
 
   /** These bytes are not needed any more. */
@@ -112,10 +131,14 @@ export class Arena {
   }
 
   #open(bytes: number): number {
+    return this.#place(new Uint8Array(bytes));
+  }
+
+  #place(bytes: Uint8Array): number {
     const chunk = this.#free.pop() ?? this.#chunks.length;
-    this.#chunks[chunk] = new Uint8Array(bytes);
+    this.#chunks[chunk] = bytes;
     this.#live[chunk] = 0;
-    this.#sizeBytes += bytes;
+    this.#sizeBytes += bytes.length;
     return chunk;
   }
 

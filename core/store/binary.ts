@@ -169,6 +169,27 @@ export class ByteReader {
     return this.raw(this.varint());
   }
 
+  /** The next byte, which stays the next. */
+  peek(): number {
+    this.#need(1);
+    return this.#bytes[this.at] as number;
+  }
+
+  /** Copies the next `length` bytes to `offset` in `target`. */
+  copy(target: Uint8Array, offset: number, length: number): void {
+    this.#need(length);
+    const bytes = this.#bytes;
+    const at = this.at;
+    for (let i = 0; i < length; i++) target[offset + i] = bytes[at + i] as number;
+    this.at = at + length;
+  }
+
+  /** Everything from position `at` on, a view; the reader does not move. */
+  from(at: number): Uint8Array {
+    assert(at >= 0 && at <= this.#bytes.length, `position ${at} of ${this.#bytes.length}`);
+    return this.#bytes.subarray(at);
+  }
+
   #need(count: number): void {
     assert(this.at + count <= this.#bytes.length, `${count} bytes expected at ${this.at} of ${this.#bytes.length}`);
   }

@@ -14,6 +14,7 @@
 
 import { assert } from '../base/assert.js';
 import { Arena } from './arena.js';
+import { ARENA_CHUNK_MAX_BYTES } from './limits.js';
 import { Order } from './order.js';
 import { NONE, type Rows } from './rows.js';
 
@@ -21,7 +22,7 @@ const PAGE_SHIFT = 12;
 const PAGE_SLOTS = 1 << PAGE_SHIFT;
 const PAGE_MASK = PAGE_SLOTS - 1;
 
-const WORDS = 7;
+const WORDS = 8;
 const CHUNK = 0;
 const OFFSET = 1;
 const LENGTH = 2;
@@ -29,6 +30,8 @@ const NEWEST = 3;
 const LEASE_PREV = 4;
 const LEASE_NEXT = 5;
 const HASH = 6;
+/** Where in the order it is: order.ts keeps this. */
+const ORDER_CHUNK = 7;
 
 const BUCKET = 4;
 const RECALL_MIN = 256;
@@ -45,11 +48,20 @@ export class Keys {
   #sought: Uint8Array = new Uint8Array(0);
   /** Where the last `find` that found nothing looked: where `add` puts the key. */
   #missed = 0;
-  readonly #compare = (slot: number): number => this.#compareSought(slot);
+  /** Bytes the sought key has in common with the bounds of the search so far; what lies between them shares them, too. */
+  #sharedBelow = 0;
+  #sharedAbove = 0;
+  /** Bytes shared in the last comparison. */
+  #shared = 0;
+  readonly #compare = (slot: number): number => this.#narrow(slot);
 
   constructor(rows: Rows) {
     this.#rows = rows;
-    this.#order = new Order((slot) => this.isLive(slot));
+    this.#order = new Order({
+      isLive: (slot) => this.isLive(slot),
+      chunkOf: (slot) => this.#get(slot, ORDER_CHUNK),
+      setChunk: (slot, chunk) => this.#set(slot, ORDER_CHUNK, chunk),
+    });
   }
 
   /** Keys that exist now. */
@@ -75,8 +87,7 @@ export class Keys {
     const hash = hashOf(key);
     const recalled = this.#lookUp(hash, key);
     if (recalled !== NONE) return recalled;
-    this.#sought = key;
-    this.#missed = this.#order.find(this.#compare);
+    this.#missed = this.#search(key);
     if (this.#missed >= this.#order.end()) return NONE;
     const slot = this.#order.at(this.#missed);
     if (this.#compareSought(slot) !== 0) return NONE;
@@ -95,14 +106,12 @@ export class Keys {
 
   /** The key had a tombstone for its newest row and is put again, or the other way round. */
   changeLive(slot: number, by: 1 | -1): void {
-    this.#sought = this.bytes(slot);
-    this.#order.changeLive(this.#order.find(this.#compare), by);
+    this.#order.changeLive(slot, by);
   }
 
   /** Forgets a dead key whose last row is gone. */
   remove(slot: number): void {
-    this.#sought = this.bytes(slot);
-    this.#order.remove(this.#order.find(this.#compare));
+    this.#order.remove(slot);
     this.#bytes.release(this.#get(slot, CHUNK), this.#get(slot, LENGTH));
     this.#set(slot, LENGTH, 0);
     this.#set(slot, NEWEST, NONE);
@@ -121,9 +130,9 @@ export class Keys {
     return this.#rows.version(this.#get(slot, NEWEST)) > 0;
   }
 
-  /** A view of the key. */
+  /** Never to be written to. */
   bytes(slot: number): Uint8Array {
-    return this.#bytes.view(this.#get(slot, CHUNK), this.#get(slot, OFFSET), this.#get(slot, LENGTH));
+    return this.#bytes.read(this.#get(slot, CHUNK), this.#get(slot, OFFSET), this.#get(slot, LENGTH));
   }
 
   length(slot: number): number {
@@ -136,12 +145,14 @@ export class Keys {
     return this.#compareSought(slot);
   }
 
-  // Loading: keys in byte order get the slots 0, 1, 2 …; then all their rows; then `loaded`.
+  // Loading: keys in byte order get the slots 0, 1, 2 …; then come all their rows; then `loaded`.
 
-  load(key: Uint8Array): void {
-    const last = this.#slots - 1;
-    assert(last < 0 || this.compareWith(key, last) > 0, 'keys are not in order');
-    this.#newSlot(key);
+  /** The first `length` bytes of `key`, which is above the last; looked at only if `isUnsure`. */
+  load(key: Uint8Array, length: number, isUnsure: boolean): void {
+    if (isUnsure && this.#slots > 0) {
+      assert(this.compareWith(key.subarray(0, length), this.#slots - 1) > 0, 'keys are not in order');
+    }
+    this.#newSlot(key, length);
   }
 
   loaded(): void {
@@ -154,8 +165,7 @@ export class Keys {
 
   /** The first place whose key is not below `key`. */
   placeOf(key: Uint8Array): number {
-    this.#sought = key;
-    return this.#order.find(this.#compare);
+    return this.#search(key);
   }
 
   get end(): number {
@@ -205,6 +215,11 @@ export class Keys {
     return this.#slots;
   }
 
+  /** Most of the memory for keys holds keys that are gone. */
+  get isWasteful(): boolean {
+    return this.#bytes.sizeBytes > 2 * this.#bytes.liveBytes + ARENA_CHUNK_MAX_BYTES;
+  }
+
   /** Copies the key's bytes out of a chunk that is mostly garbage. */
   relocate(slot: number): void {
     const length = this.#get(slot, LENGTH);
@@ -216,23 +231,40 @@ export class Keys {
     this.#bytes.release(chunk, length);
   }
 
-  #newSlot(key: Uint8Array): number {
+  #newSlot(key: Uint8Array, length = key.length): number {
     const slot = this.#free.pop() ?? this.#slots++;
     if (slot >>> PAGE_SHIFT === this.#pages.length) this.#pages.push(new Uint32Array(PAGE_SLOTS * WORDS));
-    this.#bytes.append(key);
+    this.#bytes.append(key, length);
     const page = this.#pages[slot >>> PAGE_SHIFT] as Uint32Array;
     const at = (slot & PAGE_MASK) * WORDS;
     page[at + CHUNK] = this.#bytes.chunk;
     page[at + OFFSET] = this.#bytes.offset;
-    page[at + LENGTH] = key.length;
+    page[at + LENGTH] = length;
     page[at + NEWEST] = NONE;
     page[at + LEASE_PREV] = NONE;
     page[at + LEASE_NEXT] = NONE;
-    page[at + HASH] = hashOf(key);
+    page[at + HASH] = hashOf(key, length);
     return slot;
   }
 
-  #compareSought(slot: number): number {
+  #search(key: Uint8Array): number {
+    this.#sought = key;
+    this.#sharedBelow = 0;
+    this.#sharedAbove = 0;
+    return this.#order.find(this.#compare);
+  }
+
+  /** One step of a search: compares, and remembers what the new bound shares. */
+  #narrow(slot: number): number {
+    const from = this.#sharedBelow < this.#sharedAbove ? this.#sharedBelow : this.#sharedAbove;
+    const result = this.#compareSought(slot, from);
+    if (result > 0) this.#sharedBelow = this.#shared;
+    else if (result < 0) this.#sharedAbove = this.#shared;
+    return result;
+  }
+
+  /** Compares the sought key with the slot's, which share the first `from` bytes; `#shared` then tells how many. */
+  #compareSought(slot: number, from = 0): number {
     const sought = this.#sought;
     const page = this.#pages[slot >>> PAGE_SHIFT] as Uint32Array;
     const at = (slot & PAGE_MASK) * WORDS;
@@ -240,11 +272,10 @@ export class Keys {
     const offset = page[at + OFFSET] as number;
     const length = page[at + LENGTH] as number;
     const common = sought.length < length ? sought.length : length;
-    for (let i = 0; i < common; i++) {
-      const difference = (sought[i] as number) - (bytes[offset + i] as number);
-      if (difference !== 0) return difference;
-    }
-    return sought.length - length;
+    let i = from;
+    while (i < common && sought[i] === bytes[offset + i]) i += 1;
+    this.#shared = i;
+    return i < common ? (sought[i] as number) - (bytes[offset + i] as number) : sought.length - length;
   }
 
   #lookUp(hash: number, key: Uint8Array): number {
@@ -297,9 +328,9 @@ function bucketOf(hash: number, length: number): number {
 }
 
 /** FNV-1a with a last stir, because buckets use the low bits. */
-function hashOf(key: Uint8Array): number {
+function hashOf(key: Uint8Array, length = key.length): number {
   let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ (key[i] as number), 0x01000193);
+  for (let i = 0; i < length; i++) hash = Math.imul(hash ^ (key[i] as number), 0x01000193);
   hash ^= hash >>> 15;
   hash = Math.imul(hash, 0x2c1b3c6d);
   return (hash ^ (hash >>> 13)) >>> 0;

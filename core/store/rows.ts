@@ -13,6 +13,8 @@
 // While history is being removed there is a gap, [gapStart, gapEnd), of rows that mean nothing: `first` and `after` step
 // over it.
 
+import { assert } from '../base/assert.js';
+
 export const NONE = 0xffffffff;
 
 const PAGE_SHIFT = 12;
@@ -171,15 +173,18 @@ export class Rows {
     if (next !== NONE) this.setPrev(next, to);
   }
 
-  /** Drops the rows from `length` on, and the gap with them. */
-  truncate(length: number): void {
-    this.length = length;
+  /** The gap has reached the end, or there is none: what lies behind it goes, and with it pages nobody needs. */
+  closeGap(): void {
+    if (this.gapStart < this.gapEnd) {
+      assert(this.gapEnd === this.length, 'a gap is closed before it has reached the end');
+      this.length = this.gapStart;
+      const pages = (this.length + PAGE_MASK) >>> PAGE_SHIFT;
+      this.#wide.length = pages;
+      this.#big.length = pages;
+      this.#narrow.length = pages;
+    }
     this.gapStart = 0;
     this.gapEnd = 0;
-    const pages = (length + PAGE_MASK) >>> PAGE_SHIFT;
-    this.#wide.length = pages;
-    this.#big.length = pages;
-    this.#narrow.length = pages;
   }
 
   #search(from: number, to: number, revision: number): number {

@@ -5,7 +5,7 @@
 //   HEAD    magic, form, term and index applied, revision, compacted, number of keys and rows
 //   LEASES  id, ttl               in the order they were granted
 //   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
-//   ROWS    key number, revision, …, value    in the order of revisions
+//   ROWS    key number, revision, …, length of the value    in the order of revisions; then the values of the frame
 //   END
 //
 // Only what can be seen is written (not what compaction superseded, though it may still lie in memory), in an order that
@@ -15,6 +15,7 @@
 import { assert } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
 import type { Revision } from '../client.js';
+import type { Arena } from './arena.js';
 import { ByteReader, ByteWriter } from './binary.js';
 import type { LeaseRecord } from './leases.js';
 import { SNAPSHOT_CHUNK_BYTES } from './limits.js';
@@ -125,32 +126,84 @@ function* keyFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): 
 function* rowFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
   const { table, compacted, rowsEnd } = frozen;
   const { rows } = table;
-  const { writer } = frames;
+  const facts = new ByteWriter();
+  const values = new ValueRuns(table.values);
+  const close = (): Uint8Array => {
+    frames.writer.byte(ROWS);
+    frames.writer.bytes(facts.peek());
+    frames.writer.raw(values.take());
+    facts.clear();
+    return frames.close();
+  };
   let last = 0;
   for (let row = rows.first(0); row < rowsEnd; row = rows.after(row)) {
     if (table.isSuperseded(row, compacted)) continue;
-    if (writer.length === 0) writer.byte(ROWS);
-    const main = rows.main(row);
-    const version = rows.version(row);
-    const lease = rows.lease(row);
-    const created = version === 1 && rows.create(row) === main;
     const number = numbers[rows.slot(row)] as number;
     assert(number !== NONE, 'a row that can be seen has a key that can not');
-    writer.byte((version === 0 ? ROW_TOMBSTONE : 0) | (lease !== 0n ? ROW_LEASE : 0) | (created ? ROW_CREATED : 0));
-    writer.varint(number);
-    writer.varint(main - last);
+    const main = rows.main(row);
+    writeRow(facts, table, row, { number, delta: main - last });
+    values.add(rows.chunk(row), rows.offset(row), rows.valueLength(row));
     last = main;
-    if (version > 0) {
-      if (!created) {
-        writer.varint(main - rows.create(row));
-        writer.varint(version);
-      }
-      if (lease !== 0n) writer.i64(lease);
-      writer.bytes(table.value(row));
-    }
-    if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
+    if (facts.length + values.length >= SNAPSHOT_CHUNK_BYTES) yield close();
   }
-  if (writer.length > 0) yield frames.close();
+  if (facts.length > 0) yield close();
+}
+
+/** All of a row but its value. */
+function writeRow(writer: ByteWriter, table: Table, row: number, told: { readonly number: number; readonly delta: number }): void {
+  const { rows } = table;
+  const version = rows.version(row);
+  const hasLease = rows.hasLease(row);
+  const isCreated = version === 1 && rows.create(row) === rows.main(row);
+  writer.byte((version === 0 ? ROW_TOMBSTONE : 0) | (hasLease ? ROW_LEASE : 0) | (isCreated ? ROW_CREATED : 0));
+  writer.varint(told.number);
+  writer.varint(told.delta);
+  if (version === 0) return;
+  if (!isCreated) {
+    writer.varint(rows.main(row) - rows.create(row));
+    writer.varint(version);
+  }
+  if (hasLease) writer.i64(rows.lease(row));
+  writer.varint(rows.valueLength(row));
+}
+
+/** Gathers values. Those that lie side by side, as those of successive rows mostly do, are copied together. */
+class ValueRuns {
+  length = 0;
+  readonly #arena: Arena;
+  readonly #writer = new ByteWriter();
+  #chunk = 0;
+  #start = 0;
+  #end = 0;
+
+  constructor(arena: Arena) {
+    this.#arena = arena;
+  }
+
+  add(chunk: number, offset: number, length: number): void {
+    if (length === 0) return;
+    this.length += length;
+    if (chunk !== this.#chunk || offset !== this.#end) {
+      this.#copy();
+      this.#chunk = chunk;
+      this.#start = offset;
+    }
+    this.#end = offset + length;
+  }
+
+  /** What was gathered since the last; good until the next. */
+  take(): Uint8Array {
+    this.#copy();
+    this.#start = this.#end;
+    const values = this.#writer.peek();
+    this.#writer.clear();
+    this.length = 0;
+    return values;
+  }
+
+  #copy(): void {
+    if (this.#end > this.#start) this.#writer.raw(this.#arena.view(this.#chunk, this.#start, this.#end - this.#start));
+  }
 }
 
 class FrameWriter {
@@ -182,6 +235,8 @@ export class SnapshotReader {
   #section = 0;
   #head: { term: number; index: number; revision: number; compacted: number; keys: number } | null = null;
   #main = 0;
+  /** The key read last, at the front. */
+  #key: Uint8Array = new Uint8Array(256);
 
   push(chunk: Uint8Array): void {
     this.#partial.push(chunk);
@@ -196,6 +251,7 @@ export class SnapshotReader {
       this.#frame(bytes.subarray(0, needed));
       bytes = bytes.subarray(needed);
     }
+    if (bytes.length === 0) this.#partial = [];
   }
 
   finish(): Loaded {
@@ -244,8 +300,7 @@ export class SnapshotReader {
       case KEYS:
         return this.#readKeys(reader);
       case ROWS:
-        while (reader.rest > 0) this.#readRow(reader);
-        return;
+        return this.#readRows(reader);
       case END:
         return this.#end();
       default:
@@ -267,21 +322,33 @@ export class SnapshotReader {
   }
 
   #readKeys(reader: ByteReader): void {
-    let last = new Uint8Array(0);
-    while (reader.rest > 0) {
+    let length = 0;
+    for (let isFirst = true; reader.rest > 0; isFirst = false) {
       const shared = reader.varint();
-      const rest = reader.bytes();
-      assert(shared <= last.length, 'a key shares more than there is');
-      const key = new Uint8Array(shared + rest.length);
-      key.set(last.subarray(0, shared));
-      key.set(rest, shared);
-      this.#table.keys.load(key);
-      last = key;
+      const rest = reader.varint();
+      assert(shared <= length, 'a key shares more than there is');
+      if (this.#key.length < shared + rest) this.#key = grown(this.#key, shared + rest);
+      const above = shared === length || reader.peek() > (this.#key[shared] as number);
+      assert(isFirst || (rest > 0 && above), 'keys are not in order');
+      reader.copy(this.#key, shared, rest);
+      length = shared + rest;
+      this.#table.keys.load(this.#key, length, isFirst);
     }
   }
 
-  #readRow(reader: ByteReader): void {
-    const { rows, keys, values } = this.#table;
+  #readRows(reader: ByteReader): void {
+    const end = reader.varint() + reader.at;
+    const { values } = this.#table;
+    const blob = reader.from(end);
+    const chunk = blob.length === 0 ? 0 : values.adopt(new Uint8Array(blob));
+    let offset = 0;
+    while (reader.at < end) offset += this.#readRow(reader, chunk, offset);
+    assert(reader.at === end && offset === blob.length, 'rows and their values do not fit');
+  }
+
+  /** Returns the length of the row's value. */
+  #readRow(reader: ByteReader, chunk: number, offset: number): number {
+    const { rows, keys } = this.#table;
     const flags = reader.byte();
     const slot = reader.varint();
     assert(slot < keys.slotsEnd, `a row of key ${slot}, which was not told`);
@@ -290,16 +357,18 @@ export class SnapshotReader {
     const old = keys.newest(slot);
     const row = rows.append(slot, old, main);
     keys.setNewest(slot, row);
-    rows.setValue(row, 0, 0, 0);
-    rows.fill(row, 0, 0, 0n);
-    if ((flags & ROW_TOMBSTONE) !== 0) return;
+    if ((flags & ROW_TOMBSTONE) !== 0) {
+      rows.setValue(row, 0, 0, 0);
+      rows.fill(row, 0, 0, 0n);
+      return 0;
+    }
     const isCreated = (flags & ROW_CREATED) !== 0;
     const create = isCreated ? main : main - reader.varint();
     const version = isCreated ? 1 : reader.varint();
     rows.fill(row, create, version, (flags & ROW_LEASE) === 0 ? 0n : reader.i64());
-    const value = reader.bytes();
-    values.append(value);
-    rows.setValue(row, values.chunk, values.offset, value.length);
+    const length = reader.varint();
+    rows.setValue(row, length === 0 ? 0 : chunk, length === 0 ? 0 : offset, length);
+    return length;
   }
 
   #end(): void {
@@ -313,4 +382,10 @@ export class SnapshotReader {
     }
     keys.loaded();
   }
+}
+
+function grown(bytes: Uint8Array, needed: number): Uint8Array {
+  const larger = new Uint8Array(Math.max(needed, 2 * bytes.length));
+  larger.set(bytes);
+  return larger;
 }

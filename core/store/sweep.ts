@@ -3,31 +3,38 @@
 // compaction was applied. Rows that stay slide down over those that go; values and keys in chunks that are mostly
 // garbage are copied to the end of their arena.
 
+import { assert } from '../base/assert.js';
 import { NONE } from './rows.js';
 import type { Table } from './table.js';
 
 export class Sweep {
   readonly #table: Table;
   readonly #compacted: number;
+  #phase: 'rows' | 'keys' = 'rows';
   #slot = 0;
 
   constructor(table: Table, compacted: number) {
+    assert(table.rows.gapEnd === 0, 'one sweep begins before another has ended');
     this.#table = table;
     this.#compacted = compacted;
   }
 
   /** Looks at up to `rowsMax` more rows (or keys). True when there are none left. */
   step(rowsMax: number): boolean {
+    return this.#phase === 'rows' ? this.#stepRows(rowsMax) : this.#stepKeys(rowsMax);
+  }
+
+  #stepRows(rowsMax: number): boolean {
     const { rows } = this.#table;
-    let budget = rowsMax;
-    while (rows.gapEnd < rows.length) {
-      if (budget-- <= 0) return false;
+    for (let left = rowsMax; rows.gapEnd < rows.length; left--) {
       // Above the compacted revision everything stays: without a gap there is nothing to slide over either.
       if (rows.gapStart === rows.gapEnd && rows.main(rows.gapEnd) > this.#compacted) break;
+      if (left <= 0) return false;
       this.#row(rows.gapEnd);
     }
-    if (rows.gapStart < rows.gapEnd) rows.truncate(rows.gapStart);
-    return this.#relocateKeys(budget);
+    rows.closeGap();
+    this.#phase = 'keys';
+    return false;
   }
 
   #row(row: number): void {
@@ -57,10 +64,10 @@ export class Sweep {
     else rows.setPrev(next, NONE);
   }
 
-  #relocateKeys(rowsMax: number): boolean {
+  #stepKeys(slotsMax: number): boolean {
     const { keys } = this.#table;
-    const end = Math.min(keys.slotsEnd, this.#slot + Math.max(1, rowsMax));
-    while (this.#slot < end) keys.relocate(this.#slot++);
-    return this.#slot >= keys.slotsEnd;
+    const end = keys.isWasteful ? Math.min(keys.slotsEnd, this.#slot + slotsMax) : keys.slotsEnd;
+    if (keys.isWasteful) while (this.#slot < end) keys.relocate(this.#slot++);
+    return end === keys.slotsEnd;
   }
 }

@@ -85,9 +85,10 @@ export class Table {
     };
   }
 
+  /** Never to be written to; see arena.ts. */
   value(row: number): Uint8Array {
     const rows = this.rows;
-    return this.values.view(rows.chunk(row), rows.offset(row), rows.valueLength(row));
+    return this.values.read(rows.chunk(row), rows.offset(row), rows.valueLength(row));
   }
 
   /** What a watcher is told of a row. */

@@ -81,6 +81,10 @@ class World {
   }
 
   finish(): void {
+    while (!this.store.tidy(1));
+    while (!this.other.tidy(100));
+    const needed = reloaded(this.store).dbSizeInUseBytes;
+    same([this.store.dbSizeInUseBytes, this.other.dbSizeInUseBytes], [needed, needed], 'what is left after tidying');
     for (const one of this.watching) this.#drain(one);
     same(bytesOf(this.store), bytesOf(this.other), 'snapshots');
     for (let revision = Math.max(1, this.model.compacted); revision <= this.model.revision; revision++) {
