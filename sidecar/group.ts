@@ -22,6 +22,8 @@ import type { Refused } from './view-data.js';
 import { driverFor } from './drivers.js';
 
 const READ_TIMEOUT_MS = 5_000;
+/** How often a store that has never answered is spoken of. */
+const UNSYNCED_MS = 1_000;
 
 type GroupEvent = SidecarEvent extends infer E ? (E extends unknown ? Omit<E, 'group'> : never) : never;
 
@@ -84,8 +86,8 @@ export class Group {
     this.#backoff = new Backoff({ baseMs: minMs, maxMs, prng: chance(world.clock) });
     const driver = driverFor(config.reload, world);
     this.#publisher = new Publisher({ config, driver, world, confirmed: saved.confirmed, signal: this.#stop.signal });
-    const shown = saved.services.map(([name, instances]) => [name, { instances, since: null, held: [], expired: false }] as const);
-    this.#holds = new Map(shown);
+    const nothingHeld = { since: null, held: [], expired: false };
+    this.#holds = new Map(saved.services.map(([name, instances]) => [name, { ...nothingHeld, instances }]));
     this.#revision = 0;
     this.#generation = saved.confirmed?.generation ?? null;
   }
@@ -162,11 +164,14 @@ export class Group {
     const { signal } = this.#stop;
     let first = true;
     while (!signal.aborted) {
-      const changed = await this.#nextReason(this.#last.retryMs);
+      const changed = await this.#nextReason(this.#feed?.synced === true ? this.#last.retryMs : UNSYNCED_MS);
       if (signal.aborted) return;
       this.#dirty = false;
       this.#sayFreshness();
-      if (this.#feed?.synced !== true) continue;
+      if (this.#feed?.synced !== true) {
+        this.#sayUnsynced();
+        continue;
+      }
       if (first) this.#tell({ kind: 'synced' });
       if (changed && !first) await this.#quiet();
       if (signal.aborted) return;
@@ -355,6 +360,14 @@ export class Group {
     const before = this.#said.get('freshness');
     this.#said.set('freshness', kind);
     if (before !== kind && !(before === undefined && kind === 'current')) this.#tell({ kind });
+  }
+
+  /** Never rendered before the first complete read: what is in place stays, and why is told. */
+  #sayUnsynced(): void {
+    const error = this.#feed?.lastError ?? null;
+    if (error === null) return;
+    this.#last = { ok: false, reason: `the registry has not been read yet: ${error.message}`, retryMs: null };
+    this.#once('unsynced', error.message, { kind: 'read_failed', reason: error.message, retryMs: UNSYNCED_MS });
   }
 
   #sayRefused(snapshot: Snapshot, refused: readonly Refused[]): void {

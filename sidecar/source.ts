@@ -4,6 +4,7 @@
 
 import type { Clock } from '../core/base/clock.js';
 import type { Client } from '../core/client.js';
+import type { ServiceView } from '../recipes/registry.js';
 import { discover, readServices } from '../recipes/registry.js';
 import type { Departed } from './hold.js';
 import type { Instance } from './view-data.js';
@@ -33,11 +34,12 @@ export interface Feed {
   close(): Promise<void>;
 }
 
-export function registrySource(client: Client, clock: Clock): Source {
+export function registrySource(client: Client, clock: Clock, options: { readonly livenessMs?: number } = {}): Source {
   return {
     follow(services, changed) {
       const single = services.length > VIEWS_MAX;
-      const views = single ? [discover(client, undefined, { clock })] : services.map((one) => discover(client, one, { clock }));
+      const one = (service?: string): ServiceView => discover(client, service, { ...options, clock });
+      const views = single ? [one()] : services.map(one);
       const feeds = views.map(async (view) => {
         for await (const _change of view.changes) if (views.every((one) => one.synced)) changed();
       });

@@ -89,7 +89,7 @@ test.serial('A1 A2 a configuration nginx refuses never becomes live; good data a
   t.true(sidecar.status().ready);
 });
 
-test.serial('what nginx does not take although the check passed is rolled back, and tried again when inputs change', async (t) => {
+test.serial('what nginx does not take although the check passed is rolled back and left alone until inputs change', async (t) => {
   if (!available(t, 'nginx')) return;
   const rig = await nginxRig(t);
   const template = join(rig.directory, 't.hbs');

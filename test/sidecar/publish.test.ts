@@ -1,6 +1,8 @@
 import test from 'ava';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, readdirSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, existsSync, lstatSync, readdirSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Files } from '../../core/base/files.js';
 import { systemFiles } from '../../core/base/files.js';
@@ -22,7 +24,7 @@ function told(...ids: readonly string[]): ToldSource {
   return source;
 }
 
-test('A3 a reload command that fails twice is repeated although the file is in place, and then it counts as applied', async (t) => {
+test('A3 a reload command that fails twice is repeated although the file is in place, until it is applied', async (t) => {
   const directory = folder(t);
   const config = plainConfig(directory, TEXT, {
     reload: { command: sh('echo x >> "$1"; test "$(wc -l < "$1")" -ge 3', join(directory, 'reloads')) },
@@ -57,7 +59,8 @@ test('a reload command that keeps failing puts the previous files back and leave
 
 test('A1 A2 a check command that fails leaves the live file untouched; the cause gone, it is applied without help', async (t) => {
   const directory = folder(t);
-  const config = plainConfig(directory, TEXT, { check: sh('test ! -e "$1" || { echo broken; exit 3; }', join(directory, 'broken')) });
+  const check = sh('test ! -e "$1" || { echo broken; exit 3; }', join(directory, 'broken'));
+  const config = plainConfig(directory, TEXT, { check });
   const source = told('a');
   const { sidecar, outcomes, lines } = await running(t, config, { source });
   t.true(await sidecar.ready(AbortSignal.timeout(10_000)), lines());
@@ -118,7 +121,7 @@ test('words reach commands as single arguments, whatever is in them', async (t) 
   const directory = folder(t);
   const config = plainConfig(directory, TEXT, {
     templates: [{ source: 'template.hbs', target: 'a $(touch owned) "b.conf', escape: 'nginx', name: 'one' }],
-    check: sh('printf "%s\\n" "$@" "$COTERIE_STAGED" > "$0"'.replace('$0', join(directory, 'args')), '{{staged}}', '{{target:one}}'),
+    check: sh(`printf "%s\\n" "$@" "$COTERIE_STAGED" > "${join(directory, 'args')}"`, '{{staged}}', '{{target:one}}'),
   });
   const { sidecar, lines } = await running(t, config, { source: told('a') });
   t.true(await sidecar.ready(AbortSignal.timeout(10_000)), lines());
@@ -182,7 +185,7 @@ function mounted(target: string, onOverwrite: () => void = () => undefined): Fil
   };
 }
 
-test('A14 a target that cannot be renamed over is written in place, and a write cut short is finished at the next start', async (t) => {
+test('A14 a target that cannot be renamed over is written in place, and the next start ends a write cut short', async (t) => {
   const directory = folder(t);
   const target = join(directory, 'live.conf');
   writeFileSync(target, 'old\n');
@@ -229,18 +232,16 @@ test('S1 a sidecar killed at any moment leaves one complete version, and the nex
 test('S2 a folder that may not be written to is a clear error, and the live file stays', async (t) => {
   const directory = folder(t);
   const target = join(directory, 'live.conf');
-  const full: Files = {
-    ...mounted('/nowhere'),
-    append: (file, _pieces, done) => queueMicrotask(() => done(Object.assign(new Error(`ENOSPC: no space left on device, write ${file}`), { code: 'ENOSPC' }))),
-  };
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  const files: Files = { ...mounted('/nowhere'), append: (_file, _pieces, done) => queueMicrotask(() => done(full)) };
   writeFileSync(target, 'old\n');
-  const { outcomes, lines } = await running(t, plainConfig(directory, TEXT), { source: told('a'), files: full });
+  const { outcomes, lines } = await running(t, plainConfig(directory, TEXT), { source: told('a'), files });
   await until('it fails', () => outcomes('failed').length >= 2);
   t.regex(lines(), /stage of \w+ failed, again in \d+ ms: ENOSPC: no space left on device/);
   t.is(read(directory, 'live.conf'), 'old\n');
 });
 
-test('A10 30 files and 200 changes in a second: one check and one reload per window, never none, never two at a time', async (t) => {
+test('A10 30 files, 200 changes in a second: one check and one reload per window, never none, never two at a time', async (t) => {
   const directory = folder(t);
   const templates = Array.from({ length: 30 }, (_, i) => ({ source: 'template.hbs', target: `f${i}.conf`, escape: 'nginx' }));
   const busy = `mkdir "${directory}/busy" || echo two >> "${directory}/overlap"; sleep 0.05; rmdir "${directory}/busy"`;

@@ -181,7 +181,8 @@ test('the words select, group and shape', (t) => {
   t.is(inWeb('{{#each instances}}{{hostport}} {{bracket address}}{{#unless @last}}, {{/unless}}{{/each}}'),
     '10.0.0.1:8080 10.0.0.1, [::1]:8080 [::1]');
   t.is(inWeb('{{#if (gt (count instances) 1)}}many{{else if instances}}one{{else}}none{{/if}}'), 'many');
-  const shapes = '{{join vars.list "-"}} {{upper vars.text}} {{lower vars.text}} {{slug vars.text}} {{replace vars.text "-" "+"}}';
+  const shapes = '{{join vars.list "-"}} {{upper vars.text}} {{lower vars.text}} {{slug vars.text}} '
+    + '{{replace vars.text "-" "+"}}';
   t.is(render(shapes, given),
     '3-x AB-C.D ab-c.d Ab_c_d Ab+c.d');
   t.is(render('{{#if (or (eq vars.text "x") (and vars.map (ne 1 2)))}}y{{/if}}', given), 'y');

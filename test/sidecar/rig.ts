@@ -3,8 +3,8 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent, createServer, request } from 'node:http';
-import type { Server } from 'node:http';
+import { createServer, request } from 'node:http';
+import type { Agent, Server } from 'node:http';
 import { createServer as createTcp } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -151,7 +151,6 @@ export class ToldSource implements Source {
   readonly services = new Map<string, Instance[]>();
   readonly departed = new Map<string, Departed[]>();
   away = false;
-  stale = false;
   reads = 0;
   revision = 1;
   readonly #feeds = new Set<() => void>();
@@ -174,16 +173,14 @@ export class ToldSource implements Source {
   }
 
   follow(_services: readonly string[], changed: () => void): Feed {
-    const source = this;
     this.#feeds.add(changed);
     if (!this.away) queueMicrotask(changed);
+    const synced = (): boolean => this.reads > 0 || !this.away;
     return {
       get synced() {
-        return source.reads > 0 || !source.away;
+        return synced();
       },
-      get staleSince() {
-        return source.stale ? 0 : null;
-      },
+      staleSince: null,
       lastError: null,
       close: () => {
         this.#feeds.delete(changed);
