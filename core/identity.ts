@@ -19,7 +19,7 @@ export function memberId(peerUrls: readonly string[], clusterToken: string): big
 /** First 8 bytes of SHA-1 over all initial member ids, ascending, 8 bytes big-endian each. */
 export function clusterId(memberIds: readonly bigint[]): bigint {
   const bytes = Buffer.alloc(8 * memberIds.length);
-  const ascending = [...memberIds].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
-  ascending.forEach((id, i) => bytes.writeBigUInt64BE(id, 8 * i));
+  const ascending = new BigUint64Array(memberIds).sort();
+  ascending.forEach((id, i) => void bytes.writeBigUInt64BE(id, 8 * i));
   return createHash('sha1').update(bytes).digest().readBigUInt64BE(0);
 }

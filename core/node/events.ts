@@ -8,7 +8,13 @@ export type NodeEvent =
   /** The log ended in an unfinished batch, which was cut off: never acknowledged, so nothing is lost. */
   | { readonly kind: 'log_repaired'; readonly file: string; readonly offset: number; readonly droppedBytes: number }
   /** State was rebuilt from disk. */
-  | { readonly kind: 'restored'; readonly snapshotIndex: number; readonly entries: number; readonly revision: number; readonly tookMs: number }
+  | {
+      readonly kind: 'restored';
+      readonly snapshotIndex: number;
+      readonly entries: number;
+      readonly revision: number;
+      readonly tookMs: number;
+    }
   /** One group commit reached the disk. */
   | { readonly kind: 'synced'; readonly batches: number; readonly bytes: number; readonly tookMs: number }
   | { readonly kind: 'snapshot_saved'; readonly index: number; readonly bytes: number; readonly tookMs: number }

@@ -40,7 +40,8 @@ export function runLoad(load: Load): LoadResult {
     const file = join(directory, 'body');
     writeFileSync(file, load.body);
     const headers = load.http1 === true ? ['content-type: application/json'] : ['content-type: application/grpc', 'te: trailers'];
-    const args = ['-c', `${load.connections}`, '-m', `${load.depth}`, '-t', '1', '-D', `${load.seconds}`, '--warm-up-time', '1', '-d', file];
+    const args = ['-c', `${load.connections}`, '-m', `${load.depth}`, '-t', '1', '-D', `${load.seconds}`];
+    args.push('--warm-up-time', '1', '-d', file);
     for (const header of headers) args.push('-H', header);
     if (load.http1 === true) args.push('--h1');
     const run = spawnSync('h2load', [...args, load.url], { encoding: 'utf8', maxBuffer: 1 << 24 });
@@ -60,6 +61,6 @@ export function runLoad(load: Load): LoadResult {
 /** From the line `time for request: min max mean sd within`. */
 function meanMs(output: string): number {
   const [, number, unit] = /time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)/.exec(output) ?? [];
-  const scale = unit === 'us' ? 0.001 : unit === 's' ? 1000 : 1;
-  return Number(number) * scale;
+  const scales: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000 };
+  return Number(number) * (scales[unit ?? ''] ?? NaN);
 }

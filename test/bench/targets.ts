@@ -43,7 +43,8 @@ export async function startTarget(name: TargetName): Promise<Target> {
     name === 'coterie'
       ? [process.execPath, [mainFile, 'serve', ...shared, '--log-level', 'error']]
       : ['etcd', [...shared, '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer,
-          '--initial-cluster', `default=${peer}`, '--logger', 'zap', '--log-level', 'error', '--quota-backend-bytes', '8589934592']];
+          '--initial-cluster', `default=${peer}`, '--logger', 'zap', '--log-level', 'error',
+          '--quota-backend-bytes', '8589934592']];
   let child = launch(command);
   await untilHealthy(url, child);
   return {

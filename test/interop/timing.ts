@@ -33,7 +33,8 @@ interface Service {
 }
 
 async function startService(url: string, id: string): Promise<Service> {
-  const child: ChildProcess = spawn(process.execPath, [serviceFile, url, id, `${TTL_SECONDS}`], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const argv = [serviceFile, url, id, `${TTL_SECONDS}`];
+  const child: ChildProcess = spawn(process.execPath, argv, { stdio: ['pipe', 'pipe', 'inherit'] });
   const { stdin, stdout } = child;
   if (stdin === null || stdout === null) throw new Error('the service has pipes');
   const lines: Interface = createInterface({ input: stdout });
