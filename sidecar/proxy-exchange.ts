@@ -253,7 +253,9 @@ export class UpgradeExchange {
     if (typeof framing === 'object') return this.#refuse('bad_request', framing.refused);
     if (path === null) return this.#refuse('bad_request', 'the request target is neither a path nor an http URL');
     if (framing !== 'none' || method !== 'GET') return this.#refuse('bad_request', 'an upgrade is a GET without a body');
-    if (headers.upgrade?.toLowerCase() !== 'websocket') return this.#refuse('bad_upgrade', 'only upgrades to websocket are passed on');
+    if (headers.upgrade?.toLowerCase() !== 'websocket') {
+      return this.#refuse('bad_upgrade', 'only upgrades to websocket are passed on');
+    }
     this.#request.headers = upgradeHeaders({ method, url, headers }, this.#carrier.peerOf(this.#request));
     this.#attempt(path);
   }
@@ -283,7 +285,8 @@ export class UpgradeExchange {
   #join(link: Link, connection: Duplex, path: string): void {
     const { limits } = this.#carrier;
     const target = { link, path, fresh: true, answerMs: limits.answerMs };
-    this.#cancel = this.#carrier.forwarder.upgrade(this.#request, this.#client, this.#head, connection, target, {
+    const client = { request: this.#request, socket: this.#client, head: this.#head };
+    this.#cancel = this.#carrier.forwarder.upgrade(client, connection, target, {
       onOpen: () => undefined,
       onRefused: () => undefined,
       onFailure: (failure) => {

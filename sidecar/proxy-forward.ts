@@ -14,6 +14,7 @@ import type { Duplex } from 'node:stream';
 
 import type HttpProxy from 'http-proxy';
 
+import { responseHeaders } from './proxy-headers.js';
 import type { Lookup } from './proxy-targets.js';
 
 /** The connections to one instance. */
@@ -62,53 +63,56 @@ export interface UpgradeHop extends Omit<Hop, 'onAnswer' | 'onConnected'> {
   onRefused(status: number): void;
 }
 
+/** A client that asks for an upgrade. `head`: what Node has read beyond the request. */
+export interface UpgradeClient {
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
 export interface Forwarder {
   /** `bodyless` spares the instance and us a body that is known to be empty. Returns `cancel`, which may come at any time. */
   web(request: IncomingMessage, response: ServerResponse, bodyless: boolean, target: Target, hop: Hop): () => void;
   /** Over `connection`, which stands already: `dial`. */
-  upgrade(request: IncomingMessage, client: Duplex, head: Buffer, connection: Duplex, target: Target, hop: UpgradeHop): () => void;
+  upgrade(client: UpgradeClient, connection: Duplex, target: Target, hop: UpgradeHop): () => void;
 }
 
-interface Attempt {
-  readonly onRequest: (upstream: ClientRequest) => void;
-  readonly onAnswer: (answer: IncomingMessage) => void;
-}
-
-interface UpgradeAttempt {
-  readonly onRequest: (upstream: ClientRequest) => void;
-}
+/** Is given the library's own request before any byte of it leaves. */
+type OnRequest = (upstream: ClientRequest) => void;
 
 export function createForwarder(): Forwarder {
   const library = loadLibrary();
-  const attempts = new WeakMap<ServerResponse, Attempt>();
-  const upgrades = new WeakMap<IncomingMessage, UpgradeAttempt>();
+  // By the body that was handed to the library: unlike request and response, each attempt has its own.
+  const attempts = new WeakMap<object, OnRequest>();
+  const upgrades = new WeakMap<IncomingMessage, OnRequest>();
   const proxy = library.createProxyServer({ selfHandleResponse: true, xfwd: false, changeOrigin: false, toProxy: true });
   // For DELETE and OPTIONS without Content-Length this pass declares the body away and then sends it all the same: the
   // instance reads it as a second request (CVE-2026-29057).
-  if (!hasPasses(proxy)) throw new Error('http-proxy has no webPasses: not version 1.18.1, whose request smuggling must be removed');
+  if (!hasPasses(proxy)) throw new Error('http-proxy has no webPasses, so its request smuggling cannot be removed; use 1.18.1');
   proxy.webPasses = proxy.webPasses.filter((pass) => pass.name !== 'deleteLength');
   // Every call below has its own callback; this listener is for what the library reports without one. It may hand over a
   // response or a socket; both can be destroyed, and after a head has gone out nothing else is right.
   proxy.on('error', (_error, _request, client) => {
     if (client !== undefined) client.destroy();
   });
-  proxy.on('proxyReq', (upstream, _request, response) => attempts.get(response)?.onRequest(upstream));
-  proxy.on('proxyRes', (answer, _request, response) => attempts.get(response)?.onAnswer(answer));
-  proxy.on('proxyReqWs', (upstream, request) => upgrades.get(request)?.onRequest(upstream));
+  proxy.on('proxyReq', (upstream, _request, _response, { buffer }) => {
+    if (buffer !== undefined) attempts.get(buffer)?.(upstream);
+  });
+  proxy.on('proxyReqWs', (upstream, request) => upgrades.get(request)?.(upstream));
 
   return {
     web(request, response, bodyless, target, hop) {
       return forwardWeb({ proxy, attempts, request, response, bodyless, target, hop });
     },
-    upgrade(request, client, head, connection, target, hop) {
-      return forwardUpgrade({ proxy, upgrades, request, client, head, connection, target, hop });
+    upgrade(client, connection, target, hop) {
+      return forwardUpgrade({ proxy, upgrades, client, connection, target, hop });
     },
   };
 }
 
 interface WebAttempt {
   readonly proxy: HttpProxy;
-  readonly attempts: WeakMap<ServerResponse, Attempt>;
+  readonly attempts: WeakMap<object, OnRequest>;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly bodyless: boolean;
@@ -141,21 +145,18 @@ function forwardWeb(attempt: WebAttempt): () => void {
     if (attempt.bodyless) body.end();
     else request.pipe(body);
   };
-  attempt.attempts.set(response, {
-    // Comes with the socket, before any byte of the head.
-    onRequest(made) {
-      upstream = made;
-      if (over) return void made.destroy();
-      made.path = target.path; // The library joins slashes and parses the rest as a URL; the instance gets what was asked.
-      made.once('timeout', () => (timedOut = true));
-      if (made.socket?.connecting === true) made.socket.once('connect', onConnected);
-      else onConnected();
-    },
-    onAnswer(answer) {
+  attempt.attempts.set(body, (made) => {
+    upstream = made;
+    if (over) return void made.destroy();
+    made.path = target.path; // The library joins slashes and parses the rest as a URL; the instance gets what was asked.
+    made.once('timeout', () => (timedOut = true));
+    made.once('response', (answer) => {
       if (over) return void answer.destroy();
       over = true;
       hop.onAnswer(answer);
-    },
+    });
+    if (made.socket?.connecting === true) made.socket.once('connect', onConnected);
+    else onConnected();
   });
   const agent = target.fresh ? target.link.fresh : target.link.kept;
   const options = { target: locate(target), buffer: body, proxyTimeout: target.answerMs, agent };
@@ -163,24 +164,23 @@ function forwardWeb(attempt: WebAttempt): () => void {
   return () => {
     over = true;
     request.unpipe(body);
-    if (upstream === null) attempt.attempts.set(response, { onRequest: (made) => made.destroy(), onAnswer: (answer) => answer.destroy() });
-    else upstream.destroy();
+    // The request that is still to come destroys itself: `onRequest`.
+    upstream?.destroy();
   };
 }
 
 interface SocketAttempt {
   readonly proxy: HttpProxy;
-  readonly upgrades: WeakMap<IncomingMessage, UpgradeAttempt>;
-  readonly request: IncomingMessage;
-  readonly client: Duplex;
-  readonly head: Buffer;
+  readonly upgrades: WeakMap<IncomingMessage, OnRequest>;
+  readonly client: UpgradeClient;
   readonly connection: Duplex;
   readonly target: Target;
   readonly hop: UpgradeHop;
 }
 
 function forwardUpgrade(attempt: SocketAttempt): () => void {
-  const { request, client, connection, target, hop } = attempt;
+  const { connection, target, hop } = attempt;
+  const { request, socket: client, head } = attempt.client;
   let over = false;
   let timedOut = false;
   const fail = (error: NodeJS.ErrnoException): void => {
@@ -188,33 +188,30 @@ function forwardUpgrade(attempt: SocketAttempt): () => void {
     over = true;
     hop.onFailure({ error, connecting: false, stale: false, timedOut });
   };
-  attempt.upgrades.set(request, {
-    onRequest(upstream) {
-      upstream.path = target.path;
-      // The library waits for an answer to the handshake for ever.
-      upstream.setTimeout(target.answerMs, () => {
-        timedOut = true;
-        upstream.destroy(Object.assign(new Error(`no answer to the upgrade within ${target.answerMs} ms`), { code: 'ETIMEDOUT' }));
-      });
-      upstream.once('response', (answer) => {
-        if (over) return;
-        over = true;
-        closeAfter(answer);
-        answer.once('error', () => client.destroy());
-        hop.onRefused(answer.statusCode ?? 0);
-      });
-      upstream.once('upgrade', (_answer, joined) => {
-        upstream.setTimeout(0);
-        if (over) return void joined.destroy();
-        over = true;
-        // The library joins the data. It does not see when the instance goes without saying so; the client's going is `cancel`.
-        joined.once('close', () => finish(client));
-        hop.onOpen();
-      });
-    },
+  attempt.upgrades.set(request, (upstream) => {
+    upstream.path = target.path;
+    // The library waits for an answer to the handshake for ever.
+    upstream.setTimeout(target.answerMs, () => {
+      timedOut = true;
+      upstream.destroy(new Error(`no answer to the upgrade within ${target.answerMs} ms`));
+    });
+    upstream.once('response', (answer) => {
+      if (over) return;
+      over = true;
+      closeAfter(answer);
+      answer.once('error', () => client.destroy());
+      hop.onRefused(answer.statusCode ?? 0);
+    });
+    upstream.once('upgrade', (_answer, joined) => {
+      upstream.setTimeout(0);
+      if (over) return void joined.destroy();
+      over = true;
+      // The library joins the data. It does not see when the instance goes without saying so; the client's going is `cancel`.
+      joined.once('close', () => finish(client));
+      hop.onOpen();
+    });
   });
-  // The head Node has read beyond the request goes first, in the library too.
-  attempt.proxy.ws(request, client, attempt.head, { target: locate(target), agent: agentOver(connection) }, (error) => fail(error));
+  attempt.proxy.ws(request, client, head, { target: locate(target), agent: agentOver(connection) }, fail);
   return () => {
     over = true;
     connection.destroy();
@@ -285,8 +282,7 @@ function agentOver(connection: Duplex): Agent {
 
 /** The refusal's body is passed on decoded and ends with the connection; a head that says otherwise would be a lie. */
 function closeAfter(answer: IncomingMessage): void {
-  const { 'transfer-encoding': _encoding, connection: _connection, 'keep-alive': _keep, upgrade: _upgrade, ...headers } = answer.headers;
-  answer.headers = { ...headers, connection: 'close' };
+  answer.headers = { ...responseHeaders(answer.headers), connection: 'close' };
 }
 
 /** What was written still goes out; then the socket is gone whether or not the other side agrees. */

@@ -31,7 +31,9 @@ const ONE_HOP = [
 ] as const;
 
 // `Connection: content-length` must not strip what frames the message or says whom it is for.
-const NOT_ONE_HOP: ReadonlySet<string> = new Set(['host', 'content-length', 'content-type', 'cookie', 'authorization', 'cache-control']);
+const NOT_ONE_HOP: ReadonlySet<string> = new Set([
+  'host', 'content-length', 'content-type', 'cookie', 'authorization', 'cache-control',
+]);
 
 const ABOUT_THE_CLIENT = [
   'forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto', 'x-forwarded-server', 'x-real-ip',
@@ -48,7 +50,8 @@ export function readFraming(head: RequestHead, rawHeaders: readonly string[]): F
     if (names.indexOf(name) !== names.lastIndexOf(name)) return { refused: `more than one ${name} header` };
   }
   if (encoding !== undefined) {
-    return encoding.trim().toLowerCase() === 'chunked' ? 'chunked' : { refused: `unknown Transfer-Encoding ${JSON.stringify(encoding)}` };
+    if (encoding.trim().toLowerCase() === 'chunked') return 'chunked';
+    return { refused: `unknown Transfer-Encoding ${JSON.stringify(encoding)}` };
   }
   if (length === undefined) return 'none';
   if (!/^\d{1,15}$/.test(length)) return { refused: `bad Content-Length ${JSON.stringify(length)}` };
@@ -90,7 +93,7 @@ export function upgradeHeaders(head: RequestHead, peer: Peer): IncomingHttpHeade
 }
 
 /** The head for the client. Node frames the body itself. */
-export function responseHeaders(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+export function responseHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders & OutgoingHttpHeaders {
   return withoutOneHop(headers);
 }
 

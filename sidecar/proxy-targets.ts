@@ -43,13 +43,15 @@ export function createTargets(policy: TargetPolicy = {}): Targets {
   const never = toBlockList(NEVER_BY_DEFAULT);
   const ports = policy.ports ?? [{ from: 1, to: 65_535 }];
   for (const { from, to } of ports) {
-    if (!isPort(from) || !isPort(to) || from > to) throw new RangeError(`bad port range ${from}-${to}: expected 1 <= from <= to <= 65535`);
+    if (isPort(from) && isPort(to) && from <= to) continue;
+    throw new RangeError(`bad port range ${from}-${to}: expected 1 <= from <= to <= 65535`);
   }
 
   const refuseIp = (ip: string): string | null => {
     const family = isIP(ip) === 6 ? 'ipv6' : 'ipv4';
     if (named !== null) return named.check(ip, family) ? null : `address ${ip} is outside the allowed networks`;
-    return never.check(ip, family) ? `address ${ip} is loopback, link-local or otherwise special; name its network to allow it` : null;
+    if (!never.check(ip, family)) return null;
+    return `address ${ip} is loopback, link-local or otherwise special; name its network to allow it`;
   };
 
   return {

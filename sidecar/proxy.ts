@@ -58,7 +58,13 @@ export type ProxyEvent =
   /** Not put on the list: the target policy forbids its address. */
   | { readonly kind: 'instance_refused'; readonly id: string; readonly at: string; readonly reason: string }
   /** Left out for `forMs` after a failed connect. */
-  | { readonly kind: 'instance_ejected'; readonly id: string; readonly at: string; readonly forMs: number; readonly error: string }
+  | {
+      readonly kind: 'instance_ejected';
+      readonly id: string;
+      readonly at: string;
+      readonly forMs: number;
+      readonly error: string;
+    }
   | { readonly kind: 'request_retried'; readonly id: string; readonly error: string }
   | { readonly kind: 'request_refused'; readonly refusal: Refusal; readonly detail: string };
 

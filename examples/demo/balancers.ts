@@ -48,7 +48,7 @@ async function startBuiltin(client: Client, board: Board): Promise<Balancer> {
   const following = (async (): Promise<void> => {
     for await (const { instances, revision } of view.changes) {
       proxy.update(instances);
-      board.balancer.detail = `revision ${revision}, ${instances.filter((one) => one.state === 'up').length} instances`;
+      board.balancer.detail = `rev ${revision}, ${instances.filter((one) => one.state === 'up').length} instances`;
     }
   })();
   const { port } = await proxy.listen({ port: 0 });
@@ -89,7 +89,7 @@ async function startReal(name: 'nginx' | 'haproxy', client: Client, directory: s
   const services = [{ name: SERVICE, require: 1 }];
   const quiet = { minMs: 50, maxMs: 500 };
   const config = checkConfig({ groups: [{ name, services, quiet, ...group }] }, directory);
-  const counts = { reloads: 0 };
+  const counts = { reloads: 0, revision: 0 };
   const sidecar = await startSidecar(client, config, { observe: (event) => onSidecarEvent(event, counts, board) });
   if (!(await sidecar.ready(AbortSignal.timeout(10_000)))) {
     const reason = sidecar.status().groups[0]?.reason ?? '';
@@ -101,21 +101,25 @@ async function startReal(name: 'nginx' | 'haproxy', client: Client, directory: s
   return { port, close: () => sidecar.close() };
 }
 
-function onSidecarEvent(event: SidecarEvent, counts: { reloads: number }, board: Board): void {
+function onSidecarEvent(event: SidecarEvent, counts: { reloads: number; revision: number }, board: Board): void {
   if (event.kind !== 'outcome') {
     if (event.kind !== 'synced') board.note('sidecar', line(event).replace(/^\w+: /, ''));
     return;
   }
   const { outcome, revision } = event;
+  if (outcome.kind === 'unchanged') counts.revision = revision;
   if (outcome.kind !== 'applied') {
     if (outcome.kind !== 'unchanged') board.note('sidecar', line(event).replace(/^\w+: /, ''));
     return;
   }
   counts.reloads += 1;
   const tookMs = Math.round(event.tookMs);
-  const did = counts.reloads === 1 ? 'written, checked and started' : 'written, checked, reloaded and confirmed';
-  board.note('sidecar', `configuration for revision ${revision} ${did} in ${tookMs} ms`);
-  board.balancer.detail = `revision ${revision}, ${counts.reloads} configurations, last took ${tookMs} ms`;
+  const why = board.why(counts.revision, revision);
+  counts.revision = revision;
+  const did = counts.reloads === 1 ? 'written, checked, started' : 'checked, reloaded, confirmed';
+  board.note('sidecar', `${why === '' ? `revision ${revision}` : why} → ${did} in ${tookMs} ms`);
+  const reloads = `${counts.reloads - 1} ${counts.reloads === 2 ? 'reload' : 'reloads'}`;
+  board.balancer.detail = `rev ${revision}, ${reloads}, last ${tookMs} ms`;
 }
 
 function nginxGroup(directory: string, port: number, adminPort: number): object {

@@ -49,6 +49,8 @@ export class Board {
   timeToLiveMs: number | null = null;
   timeToQuietMs: number | null = null;
   act = 'starting';
+  /** What changed in the registry at which revision: why a balancer is given a new configuration. */
+  readonly reasons = new Map<number, string[]>();
   store = { state: 'starting', url: '', detail: '' };
   balancer = { name: '', state: 'starting', url: '', detail: '' };
   readonly #onNote: (note: Note) => void;
@@ -66,6 +68,20 @@ export class Board {
     this.notes.push(note);
     if (this.notes.length > NOTES_MAX) this.notes.shift();
     this.#onNote(note);
+  }
+
+  /** A change in the registry, which will be the reason for others. */
+  change(revision: number, what: string): void {
+    const known = this.reasons.get(revision);
+    if (known === undefined) this.reasons.set(revision, [what]);
+    else known.push(what);
+    this.note('registry', `revision ${revision}: ${what}`);
+  }
+
+  /** Why revision `to` differs from revision `from`. */
+  why(from: number, to: number): string {
+    const between = [...this.reasons].filter(([revision]) => revision > from && revision <= to);
+    return between.flatMap(([, what]) => what).join(', ');
   }
 
   service(id: string): ServiceRow {

@@ -79,7 +79,8 @@ async function run(words: Words): Promise<number> {
   board.balancer.name = words.balancerLabel;
   const stop = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve('stopped'));
-    if (!words.keep) setTimeout(() => resolve(`not done after ${WHOLE_RUN_MS / 1000} s, in "${board.act}"`), WHOLE_RUN_MS).unref();
+    if (words.keep) return;
+    setTimeout(() => resolve(`not done after ${WHOLE_RUN_MS / 1000} s, in "${board.act}"`), WHOLE_RUN_MS).unref();
   });
   let trouble: string | null;
   try {
@@ -138,8 +139,8 @@ async function openStage(words: Words, { board, directory, warden, closing }: Gr
   board.store.url = store.url;
   await store.start();
   closing.push(() => store.stop());
-  board.store = { state: 'up', url: store.url, detail: `pid ${store.pid}, revision 1` };
-  board.note('store', `coterie serve is ready on ${store.url}, durable in ${directory}`);
+  board.store = { state: 'up', url: store.url, detail: `rev 1, pid ${store.pid}` };
+  board.note('store', `ready on ${store.url.replace('http://', '')}, data in ${directory}`);
   const client = connect(store.url);
   closing.push(() => client.close());
   const stage = { board, client, store, warden, services: new Map() } satisfies Stage;
@@ -157,7 +158,7 @@ async function openStage(words: Words, { board, directory, warden, closing }: Gr
     },
   });
   closing.push(() => traffic.stop());
-  board.note('traffic', `${REQUESTS_PER_SECOND} requests a second, half of them over new connections, through ${words.balancerLabel}`);
+  board.note('traffic', `${REQUESTS_PER_SECOND} requests a second, half of them over new connections`);
   return stage;
 }
 

@@ -5,7 +5,6 @@ import { fork, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -14,15 +13,24 @@ import type { ServiceMessage, ServiceOrder } from './service.js';
 import type { Warden } from './warden.js';
 
 const START_MS = 10_000;
+const PORTS = { from: 18_000, to: 32_000 };
 
+/**
+ * A port to listen on later, and once more after a restart. Below those that systems hand out for outgoing connections (from
+ * 32768, or 49152), for there one of the many connections of this run could sit on it in the meantime.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (let tries = 0; tries < 100; tries += 1) {
+    const port = PORTS.from + Math.floor(Math.random() * (PORTS.to - PORTS.from));
+    const server = createServer();
+    const listening = once(server, 'listening').then(() => true, () => false);
+    server.listen(port, '127.0.0.1');
+    if (!(await listening)) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+  throw new Error(`no free port found between ${PORTS.from} and ${PORTS.to}`);
 }
 
 /** `coterie serve`, as anybody would start it. */
@@ -47,8 +55,8 @@ export class StoreProcess {
   async start(): Promise<void> {
     const binary = fileURLToPath(new URL('../../core/main.js', import.meta.url));
     const flags = {
-      'name': 'demo', 'data-dir': join(this.#directory, 'store'), 'listen-client-urls': this.url, 'advertise-client-urls': this.url,
-      'log-level': 'warn',
+      'name': 'demo', 'data-dir': join(this.#directory, 'store'), 'log-level': 'warn',
+      'listen-client-urls': this.url, 'advertise-client-urls': this.url,
     };
     const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
     const child = spawn(process.execPath, [binary, 'serve', ...words], { detached: true, stdio: ['ignore', 'ignore', 'pipe'] });
@@ -114,7 +122,8 @@ export class ServiceProcess {
       const found = this.#heard.find((message): message is Extract<ServiceMessage, { kind: K }> => message.kind === kind);
       if (found !== undefined) return found;
       if (this.ended || Date.now() > end) throw new Error(`${this.id} ${this.ended ? 'ended' : 'did not come'} to '${kind}'`);
-      await Promise.race([new Promise<void>((resolve) => this.#waiting.add(resolve)), sleep(end - Date.now() + 1, undefined, { ref: false })]);
+      const news = new Promise<void>((resolve) => this.#waiting.add(resolve));
+      await Promise.race([news, sleep(end - Date.now() + 1, undefined, { ref: false })]);
     }
   }
 

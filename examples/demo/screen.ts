@@ -34,7 +34,10 @@ export function painter(colour: boolean): Paint {
 
 /** One line per event, for logs and pipes. */
 export function plainScreen(stream: NodeJS.WriteStream): Screen {
-  return { onNote: (note) => void stream.write(`${clock(note.atMs)} ${note.who.padEnd(8)} ${note.text}\n`), close: () => undefined };
+  return {
+    onNote: (note) => void stream.write(`${clock(note.atMs)} ${note.who.padEnd(8)} ${note.text}\n`),
+    close: () => undefined,
+  };
 }
 
 export function liveScreen(board: () => Board, stream: NodeJS.WriteStream): Screen {
@@ -56,6 +59,10 @@ export function liveScreen(board: () => Board, stream: NodeJS.WriteStream): Scre
       stream.off('resize', onResize);
       process.off('exit', restore);
       restore();
+      // Who scrolls back finds the last picture, with everything that happened.
+      const last = board();
+      const size = { columns: Math.min(stream.columns || 80, WIDTH_MAX), rows: Number.POSITIVE_INFINITY };
+      stream.write(`${frame(last, size, paint).join('\n')}\n`);
     },
   };
 }
@@ -65,7 +72,7 @@ export function frame(board: Board, size: { columns: number; rows: number }, pai
   const width = size.columns - 2;
   const lines = [
     '',
-    between(`${paint('cyan', '●')} ${paint('bold', 'coterie demo')}  ${paint('gray', 'real processes, live traffic')}`, 43, board, width, paint),
+    title(board, width, paint),
     '',
     ...things(board, width, paint),
     '',
@@ -75,12 +82,15 @@ export function frame(board: Board, size: { columns: number; rows: number }, pai
     '',
   ];
   const room = Math.max(0, size.rows - 1 - lines.length);
-  const notes = board.notes.slice(-room).map((note) => noteLine(note, width, paint));
+  const notes = board.notes.slice(room === Number.POSITIVE_INFINITY ? 0 : -room).map((note) => noteLine(note, width, paint));
   return [...lines, ...notes].slice(0, size.rows - 1).map((line) => ` ${line}`);
 }
 
-/** The title, and at the right end the present act and the time. */
-function between(left: string, leftWidth: number, board: Board, width: number, paint: Paint): string {
+/** The name, and at the right end the present act and the time. */
+function title(board: Board, width: number, paint: Paint): string {
+  const [name, what] = ['coterie demo', 'real processes, live traffic'];
+  const left = `${paint('cyan', '●')} ${paint('bold', name)}  ${paint('gray', what)}`;
+  const leftWidth = 4 + name.length + what.length;
   const time = clock(board.elapsedMs);
   const act = fit(board.act, Math.max(0, width - leftWidth - time.length - 4)).trimEnd();
   const gap = Math.max(1, width - leftWidth - act.length - time.length - 2);
@@ -88,14 +98,14 @@ function between(left: string, leftWidth: number, board: Board, width: number, p
 }
 
 function things(board: Board, width: number, paint: Paint): string[] {
-  const rows: readonly (readonly [string, { state: string; url: string; detail: string }, string])[] = [
-    ['store', board.store, 'coterie serve'],
-    ['balancer', board.balancer, board.balancer.name],
+  const rows = [
+    { name: 'coterie serve', ...board.store },
+    { ...board.balancer },
   ];
-  return rows.map(([label, { state, url, detail }, name]) => {
+  return rows.map(({ name, state, url, detail }) => {
     const [mark, style] = state === 'up' ? (['●', 'green'] as const) : (['○', 'yellow'] as const);
-    const plain = `${name.padEnd(15)} ${url.replace('http://', '').padEnd(16)} ${detail}`;
-    return `${paint('gray', label.padEnd(9))} ${paint(style, `${mark} ${state.padEnd(9)}`)} ${fit(plain, width - 22).trimEnd()}`;
+    const left = `${paint('bold', fit(name, 14))}  ${paint(style, `${mark} ${state.padEnd(8)}`)} `;
+    return `${left} ${url.replace('http://', '').padEnd(15)}  ${paint('gray', fit(detail, width - 45).trimEnd())}`;
   });
 }
 
@@ -104,15 +114,23 @@ function traffic(board: Board, width: number, paint: Paint): string[] {
   const wide = Math.max(10, width - 24);
   const recent = board.slots.slice(-wide - 1, -1);
   const most = Math.max(1, ...recent.map((slot) => slot.ok + slot.failed));
-  const line = recent.map((slot) => paint(slot.failed > 0 ? 'red' : 'cyan', BLOCKS[level(slot.ok + slot.failed, most)] ?? ' ')).join('');
+  const bar = ({ ok, failed }: { ok: number; failed: number }): string =>
+    paint(failed > 0 ? 'red' : 'cyan', BLOCKS[level(ok + failed, most)] ?? ' ');
+  const line = recent.map(bar).join('');
   const pad = ' '.repeat(wide - recent.length);
   const lost = board.failedDuringCrash;
-  const failed = board.failed === 0 ? paint('green', '0 failed') : paint(board.failed > lost ? 'red' : 'yellow', `${board.failed} failed`);
-  const why = board.failed === 0 ? '' : paint('gray', ` (${lost} in flight at the kill: ${kinds(board)})`);
+  const failed = `${board.failed} failed`;
+  const room = width - `          ${board.requests} sent, ${failed}`.length;
+  const why = board.failed === 0 ? '' : fit(` (${lost} in flight at the kill: ${kinds(board)})`, room).trimEnd();
   return [
     `${paint('gray', 'requests ')} ${pad}${line}  ${paint('bold', String(rate).padStart(4))} ${paint('gray', '/s')}`,
-    `${' '.repeat(10)}${board.requests} sent, ${failed}${why}`,
+    `${' '.repeat(10)}${board.requests} sent, ${paint(failureStyle(board), failed)}${paint('gray', why)}`,
   ];
+}
+
+function failureStyle(board: Board): Style {
+  if (board.failed === 0) return 'green';
+  return board.failed > board.failedDuringCrash ? 'red' : 'yellow';
 }
 
 export function kinds(board: Board): string {
@@ -124,9 +142,9 @@ function services(board: Board, width: number, paint: Paint): string[] {
   const rates = new Map(rows.map((row) => [row.id, perSecond(row.slots)]));
   const total = Math.max(1, [...rates.values()].reduce((sum, rate) => sum + rate, 0));
   const wide = Math.max(8, width - 51);
-  const head = `${'service'.padEnd(9)} ${'state'.padEnd(11)} ${'pid'.padStart(7)}   ${'who gets traffic'.padEnd(wide)} share  req/s`;
+  const columns = ['service  ', 'state      ', '    pid', '', fit('who gets traffic', wide), 'share', ' req/s'];
   return [
-    paint('gray', head),
+    paint('gray', columns.join(' ')),
     ...rows.map((row) => {
       const rate = rates.get(row.id) ?? 0;
       const share = rate / total;
@@ -165,8 +183,9 @@ const COLOURS: Readonly<Record<Who, Style>> = {
 };
 
 function noteLine(note: Note, width: number, paint: Paint): string {
-  const text = fit(note.text, width - 15).trimEnd();
-  return `${paint('gray', clock(note.atMs))} ${paint(COLOURS[note.who], note.who.padEnd(8))} ${note.who === 'demo' ? paint('bold', text) : text}`;
+  const text = fit(note.text, width - 17).trimEnd();
+  const who = paint(COLOURS[note.who], note.who.padEnd(8));
+  return `${paint('gray', clock(note.atMs))} ${who} ${note.who === 'demo' ? paint('bold', text) : text}`;
 }
 
 /** Over the last two whole seconds. */

@@ -46,7 +46,9 @@ async function main(id: string, storeUrl: string): Promise<void> {
   const registration = await register(client, { service: SERVICE, id, address: '127.0.0.1', port }, { ttlSeconds: TTL_SECONDS });
   tell({ kind: 'up', port });
 
-  const order = await new Promise<ServiceOrder>((resolve) => process.once('message', (message) => resolve(message as ServiceOrder)));
+  const order = await new Promise<ServiceOrder>((resolve) => {
+    process.once('message', (message) => resolve(message as ServiceOrder));
+  });
   if (order === 'drain') {
     const askedAt = Date.now();
     await registration.drain({ graceMs: DRAIN_GRACE_MS });

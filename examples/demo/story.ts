@@ -14,8 +14,8 @@ import type { StoreProcess } from './processes.js';
 import { SERVICE, TTL_SECONDS } from './service.js';
 import type { Warden } from './warden.js';
 
-const LOOK_MS = 2_200;
-const GLANCE_MS = 900;
+const LOOK_MS = 3_200;
+const GLANCE_MS = 1_300;
 
 export interface Stage {
   readonly board: Board;
@@ -28,7 +28,7 @@ export interface Stage {
 /** The services everything begins with, all at once. */
 export async function raiseCurtain(stage: Stage): Promise<void> {
   await Promise.all(['web-1', 'web-2', 'web-3'].map((id) => startService(stage, id)));
-  stage.board.note('service', 'web-1, web-2 and web-3 are up, each a process that registered itself');
+  stage.board.note('service', 'web-1, web-2, web-3 are up and have registered themselves');
 }
 
 export async function tellStory(stage: Stage): Promise<void> {
@@ -56,7 +56,7 @@ async function addService(stage: Stage): Promise<void> {
   const service = await startService(stage, 'web-4');
   const { afterMs } = await service.hears('first_request');
   board.timeToLiveMs = afterMs;
-  board.note('service', `web-4 serves: first request ${afterMs} ms after it asked to be registered`);
+  board.note('service', `web-4 serves its first request ${afterMs} ms after registering`);
   await sleep(LOOK_MS);
 }
 
@@ -64,12 +64,12 @@ async function drainService(stage: Stage): Promise<void> {
   const { board } = stage;
   const service = serviceOf(stage, 'web-2');
   board.act = 'draining web-2';
-  board.note('demo', 'asking web-2 to leave: it says so in the registry and serves on until nobody asks');
+  board.note('demo', 'draining web-2: it serves on until nobody asks any more');
   board.service('web-2').state = 'draining';
   service.order('drain');
   const { afterMs } = await service.hears('quiet');
   board.timeToQuietMs = afterMs;
-  board.note('service', `web-2 is quiet: last request ${afterMs} ms after it was asked to leave`);
+  board.note('service', `web-2 saw its last request ${afterMs} ms after it began to drain`);
   await service.exit();
   board.service('web-2').state = 'gone';
   await sleep(GLANCE_MS);
@@ -93,23 +93,22 @@ async function restartStore(stage: Stage, view: ServiceView): Promise<void> {
   board.act = 'restarting the store';
   const before = await census(client);
   board.note('demo', 'restarting the store under load: SIGTERM');
-  board.store = { ...board.store, state: 'stopped', detail: 'services and balancer go on with what they know' };
+  board.store = { ...board.store, state: 'stopped', detail: 'the rest goes on' };
   const stoppedAt = Date.now();
   await store.stop();
   await sleep(GLANCE_MS);
-  board.note('store', 'is away; traffic goes on with the last good configuration');
+  board.note('store', 'away; traffic goes on with the last good configuration');
   await store.start();
   const awayMs = Date.now() - stoppedAt;
   const after = await census(client);
   const kept = after.revision >= before.revision && before.keys.every((key) => after.keys.includes(key));
   if (!kept) throw new Error(`the store lost data: revision ${before.revision} before, ${after.revision} after the restart`);
-  board.store = { ...board.store, state: 'up', detail: `pid ${store.pid}, revision ${after.revision}` };
-  const still = `revision ${before.revision} and ${before.keys.length} keys are still there`;
-  board.note('store', `is back after ${awayMs} ms on the same directory: ${still}`);
+  board.store = { ...board.store, state: 'up', detail: `rev ${after.revision}, pid ${store.pid}` };
+  board.note('store', `back after ${awayMs} ms with its data: revision ${before.revision}, all ${before.keys.length} keys`);
   await until(() => view.staleSince === null, 10_000, 'the registry to be current again');
   const service = await startService(stage, 'web-5');
   const { afterMs } = await service.hears('first_request');
-  board.note('service', `web-5 joins after the restart: serves ${afterMs} ms after it asked`);
+  board.note('service', `web-5 joins after the restart, serving after ${afterMs} ms`);
   await sleep(LOOK_MS);
 }
 
@@ -133,14 +132,14 @@ function serviceOf(stage: Stage, id: string): ServiceProcess {
 async function followRegistry({ board }: Stage, view: ServiceView): Promise<void> {
   let before = new Map<string, string>();
   for await (const { instances, departures, revision } of view.changes) {
-    if (board.store.state === 'up') board.store.detail = board.store.detail.replace(/revision \d+/, `revision ${revision}`);
+    if (board.store.state === 'up') board.store.detail = board.store.detail.replace(/rev \d+/, `rev ${revision}`);
     const now = new Map(instances.map((instance) => [instance.id, instance.state as string]));
     for (const [id, state] of now) {
-      if (before.size > 0 && before.get(id) !== state) board.note('registry', `revision ${revision}: ${id} is ${state}`);
+      if (before.size > 0 && before.get(id) !== state) board.change(revision, `${id} is ${state}`);
     }
     for (const id of before.keys()) {
       const reason = departures.find((departure) => departure.id === id)?.reason ?? 'gone';
-      if (!now.has(id)) board.note('registry', `revision ${revision}: ${id} is gone (${reason})`);
+      if (!now.has(id)) board.change(revision, `${id} is gone (${reason})`);
     }
     before = now;
   }

@@ -24,20 +24,24 @@ export function summarize(board: Board, balancer: BalancerName): Summary {
 export function summaryWords(board: Board, summary: Summary, options: { colour: boolean; told: boolean }): string {
   const paint = painter(options.colour);
   const planned = summary.failed - summary.failedDuringCrash;
-  const crash = summary.failedDuringCrash === 0 ? 'nothing was lost' : `${summary.failedDuringCrash} requests in flight on it were lost`;
+  const lost = summary.failedDuringCrash;
+  const crash = lost === 0 ? 'nothing was lost' : `${lost} lost, in flight when the service died`;
+  const unplanned = paint('red', `${planned} failed (${kinds(board)})`);
+  const nothing = paint('green', '0 failed while adding, draining and restarting the store');
   const rows: (readonly [string, string])[] = [
     ['requests', `${summary.requests} through ${board.balancer.name} in ${Math.round(board.elapsedMs / 1000)} s`],
-    ['planned', planned === 0 ? paint('green', '0 failed while adding, draining and restarting the store') : paint('red', `${planned} failed (${kinds(board)})`)],
-    ['kill -9', board.crash === null ? 'not reached' : paint(summary.failedDuringCrash === 0 ? 'green' : 'yellow', crash)],
+    ['planned', planned === 0 ? nothing : unplanned],
+    ['kill -9', board.crash === null ? 'not reached' : paint(lost === 0 ? 'green' : 'yellow', crash)],
     ['live', summary.timeToLiveMs === null ? 'not reached' : `${summary.timeToLiveMs} ms from registering to the first request`],
-    ['quiet', summary.timeToQuietMs === null ? 'not reached' : `${summary.timeToQuietMs} ms from asking to leave to the last request`],
+    ['quiet', summary.timeToQuietMs === null ? 'not reached' : `${summary.timeToQuietMs} ms from draining to the last request`],
   ];
   const next: readonly (readonly [string, string])[] = [
-    ['npm start', 'a server on port 2379, for etcdctl and every etcd client'],
+    ['npm start', 'a server on port 2379 for etcdctl and etcd clients'],
     ['npm run example 01', 'the same in twenty lines of code'],
-    ['npm run demo -- --keep', 'this one until Ctrl-C; --balancer nginx, haproxy or builtin'],
+    ['npm run demo -- --keep', 'until Ctrl-C; --balancer nginx|haproxy|builtin'],
   ];
-  const head = options.told ? `${paint('cyan', '●')} ${paint('bold', 'coterie demo')}` : `${paint('yellow', '○')} ${paint('bold', 'coterie demo')} (cut short)`;
+  const name = paint('bold', 'coterie demo');
+  const head = options.told ? `${paint('cyan', '●')} ${name}` : `${paint('yellow', '○')} ${name} (cut short)`;
   const facts = rows.map(([label, text]) => `    ${paint('gray', label.padEnd(9))} ${text}\n`).join('');
   const tries = next.map(([command, text]) => `    ${paint('bold', command.padEnd(23))} ${paint('gray', text)}\n`).join('');
   return `\n  ${head}\n\n${facts}\n  ${paint('gray', 'try next')}\n${tries}\n`;

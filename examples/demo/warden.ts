@@ -20,7 +20,8 @@ export class Warden {
   /** `directory`: made for this run alone; its name must be unique on the machine. */
   constructor(directory: string) {
     this.#directory = directory;
-    this.#process = fork(fileURLToPath(import.meta.url), [directory], { detached: true, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+    const apart = { detached: true, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] } as const;
+    this.#process = fork(fileURLToPath(import.meta.url), [directory], { ...apart, stdio: [...apart.stdio] });
     this.#process.unref();
     this.#process.channel?.unref();
   }

@@ -33,7 +33,8 @@ export interface Instance extends Backend {
 /** An instance on a free port; answers 200 with its id unless `handle` does otherwise. */
 export async function startInstance(t: ExecutionContext, id: string, handle?: http.RequestListener): Promise<Instance> {
   const server = http.createServer();
-  const instance: Instance = { id, address: '127.0.0.1', port: await listen(server), server, seen: [], sockets: new Set(), aborted: 0 };
+  const port = await listen(server);
+  const instance: Instance = { id, address: '127.0.0.1', port, server, seen: [], sockets: new Set(), aborted: 0 };
   server.on('connection', (socket) => {
     instance.sockets.add(socket);
     socket.on('error', () => undefined);

@@ -28,12 +28,16 @@ test('naming networks allows these and nothing else', (t) => {
 test('ports outside the allowed ranges are refused', (t) => {
   const targets = createTargets({ ports: [{ from: 8000, to: 8999 }] });
   t.is(targets.refuse('10.0.0.1', 8000), ALLOWED);
-  for (const port of [0, 22, 7999, 9000, 65_536, 80.5, Number.NaN]) t.regex(targets.refuse('10.0.0.1', port) ?? '', /port .* not allowed/);
+  for (const port of [0, 22, 7999, 9000, 65_536, 80.5, Number.NaN]) {
+    t.regex(targets.refuse('10.0.0.1', port) ?? '', /port .* not allowed/);
+  }
 });
 
 test('an address in disguise is not a host name', (t) => {
   const targets = createTargets();
-  for (const address of ['2130706433', '0x7f.0.0.1', '127.1', '[::1]', 'a b', 'a/b', 'user@host', 'http://x', '', 'a\r\nb', '-x', '10.0.0.1:80']) {
+  for (const address of [
+    '2130706433', '0x7f.0.0.1', '127.1', '[::1]', 'a b', 'a/b', 'user@host', 'http://x', '', 'a\r\nb', '-x', '10.0.0.1:80',
+  ]) {
     t.regex(targets.refuse(address, 80) ?? '', /neither an IP address nor a host name/, address);
   }
 });

@@ -138,7 +138,8 @@ test('HEAD, HTTP/1.0, 204, 304, 100-continue and an early answer keep their mean
   t.is((await ask(port, { path: '/304' })).headers.etag, 'x');
   const old = await raw(port, 'GET / HTTP/1.0\r\n\r\n');
   t.regex(old, /\r\n\r\nchunk$/, 'no chunk sizes in an answer to HTTP/1.0');
-  const expecting = await raw(port, 'POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok');
+  const head = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n';
+  const expecting = await raw(port, `${head}ok`);
   t.regex(expecting, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 /);
   t.is((await ask(port, { path: '/early', method: 'POST', body: 'x'.repeat(1_000_000) })).status, 413);
 });
@@ -217,7 +218,8 @@ test('adding, draining, removing and restarting instances under load costs no re
   const load = async (client: number): Promise<void> => {
     for (let i = 0; loading; i += 1) {
       const post = { method: 'POST', body: 'x'.repeat(2_000) };
-      const answer = await ask(port, { ...(i % 3 === 0 ? post : {}), ...(client % 2 === 0 ? { agent } : {}) }).catch((error: Error) => error);
+      const how = { ...(i % 3 === 0 ? post : {}), ...(client % 2 === 0 ? { agent } : {}) };
+      const answer = await ask(port, how).catch((error: Error) => error);
       requests += 1;
       if (answer instanceof Error) failures.push(answer.message);
       else if (answer.status !== 200) failures.push(`${answer.status} ${answer.body}`);
@@ -253,7 +255,10 @@ test('an instance that dies takes with it only what was in flight there', async 
 test('a client that talks no HTTP is answered or dropped, and harms nobody', async (t) => {
   const instance = await startInstance(t, 'a');
   const { port } = await startProxy(t, [instance]);
-  for (const noise of ['\u0016\u0003\u0001\u0002', 'GET\r\n\r\n', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n']) {
+  for (const noise of [
+    '\u0016\u0003\u0001\u0002', 'GET\r\n\r\n', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+    'GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n',
+  ]) {
     await raw(port, noise, 100);
   }
   t.deepEqual(instance.seen, []);
