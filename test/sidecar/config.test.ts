@@ -1,3 +1,5 @@
+// The configuration file: what it is completed with, and that every mistake is named with its place and remedy.
+
 import test from 'ava';
 import { checkConfig, ConfigError, packagedTemplate, parseConfig } from '../../sidecar/config.js';
 

@@ -1,3 +1,5 @@
+// The apply machine and the template on the real HAProxy in master-worker mode: confirm, changes, refusals, roll back.
+
 import test from 'ava';
 import { writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';

@@ -1,3 +1,5 @@
+// Three kinds of empty: who is kept, who is let go, for how long.
+
 import test from 'ava';
 import type { ServiceConfig } from '../../sidecar/config.js';
 import { decideHold } from '../../sidecar/hold.js';

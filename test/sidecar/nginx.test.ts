@@ -1,3 +1,5 @@
+// The apply machine and the template on the real nginx: start, confirm, planned changes, refusals, roll back, fragments.
+
 import test from 'ava';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';

@@ -1,3 +1,5 @@
+// The apply machine on files and commands of our own: checks, reloads and writes that fail, hang or are cut short.
+
 import test from 'ava';
 import { spawn } from 'node:child_process';
 import {

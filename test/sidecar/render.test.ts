@@ -1,3 +1,5 @@
+// Templates: what is printed, what is refused, and that no registered value can write configuration.
+
 import test from 'ava';
 import { compileTemplate, renderGroup, sealed, tellsGeneration, TemplateError } from '../../sidecar/render.js';
 import type { Escape } from '../../sidecar/escape.js';

@@ -1,3 +1,5 @@
+// The whole sidecar on a real store: outages, compaction, wiped registries, the command line and its health endpoint.
+
 import test from 'ava';
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
