@@ -88,7 +88,7 @@ function enumOf(desc: DescEnum, value: Json): JsonValue {
     if (known !== undefined) return known.number;
     throw new JsonFault(`unknown value ${JSON.stringify(value)} for enum ${goName(desc)}`);
   }
-  return integerOf(value, 'int32');
+  return integerOf(value, 'int32', goName(desc));
 }
 
 /** `etcdserverpb.RangeRequest.SortOrder` as etcd's messages call it: nested names joined with `_`. */
@@ -106,6 +106,8 @@ function scalarOf(type: ScalarType, value: Json): JsonValue {
       if (typeof value !== 'string') throw cannot(value, 'string');
       return value;
     case ScalarType.BYTES:
+      // Etcd takes a list of numbers as well.
+      if (Array.isArray(value)) return Buffer.from(value.map((byte) => Number(integerOf(byte, 'uint8')))).toString('base64');
       if (typeof value !== 'string') throw cannot(value, '[]uint8');
       checkBase64(value);
       return value;
@@ -126,18 +128,20 @@ function unquoted(value: Json): Json {
 }
 
 const INTEGERS = {
+  uint8: [0n, 255n],
   int32: [-(2n ** 31n), 2n ** 31n - 1n],
   uint32: [0n, 2n ** 32n - 1n],
   int64: [-(2n ** 63n), 2n ** 63n - 1n],
   uint64: [0n, 2n ** 64n - 1n],
 } as const;
 
-function integerOf(value: Json, type: keyof typeof INTEGERS): string | number {
-  if (!(value instanceof NumberText)) throw cannot(value, type);
+/** `name`: what to call the type in a refusal. */
+function integerOf(value: Json, type: keyof typeof INTEGERS, name: string = type): string | number {
+  if (!(value instanceof NumberText)) throw cannot(value, name);
   const [least, greatest] = INTEGERS[type];
   const number = /^-?\d+$/.test(value.text) ? BigInt(value.text) : null;
   if (number === null || number < least || number > greatest) {
-    throw new JsonFault(`json: cannot unmarshal number ${value.text} into Go value of type ${type}`);
+    throw new JsonFault(`json: cannot unmarshal number ${value.text} into Go value of type ${name}`);
   }
   return type.endsWith('64') ? number.toString() : Number(number);
 }

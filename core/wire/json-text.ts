@@ -175,11 +175,23 @@ function isPlain(code: number): boolean {
   return code >= 0x20 && code !== 0x22 && code !== 0x5c;
 }
 
+const QUOTED: ReadonlyMap<string, string> = new Map([
+  ["'", "\\'"],
+  ['\\', '\\\\'],
+  ['\u0007', '\\a'],
+  ['\b', '\\b'],
+  ['\f', '\\f'],
+  ['\n', '\\n'],
+  ['\r', '\\r'],
+  ['\t', '\\t'],
+  ['\v', '\\v'],
+]);
+
 /** A character as Go quotes it in such messages. */
 function quoted(char: string): string {
-  if (char === "'") return `'\\''`;
-  if (char === '"') return `'"'`;
-  return `'${JSON.stringify(char).slice(1, -1)}'`;
+  const code = char.charCodeAt(0);
+  const control = code < 0x20 || code === 0x7f ? `\\x${code.toString(16).padStart(2, '0')}` : char;
+  return `'${QUOTED.get(char) ?? control}'`;
 }
 
 /**

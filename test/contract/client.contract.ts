@@ -48,7 +48,10 @@ export function clientContract(
   writes(claim);
   reads(claim);
   transactions(claim);
-  watches(claim, supports);
+  branches(claim);
+  watches(claim);
+  patientWatches(claim);
+  progress(claim, supports);
   leases(claim);
   endings(claim);
   admin(claim);
@@ -244,6 +247,9 @@ function transactions(claim: Claim): void {
     }
     await client.revoke(lease.id);
   });
+}
+
+function branches(claim: Claim): void {
   claim('one false comparison among many selects the other branch', async (t, { client }, key) => {
     const answer = await client.txn({
       compare: [api.created(key('a'), '=', 0), api.created(key('a'), '>', 0)],
@@ -291,7 +297,7 @@ function transactions(claim: Claim): void {
 
 // Promise 4: a watch yields every event from its start revision, ascending, none twice, a revision never split.
 
-function watches(claim: Claim, supports: Supports): void {
+function watches(claim: Claim): void {
   claim('a watch says when it has taken hold, then yields every change', async (t, { client }, key) => {
     const watch = client.watch({ ...api.prefixRange(key('')), prevKv: true });
     const batches = await readUntil(watch, (got) => {
@@ -331,6 +337,9 @@ function watches(claim: Claim, supports: Supports): void {
     await writing;
     t.deepEqual(eventsOf(batches).map(({ kv }) => text(kv.value)), Array.from({ length: 80 }, (_, i) => String(i)));
   });
+}
+
+function patientWatches(claim: Claim): void {
   claim('nothing below a future start revision is delivered', async (t, { client }, key) => {
     const { header } = await api.put(client, key('a'), utf8('0'));
     const watch = client.watch({ key: key('a'), startRevision: header.revision + 1_000_000 });
@@ -367,6 +376,9 @@ function watches(claim: Claim, supports: Supports): void {
     t.deepEqual(seen, Array.from({ length: 80 }, (_, i) => `k${i}`));
     watch.close();
   });
+}
+
+function progress(claim: Claim, supports: Supports): void {
   if (supports.progressOnRequest === true) {
     claim('a quiet watch tells on request how far it is', async (t, { client }, key) => {
       const watch = client.watch({ key: key('quiet') });
