@@ -33,7 +33,6 @@ export class Arena {
   readonly #free: number[] = [];
   #tail = -1;
   #tailUsed = 0;
-  #nextBytes = ARENA_CHUNK_MIN_BYTES;
   #sizeBytes = 0;
   #liveBytes = 0;
 
@@ -123,9 +122,9 @@ export class Arena {
 
   #nextTail(length: number): void {
     const last = this.#tail;
-    const bytes = Math.max(this.#nextBytes, length);
-    this.#nextBytes = Math.min(2 * this.#nextBytes, ARENA_CHUNK_MAX_BYTES);
-    this.#tail = this.#open(bytes);
+    // As much again as is in use: few chunks when there is much, little waste when there is little.
+    const bytes = Math.min(Math.max(this.#liveBytes, ARENA_CHUNK_MIN_BYTES), ARENA_CHUNK_MAX_BYTES);
+    this.#tail = this.#open(Math.max(bytes, length));
     this.#tailUsed = 0;
     if (last >= 0 && this.#live[last] === 0) this.#drop(last);
   }

@@ -217,7 +217,7 @@ export class Keys {
 
   /** Most of the memory for keys holds keys that are gone. */
   get isWasteful(): boolean {
-    return this.#bytes.sizeBytes > 2 * this.#bytes.liveBytes + ARENA_CHUNK_MAX_BYTES;
+    return this.#bytes.sizeBytes > 2 * (this.#bytes.liveBytes + ARENA_CHUNK_MAX_BYTES);
   }
 
   /** Copies the key's bytes out of a chunk that is mostly garbage. */

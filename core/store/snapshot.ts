@@ -150,7 +150,7 @@ function* rowFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): 
 }
 
 /** All of a row but its value. */
-function writeRow(writer: ByteWriter, table: Table, row: number, told: { readonly number: number; readonly delta: number }): void {
+function writeRow(writer: ByteWriter, table: Table, row: number, told: { number: number; delta: number }): void {
   const { rows } = table;
   const version = rows.version(row);
   const hasLease = rows.hasLease(row);

@@ -59,8 +59,10 @@ export const op = (depth: number): fc.Arbitrary<Op> =>
     { weight: 4, arbitrary: fc.record({ kind: fc.constant('put' as const), request: putRequest }) },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('range' as const), request: rangeRequest }) },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('delete' as const), request: deleteRequest }) },
-    ...(depth === 0 ? [] : [{ weight: 2, arbitrary: fc.record({ kind: fc.constant('txn' as const), request: txnRequest(depth - 1) }) }]),
+    ...(depth === 0 ? [] : [{ weight: 2, arbitrary: nested(depth - 1) }]),
   );
+
+const nested = (depth: number): fc.Arbitrary<Op> => fc.record({ kind: fc.constant('txn' as const), request: txnRequest(depth) });
 
 export function txnRequest(depth: number): fc.Arbitrary<TxnRequest> {
   const ops = fc.array(op(depth), { maxLength: 4 });
@@ -71,7 +73,10 @@ const lone = (each: Op): TxnRequest => ({ compare: [], success: [each], failure:
 
 export const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 6, arbitrary: putRequest.map((request): Command => ({ kind: 'txn', request: lone({ kind: 'put', request }) })) },
-  { weight: 2, arbitrary: deleteRequest.map((request): Command => ({ kind: 'txn', request: lone({ kind: 'delete', request }) })) },
+  {
+    weight: 2,
+    arbitrary: deleteRequest.map((request): Command => ({ kind: 'txn', request: lone({ kind: 'delete', request }) })),
+  },
   { weight: 6, arbitrary: txnRequest(2).map((request): Command => ({ kind: 'txn', request })) },
   {
     weight: 2,

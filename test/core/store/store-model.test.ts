@@ -63,8 +63,7 @@ class World {
       case 'range':
         return same(this.store.range(each.request), this.model.range(each.request), 'range');
       case 'read':
-        if (isReadOnly(each.request)) same(this.store.read(each.request), this.model.apply(1, { kind: 'txn', request: each.request }), 'read');
-        return;
+        return this.#read(each.request);
       case 'watch':
         return this.#watch(each.request);
       case 'drain': {
@@ -115,6 +114,11 @@ class World {
     if (this.#index % 3 === 0) while (!this.other.tidy(1));
   }
 
+  #read(request: TxnRequest): void {
+    if (!isReadOnly(request)) return;
+    same(this.store.read(request), this.model.apply(1, { kind: 'txn', request }), 'read');
+  }
+
   #watch(request: WatchRequest): void {
     const watcher = this.hub.open(request);
     const start = request.startRevision ?? 0;
@@ -157,7 +161,8 @@ class World {
       this.#expectNothing(one, revision);
       const now = events.filter((event) => event.kv.modRevision === revision);
       events = events.slice(now.length);
-      truth(this.#allowed(one, revision).some((each) => isDeepStrictEqual(plain(now), plain(each))), `other events at ${revision}`);
+      const isAllowed = this.#allowed(one, revision).some((each) => isDeepStrictEqual(plain(now), plain(each)));
+      truth(isAllowed, `other events at ${revision}`);
       one.next = revision + 1;
     }
   }

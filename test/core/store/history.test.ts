@@ -1,0 +1,97 @@
+// What a watcher that is behind is told, and what that costs.
+
+import test from 'ava';
+import { opPut } from '../../../core/client.js';
+import type { HistoryRequest } from '../../../core/store/history.js';
+import { HISTORY_SCAN_ROWS } from '../../../core/store/limits.js';
+import { ALL, bytes, Script, told } from './script.js';
+
+const NO_BOUND = { revisionsMax: Infinity, bytesMax: Infinity };
+
+function history(script: Script, request: Partial<HistoryRequest> & { from: number }): string {
+  const { events, next } = script.store.history({ ...ALL, ...NO_BOUND, ...request });
+  return `${told(events)} > ${next}`;
+}
+
+test('history is told from a revision on', (t) => {
+  const script = new Script();
+  script.put('a', '1');
+  script.put('b', '2');
+  script.del('a');
+  t.is(history(script, { from: 1 }), '+a=1@2 +b=2@3 -a@4 > 5');
+  t.is(history(script, { from: 4 }), '-a@4 > 5');
+  t.is(history(script, { from: 5 }), ' > 5');
+  t.is(history(script, { from: 9 }), ' > 9');
+  t.is(history(script, { from: 1, key: bytes('a'), rangeEnd: bytes('') }), '+a=1@2 -a@4 > 5');
+  t.is(history(script, { from: 1, key: bytes('a'), rangeEnd: bytes('b') }), '+a=1@2 -a@4 > 5');
+  t.is(history(script, { from: 1, exclude: ['put'] }), '-a@4 > 5');
+  t.is(history(script, { from: 1, exclude: ['put', 'delete'] }), ' > 5');
+});
+
+test('a revision is told whole or not at all', (t) => {
+  const script = new Script();
+  const three = (value: string): void => {
+    script.ops(...['a', 'b', 'c'].map((key) => opPut(bytes(key), bytes(value))));
+  };
+  three('1');
+  three('2');
+  three('3');
+  t.is(history(script, { from: 2, revisionsMax: 1 }), '+a=1@2 +b=1@2 +c=1@2 > 3');
+  t.is(history(script, { from: 3, revisionsMax: 2 }), '+a=2@3 +b=2@3 +c=2@3 +a=3@4 +b=3@4 +c=3@4 > 5');
+  t.is(history(script, { from: 2, bytesMax: 1 }), '+a=1@2 +b=1@2 +c=1@2 > 3');
+  t.is(history(script, { from: 2, bytesMax: 300 }), '+a=1@2 +b=1@2 +c=1@2 +a=2@3 +b=2@3 +c=2@3 > 4');
+});
+
+test('the pair before is told as of the revision before, unless that is compacted', (t) => {
+  const script = new Script();
+  script.put('a', '1');
+  script.put('a', '2');
+  script.del('a');
+  script.put('a', '3');
+  t.is(history(script, { from: 1, prevKv: true }), '+a=1@2 +a=2@3<1 -a@4<2 +a=3@5 > 6');
+  script.compact(3);
+  t.is(history(script, { from: 3, prevKv: true }), '+a=2@3 -a@4<2 +a=3@5 > 6');
+  script.compact(4);
+  t.is(history(script, { from: 4, prevKv: true }), '-a@4 +a=3@5 > 6');
+});
+
+test('of the compacted revision the last word on each key is told, removed or not', (t) => {
+  const script = new Script();
+  script.put('a', '1');
+  script.put('b', '1');
+  script.put('a', '2');
+  script.del('b');
+  script.compact(5);
+  t.is(history(script, { from: 5 }), '-b@5 > 6');
+  script.tidy();
+  t.is(history(script, { from: 5 }), '-b@5 > 6');
+});
+
+test('a rare match far away is found, with or without few keys in the range', (t) => {
+  const script = new Script();
+  for (let i = 0; i < 3 * HISTORY_SCAN_ROWS; i++) {
+    if (i === 5) script.put('few/a', '1');
+    if (i === 2 * HISTORY_SCAN_ROWS) script.put('few/b', '1');
+    if (i === 2 * HISTORY_SCAN_ROWS + 9) script.put('few/a', '2');
+    script.put(`many/${i % 5000}`, String(i));
+  }
+  const few = { key: bytes('few/'), rangeEnd: bytes('few0') };
+  const b = 2 * HISTORY_SCAN_ROWS + 3;
+  t.is(history(script, { from: 1, ...few }), `+few/a=1@7 +few/b=1@${b} +few/a=2@${b + 10} > ${script.store.revision + 1}`);
+  t.is(history(script, { from: 8, ...few }), `+few/b=1@${b} +few/a=2@${b + 10} > ${script.store.revision + 1}`);
+  const end = script.store.revision + 1;
+  t.is(history(script, { from: 8, key: bytes('few/a'), rangeEnd: bytes('') }), `+few/a=2@${b + 10} > ${end}`);
+  t.is(history(script, { from: 8, key: bytes('gone'), rangeEnd: bytes('') }), ` > ${end}`);
+  const many = { key: bytes('many/'), rangeEnd: bytes('many0') };
+  const deletes = script.store.history({ ...many, ...NO_BOUND, from: 1, exclude: ['put'] });
+  t.deepEqual(deletes.events, []);
+});
+
+test('many watchers of one key do not pay for what others wrote', (t) => {
+  const script = new Script();
+  for (let i = 0; i < 100_000; i++) script.put(`k${i % 50_000}`, '');
+  script.put('mine', '1');
+  const startedAt = process.hrtime.bigint();
+  for (let i = 0; i < 100; i++) history(script, { from: 2, key: bytes('mine'), rangeEnd: bytes('') });
+  t.true(process.hrtime.bigint() - startedAt < 3_000_000_000n);
+});

@@ -1,0 +1,56 @@
+// Which keys hang on which lease.
+
+import test from 'ava';
+import { latin1 } from '../../../core/base/bytes.js';
+import { Script } from './script.js';
+
+function keysOf(script: Script, id: bigint): string {
+  return script.store.leaseKeys(id).map(latin1).join(' ');
+}
+
+test('a key hangs on the lease of its newest put, and on none once it is deleted', (t) => {
+  const script = new Script();
+  script.grant(1n);
+  script.grant(2n);
+  for (const key of ['c', 'a', 'b', 'd']) script.put(key, '', { lease: 1n });
+  t.is(keysOf(script, 1n), 'a b c d');
+  script.put('b', '', { lease: 2n });
+  script.put('c');
+  script.del('a');
+  script.put('d', 'again', { ignoreLease: true });
+  t.is(keysOf(script, 1n), 'd');
+  t.is(keysOf(script, 2n), 'b');
+  t.deepEqual(script.store.lease(1n)?.keyCount, 1);
+  script.put('d', '', { lease: 1n });
+  t.is(keysOf(script, 1n), 'd');
+});
+
+test('the keys of a lease come in byte order whether they are few or nearly all', (t) => {
+  for (const others of [0, 100_000]) {
+    const script = new Script();
+    script.grant(9n);
+    for (let i = 0; i < others; i++) script.put(`other${i}`);
+    const keys = Array.from({ length: 500 }, (_, i) => `k${(i * 7919) % 10_007}`);
+    for (const key of keys) script.put(key, '', { lease: 9n });
+    t.is(keysOf(script, 9n), [...keys].sort().join(' '));
+  }
+});
+
+test('a lease that does not exist has no keys', (t) => {
+  const script = new Script();
+  t.is(script.store.lease(4n), null);
+  t.deepEqual(script.store.leaseKeys(4n), []);
+});
+
+test('leases are told in the order they were granted', (t) => {
+  const script = new Script();
+  for (const id of [5n, -2n, 9n]) script.grant(id, Number(id) + 10);
+  script.revoke(-2n);
+  script.grant(-2n, 3);
+  t.deepEqual([...script.store.leases()], [
+    { id: 5n, ttlSeconds: 15 },
+    { id: 9n, ttlSeconds: 19 },
+    { id: -2n, ttlSeconds: 3 },
+  ]);
+  t.is(script.store.leaseCount, 3);
+});
