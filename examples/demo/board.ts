@@ -44,6 +44,8 @@ export class Board {
   readonly failures: Outcome[] = [];
   readonly failuresByKind = new Map<string, number>();
   requests = 0;
+  /** Never sent, because the machine was too busy (traffic.ts). */
+  heldBack = 0;
   /** From the kill until the process was known to be dead: what was in flight then may be lost. */
   crash: { readonly killedAt: number; readonly deadAt: number } | null = null;
   timeToLiveMs: number | null = null;

@@ -28,8 +28,9 @@ export function summaryWords(board: Board, summary: Summary, options: { colour: 
   const crash = lost === 0 ? 'nothing was lost' : `${lost} lost, in flight when the service died`;
   const unplanned = paint('red', `${planned} failed (${kinds(board)})`);
   const nothing = paint('green', '0 failed while adding, draining and restarting the store');
+  const held = board.heldBack === 0 ? '' : `; ${board.heldBack} held back, the machine was busy`;
   const rows: (readonly [string, string])[] = [
-    ['requests', `${summary.requests} through ${board.balancer.name} in ${Math.round(board.elapsedMs / 1000)} s`],
+    ['requests', `${summary.requests} through ${board.balancer.name} in ${Math.round(board.elapsedMs / 1000)} s${held}`],
     ['planned', planned === 0 ? nothing : unplanned],
     ['kill -9', board.crash === null ? 'not reached' : paint(lost === 0 ? 'green' : 'yellow', crash)],
     ['live', summary.timeToLiveMs === null ? 'not reached' : `${summary.timeToLiveMs} ms from registering to the first request`],
