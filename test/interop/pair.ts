@@ -97,6 +97,8 @@ export function masked(text: string, side: Side, leases: ReadonlyMap<string, str
       .replace(/took = \S+/g, 'took = <time>')
       .replace(/"took":"[^"]*"/g, '"took":"<time>"')
       .replace(/"Took" : \S+/g, '"Took" : <time>')
+      // Etcd lists the keys of a lease in no order.
+      .replace(/attached keys\(\[(.*)\]\)/g, (_all, keys: string) => `attached keys([${keys.split(' ').sort().join(' ')}])`)
       // A second may pass between the commands on one side and not on the other.
       .replace(/remaining\(\d+s\)/g, 'remaining(<seconds>)')
       .replace(/("ttl"|"TTL") ?: ?\d+,?/g, '$1:<seconds>')
