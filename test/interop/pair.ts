@@ -73,7 +73,9 @@ export function etcdctl(
     });
     // A command that has ended already does not read what is written to it.
     child.stdin.on('error', () => undefined);
-    child.stdin.end(options.input ?? '');
+    child.stdin.write(options.input ?? '');
+    // A command that goes on for ever would take the end of its input for the end of its work.
+    if (options.quietMs === undefined) child.stdin.end();
   });
 }
 
