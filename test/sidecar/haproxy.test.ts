@@ -84,7 +84,7 @@ test.serial('A1 A2 a configuration HAProxy refuses never becomes live; good data
   source.set('web', [instanceOf(b)]);
   await until('good data is applied', () => outcomes('applied').length === 2);
   t.is((await get(rig.port)).body, 'b');
-  t.true(sidecar.status().ready);
+  t.true(await sidecar.ready(AbortSignal.timeout(10_000)), lines());
 });
 
 test.serial('what HAProxy does not take although the check passed is rolled back, by the count of its master', async (t) => {

@@ -88,7 +88,7 @@ test.serial('A1 A2 a configuration nginx refuses never becomes live; good data a
   source.set('web', [instanceOf(b)]);
   await until('good data is applied', () => outcomes('applied').length === 2);
   t.is((await get(rig.port)).body, 'b');
-  t.true(sidecar.status().ready);
+  t.true(await sidecar.ready(AbortSignal.timeout(10_000)), lines());
 });
 
 test.serial('what nginx does not take although the check passed is rolled back and left alone until inputs change', async (t) => {
