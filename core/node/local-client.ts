@@ -190,7 +190,8 @@ export class LocalClient implements api.Client, api.Admin {
   /** Ends this client, not the node. */
   close(): Promise<void> {
     this.#closed = true;
-    for (const cancel of [...this.#cancelAll]) cancel(new ApiError('closed'));
+    // Calls under way may have happened: 'canceled' says so, 'closed' would deny it.
+    for (const cancel of [...this.#cancelAll]) cancel(new ApiError('canceled', { detail: 'the client was closed meanwhile' }));
     for (const watch of [...this.#watches]) watch.close();
     return Promise.resolve();
   }

@@ -110,6 +110,14 @@ test('a closed node rejects calls and ends watches', async (t) => {
   t.is(await node.ended, null);
 });
 
+test('closing a client leaves the outcome of writes under way unknown', async (t) => {
+  const { client } = await running(t);
+  const write = put(client, utf8('a'), utf8('1'));
+  await client.close();
+  const error = await t.throwsAsync(write);
+  t.is(isApiError(error) ? error.outcome : '', 'unknown');
+});
+
 test('a disk that fails a sync stops the node before anything is acknowledged', async (t) => {
   const disk = new SimDisk();
   const events: NodeEvent[] = [];
