@@ -142,7 +142,7 @@ function services(board: Board, width: number, paint: Paint): string[] {
   const rates = new Map(rows.map((row) => [row.id, perSecond(row.slots)]));
   const total = Math.max(1, [...rates.values()].reduce((sum, rate) => sum + rate, 0));
   const wide = Math.max(8, width - 51);
-  const columns = ['service  ', 'state      ', '    pid', '', fit('who gets traffic', wide), 'share', ' req/s'];
+  const columns = ['service  ', 'state      ', '    pid', ' ', fit('who gets traffic', wide), 'share', ' req/s'];
   return [
     paint('gray', columns.join(' ')),
     ...rows.map((row) => {
@@ -179,7 +179,7 @@ function looks(row: ServiceRow): readonly [string, Style] {
 }
 
 const COLOURS: Readonly<Record<Who, Style>> = {
-  demo: 'yellow', store: 'blue', service: 'green', registry: 'magenta', sidecar: 'cyan', proxy: 'cyan', traffic: 'red',
+  demo: 'yellow', store: 'blue', service: 'green', registry: 'magenta', sidecar: 'cyan', proxy: 'cyan', traffic: 'white',
 };
 
 function noteLine(note: Note, width: number, paint: Paint): string {

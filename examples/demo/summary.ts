@@ -27,7 +27,8 @@ export function summaryWords(board: Board, summary: Summary, options: { colour: 
   const lost = summary.failedDuringCrash;
   const crash = lost === 0 ? 'nothing was lost' : `${lost} lost, in flight when the service died`;
   const unplanned = paint('red', `${planned} failed (${kinds(board)})`);
-  const nothing = paint('green', '0 failed while adding, draining and restarting the store');
+  const whole = options.told ? 'while adding, draining and restarting the store' : 'up to here';
+  const nothing = paint('green', `0 failed ${whole}`);
   const held = board.heldBack === 0 ? '' : `; ${board.heldBack} held back, the machine was busy`;
   const rows: (readonly [string, string])[] = [
     ['requests', `${summary.requests} through ${board.balancer.name} in ${Math.round(board.elapsedMs / 1000)} s${held}`],
