@@ -6,6 +6,7 @@
 // Keys: coterie/services/<service>/instances/<id>   the instance, on its session's lease
 //       coterie/services/<service>/departed/<id>    why it last left, on a longer lease (see registry.ts)
 
+import { assert } from '../core/base/assert.js';
 import { text, utf8 } from '../core/base/bytes.js';
 import type { KeyValue, Revision } from '../core/client.js';
 import { ApiError } from '../core/errors.js';
@@ -18,6 +19,8 @@ export const META_MAX = 64;
 export const META_VALUE_MAX = 1024;
 export const WHY_MAX = 256;
 export const ENTRY_BYTES_MAX = 16 * 1024;
+/** What a spec may take of it. The rest is kept free for the state, so that whatever was accepted can also drain. */
+export const SPEC_BYTES_MAX = 15 * 1024;
 
 /** `up` takes traffic; `draining` finishes what it has and goes; `maintenance` is alive but wants no traffic. */
 export type InstanceState = 'up' | 'draining' | 'maintenance';
@@ -94,7 +97,8 @@ const LABEL = /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/;
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 const IPV6 = /^[0-9A-Fa-f:.]{2,45}$/;
 /** Control characters, Unicode's line ends, halves of surrogate pairs, and what makes text read in another order. */
-const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Surrogate}\u202a-\u202e\u2066-\u2069]/u;
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Surrogate}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
+const UNPRINTABLES = new RegExp(UNPRINTABLE, 'gu');
 const STATES: readonly InstanceState[] = ['up', 'draining', 'maintenance'];
 const REASONS: readonly DepartureReason[] = ['closed', 'drained', 'expired', 'evicted'];
 const SHOWN_MAX = 80;
@@ -110,7 +114,10 @@ export function checkId(id: unknown): string {
 
 /** Throws `invalid_request`, naming the field and the value, unless every part of the spec keeps the rules. */
 export function checkSpec(spec: InstanceSpec): { service: string; id: string; data: InstanceData } {
-  return { service: checkService(spec.service), id: checkId(spec.id), data: checkData(spec) };
+  const checked = { service: checkService(spec.service), id: checkId(spec.id), data: checkData(spec) };
+  const { length } = utf8(JSON.stringify(checked.data));
+  if (length > SPEC_BYTES_MAX) refuse('the instance', `${length} bytes of JSON`, `at most ${SPEC_BYTES_MAX}; shorten meta or tags`);
+  return checked;
 }
 
 export function checkWhy(why: unknown): string {
@@ -141,9 +148,7 @@ export function departedKey(service: string, id: string): Uint8Array {
 
 export function encodeInstance(data: InstanceData, status: { state: InstanceState; why: string; owner: string }): Uint8Array {
   const bytes = utf8(JSON.stringify({ ...data, ...status }));
-  if (bytes.length > ENTRY_BYTES_MAX) {
-    refuse('the instance', `${bytes.length} bytes of JSON`, `at most ${ENTRY_BYTES_MAX}; shorten meta or tags`);
-  }
+  assert(bytes.length <= ENTRY_BYTES_MAX, 'a checked spec leaves room for its status');
   return bytes;
 }
 
@@ -283,9 +288,17 @@ function oneOf<T extends string>(name: string, value: unknown, known: readonly T
 }
 
 function shown(value: unknown): string {
-  const json = (typeof value === 'bigint' ? undefined : JSON.stringify(value)) ?? String(value);
-  const plain = json.replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu, '\ufffd');
-  return plain.length > SHOWN_MAX ? `${plain.slice(0, SHOWN_MAX)}…` : plain;
+  const plain = asJson(value).replaceAll(UNPRINTABLES, '\ufffd');
+  return plain.length > SHOWN_MAX ? `${plain.slice(0, SHOWN_MAX).replaceAll(UNPRINTABLES, '')}…` : plain;
+}
+
+/** Not everything that may be given has a form in JSON: a bigint has none, nor has an object that contains itself. */
+function asJson(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch (error) {
+    return `something JSON cannot hold (${error instanceof Error ? error.name : typeof value})`;
+  }
 }
 
 function refuse(name: string, value: unknown, rule: string): never {

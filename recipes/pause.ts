@@ -22,6 +22,30 @@ export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   });
 }
 
+/**
+ * Observers are for logs: one that throws must not keep a session from being lost, a view from following or an instance
+ * from being registered. It is still the caller's error, so it is thrown again, in a turn of its own.
+ */
+export function observing<E>(clock: Clock, observe: ((event: E) => void) | undefined): (event: E) => void {
+  if (observe === undefined) return () => undefined;
+  return (event) => {
+    try {
+      observe(event);
+    } catch (error) {
+      clock.schedule(0, () => {
+        throw error;
+      });
+    }
+  };
+}
+
+/** Throws `invalid_request`, naming the option and its value, unless it is a number from `min` to `max`. */
+export function checkNumber(name: string, value: number | undefined, min: number, max = Infinity): void {
+  if (value === undefined || (value >= min && value <= max)) return;
+  const limit = max === Infinity ? '' : ` and at most ${max}`;
+  throw new ApiError('invalid_request', { detail: `${name} is ${value}; give a number, at least ${min}${limit}` });
+}
+
 export interface WaitOptions {
   /** Aborting rejects the wait with `canceled`; its reason becomes the error's cause. */
   readonly signal?: AbortSignal;

@@ -10,6 +10,8 @@
 //
 // Two processes with one id: the newer incarnation wins. It takes the entry over with one put; the older one sees another
 // owner's mark, ends as `superseded` and never fights back, not even after the newer one has gone.
+//
+// Longer than most files: the loop and all that it decides by are one machine, and reading it in two places would be worse.
 
 import { equalBytes } from '../core/base/bytes.js';
 import { assert } from '../core/base/assert.js';
@@ -21,8 +23,8 @@ import { ApiError, isApiError } from '../core/errors.js';
 import type { DepartureReason, InstanceData, InstanceSpec } from './instance.js';
 import { checkSpec, checkWhy, departedKey, encodeDeparture, encodeInstance, instanceKey, readEntry } from './instance.js';
 import type { WaitOptions } from './pause.js';
-import { Backoff, bounded, chance, pause, TokenBucket, within } from './pause.js';
-import { Session, SessionLost } from './session.js';
+import { Backoff, bounded, chance, checkNumber, observing, pause, TokenBucket, within } from './pause.js';
+import { checkSeconds, Session, SessionLost } from './session.js';
 import { View } from './view.js';
 
 const TTL_SECONDS = 10;
@@ -57,7 +59,10 @@ export type RegistrationEvent =
   | { readonly kind: 'registered'; readonly revision: Revision; readonly lease: LeaseId }
   | { readonly kind: 'session_lost'; readonly error: Error }
   | { readonly kind: 'attempt_failed'; readonly error: Error }
-  /** The store could not be told; the instance disappears when its lease expires, and `expired` will be the reason. */
+  /**
+   * The store could not be told in time; the instance disappears when its lease expires, with the reason `expired`. On a
+   * session that was handed in it does not expire while that lives, so the removal goes on being tried.
+   */
   | { readonly kind: 'left_behind'; readonly error: Error }
   | { readonly kind: 'ended'; readonly reason: EndReason };
 
@@ -137,6 +142,8 @@ export class Registration {
   #disturbedRevision: Revision = 0;
 
   #session: Session | null;
+  /** Stops listening to the session. */
+  #detach: () => void = () => undefined;
   /** False while the session is one that was handed in. */
   #ownsSession: boolean;
   #owner = '';
@@ -145,6 +152,8 @@ export class Registration {
   #view: View | null = null;
   #following: Promise<void> = Promise.resolve();
   #end: RegistrationEnded | null = null;
+  /** Nothing of ours is left in the store to be removed. */
+  #departed = false;
   #lastError: Error | null = null;
   #woken = false;
   #wakeLoop: () => void = () => undefined;
@@ -155,6 +164,9 @@ export class Registration {
   /** Use `register`. */
   constructor(home: Client | Session, spec: InstanceSpec, options: RegisterOptions) {
     const { service, id, data } = checkSpec(spec);
+    if (options.ttlSeconds !== undefined) checkSeconds('ttlSeconds', options.ttlSeconds);
+    if (options.epitaphSeconds !== undefined) checkSeconds('epitaphSeconds', options.epitaphSeconds);
+    checkNumber('closeTimeoutMs', options.closeTimeoutMs, 0);
     this.service = service;
     this.id = id;
     this.#data = data;
@@ -167,9 +179,8 @@ export class Registration {
       ttlSeconds: options.ttlSeconds ?? (this.#session === null ? TTL_SECONDS : this.#session.ttlMs / 1000),
       epitaphSeconds: options.epitaphSeconds ?? EPITAPH_SECONDS,
       closeTimeoutMs: options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS,
-      observe: options.observe ?? (() => undefined),
+      observe: observing(this.clock, options.observe),
     };
-    encodeInstance(data, { state: 'up', why: '', owner: '0' });
     this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(this.clock, service, id) });
     this.#bucket = new TokenBucket(this.clock, RESTORE);
     if (this.#session !== null) this.#attach(this.#session);
@@ -208,7 +219,6 @@ export class Registration {
   async update(patch: InstancePatch): Promise<void> {
     this.#assertOpen();
     const { data } = checkSpec({ ...this.#data, ...patch, service: this.service, id: this.id });
-    encodeInstance(data, { state: this.#state, why: this.#why, owner: this.#owner });
     this.#data = data;
     await this.#want();
   }
@@ -229,9 +239,10 @@ export class Registration {
    * Publishes `draining`, waits `graceMs` from the moment the store has it, then removes the instance with the reason
    * `drained`. `close` cuts it short. Never rejects because of the store: see `left_behind`.
    */
-  drain(options: { graceMs: number }): Promise<void> {
+  async drain(options: { graceMs: number }): Promise<void> {
+    checkNumber('graceMs', options.graceMs, 0);
     this.#draining ??= this.#drain(options.graceMs);
-    return this.#draining;
+    await this.#draining;
   }
 
   /** Removes the instance with the reason `closed`; nothing can bring it back. Idempotent; never rejects. */
@@ -391,8 +402,11 @@ export class Registration {
       }
       this.#wake();
     };
-    session.signal.addEventListener('abort', onLost, { once: true });
-    if (session.signal.aborted) onLost();
+    this.#detach();
+    const { signal } = session;
+    signal.addEventListener('abort', onLost, { once: true });
+    this.#detach = () => signal.removeEventListener('abort', onLost);
+    if (signal.aborted) onLost();
   }
 
   async #keepEpitaph(): Promise<void> {
@@ -410,8 +424,12 @@ export class Registration {
     this.#placed = null;
   }
 
-  #call<T>(what: string, call: (signal: AbortSignal) => Promise<T>, outer = this.#leaving.signal): Promise<T> {
-    return bounded(this.clock, { timeoutMs: CALL_TIMEOUT_MS, outer, what }, call);
+  #call<T>(
+    what: string,
+    call: (signal: AbortSignal) => Promise<T>,
+    outer: AbortSignal | null = this.#leaving.signal,
+  ): Promise<T> {
+    return bounded(this.clock, { timeoutMs: CALL_TIMEOUT_MS, what, ...(outer === null ? {} : { outer }) }, call);
   }
 
   #value(): Uint8Array {
@@ -487,7 +505,7 @@ export class Registration {
     const owner = held?.kind === 'instance' ? held.instance.owner : null;
     const starting = this.#storedVersion === 0;
     if (owner !== null && owner !== this.#owner) {
-      if (!starting || this.#goal !== null) this.#finish('superseded');
+      if (!starting || this.#goal !== null) this.#conclude('superseded');
       return;
     }
     if (instance !== null) {
@@ -496,8 +514,8 @@ export class Registration {
       return;
     }
     if (left?.kind !== 'departed' || starting) return;
-    if (left.departure.owner !== this.#owner) this.#finish('superseded');
-    else if (left.departure.reason !== 'expired') this.#finish(left.departure.reason);
+    if (left.departure.owner !== this.#owner) this.#conclude('superseded');
+    else if (left.departure.reason !== 'expired') this.#conclude(left.departure.reason);
   }
 
   /** Watches the own key, so that a deletion or another's write is noticed when it happens. */
@@ -509,11 +527,15 @@ export class Registration {
   }
 
   async #judge(view: View): Promise<void> {
+    let seen = 0;
     for await (const change of view.changes) {
       const present = view.get(this.#keys.instance);
       const revision = present?.modRevision ?? view.revision;
-      if (change.staleSince !== null || revision <= this.#instanceRevision) continue;
-      this.#disturbedRevision = Math.max(this.#disturbedRevision, revision);
+      // A store that was restored from an older copy: what it holds is new here, although its revisions are lower.
+      const wentBack = change.revision < seen;
+      seen = change.revision;
+      if (!wentBack && (change.staleSince !== null || revision <= this.#instanceRevision)) continue;
+      this.#disturbedRevision = wentBack ? 0 : Math.max(this.#disturbedRevision, revision);
       this.#known = false;
       this.#wake();
     }
@@ -521,7 +543,7 @@ export class Registration {
 
   async #takeBack(reason: DepartureReason): Promise<void> {
     if (!this.#attempted) {
-      this.#finish(reason);
+      this.#conclude(reason);
       return;
     }
     const giveUp = new AbortController();
@@ -530,9 +552,7 @@ export class Registration {
       try {
         await this.#remove(reason, giveUp.signal);
       } catch (error) {
-        const failure = error instanceof Error ? error : new Error(String(error));
-        this.#known = false;
-        if (isApiError(failure, 'lease_not_found')) this.#epitaph = null;
+        const failure = this.#onRemovalFailure(error);
         if (giveUp.signal.aborted || isApiError(failure, 'closed')) {
           this.#options.observe({ kind: 'left_behind', error: failure });
           this.#finish(reason);
@@ -544,9 +564,31 @@ export class Registration {
     cancel();
   }
 
+  #onRemovalFailure(error: unknown): Error {
+    this.#known = false;
+    if (isApiError(error, 'lease_not_found')) this.#epitaph = null;
+    return error instanceof Error ? error : new Error(String(error));
+  }
+
+  /**
+   * The session that was handed in goes on living and would keep the instance for ever, so the store is told as soon as it
+   * can be. Ends with that session; never rejects.
+   */
+  async #removeLater(reason: DepartureReason, session: Session): Promise<void> {
+    const { signal } = session;
+    while (!this.#departed && session.live) {
+      await pause(this.clock, this.#backoff.next(), signal);
+      try {
+        if (session.live) await this.#remove(reason, signal);
+      } catch (error) {
+        if (isApiError(this.#onRemovalFailure(error), 'closed')) return;
+      }
+    }
+  }
+
   async #remove(reason: DepartureReason, outer: AbortSignal): Promise<void> {
     if (!this.#known) await this.#look(outer);
-    if (this.#end !== null) return;
+    if (this.#departed) return;
     if (this.#epitaph === null) {
       const seconds = this.#options.epitaphSeconds;
       const granted = await this.#call('a lease for the epitaph', (signal) => this.#client.grant(seconds, { signal }), outer);
@@ -554,15 +596,35 @@ export class Registration {
     }
     const removal = this.#instanceRevision === 0 ? [] : [opDelete(this.#keys.instance)];
     const answer = await this.#commit([...removal, this.#epitaphOp(reason)], outer);
-    if (answer.succeeded) this.#finish(reason);
+    if (answer.succeeded) this.#conclude(reason);
     else this.#learn(answer.responses);
   }
 
   async #cleanUp(): Promise<void> {
     await this.#view?.close();
     await this.#following;
+    this.#detach();
+    const session = this.#session;
     // Revoking the lease also makes void whatever write on it is still on its way.
-    if (this.#ownsSession) await this.#session?.close({ timeoutMs: this.#options.closeTimeoutMs });
+    if (this.#ownsSession) await session?.close({ timeoutMs: this.#options.closeTimeoutMs });
+    else if (session !== null && this.#goal !== null && !this.#departed) void this.#removeLater(this.#goal, session);
+    await this.#releaseEpitaph();
+  }
+
+  /** A lease that no epitaph of ours stands on: others have written theirs, or there never was one. */
+  async #releaseEpitaph(): Promise<void> {
+    const reason = this.#end?.reason;
+    if (this.#epitaph === null || (this.#attempted && reason !== 'superseded' && reason !== 'evicted')) return;
+    const { lease } = this.#epitaph;
+    await Promise.allSettled([
+      this.#call('revoking the lease of the epitaph', (signal) => this.#client.revoke(lease, { signal }), null),
+    ]);
+  }
+
+  /** Over, and the store knows. */
+  #conclude(reason: EndReason): void {
+    this.#departed = true;
+    this.#finish(reason);
   }
 
   #finish(reason: EndReason): void {

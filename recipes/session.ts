@@ -16,7 +16,7 @@ import { systemClock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
 import type { CallOptions, Client, Lease, LeaseId } from '../core/client.js';
 import { ApiError, isApiError, Status } from '../core/errors.js';
-import { chance, pause, within } from './pause.js';
+import { chance, checkNumber, observing, pause, within } from './pause.js';
 
 /** Share of the TTL kept back for clock drift and late timers. */
 const MARGIN_SHARE = 0.1;
@@ -25,6 +25,8 @@ const ATTEMPT_SHARE = 0.45;
 const ATTEMPT_MS_MAX = 10_000;
 /** A timer this late means the event loop stood still. */
 const STALL_MS = 100;
+/** etcd's limit. */
+const LEASE_SECONDS_MAX = 9_000_000_000;
 const OPEN_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const REVOKE_RETRY_MS = 100;
@@ -59,7 +61,7 @@ export class SessionLost extends Error {
   }
 }
 
-/** For logs and tests. The truth is `signal`, `live` and `remaining`; an observer that throws is the caller's error. */
+/** For logs and tests. The truth is `signal`, `live` and `remaining`. What an observer throws surfaces in a turn of its own. */
 export type SessionEvent =
   | { readonly kind: 'renewed'; readonly remaining: number }
   | { readonly kind: 'suspended'; readonly cause: Error | null }
@@ -150,7 +152,7 @@ export class Session {
     this.#marginMs = Math.min(options.marginMs ?? this.ttlMs * MARGIN_SHARE, this.ttlMs / 2);
     this.#intervalMs = this.ttlMs / 3;
     this.#attemptMs = Math.min(this.ttlMs * ATTEMPT_SHARE, ATTEMPT_MS_MAX);
-    this.#observe = options.observe ?? (() => undefined);
+    this.#observe = observing(clock, options.observe);
     this.#prng = chance(clock, lease.id);
     this.#confirmedAt = sentAt;
     this.#deadline = sentAt + this.ttlMs - this.#marginMs;
@@ -342,11 +344,14 @@ export class Session {
 /** Statuses that come from this side of the connection: they are no sign of life. */
 const SILENCE: ReadonlySet<number> = new Set([Status.unavailable, Status.canceled, Status.deadline_exceeded]);
 
+/** Throws `invalid_request` unless a lease may be asked for that long. */
+export function checkSeconds(name: string, seconds: number): void {
+  checkNumber(name, seconds, 1, LEASE_SECONDS_MAX);
+}
+
 function checkOptions(options: SessionOptions): void {
   const { ttlSeconds, marginMs } = options;
-  if (!Number.isFinite(ttlSeconds) || ttlSeconds < 1) {
-    throw new ApiError('invalid_request', { detail: `ttlSeconds is ${ttlSeconds}; give a number of seconds, at least 1` });
-  }
+  checkSeconds('ttlSeconds', ttlSeconds);
   if (marginMs !== undefined && (!(marginMs >= 0) || marginMs > (ttlSeconds * 1000) / 2)) {
     throw new ApiError('invalid_request', { detail: `marginMs is ${marginMs}; give 0 to half of the TTL` });
   }

@@ -15,9 +15,10 @@ import type { Client, Event, KeyValue, Revision, Watch, WatchBatch } from '../co
 import { prefixRange } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import type { WaitOptions } from './pause.js';
-import { Backoff, bounded, chance, pause, within } from './pause.js';
+import { Backoff, bounded, chance, checkNumber, observing, pause, within } from './pause.js';
 
 const LIVENESS_MS = 9_000;
+const LIVENESS_MS_MIN = 50;
 const PAGE_ENTRIES = 1_000;
 const ENTRIES_MAX = 200_000;
 const RETRY_MS = 50;
@@ -29,7 +30,7 @@ export type Selection = { readonly prefix: string | Uint8Array } | { readonly ke
 
 export interface ViewOptions {
   readonly clock?: Clock;
-  /** Without a sign of life for this long the view is stale and its watch is opened anew. Default 9 s. */
+  /** Without a sign of life for this long the view is stale and its watch is opened anew. Default 9 s, at least 50 ms. */
   readonly livenessMs?: number;
   /** More entries than this are refused: the view stays stale and `lastError` says why. Default 200,000. */
   readonly entriesMax?: number;
@@ -95,11 +96,13 @@ export class View {
     this.#range = 'prefix' in selection
       ? prefixRange(bytesOf(selection.prefix))
       : { key: bytesOf(selection.key), rangeEnd: EMPTY };
+    checkNumber('livenessMs', options.livenessMs, LIVENESS_MS_MIN);
+    checkNumber('entriesMax', options.entriesMax, 1);
     this.clock = options.clock ?? systemClock;
     this.#options = {
       livenessMs: options.livenessMs ?? LIVENESS_MS,
       entriesMax: options.entriesMax ?? ENTRIES_MAX,
-      observe: options.observe ?? (() => undefined),
+      observe: observing(this.clock, options.observe),
     };
     this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(this.clock) });
     this.#openedAt = this.clock.now();
@@ -265,6 +268,7 @@ export class View {
     const watch = this.#client.watch(request, { signal: stop, timeoutMs: this.#options.livenessMs });
     this.#watch = watch;
     this.#heardAt = this.clock.now();
+    const openedAt = this.#heardAt;
     const stopBeating = this.#beat(watch);
     try {
       for await (const batch of watch) {
@@ -279,14 +283,22 @@ export class View {
       if (!this.#suspect) this.#mustList = true;
       this.#suspectNow(null);
     } finally {
-      stopBeating();
+      await stopBeating();
       this.#watch = null;
       watch.close();
+      // Only a watch that has held for a while ends the waiting: one that ends as soon as it is created must not have
+      // everything read again and again without a pause.
+      if (this.clock.now() - openedAt >= RETRY_MS_MAX) this.#backoff.reset();
     }
   }
 
-  /** Asks a silent watch for progress; one that stays silent for `livenessMs` is closed. Returns what stops this. */
-  #beat(watch: Watch): () => void {
+  /**
+   * Asks a silent watch for progress, and if it stays silent, the store itself. A watch without a sign of life for
+   * `livenessMs` is closed. Returns what stops this.
+   */
+  #beat(watch: Watch): () => Promise<void> {
+    const over = new AbortController();
+    let probing: Promise<void> | null = null;
     const everyMs = this.#options.livenessMs / 3;
     let dueAt = 0;
     let cancel = (): void => undefined;
@@ -305,10 +317,41 @@ export class View {
         return;
       }
       if (now - this.#heardAt >= everyMs / 2) watch.requestProgress();
+      if (now - this.#heardAt >= everyMs * 1.5) {
+        probing ??= this.#probe(over.signal).finally(() => {
+          probing = null;
+        });
+      }
       arm();
     };
     arm();
-    return () => cancel();
+    return async () => {
+      cancel();
+      over.abort();
+      await probing;
+    };
+  }
+
+  /**
+   * Asks the store whether anything has changed since the last event; never rejects. Releases of etcd before 3.4.31 and
+   * 3.5.13 have no progress answer that can be believed while other keys change, so a quiet prefix of a busy store would
+   * never be heard of. Having moved is no answer: then the watch has something to deliver, or it is dead.
+   */
+  async #probe(signal: AbortSignal): Promise<void> {
+    const since = this.#appliedRevision;
+    const request = { ...this.#range, minModRevision: since + 1, limit: 1, keysOnly: true };
+    try {
+      const { header, kvs, count } = await this.#client.range(request, { signal, timeoutMs: this.#options.livenessMs });
+      const { revision, clusterId } = header;
+      if (signal.aborted || this.#appliedRevision !== since) return;
+      if (kvs.length > 0 || count !== this.#entries.size || clusterId !== this.#clusterId || revision < this.#revision) return;
+      // What came and went in between may still be delivered; it is known to have gone.
+      this.#appliedRevision = revision;
+      this.#heardAt = this.clock.now();
+      this.#reached(revision);
+    } catch (error) {
+      if (this.#suspect && !signal.aborted) this.#lastError = error instanceof Error ? error : new Error(String(error));
+    }
   }
 
   /** False when the batch does not follow from what is held: then everything is read again. */
@@ -326,29 +369,38 @@ export class View {
       else watch.requestProgress();
       return true;
     }
+    this.#reached(revision);
+    return true;
+  }
+
+  /** Nothing is missing up to `revision`. */
+  #reached(revision: Revision): void {
     const moved = revision > this.#revision;
     this.#revision = revision;
     if (!this.#suspect || revision >= this.#catchUpTo) this.#currentNow();
     if (moved) for (const feed of this.#feeds) feed.revision = revision;
-    return true;
   }
 
+  /** All or nothing: what does not follow from what is held leaves it as it was. */
   #onEvents(events: readonly Event[]): boolean {
-    for (const event of events) {
-      const key = latin1(event.kv.key);
-      const old = this.#entries.get(key) ?? null;
-      if (event.kind === 'put') {
-        if (!follows(old, event.kv)) return false;
-        this.#entries.set(key, event.kv);
-        this.#record(key, event.kv, old);
-      } else if (old !== null) {
-        this.#entries.delete(key);
-        this.#record(key, null, old);
-      }
-      // Not the header's: while catching up that one is ahead of what has been delivered.
-      this.#appliedRevision = event.kv.modRevision;
+    const latest = new Map<string, KeyValue | null>();
+    for (const { kind, kv } of events) {
+      if (kv.modRevision <= this.#appliedRevision) continue;
+      const key = latin1(kv.key);
+      const before = latest.get(key);
+      const old = before === undefined ? this.#entries.get(key) ?? null : before;
+      if (kind === 'put' ? !follows(old, kv) : old === null) return false;
+      latest.set(key, kind === 'put' ? kv : null);
     }
-    this.#sorted = null;
+    for (const [key, kv] of latest) {
+      const old = this.#entries.get(key) ?? null;
+      if (kv !== null) this.#entries.set(key, kv);
+      else this.#entries.delete(key);
+      if (kv !== null || old !== null) this.#record(key, kv, old);
+    }
+    if (latest.size > 0) this.#sorted = null;
+    // Not the header's: while catching up that one is ahead of what has been delivered.
+    this.#appliedRevision = Math.max(this.#appliedRevision, events.at(-1)?.kv.modRevision ?? 0);
     this.#revision = Math.max(this.#revision, this.#appliedRevision);
     if (this.#entries.size > this.#options.entriesMax) {
       this.#mustList = true;
@@ -361,7 +413,6 @@ export class View {
 
   #currentNow(): void {
     this.#currentAt = this.clock.now();
-    this.#backoff.reset();
     this.#lastError = null;
     if (!this.#suspect) return;
     this.#suspect = false;
