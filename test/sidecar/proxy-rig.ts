@@ -118,15 +118,19 @@ export function ask(port: number, { body, chunks, ...options }: Ask = {}): Promi
   });
 }
 
-/** Sends bytes as they stand and gives back everything that came until the other side closed or was silent for a while. */
-export async function raw(port: number, bytes: string, silenceMs = 300): Promise<string> {
+/** Sends bytes as they stand and gives back everything that came until the other side closed, or has said its part. */
+export async function raw(port: number, bytes: string, silenceMs = 1_000): Promise<string> {
   const socket = net.connect(port, '127.0.0.1');
   let text = '';
   socket.setEncoding('latin1');
-  socket.on('data', (chunk: string) => (text += chunk));
+  socket.on('data', (chunk: string) => {
+    text += chunk;
+    socket.setTimeout(silenceMs);
+  });
   socket.on('error', () => undefined);
   socket.write(bytes, 'latin1');
-  socket.setTimeout(silenceMs, () => socket.destroy());
+  // A busy machine may be slow to begin.
+  socket.setTimeout(10_000, () => socket.destroy());
   await once(socket, 'close');
   return text;
 }

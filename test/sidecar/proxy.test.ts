@@ -80,7 +80,7 @@ test('a connection that is not made in time is given up and another instance ask
       return () => (given += 1);
     },
   };
-  const { proxy, port, events } = await startProxy(t, [away], { forwarder, limits: { connectMs: 30 } });
+  const { proxy, port, events } = await startProxy(t, [away], { forwarder, limits: { connectMs: 500 } });
   t.like(await ask(port), { status: 502, body: 'coterie: no instance of api could be reached (tried 1, last ETIMEDOUT)\n' });
   proxy.update([away, good]);
   for (let i = 0; i < 10; i += 1) t.is((await ask(port, { method: 'POST', body: 'x' })).body, 'good');
@@ -241,7 +241,7 @@ test('adding, draining, removing and restarting instances under load costs no re
   loading = false;
   await Promise.all(clients);
   t.deepEqual(failures, []);
-  t.true(requests > 100, `${requests} requests`);
+  t.true(requests > 20, `${requests} requests`);
 });
 
 test('an instance that dies takes with it only what was in flight there', async (t) => {
@@ -259,7 +259,7 @@ test('a client that talks no HTTP is answered or dropped, and harms nobody', asy
     '\u0016\u0003\u0001\u0002', 'GET\r\n\r\n', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
     'GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n',
   ]) {
-    await raw(port, noise, 100);
+    await raw(port, noise);
   }
   t.deepEqual(instance.seen, []);
   t.is((await ask(port)).status, 200);
