@@ -171,6 +171,7 @@ test.serial('a fragment is checked as part of the main file that includes it, an
   t.false(read(join(directory, 'conf.d'), 'web.conf').includes('nonsense'));
   writeFileSync(join(directory, 'web.hbs'), `${text}# mended\n`);
   await until('the mended template is applied without help', () => outcomes('applied').length === 2);
+  await sidecar.close();
   const left = spawnSync('ls', ['-A', directory, join(directory, 'conf.d')]).stdout.toString();
   t.notRegex(left, /shadow|staged|\.new/);
 });

@@ -9,7 +9,7 @@ import type { ExecutionContext } from 'ava';
 import { packagedTemplate } from '../../sidecar/config.js';
 import { compileTemplate, renderGroup, sealed } from '../../sidecar/render.js';
 import type { GroupData, Instance } from '../../sidecar/view-data.js';
-import { available, folder, instance } from './rig.js';
+import { available, folder, instance } from '../sidecar/rig.js';
 
 const ROOT = new URL('../../../', import.meta.url);
 
