@@ -22,7 +22,7 @@ export interface HubLimits {
   readonly catchUpRevisionsMax: number;
 }
 
-/** `revision`: of a live batch its own; else the store's when the batch was made. */
+/** `revision`: of live events their last one's; else the store's when the batch was made. */
 export interface HubBatch {
   readonly kind: 'created' | 'events' | 'progress';
   readonly revision: Revision;
@@ -348,16 +348,22 @@ export class Watcher {
     return events.length === 0 ? null : batchOf('events', store.revision, events);
   }
 
-  #shift(parcel: Parcel): WatchResult {
-    this.#bufferAt += 1;
-    this.#bufferBytes -= parcel.bytes;
+  /** A consumer in step gets a revision at a time; one that lags gets at once what waits for it, which is far cheaper. */
+  #shift(first: Parcel): WatchResult {
+    const from = this.#bufferAt;
+    const taken = Math.min(this.#buffer.length - from, this.#limits.catchUpRevisionsMax);
+    const parcels = taken > 1 ? this.#buffer.slice(from, from + taken) : [first];
+    for (const { bytes } of parcels) this.#bufferBytes -= bytes;
+    this.#bufferAt += parcels.length;
     if (this.#bufferAt === this.#buffer.length) {
       this.#dropBuffer();
     } else if (this.#bufferAt >= READ_BATCHES_KEPT) {
       this.#buffer.splice(0, this.#bufferAt);
       this.#bufferAt = 0;
     }
-    return { kind: 'batch', batch: parcel.batch };
+    const last = parcels.at(-1);
+    if (last === undefined || last === first) return { kind: 'batch', batch: first.batch };
+    return batchOf('events', last.batch.revision, parcels.flatMap(({ batch }) => batch.events));
   }
 
   #dropBuffer(): void {
