@@ -19,6 +19,10 @@ const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
     summary: 'keep a load balancer\'s configuration in step with the registry',
     run: async (argv) => (await import('../sidecar/main.js')).main(argv),
   },
+  proxy: {
+    summary: 'forward HTTP and WebSocket traffic to the instances of a service',
+    run: async (argv) => (await import('../sidecar/proxy-main.js')).main(argv),
+  },
   version: { summary: 'print versions', run: (argv) => printVersion(argv) },
   help: { summary: 'print this, or the help of a subcommand', run: (argv) => printHelp(argv) },
 };

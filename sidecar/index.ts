@@ -13,5 +13,7 @@ export type { Outcome, Plan, Step } from './publish.js';
 export type { Driver, Proof, Verdict } from './driver.js';
 export { createProxy, PROXY_LIMITS } from './proxy.js';
 export type { InstanceStats, Proxy, ProxyEvent, ProxyLimits, ProxyOptions, ProxyStats } from './proxy.js';
+export { feedProxy } from './proxy-feed.js';
+export type { FeedEvent, FeedOptions } from './proxy-feed.js';
 export { compileTemplate, renderGroup, TemplateError } from './render.js';
-export type { Instance, InstanceState } from './view-data.js';
+export type { Instance } from './view-data.js';

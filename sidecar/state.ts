@@ -6,7 +6,8 @@ import type { Files } from '../core/base/files.js';
 import type { GroupConfig } from './config.js';
 import { beside, readWhole, statOf, writeWhole } from './disk.js';
 import type { Confirmed } from './publish.js';
-import type { Instance, InstanceState } from './view-data.js';
+import type { InstanceState } from '../recipes/registry.js';
+import type { Instance } from './view-data.js';
 
 const VERSION = 1;
 

@@ -3,20 +3,13 @@
 // be seen cannot make two renderings differ. Values arrive checked by the registry's own edge (recipes/instance.ts) and
 // are checked again, against the target's alphabet, where they are printed (escape.ts).
 
-export type InstanceState = 'up' | 'draining' | 'maintenance';
+import type { Instance as Registered } from '../recipes/registry.js';
 
-/** What the sidecar needs to know of a registered instance; the registry's own `Instance` fits. */
-export interface Instance {
-  readonly service: string;
-  readonly id: string;
-  readonly address: string;
-  readonly port: number;
-  readonly weight: number;
-  readonly zone: string;
-  readonly tags: readonly string[];
-  readonly meta: Readonly<Record<string, string>>;
-  readonly state: InstanceState;
-}
+/** What the sidecar needs to know of a registered instance. */
+export type Instance = Pick<
+  Registered,
+  'service' | 'id' | 'address' | 'port' | 'weight' | 'zone' | 'tags' | 'meta' | 'state'
+>;
 
 /** Whether new requests may go to it. Weight 0 says "none", which nginx has no weight for. */
 export function takesTraffic(instance: Instance): boolean {

@@ -29,8 +29,8 @@ export const ROOMS: readonly Room[] = [
   // Composition roots: they, and only they, choose implementations.
   { path: 'core/index.ts', imports: ['core/'] },
   { path: 'core/start-node.ts', imports: ['core/'] },
-  { path: 'core/main.ts', imports: ['core/', 'sidecar/main.ts'] },
-  { path: 'core/cli/', imports: ['core/', 'sidecar/main.ts'] },
+  { path: 'core/main.ts', imports: ['core/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'] },
+  { path: 'core/cli/', imports: ['core/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'] },
   {
     path: 'recipes/',
     // prng: retries are spread by a jitter, and an unseeded one could not be replayed.
@@ -40,10 +40,10 @@ export const ROOMS: readonly Room[] = [
     path: 'sidecar/',
     imports: ['core/base/', ...WORDS, 'recipes/view.ts', 'recipes/registry.ts', 'recipes/pause.ts'],
   },
-  {
-    path: 'sidecar/main.ts',
+  ...['sidecar/main.ts', 'sidecar/proxy-main.ts'].map((path) => ({
+    path,
     imports: ['sidecar/', 'recipes/', 'core/base/', ...WORDS, 'core/index.ts', 'core/version.ts'],
-  },
+  })),
   // Examples stand where a user stands: at the public doors. The demo is a program of its own and runs the binaries.
   { path: 'examples/', imports: ['core/index.ts', 'recipes/index.ts', 'sidecar/index.ts'] },
   { path: 'test/', imports: ['core/', 'recipes/', 'sidecar/', 'examples/'] },
@@ -54,11 +54,13 @@ export const ANNOUNCED: readonly string[] = ['core/peer/'];
 
 /** Where reading starts: every source file of core, recipes and sidecar is imported, step by step, from one of these. */
 export const ROOTS: readonly string[] = [
-  'core/index.ts', 'core/main.ts', 'recipes/index.ts', 'sidecar/index.ts', 'sidecar/main.ts',
+  'core/index.ts', 'core/main.ts', 'recipes/index.ts', 'sidecar/index.ts', 'sidecar/main.ts', 'sidecar/proxy-main.ts',
 ];
 
 /** May import another room's `index.ts`; everybody else names the file. */
-export const MAY_USE_DOORS: readonly string[] = ['examples/', 'test/', 'core/cli/', 'core/main.ts', 'sidecar/main.ts'];
+export const MAY_USE_DOORS: readonly string[] = [
+  'examples/', 'test/', 'core/cli/', 'core/main.ts', 'sidecar/main.ts', 'sidecar/proxy-main.ts',
+];
 
 /** Node's modules that are only arithmetic on values: open to every room. */
 export const PURE_MODULES: readonly string[] = ['node:buffer', 'node:path', 'node:url', 'node:util', 'node:zlib'];
@@ -97,6 +99,7 @@ export const DOORS: readonly Door[] = [
     modules: ['node:fs', 'node:os', 'node:net', 'node:tty', 'node:crypto'],
   },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
+  { path: 'sidecar/proxy-main.ts', words: ['process'], modules: [] },
   { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
   // http-proxy is CommonJS and must be repaired before it loads, hence node:module.
   { path: 'sidecar/proxy-forward.ts', words: [], modules: ['node:http', 'node:stream', 'node:module'] },
@@ -131,7 +134,7 @@ export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   zod: ['sidecar/config.ts'],
   pino: ['core/cli/', 'sidecar/main.ts'],
   'prom-client': ['core/cli/metrics.ts'],
-  commander: ['core/cli/', 'sidecar/main.ts'],
+  commander: ['core/cli/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'],
   'sorted-btree': ['core/store/keys.ts'],
 };
 
