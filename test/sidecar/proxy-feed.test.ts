@@ -117,14 +117,15 @@ test('coterie proxy follows a store that comes, goes and comes back', async (t) 
   const client = connect(url);
   t.teardown(() => client.close());
   await until(() => port > 0);
-  await registered(t, client, 'one');
+  const one = await registered(t, client, 'one');
   await until(async () => (await ask(port)).body === 'one');
   await first.end('SIGKILL');
   t.is((await ask(port)).body, 'one');
   const second = await startServer(store);
   t.teardown(() => second.end('SIGKILL'));
-  await registered(t, client, 'two');
+  const two = await registered(t, client, 'two');
   await until(async () => (await ask(port)).body === 'two');
+  await Promise.all([one.close(), two.close()]);
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
   t.is(await ended, 0);
