@@ -9,7 +9,7 @@ import { assert } from '../core/base/assert.js';
 import type { CallOptions, Client, KeyValue, Revision } from '../core/client.js';
 import { modified, opDelete, opPut, opRange, prefixRange } from '../core/client.js';
 import { ApiError } from '../core/errors.js';
-import { latin1 } from '../core/base/bytes.js';
+import { compareBytes } from '../core/base/bytes.js';
 import type { Departure, Entry, Instance, InvalidEntry } from './instance.js';
 import {
   checkWhy, departedKey, encodeDeparture, instanceKey, readEntry, servicePrefix, SERVICES_PREFIX,
@@ -53,9 +53,9 @@ export interface ServiceChange extends ServiceState {
 
 export class ServiceView {
   readonly #view: View;
-  /** Entries already judged, by key; a pair is judged again when its revision or its bytes change. */
-  #judged = new Map<string, { readonly kv: KeyValue; readonly entry: Entry }>();
-  #from: readonly KeyValue[] | null = null;
+  readonly #ledger = new Ledger();
+  /** The pairs that `#state` was made of. */
+  #from: readonly KeyValue[] = [];
   #state: Omit<ServiceState, 'revision'> = Object.freeze({ instances: [], departures: [], invalid: [] });
 
   constructor(view: View) {
@@ -128,18 +128,8 @@ export class ServiceView {
   #current(): Omit<ServiceState, 'revision'> {
     const kvs = this.#view.entries();
     if (kvs === this.#from) return this.#state;
-    const judged = new Map<string, { readonly kv: KeyValue; readonly entry: Entry }>();
-    const entries: Entry[] = [];
-    for (const kv of kvs) {
-      const key = latin1(kv.key);
-      const before = this.#judged.get(key);
-      const now = before?.kv === kv ? before : { kv, entry: readEntry(kv) };
-      judged.set(key, now);
-      entries.push(now.entry);
-    }
-    this.#judged = judged;
     this.#from = kvs;
-    this.#state = sorted(entries);
+    this.#state = this.#ledger.take(kvs);
     return this.#state;
   }
 }
@@ -184,7 +174,7 @@ async function readOnce(client: Client, names: readonly string[], options: CallO
     some.forEach((name, index) => {
       const response = answer.responses[index];
       assert(response?.kind === 'range', 'a range is answered by a range');
-      const state = sorted(response.response.kvs.map(readEntry));
+      const state = new Ledger().take(response.response.kvs);
       services.set(name, state.instances);
       departed.set(name, state.departures);
       invalid.push(...state.invalid);
@@ -223,36 +213,85 @@ export async function evict(
   return evict(client, service, id, options);
 }
 
-/** An epitaph speaks only while its instance is away: it is written in advance, together with the instance. */
-function sorted(entries: readonly Entry[]): Omit<ServiceState, 'revision'> {
-  const instances: Instance[] = [];
-  const departures: Departure[] = [];
-  const invalid: InvalidEntry[] = [];
-  for (const entry of entries) {
-    if (entry.kind === 'instance') instances.push(entry.instance);
-    else if (entry.kind === 'departed') departures.push(entry.departure);
-    else invalid.push(entry.invalid);
+/**
+ * From pairs in key order to lists in the order of services and ids, again and again: pairs that were there before are not
+ * judged again, and no name is compared or hashed that has not changed. With 10,000 instances that is the difference
+ * between a change that costs a millisecond and one that holds up the process.
+ */
+class Ledger {
+  #from: readonly KeyValue[] = [];
+  /** One for each of `#from`. */
+  #entries: readonly Entry[] = [];
+  readonly #present = new Set<string>();
+  readonly #epitaphs = new Map<string, Entry>();
+  /** Epitaphs whose instance is there: they are written in advance, together with it, and do not speak yet. */
+  readonly #silent = new Set<Entry>();
+
+  take(kvs: readonly KeyValue[]): Omit<ServiceState, 'revision'> {
+    this.#judge(kvs);
+    const instances: Instance[] = [];
+    const departures: Departure[] = [];
+    const invalid: InvalidEntry[] = [];
+    for (const entry of this.#entries) {
+      if (entry.kind === 'instance') instances.push(entry.instance);
+      else if (entry.kind === 'invalid') invalid.push(entry.invalid);
+      else if (!this.#silent.has(entry)) departures.push(entry.departure);
+    }
+    return Object.freeze({
+      instances: Object.freeze(instances),
+      departures: Object.freeze(departures),
+      invalid: Object.freeze(invalid),
+    });
   }
-  const present = new Set(instances.map(nameOf));
-  return Object.freeze({
-    instances: Object.freeze(instances.sort(byName)),
-    departures: Object.freeze(departures.filter((departure) => !present.has(nameOf(departure))).sort(byName)),
-    invalid: Object.freeze(invalid),
-  });
+
+  #judge(kvs: readonly KeyValue[]): void {
+    let at = 0;
+    const forgetBefore = (kv: KeyValue | null): void => {
+      for (let old = this.#from[at]; old !== undefined && old !== kv; old = this.#from[at]) {
+        if (kv !== null && compareBytes(old.key, kv.key) > 0) return;
+        this.#forget(this.#entries[at]);
+        at += 1;
+      }
+    };
+    const entries = kvs.map((kv) => {
+      forgetBefore(kv);
+      const known = this.#from[at] === kv ? this.#entries[at] : undefined;
+      if (known === undefined) return this.#meet(readEntry(kv));
+      at += 1;
+      return known;
+    });
+    forgetBefore(null);
+    this.#from = kvs;
+    this.#entries = entries;
+  }
+
+  #meet(entry: Entry): Entry {
+    if (entry.kind === 'instance') {
+      const name = nameOf(entry.instance);
+      this.#present.add(name);
+      const epitaph = this.#epitaphs.get(name);
+      if (epitaph !== undefined) this.#silent.add(epitaph);
+    } else if (entry.kind === 'departed') {
+      const name = nameOf(entry.departure);
+      this.#epitaphs.set(name, entry);
+      if (this.#present.has(name)) this.#silent.add(entry);
+    }
+    return entry;
+  }
+
+  #forget(entry: Entry | undefined): void {
+    if (entry?.kind === 'instance') {
+      const name = nameOf(entry.instance);
+      this.#present.delete(name);
+      const epitaph = this.#epitaphs.get(name);
+      if (epitaph !== undefined) this.#silent.delete(epitaph);
+    } else if (entry?.kind === 'departed') {
+      this.#epitaphs.delete(nameOf(entry.departure));
+      this.#silent.delete(entry);
+    }
+  }
 }
 
-interface Named {
-  readonly service: string;
-  readonly id: string;
-}
-
-function nameOf(entry: Named): string {
-  return `${entry.service}/${entry.id}`;
-}
-
-function byName(a: Named, b: Named): number {
-  const left = nameOf(a);
-  const right = nameOf(b);
-  if (left === right) return 0;
-  return left < right ? -1 : 1;
+function nameOf(named: { readonly service: string; readonly id: string }): string {
+  return `${named.service}/${named.id}`;
 }

@@ -8,7 +8,7 @@
 // Level-triggered: a slow consumer gets the latest state of every key that changed, not every step, and waiting changes
 // of one consumer never exceed the keys it knows plus the keys there are. Not here: order between keys across batches.
 
-import { compareBytes, EMPTY, equalBytes, latin1, utf8, view as bufferOf } from '../core/base/bytes.js';
+import { compareBytes, EMPTY, equalBytes, fromLatin1, latin1, utf8, view as bufferOf } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
 import type { Client, Event, KeyValue, Revision, Watch, WatchBatch } from '../core/client.js';
@@ -20,6 +20,8 @@ import { Backoff, bounded, chance, checkNumber, observing, pause, within } from 
 const LIVENESS_MS = 9_000;
 const LIVENESS_MS_MIN = 50;
 const PAGE_ENTRIES = 1_000;
+/** More changes than this since the entries were last put in order: sorting again is cheaper. */
+const AMENDMENTS_MAX = 256;
 const ENTRIES_MAX = 200_000;
 const RETRY_MS = 50;
 const RETRY_MS_MAX = 1_500;
@@ -66,7 +68,9 @@ export class View {
   readonly #openedAt: number;
 
   #entries = new Map<string, KeyValue>();
+  /** In key order, as it was before the keys of `#moved` changed; null: not yet, or too much has changed since. */
   #sorted: readonly KeyValue[] | null = null;
+  readonly #moved = new Set<string>();
   #revision: Revision = 0;
   /** Every event up to here has been applied; a watch goes on from the next. Invariant: at most `revision`. */
   #appliedRevision: Revision = 0;
@@ -142,8 +146,23 @@ export class View {
 
   /** In key order. The same array until something changes. */
   entries(): readonly KeyValue[] {
-    this.#sorted ??= Object.freeze([...this.#entries.values()].sort((a, b) => compareBytes(a.key, b.key)));
+    if (this.#sorted !== null && this.#moved.size === 0) return this.#sorted;
+    this.#sorted = Object.freeze(this.#sorted === null ? inOrder(this.#entries) : this.#amended(this.#sorted));
+    this.#moved.clear();
     return this.#sorted;
+  }
+
+  /** A few changes are put in their places: sorting tens of thousands of entries for one of them would take far longer. */
+  #amended(sorted: readonly KeyValue[]): KeyValue[] {
+    const amended = [...sorted];
+    for (const key of this.#moved) {
+      const kv = this.#entries.get(key);
+      const at = placeOf(amended, fromLatin1(key));
+      const found = amended[at];
+      const present = found !== undefined && latin1(found.key) === key;
+      amended.splice(at, present ? 1 : 0, ...(kv === undefined ? [] : [kv]));
+    }
+    return amended;
   }
 
   /** Resolves with this view once `synced`. Rejects with `canceled`, `deadline_exceeded` (its cause: `lastError`) or `closed`. */
@@ -245,11 +264,16 @@ export class View {
     }
     for (const [key, kv] of found) {
       const old = before.get(key) ?? null;
-      if (old !== null && same(old, kv)) continue;
+      if (old !== null && same(old, kv)) {
+        // The same object, so that who reads it knows without looking that nothing has changed.
+        found.set(key, old);
+        continue;
+      }
       changed += 1;
       this.#record(key, kv, old);
     }
     this.#sorted = null;
+    this.#moved.clear();
     this.#revision = revision;
     this.#appliedRevision = revision;
     this.#clusterId = clusterId;
@@ -397,8 +421,12 @@ export class View {
       if (kv !== null) this.#entries.set(key, kv);
       else this.#entries.delete(key);
       if (kv !== null || old !== null) this.#record(key, kv, old);
+      if (this.#sorted !== null) this.#moved.add(key);
     }
-    if (latest.size > 0) this.#sorted = null;
+    if (this.#moved.size > AMENDMENTS_MAX) {
+      this.#sorted = null;
+      this.#moved.clear();
+    }
     // Not the header's: while catching up that one is ahead of what has been delivered.
     this.#appliedRevision = Math.max(this.#appliedRevision, events.at(-1)?.kv.modRevision ?? 0);
     this.#revision = Math.max(this.#revision, this.#appliedRevision);
@@ -527,6 +555,23 @@ class Feed implements AsyncIterator<ViewChange> {
   #wake(): void {
     for (const wake of this.#wakers.splice(0)) wake();
   }
+}
+
+function inOrder(entries: ReadonlyMap<string, KeyValue>): KeyValue[] {
+  return [...entries.values()].sort((a, b) => compareBytes(a.key, b.key));
+}
+
+/** The index of the first entry whose key is not before `key`. */
+function placeOf(sorted: readonly KeyValue[], key: Uint8Array): number {
+  let from = 0;
+  let to = sorted.length;
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    const entry = sorted[middle];
+    if (entry !== undefined && compareBytes(entry.key, key) < 0) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 
 function bytesOf(key: string | Uint8Array): Uint8Array {

@@ -559,3 +559,123 @@ test('discovery follows registrations of all services, sorted, with departures a
   await clock.until(all.close());
   await w.end();
 });
+
+test('R5 1,000 clients after an outage come back at a bounded rate, spread over the time they have', async (t) => {
+  const w = await world(5);
+  const { clock } = w;
+  const links = Array.from({ length: 1_000 }, () => w.link());
+  const apis = await clock.until(Promise.all(
+    links.map((link, i) => register(link, { ...spec, service: 'r5', id: `i${i}` }, { clock, ttlSeconds: 5 })),
+  ));
+  const total = (): number => links.reduce((sum, { sent }) => sum + Object.values(sent).reduce((a, b) => a + b, 0), 0);
+  for (const link of links) link.down();
+  await clock.advance(15_000);
+  for (const link of links) link.up();
+  const before = total();
+  let last = before;
+  let peak = 0;
+  let backAfterMs = 0;
+  for (let ms = 100; ms <= 4_000; ms += 100) {
+    await clock.advance(100);
+    const now = total();
+    peak = Math.max(peak, now - last);
+    last = now;
+    if (backAfterMs === 0 && apis.every((api) => api.registered)) backAfterMs = ms;
+  }
+  t.log(`${last - before} calls in all, at most ${peak} in 100 ms, everybody back after ${backAfterMs} ms`);
+  t.true(backAfterMs > 0 && backAfterMs <= 2_000);
+  t.true(last - before <= 8 * links.length, `${last - before} calls`);
+  t.true(peak <= 1.5 * links.length, `${peak} calls in 100 ms`);
+  for (const link of links) link.down();
+  await clock.until(Promise.all(apis.map((api) => api.close())));
+  await w.end();
+});
+
+test('discovery is after every change what reading everything anew would give, in the same order', async (t) => {
+  const w = await world(7);
+  const { clock, prng, store } = w;
+  const link = w.link();
+  const names = ['a', 'a-b', 'a.b', 'a0', 'B'];
+  const views = [discover(link, undefined, { clock }), discover(link, 'a', { clock })];
+  for (const view of views) await clock.until(view.ready());
+  const good = { address: '10.0.0.1', port: 80, state: 'up', owner: 'ab' };
+  for (let step = 0; step < 200; step += 1) {
+    const burst = prng.below(50) === 0 ? 300 : 1 + prng.below(3);
+    for (let i = 0; i < burst; i += 1) {
+      const room = prng.below(2) === 0 ? 'instances' : 'departed';
+      const key = utf8(`coterie/services/${names[prng.below(5)]}/${room}/i${prng.below(40)}`);
+      const value = room === 'instances' ? { ...good, weight: prng.below(9) } : { reason: 'closed', why: '', owner: 'ab' };
+      if (prng.below(3) === 0) await clock.until(del(store, key));
+      else await clock.until(put(store, key, utf8(prng.below(10) === 0 ? 'garbage' : JSON.stringify(value))));
+    }
+    if (prng.below(30) === 0) {
+      link.down();
+      link.up();
+      await clock.advance(5_000);
+    }
+    await clock.settle();
+    const read = await clock.until(readServices(store, names));
+    const order = [...names].sort((x, y) => (`${x}/` < `${y}/` ? -1 : 1));
+    t.deepEqual(views[0]?.instances, order.flatMap((name) => read.services.get(name) ?? []));
+    t.deepEqual(views[0]?.departures, order.flatMap((name) => read.departed.get(name) ?? []));
+    t.is(views[0]?.invalid.length, read.invalid.length);
+    t.deepEqual(views[1]?.instances, read.services.get('a'));
+  }
+  for (const view of views) await clock.until(view.close());
+  await w.end();
+});
+
+test('with 10,000 instances a change costs a small part of what reading them costs', async (t) => {
+  const w = await world(8);
+  const { clock, store } = w;
+  const write = (i: number, weight: number): Promise<unknown>[] => {
+    const value = { address: `10.0.${i >> 8}.${i & 255}`, port: 80, weight, state: 'up', owner: 'abcdef0123456789', meta: { v: '1' } };
+    const at = `coterie/services/s${i % 100}`;
+    return [
+      put(store, utf8(`${at}/instances/i${i}`), utf8(JSON.stringify(value))),
+      put(store, utf8(`${at}/departed/i${i}`), utf8('{"reason":"expired","why":"","owner":"ab"}')),
+    ];
+  };
+  for (let i = 0; i < 10_000; i += 500) {
+    await clock.until(Promise.all(Array.from({ length: 500 }, (_, j) => write(i + j, 1)).flat()));
+  }
+  const view = discover(store, undefined, { clock });
+  await clock.until(view.ready());
+  const lookMs = (): number => {
+    const from = process.cpuUsage();
+    t.is(view.instances.length, 10_000);
+    const { user, system } = process.cpuUsage(from);
+    return (user + system) / 1_000;
+  };
+  const first = lookMs();
+  const changes: number[] = [];
+  for (let i = 0; i < 50; i += 1) {
+    await clock.until(Promise.all(write(i, 2)));
+    await clock.settle();
+    changes.push(lookMs());
+  }
+  const median = changes.sort((a, b) => a - b)[25] ?? Infinity;
+  t.log(`the first look takes ${first.toFixed(1)} ms of the processor, one after a change ${median.toFixed(1)} ms`);
+  t.true(median < first / 20);
+  await clock.until(view.close());
+  await w.end();
+});
+
+test('services that do not fit one transaction are read again when compaction comes between its parts', async (t) => {
+  const w = await world(9);
+  const { clock, store } = w;
+  const names = Array.from({ length: 130 }, (_, i) => `s${i}`);
+  const value = utf8(JSON.stringify({ address: '10.0.0.1', port: 80, state: 'up', owner: 'ab' }));
+  for (const name of names) await clock.until(put(store, utf8(instanceAt('a', name)), value));
+  const link = w.link();
+  link.answerMs = (method) => (method === 'txn' ? 100 : 0);
+  const reading = readServices(link, names);
+  await clock.advance(50);
+  await clock.until(put(store, utf8(instanceAt('b', 's0')), value));
+  await clock.until(store.compact((await store.range({ key: utf8('x') })).header.revision));
+  const read = await clock.until(reading);
+  t.is(link.sent.txn, 4, 'two parts, twice');
+  t.is([...read.services.values()].flat().length, 131);
+  t.is(read.services.get('s0')?.length, 2, 'what came before the new revision is in it');
+  await w.end();
+});

@@ -8,8 +8,9 @@ import type { SessionEvent, SessionLost } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
 import { clients, homes } from './homes.js';
 
-test('S1 over sockets: a frozen link, lost fires before the key disappears', async (t) => {
-  const runs = (await homes(t)).flatMap((home) => [1, 2, 3].map(async (run) => {
+test('S1 over sockets: a frozen link, lost fires before the key disappears, in 10 of 10 runs', async (t) => {
+  const notice: number[] = [];
+  const runs = (await homes(t)).flatMap((home) => Array.from({ length: 10 }, async (_, run) => {
     const { proxy, far, near } = await clients(t, home);
     const session = await Session.open(far, { ttlSeconds: 3 });
     const key = utf8(`s1/${run}`);
@@ -21,7 +22,7 @@ test('S1 over sockets: a frozen link, lost fires before the key disappears', asy
       }
       return performance.now();
     })();
-    await sleep(700 * run);
+    await sleep(100 + 210 * run);
     t.true(session.live);
     proxy.freeze();
     const lostAt = await new Promise<number>((resolve) => {
@@ -30,11 +31,12 @@ test('S1 over sockets: a frozen link, lost fires before the key disappears', asy
     t.not(await get(near, key), null, `${home.name}: the key is still there when lost is raised`);
     const goneAt = await gone;
     t.true(lostAt < goneAt);
-    t.log(`${home.name}: told ${Math.round(goneAt - lostAt)} ms before the key disappeared`);
+    notice.push(goneAt - lostAt);
     proxy.thaw();
     await session.close();
   }));
   await Promise.all(runs);
+  t.log(`told ${Math.round(Math.min(...notice))} to ${Math.round(Math.max(...notice))} ms before the key disappeared`);
 });
 
 // Serial: the blocked loop is that of every test in this file.
@@ -82,9 +84,9 @@ test('S10 over sockets: connections cut again and again, renewals go on', async 
     const session = await Session.open(far, { ttlSeconds: 3 });
     await put(near, utf8('s10'), utf8('held'), { lease: session.lease });
     const created = (await get(near, utf8('s10')))?.createRevision;
-    for (let flap = 0; flap < 20; flap += 1) {
+    for (let flap = 0; flap < 50; flap += 1) {
       proxy.cut();
-      await sleep(100 + 37 * (flap % 10));
+      await sleep(20 + 29 * (flap % 7));
       t.true(session.live, `${home.name}: after flap ${flap}`);
     }
     t.is((await get(near, utf8('s10')))?.createRevision, created);

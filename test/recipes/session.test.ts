@@ -3,6 +3,7 @@
 
 import test from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
+import type { Clock } from '../../core/base/clock.js';
 import { put } from '../../core/client.js';
 import { ApiError, isApiError } from '../../core/errors.js';
 import type { Client } from '../../core/client.js';
@@ -412,6 +413,40 @@ test('S10 50 link flaps: renewals go on, and while connected no gap exceeds half
   t.true(link.renewals.length > 50);
   t.true(widest <= ttlMs / 2, `the widest gap while connected is ${widest} ms`);
   await w.clock.until(session.close());
+  await w.end();
+});
+
+test('an observer that throws neither ends the renewals nor hides the loss, and close still resolves', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const thrown: unknown[] = [];
+  const guarded: Clock = {
+    now: () => clock.now(),
+    schedule: (delayMs, run) => clock.schedule(delayMs, () => {
+      try {
+        run();
+      } catch (error) {
+        thrown.push(error);
+      }
+    }),
+  };
+  const link = w.link();
+  const observe = (event: SessionEvent): never => {
+    throw new Error(event.kind);
+  };
+  const session = await clock.until(Session.open(link, { ttlSeconds: 6, clock: guarded, observe }));
+  await clock.advance(20_000);
+  t.true(session.live);
+  link.freeze();
+  await clock.advance(4_000);
+  t.is(session.state, 'suspended');
+  clock.jump(10_000);
+  t.false(session.live, 'the getter does not throw');
+  t.true(session.signal.aborted);
+  t.is(reasonOf(session), 'stalled');
+  link.thaw();
+  await clock.until(session.close());
+  t.true(thrown.length > 5);
   await w.end();
 });
 

@@ -2,7 +2,8 @@
 
 import test from 'ava';
 import { latin1, text, utf8 } from '../../core/base/bytes.js';
-import type { Admin, Client, KeyValue } from '../../core/client.js';
+import type { Clock } from '../../core/base/clock.js';
+import type { Admin, Client, Event, KeyValue, WatchBatch } from '../../core/client.js';
 import { del, get, put } from '../../core/client.js';
 import { ApiError, isApiError } from '../../core/errors.js';
 import type { ViewChange, ViewEvent } from '../../recipes/view.js';
@@ -316,4 +317,122 @@ test('a view whose client is closed ends by itself', async (t) => {
   t.not((await clock.until(waiting)).value?.staleSince, null, 'first it says that it knows nothing any more');
   t.is((await clock.until(changes.next())).done, true);
   await clock.until(view.close());
+});
+
+test('a watch that ends as soon as it is created does not have everything read again and again without a pause', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const link = w.link();
+  const watch: Client['watch'] = (request, options) => {
+    const inner = link.watch(request, options);
+    clock.schedule(1, () => inner.close());
+    return inner;
+  };
+  const view = View.follow({ ...switching({ now: link }), watch }, { prefix: 's/' }, { clock });
+  await clock.until(view.ready());
+  await clock.advance(30_000);
+  t.true(link.sent.range >= 15 && link.sent.range <= 50, `read ${link.sent.range} times in 30 s`);
+  await clock.until(view.close());
+  await w.end();
+});
+
+test('events that do not follow from what is held change nothing until everything has been read again', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  await clock.until(put(w.store, utf8('f/a'), utf8('1')));
+  await clock.until(put(w.store, utf8('f/b'), utf8('1')));
+  const link = w.link();
+  let skip = true;
+  // Loses the first change of all and hands out the others in one batch.
+  const watch: Client['watch'] = (request, options) => {
+    const inner = link.watch(request, options);
+    if (!skip) return inner;
+    const batches = async function* (): AsyncGenerator<WatchBatch> {
+      const events: Event[] = [];
+      for await (const batch of inner) {
+        events.push(...batch.events);
+        if (batch.kind !== 'events') yield batch;
+        else if (events.length === 3) yield { ...batch, events: events.slice(1) };
+      }
+    };
+    return { [Symbol.asyncIterator]: batches, requestProgress: () => inner.requestProgress(), close: () => inner.close() };
+  };
+  const view = View.follow({ ...switching({ now: link }), watch }, { prefix: 'f/' }, { clock });
+  await clock.until(view.ready());
+  const held = view.revision;
+  const changes = view.changes[Symbol.asyncIterator]();
+  await clock.until(changes.next());
+  skip = false;
+  link.answerMs = (method) => (method === 'range' ? 500 : 0);
+  await clock.until(put(w.store, utf8('f/a'), utf8('2')));
+  await clock.until(put(w.store, utf8('f/b'), utf8('2')));
+  await clock.until(put(w.store, utf8('f/a'), utf8('3')));
+  await clock.advance(100);
+  t.not(view.staleSince, null);
+  t.is(view.revision, held);
+  t.deepEqual(view.entries().map((kv) => text(kv.value)), ['1', '1']);
+  t.is(text(view.get('f/b')?.value ?? utf8('')), '1');
+  const stale = (await clock.until(changes.next())).value;
+  t.deepEqual([stale?.puts, stale?.revision], [[], held]);
+  await clock.advance(2_000);
+  t.deepEqual(view.entries().map((kv) => text(kv.value)), ['3', '2']);
+  t.is(view.staleSince, null);
+  await clock.until(view.close());
+  await w.end();
+});
+
+test('an observer that throws does not end a view, and options that would make it spin are refused', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const thrown: unknown[] = [];
+  const guarded: Clock = {
+    now: () => clock.now(),
+    schedule: (delayMs, run) => clock.schedule(delayMs, () => {
+      try {
+        run();
+      } catch (error) {
+        thrown.push(error);
+      }
+    }),
+  };
+  const link = w.link();
+  const view = View.follow(link, { prefix: 't/' }, {
+    clock: guarded,
+    livenessMs: 3_000,
+    observe: ({ kind }) => {
+      throw new Error(kind);
+    },
+  });
+  await clock.until(view.ready());
+  link.down();
+  await clock.advance(5_000);
+  t.not(view.staleSince, null);
+  await clock.until(put(w.store, utf8('t/a'), utf8('1')));
+  link.up();
+  await clock.advance(5_000);
+  t.is(view.staleSince, null);
+  t.is(view.size, 1);
+  t.deepEqual(thrown.map((error) => (error instanceof Error ? error.message : '')), ['listed', 'stale', 'current']);
+  await clock.until(view.close());
+  for (const options of [{ livenessMs: 0 }, { livenessMs: Number.NaN }, { entriesMax: 0 }]) {
+    t.throws(() => View.follow(link, { prefix: 't/' }, { clock, ...options }), { instanceOf: ApiError, message: /is (?:0|NaN); give/ });
+  }
+  await w.end();
+});
+
+test('compaction between the pages of a read has it begin anew', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  await clock.until(Promise.all(Array.from({ length: 1_500 }, (_, i) => put(w.store, utf8(`p/${i}`), utf8('0')))));
+  const link = w.link();
+  link.answerMs = (method) => (method === 'range' ? 50 : 0);
+  const view = View.follow(link, { prefix: 'p/' }, { clock });
+  await clock.advance(40);
+  await clock.until(del(w.store, utf8('p/0')));
+  await clock.until(w.store.compact((await w.store.range({ key: utf8('p/') })).header.revision));
+  await clock.until(view.ready());
+  t.is(view.size, 1_499);
+  t.is(link.sent.range, 4);
+  await clock.until(view.close());
+  await w.end();
 });

@@ -10,6 +10,7 @@ interface Timer {
   readonly at: number;
   readonly order: number;
   readonly run: () => void;
+  canceled: boolean;
 }
 
 /** Turns of the real event loop given to promise chains after the last zero-delay turn has run. */
@@ -21,7 +22,9 @@ export class SimClock implements Clock {
   #now: number;
   #order = 0;
   #turnsPending = 0;
-  readonly #timers = new Set<Timer>();
+  /** A heap: a timer is never due before its parent, the one at half its index. Thousands of clients have thousands of timers. */
+  readonly #timers: Timer[] = [];
+  #pending = 0;
 
   constructor(startMs = 1_000_000) {
     this.#now = startMs;
@@ -33,16 +36,18 @@ export class SimClock implements Clock {
 
   schedule(delayMs: number, run: () => void): () => void {
     if (delayMs <= 0) return this.#nextTurn(run);
-    const timer: Timer = { at: this.#now + delayMs, order: (this.#order += 1), run };
-    this.#timers.add(timer);
+    const timer: Timer = { at: this.#now + delayMs, order: (this.#order += 1), run, canceled: false };
+    this.#push(timer);
+    this.#pending += 1;
     return () => {
-      this.#timers.delete(timer);
+      if (!timer.canceled) this.#pending -= 1;
+      timer.canceled = true;
     };
   }
 
   /** Timers waiting for time to pass. */
   get pending(): number {
-    return this.#timers.size;
+    return this.#pending;
   }
 
   /** Lets `ms` pass, running what falls due in between. */
@@ -52,9 +57,7 @@ export class SimClock implements Clock {
       await this.settle();
       const next = this.#earliest();
       if (next === undefined || next.at > target) break;
-      this.#timers.delete(next);
-      this.#now = Math.max(this.#now, next.at);
-      next.run();
+      this.#runNext(next);
     }
     this.#now = Math.max(this.#now, target);
     await this.settle();
@@ -74,9 +77,7 @@ export class SimClock implements Clock {
       if (over) return outcome;
       const next = this.#earliest();
       if (next === undefined || next.at > target) throw new Error(`nothing settled it within ${limitMs} simulated ms`);
-      this.#timers.delete(next);
-      this.#now = Math.max(this.#now, next.at);
-      next.run();
+      this.#runNext(next);
     }
   }
 
@@ -114,11 +115,52 @@ export class SimClock implements Clock {
     };
   }
 
-  #earliest(): Timer | undefined {
-    let best: Timer | undefined;
-    for (const timer of this.#timers) {
-      if (best === undefined || timer.at < best.at || (timer.at === best.at && timer.order < best.order)) best = timer;
-    }
-    return best;
+  #runNext(timer: Timer): void {
+    this.#shift();
+    // Canceling it from now on does nothing.
+    timer.canceled = true;
+    this.#pending -= 1;
+    this.#now = Math.max(this.#now, timer.at);
+    timer.run();
   }
+
+  #earliest(): Timer | undefined {
+    while (this.#timers[0]?.canceled === true) this.#shift();
+    return this.#timers[0];
+  }
+
+  #push(timer: Timer): void {
+    const heap = this.#timers;
+    let at = heap.push(timer) - 1;
+    while (at > 0) {
+      const up = (at - 1) >> 1;
+      const parent = heap[up];
+      if (parent === undefined || isDueBefore(parent, timer)) break;
+      heap[at] = parent;
+      at = up;
+    }
+    heap[at] = timer;
+  }
+
+  #shift(): void {
+    const heap = this.#timers;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      const left = heap[2 * at + 1];
+      const right = heap[2 * at + 2];
+      if (left === undefined) break;
+      const toRight = right !== undefined && isDueBefore(right, left);
+      const child = toRight ? right : left;
+      if (isDueBefore(last, child)) break;
+      heap[at] = child;
+      at = 2 * at + (toRight ? 2 : 1);
+    }
+    heap[at] = last;
+  }
+}
+
+function isDueBefore(a: Timer, b: Timer): boolean {
+  return a.at < b.at || (a.at === b.at && a.order < b.order);
 }
