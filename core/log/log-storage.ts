@@ -18,7 +18,7 @@ export interface LogStorage {
   readSnapshot(meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done): void;
   /** The log up to and including `through` is covered by a snapshot and may go; whole segments only. */
   compact(through: Index, done: Done): void;
-  /** Waits for what was appended, then releases files and lock. */
+  /** Waits for what was appended, then releases files and lock. A snapshot being saved may be given up: its `done` says so. */
   close(done: Done): void;
 }
 

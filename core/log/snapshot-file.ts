@@ -40,19 +40,25 @@ export interface SnapshotPlace {
   readonly clusterId: NodeId;
 }
 
-/** Durable under its own name when done, with its size. */
-export function writeSnapshot(
-  place: SnapshotPlace, meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done<number>,
-): void {
-  new SnapshotWriter(place, meta, chunks, done).start();
+/** A snapshot to be written: of what, and whether anybody still wants it. */
+export interface SnapshotTask {
+  readonly meta: SnapshotMeta;
+  readonly chunks: Iterable<Uint8Array>;
+  readonly isWanted: () => boolean;
+}
+
+/** Durable under its own name when done, with its size; null: it was not wanted any more, and nothing is left of it. */
+export function writeSnapshot(place: SnapshotPlace, task: SnapshotTask, done: Done<number | null>): void {
+  new SnapshotWriter(place, task, done).start();
 }
 
 class SnapshotWriter {
   readonly #files: Files;
   readonly #path: string;
   readonly #temporary: string;
-  readonly #chunks: Iterator<Uint8Array>;
-  readonly #done: Done<number>;
+  readonly #chunks: Iterator<Uint8Array, undefined>;
+  readonly #isWanted: () => boolean;
+  readonly #done: Done<number | null>;
   readonly #piece = Buffer.allocUnsafe(SNAPSHOT_PIECE_BYTES);
   readonly #header: Buffer;
   #count = 0;
@@ -61,11 +67,12 @@ class SnapshotWriter {
   #sizeBytes = 0;
   #unsyncedBytes = 0;
 
-  constructor(place: SnapshotPlace, meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done<number>) {
+  constructor(place: SnapshotPlace, { meta, chunks, isWanted }: SnapshotTask, done: Done<number | null>) {
     this.#files = place.files;
     this.#path = `${place.directory}/${snapshotName(meta)}`;
     this.#temporary = this.#path + TEMPORARY;
     this.#chunks = chunks[Symbol.iterator]();
+    this.#isWanted = isWanted;
     this.#done = done;
     this.#header = encodeHeader(place.clusterId, meta);
   }
@@ -76,6 +83,7 @@ class SnapshotWriter {
 
   /** Fills a piece with chunks; a chunk that does not fit goes out by itself, after what came before it. */
   #next(): void {
+    if (!this.#isWanted()) return this.#files.remove(this.#temporary, () => this.#done(null, null));
     let length = 0;
     while (length + FRAME_BYTES <= this.#piece.length) {
       const { done, value: chunk } = this.#chunks.next();

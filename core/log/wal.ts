@@ -143,8 +143,15 @@ export class WalStorage implements LogStorage {
       this.#onSaved?.();
     };
     const startedMs = this.#clock.now();
-    writeSnapshot(this.#place(), meta, chunks, (error, sizeBytes) => {
+    // Closing does not wait until a large one is whole: the log has everything that is in it.
+    const isWanted = (): boolean => this.#state === 'open' && this.#failure === null;
+    writeSnapshot(this.#place(), { meta, chunks, isWanted }, (error, sizeBytes) => {
       if (error !== null) return finish(error);
+      if (sizeBytes === null) {
+        this.#saving = false;
+        done(new LogError('the log was closed before the snapshot was whole'));
+        return this.#onSaved?.();
+      }
       this.#snapshot = meta;
       const tookMs = this.#clock.now() - startedMs;
       this.#observe({ kind: 'snapshot_saved', index: meta.index, bytes: sizeBytes ?? 0, tookMs });
@@ -425,12 +432,12 @@ export class WalStorage implements LogStorage {
   }
 
   #giveUp(error: Error, done: Done<never>): void {
-    this.#failure ??= error;
     this.#fail(error, [done]);
   }
 
   /** What waits for the disk is told that it is unknown, once and for all. */
-  #fail(error: Error, waiting: readonly Done<never>[]): void {
+  #fail(cause: Error, waiting: readonly Done<never>[]): void {
+    const error = this.#unusable(cause);
     this.#failure ??= error;
     this.#writing = false;
     this.#cancelIdleProof();

@@ -146,6 +146,23 @@ test('a snapshot of many megabytes goes out in pieces with turns between them, a
   t.deepEqual(sizes, chunks.map(({ length }) => length));
 });
 
+test('closing does not wait until a large snapshot is whole, and nothing is left of it', async (t) => {
+  const { disk, log } = world();
+  await opened(log);
+  await append(log, ...range(1, 3));
+  let given = 0;
+  const chunks = function* (): Iterable<Uint8Array> {
+    for (; given < 1000; given++) yield Buffer.alloc(1 << 20);
+  };
+  const saving = t.throwsAsync(whenDone<void>((done) => log.saveSnapshot(snapshotMeta({ term: 1, index: 2 }), chunks(), done)));
+  await append(log, batch(4));
+  await whenDone<void>((done) => log.close(done));
+  t.regex((await saving)?.message ?? '', /closed before the snapshot was whole/);
+  t.true(given < 50, `${given} MiB were written before it closed`);
+  t.deepEqual(disk.names().filter((name) => name.includes('snapshot')), []);
+  t.is((await opened(world({ disk }).log)).entries.length, 4);
+});
+
 test('values of any size come back, groups larger than a read included', async (t) => {
   const { disk, log } = world();
   await opened(log);
