@@ -81,9 +81,12 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const limits = { ...defaultLimits, ...options.limits };
   const electionMs = options.electionMs ?? 1000;
   const heartbeatMs = options.heartbeatMs ?? 100;
-  if (electionMs < 5 * heartbeatMs) {
+  if (!(heartbeatMs >= 1)) throw new Error(`heartbeatMs (${heartbeatMs}) must be at least 1`);
+  if (!(electionMs >= 5 * heartbeatMs)) {
     throw new Error(`electionMs (${electionMs}) must be at least five times heartbeatMs (${heartbeatMs})`);
   }
+  const snapshotCount = options.snapshotCount ?? 100_000;
+  if (!(snapshotCount >= 1)) throw new Error(`snapshotCount (${snapshotCount}) must be at least 1`);
   const log = openLog(options, { clusterId: cluster, memberId: self }, clock, observe);
   const node = new Node(
     {
@@ -91,7 +94,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       voters: [self],
       heartbeatMs,
       electionMs,
-      snapshotCount: options.snapshotCount ?? 100_000,
+      snapshotCount,
       seed: randomInt(2 ** 32),
       limits,
     },
@@ -138,7 +141,13 @@ async function begin(node: Node, client: LocalClient): Promise<{ ended: Promise<
     end.resolve(error);
   };
   await whenDone((done) => node.start(onEnd, done));
-  await firstRead(node);
+  try {
+    await firstRead(node);
+  } catch (error) {
+    // What stopped it says more than that it stopped; and then the log is closed, the directory given back.
+    node.stop(() => undefined);
+    throw (await ended) ?? error;
+  }
   return { ended };
 }
 

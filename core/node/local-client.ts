@@ -85,13 +85,16 @@ export class LocalClient implements api.Client, api.Admin {
       onEnd: () => this.#watches.delete(watch),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
-    if (!this.#closed) this.#watches.add(watch);
+    if (watch.isOpen) this.#watches.add(watch);
     return watch;
   }
 
   grant(ttlSeconds: number, options: api.GrantOptions = {}): Promise<api.Lease> {
     return this.#call<api.Lease>(options, (done) => {
       if (ttlSeconds > LEASE_TTL_MAX_SECONDS) return done(new ApiError('lease_ttl_too_large'));
+      if (options.id !== undefined && BigInt.asIntN(64, options.id) !== options.id) {
+        return done(new ApiError('invalid_request', { detail: `lease id ${options.id} does not fit into 64 bits` }));
+      }
       const least = Math.ceil((LEASE_TTL_MIN_ELECTIONS * this.#config.electionMs) / 1000);
       const id = options.id === undefined || options.id === 0n ? this.#freeLeaseId() : options.id;
       const command: Command = { kind: 'lease_grant', id, ttlSeconds: Math.max(Math.ceil(ttlSeconds), least) };
@@ -249,7 +252,7 @@ export class LocalClient implements api.Client, api.Admin {
     return new Promise<T>((resolve, reject) => {
       const cancel = (error: ApiError): void => reject(error);
       this.#cancelAll.add(cancel);
-      start((error, value) => {
+      begin(start, (error, value) => {
         this.#cancelAll.delete(cancel);
         if (error !== null) reject(error);
         else resolve(value as T);
@@ -277,12 +280,21 @@ export class LocalClient implements api.Client, api.Admin {
       };
       this.#cancelAll.add(cancel);
       signal?.addEventListener('abort', onAbort, { once: true });
-      start((error, value) => {
+      begin(start, (error, value) => {
         finish();
         if (error !== null) reject(error);
         else resolve(value as T);
       });
     });
+  }
+}
+
+/** What `start` throws, because it was handed no request at all, is an outcome like any other. */
+function begin<T>(start: (done: Done<T>) => void, done: Done<T>): void {
+  try {
+    start(done);
+  } catch (error) {
+    done(error instanceof Error ? error : new Error(String(error)));
   }
 }
 

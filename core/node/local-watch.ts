@@ -38,12 +38,17 @@ export class LocalWatch implements Watch {
     this.#onAbort = () => this.#finish(new ApiError('canceled', { cause: options.signal?.reason }));
     if (node === null) this.#end = 'closed';
     else if (!node.running) this.#end = new ApiError('stopped');
-    else if (options.signal?.aborted === true) this.#onAbort();
+    else if (options.signal?.aborted === true) this.#end = new ApiError('canceled', { cause: options.signal.reason });
     if (node === null || this.#end !== 'open') return;
     this.#watcher = node.hub.open(request);
     this.#watcher.onReady = () => this.#onReady();
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (request.progressNotify === true) this.#scheduleProgress();
+  }
+
+  /** False: it has ended, and `onEnd` has been called or never will be. */
+  get isOpen(): boolean {
+    return this.#end === 'open';
   }
 
   requestProgress(): void {

@@ -38,6 +38,7 @@ export interface NodeDoors {
   readonly observe: Observe;
 }
 
+type Call = Extract<Input, { kind: 'propose' | 'read' }>;
 type State = 'new' | 'running' | 'stopping' | 'stopped';
 
 export class Node {
@@ -51,7 +52,7 @@ export class Node {
   #state: State = 'new';
   #inbox: Input[] = [];
   /** Callers' inputs. They are given to the machine only while a leader is known; until then they wait, as in etcd. */
-  #calls: Input[] = [];
+  #calls: Call[] = [];
   #turnScheduled = false;
   #readCallers: Done[] = [];
   #role: Role = { state: 'follower', term: 0, leader: 0n };
@@ -98,7 +99,8 @@ export class Node {
 
   /**
    * Reads the log, rebuilds the store, begins to take part. Done when it runs, which is before it has a leader; an error
-   * means it never ran. `onEnd` is called once when it stops later on, with null if that was asked for.
+   * means it never ran, and the log has been closed. `onEnd` is called once when it stops later on, with null if that was
+   * asked for.
    */
   start(onEnd: (error: Error | null) => void, done: Done): void {
     assert(this.#state === 'new', 'a node starts once');
@@ -107,9 +109,12 @@ export class Node {
       if (error !== null) return done(error);
       assert(resumed !== undefined, 'an opened log has contents');
       this.#restore(resumed.snapshot, (restoreError) => {
-        if (restoreError !== null) return done(restoreError);
+        const failure = restoreError ?? caught(() => this.#begin(resumed));
+        if (failure !== null) {
+          this.#state = 'stopped';
+          return this.#doors.log.close(() => done(failure));
+        }
         this.#onEnd = onEnd;
-        this.#begin(resumed);
         this.#doors.observe({
           kind: 'restored',
           snapshotIndex: resumed.snapshot.index,
@@ -131,15 +136,13 @@ export class Node {
     if (this.#pending.proposals >= limits.proposalsMax || this.#pending.sizeBytes + data.length > limits.proposalBytesMax) {
       return this.#refuse(done, new ApiError('too_many_requests'));
     }
-    const token = this.#pending.addProposal(data.length, this.#deadlineMs(), done);
-    this.#calls.push({ kind: 'propose', token, data });
-    this.#wake();
+    this.#submit(data, done);
   }
 
   /** Done when the store holds everything acknowledged before this call (linearizable read, thesis 6.4). */
   read(done: Done): void {
     if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    if (this.#readCallers.length >= this.#config.limits.proposalsMax) {
+    if (this.#readCallers.length + this.#pending.readers >= this.#config.limits.proposalsMax) {
       return this.#refuse(done, new ApiError('too_many_requests'));
     }
     this.#readCallers.push(done);
@@ -155,6 +158,12 @@ export class Node {
     assert(this.#stopDone === null, 'a node is stopped once');
     this.#stopDone = done;
     this.#end(null);
+  }
+
+  #submit(data: Uint8Array, done: Done<Reply>): void {
+    const token = this.#pending.addProposal(data.length, this.#deadlineMs(), done);
+    this.#calls.push({ kind: 'propose', token, data });
+    this.#wake();
   }
 
   #begin(resumed: Resumed): void {
@@ -182,20 +191,22 @@ export class Node {
   #restore(snapshot: SnapshotMeta, done: Done): void {
     if (snapshot.index === 0) return done(null);
     const loader = Store.load();
+    let failure: Error | null = null;
     this.#doors.log.readSnapshot(
       snapshot,
       (chunk) => {
         this.#snapshotBytes += chunk.length;
-        loader.push(chunk);
+        failure ??= caught(() => loader.push(chunk));
       },
       (error) => {
         if (error !== null) return done(error);
-        try {
+        failure ??= caught(() => {
           this.#store = loader.finish();
-        } catch (cause) {
-          return done(new Error(`the snapshot at index ${snapshot.index} cannot be loaded`, { cause }));
-        }
-        done(null);
+        });
+        if (failure === null) return done(null);
+        const problem = `the snapshot at index ${snapshot.index} cannot be loaded: ${reasonOf(failure)}`;
+        const remedy = 'Start the release that wrote it, or restore the data directory from a backup';
+        done(new Error(`${problem}. ${remedy}`, { cause: failure }));
       },
     );
   }
@@ -212,6 +223,8 @@ export class Node {
     const lateMs = now - this.#tickDueMs;
     this.#scheduleTick();
     this.#pending.expire(now);
+    // Without a leader nobody takes the calls: those that nobody waits for any more must not pile up.
+    if (this.#role.leader === 0n) this.#calls = this.#calls.filter((call) => this.#pending.isWanted(call.token));
     if (lateMs > Math.max(100, 2 * this.#config.heartbeatMs)) {
       // Renewals may lie unread in the sockets: nothing expires on the strength of this time. The next tick comes after
       // they have been read.
@@ -227,7 +240,8 @@ export class Node {
   #expireLeases(nowMs: number): void {
     if (this.#role.state !== 'leader') return;
     for (const id of this.lessor.expired(nowMs)) {
-      this.propose({ kind: 'lease_revoke', id, term: this.#role.term }, (error, reply) => {
+      // Not held to the callers' limits: they could keep the node so busy that no lease ever ends.
+      this.#submit(encodeCommand({ kind: 'lease_revoke', id, term: this.#role.term }), (error, reply) => {
         if (error === null && reply?.kind === 'lease_revoke') this.#doors.observe({ kind: 'lease_expired', id });
         else this.lessor.onRevokeFailed(id);
       });
@@ -254,11 +268,9 @@ export class Node {
       for (const call of this.#calls) inputs.push(call);
       this.#calls = [];
     }
-    try {
-      this.#act(this.#raft.step(inputs));
-    } catch (error) {
-      this.#end(error instanceof Error ? error : new Error(String(error)));
-    }
+    const raft = this.#raft;
+    const failure = caught(() => this.#act(raft.step(inputs)));
+    if (failure !== null) this.#end(failure);
   }
 
   #act(output: Output): void {
@@ -382,6 +394,20 @@ export class Node {
 /** Founding the cluster counts as term 1, which never had a leader; so a first leader has term 2, as etcd's clients see it. */
 function founded(resumed: Resumed): Resumed {
   return resumed.hard.term > 0 ? resumed : { ...resumed, hard: { ...resumed.hard, term: 1 } };
+}
+
+function caught(work: () => void): Error | null {
+  try {
+    work();
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/** The first reason of all, which says most. */
+function reasonOf(error: Error): string {
+  return error.cause instanceof Error ? reasonOf(error.cause) : error.message;
 }
 
 /** Passes chunks through and counts their bytes. */

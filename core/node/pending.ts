@@ -1,6 +1,9 @@
 // Who is waiting for what: proposals for the index they were given, reads for the store to catch up. Every wait ends:
 // by its entry being applied, by another entry taking its slot, by time, or by the node stopping. Waits time out in the
 // order they began, because all have the same allowance; so one queue serves and nothing is scanned.
+//
+// A proposal whose caller was told that its time is over still lies in the log and counts until its slot is decided: while
+// the disk stands still, time must not make room for more.
 
 import { ApiError, type ErrorCode } from '../errors.js';
 import type { Done } from '../base/done.js';
@@ -10,7 +13,7 @@ import type { Reply } from '../store/store.js';
 interface Wait {
   readonly deadlineMs: number;
   readonly sizeBytes: number;
-  /** Null once settled, so that the queue may drop it lazily. */
+  /** Null once its caller was told, so that the queue may drop it lazily. */
   done: Done<Reply> | null;
   /** 0 until the machine has given it a slot. */
   index: Index;
@@ -42,13 +45,20 @@ export class Pending {
   /** Reads cleared by the machine, waiting for the store; ascending by arrival, not by index. */
   #cleared: { index: Index; wait: ReadWait }[] = [];
 
-  /** Bytes of commands proposed and not yet answered. */
+  #readers = 0;
+
+  /** Bytes of commands proposed and not yet decided. */
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
 
   get proposals(): number {
     return this.#proposals.size + this.#byIndex.size;
+  }
+
+  /** Callers that wait to read. */
+  get readers(): number {
+    return this.#readers;
   }
 
   addProposal(sizeBytes: number, deadlineMs: number, done: Done<Reply>): Token {
@@ -62,8 +72,19 @@ export class Pending {
 
   addRead(callers: Done[], deadlineMs: number): Token {
     const token = this.#nextToken++;
+    this.#readers += callers.length;
     this.#reads.set(token, { deadlineMs, callers });
     return token;
+  }
+
+  /** Whether somebody waits for a call that the machine has not been given yet; otherwise it is forgotten. */
+  isWanted(token: Token): boolean {
+    const wait = this.#proposals.get(token);
+    if (wait === undefined) return this.#reads.has(token);
+    if (wait.done !== null) return true;
+    this.#proposals.delete(token);
+    this.#sizeBytes -= wait.sizeBytes;
+    return false;
   }
 
   onAppended(token: Token, id: EntryId): void {
@@ -88,14 +109,14 @@ export class Pending {
     const read = this.#reads.get(token);
     if (read === undefined) return;
     this.#reads.delete(token);
-    settleRead(read, error);
+    this.#settleRead(read, error);
   }
 
   onReadable(token: Token, index: Index, applied: Index): void {
     const read = this.#reads.get(token);
     if (read === undefined) return;
     this.#reads.delete(token);
-    if (applied >= index) settleRead(read, null);
+    if (applied >= index) this.#settleRead(read, null);
     else this.#cleared.push({ index, wait: read });
   }
 
@@ -114,7 +135,7 @@ export class Pending {
     const waiting = this.#cleared;
     this.#cleared = [];
     for (const read of waiting) {
-      if (read.index <= applied) settleRead(read.wait, null);
+      if (read.index <= applied) this.#settleRead(read.wait, null);
       else this.#cleared.push(read);
     }
   }
@@ -125,9 +146,7 @@ export class Pending {
       const wait = this.#queue[this.#queueHead];
       if (wait === undefined || (wait.done !== null && wait.deadlineMs > nowMs)) break;
       this.#queueHead++;
-      if (wait.done === null) continue;
-      if (wait.index > 0) this.#byIndex.delete(wait.index);
-      this.#settle(wait, new ApiError('timeout'));
+      if (wait.done !== null) this.#tell(wait, new ApiError('timeout'));
     }
     if (this.#queueHead > 1024 && this.#queueHead * 2 > this.#queue.length) {
       this.#queue.splice(0, this.#queueHead);
@@ -136,19 +155,20 @@ export class Pending {
     for (const [token, read] of this.#reads) {
       if (read.deadlineMs > nowMs) break;
       this.#reads.delete(token);
-      settleRead(read, new ApiError('timeout'));
+      this.#settleRead(read, new ApiError('timeout'));
     }
     for (const read of this.#cleared) {
-      if (read.wait.deadlineMs <= nowMs) settleRead(read.wait, new ApiError('timeout'));
+      if (read.wait.deadlineMs <= nowMs) this.#settleRead(read.wait, new ApiError('timeout'));
     }
     this.#cleared = this.#cleared.filter((read) => read.wait.callers !== null);
   }
 
   /** The node stops: nobody is left waiting. */
   failAll(error: Error): void {
-    for (const wait of this.#queue) if (wait.done !== null) this.#settle(wait, error);
-    for (const read of this.#reads.values()) settleRead(read, error);
-    for (const read of this.#cleared) settleRead(read.wait, error);
+    for (const wait of this.#queue) this.#tell(wait, error);
+    for (const read of this.#reads.values()) this.#settleRead(read, error);
+    for (const read of this.#cleared) this.#settleRead(read.wait, error);
+    this.#sizeBytes = 0;
     this.#proposals.clear();
     this.#byIndex.clear();
     this.#queue.length = 0;
@@ -157,18 +177,25 @@ export class Pending {
     this.#cleared = [];
   }
 
+  /** Its fate is decided: it counts no longer. */
   #settle(wait: Wait, error: Error | null, reply?: Reply): void {
+    this.#sizeBytes -= wait.sizeBytes;
+    this.#tell(wait, error, reply);
+  }
+
+  #tell(wait: Wait, error: Error | null, reply?: Reply): void {
     const done = wait.done;
     if (done === null) return;
     wait.done = null;
-    this.#sizeBytes -= wait.sizeBytes;
     if (error === null) done(null, reply);
     else done(error);
   }
-}
 
-function settleRead(read: ReadWait, error: Error | null): void {
-  const callers = read.callers;
-  read.callers = null;
-  if (callers !== null) for (const done of callers) done(error);
+  #settleRead(read: ReadWait, error: Error | null): void {
+    const callers = read.callers;
+    if (callers === null) return;
+    read.callers = null;
+    this.#readers -= callers.length;
+    for (const done of callers) done(error);
+  }
 }

@@ -6,6 +6,8 @@ import { text, utf8 } from '../../../core/base/bytes.js';
 import { created, get, opPut, opRange, put } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import type { NodeEvent } from '../../../core/node/events.js';
+import type { Files } from '../../../core/base/files.js';
+import { SimClock } from '../../sim/clock.js';
 import { SimDisk } from '../../sim/disk.js';
 import { startNode, type NodeOptions, type RunningNode } from '../../../core/start-node.js';
 
@@ -58,6 +60,53 @@ test('a lease that nobody renews ends with its keys, no earlier than its TTL', a
   }
   t.true(systemClock.now() - startedAt >= 1000);
   t.is((await client.keepAlive(lease.id)).ttlSeconds, 0);
+});
+
+test('callers that keep the node at its bound cannot keep a lease alive', async (t) => {
+  const { client } = await running(t, { limits: { proposalsMax: 1 } });
+  const lease = await client.grant(1);
+  let over = false;
+  const busy = (async () => {
+    while (!over) await put(client, utf8('busy'), utf8('v')).catch(() => undefined);
+  })();
+  await new Promise((resolve) => systemClock.schedule(1600, () => resolve(null)));
+  t.deepEqual((await client.leases()).ids.filter((id) => id === lease.id), []);
+  over = true;
+  await busy;
+});
+
+test('while the disk stands still no more than the bound is held in memory, however many callers give up', async (t) => {
+  const disk = new SimDisk();
+  const clock = new SimClock();
+  const still: (() => void)[] = [];
+  let stands = false;
+  const files = new Proxy<Files>(disk, {
+    get(target, name: keyof Files) {
+      const method = target[name].bind(target);
+      if (name !== 'append' || !stands) return method;
+      return (...call: Parameters<Files['append']>) => still.push(() => target.append(...call));
+    },
+  });
+  const starting = startNode({ dataDir: '/d', files, clock, limits: { proposalBytesMax: 10_000 } });
+  for (let i = 0; i < 20; i++) await clock.settle();
+  const node = await starting;
+  stands = true;
+  const codes: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 6; i++) {
+      const note = (error: unknown): unknown => codes.push(isApiError(error) ? error.code : 'other');
+      put(node.client, utf8('k'), Buffer.alloc(3000)).catch(note);
+    }
+    await clock.advance(20_000);
+  }
+  t.is(codes.filter((code) => code === 'timeout').length, 3);
+  t.is(codes.filter((code) => code === 'too_many_requests').length, 15);
+  stands = false;
+  for (const append of still.splice(0)) append();
+  await clock.settle();
+  t.is(node.facts().revision, 4);
+  await put(node.client, utf8('k'), Buffer.alloc(3000));
+  await node.close();
 });
 
 test('renewals keep a lease alive past its TTL', async (t) => {

@@ -58,6 +58,29 @@ test('waits end by time, in the order they began, once', (t) => {
   t.is(first.outcomes.length, 1);
 });
 
+test('a proposal that timed out counts until its slot is decided: time makes no room on a disk that stands still', (t) => {
+  const pending = new Pending();
+  const { outcomes, done } = watched();
+  pending.onAppended(pending.addProposal(10, 1000, done), { term: 1, index: 1 });
+  pending.expire(1500);
+  t.true(isApiError(outcomes[0]?.error, 'timeout'));
+  t.deepEqual([pending.sizeBytes, pending.proposals], [10, 1]);
+  pending.onApplied({ term: 1, index: 1 }, reply);
+  t.deepEqual([pending.sizeBytes, pending.proposals, outcomes.length], [0, 0, 1]);
+});
+
+test('a call that nobody took and nobody waits for is forgotten', (t) => {
+  const pending = new Pending();
+  const { outcomes, done } = watched();
+  const early = pending.addProposal(10, 1000, done);
+  const late = pending.addProposal(10, 2000, done);
+  const read = pending.addRead([done, done], 1000);
+  t.is(pending.readers, 2);
+  pending.expire(1500);
+  t.deepEqual([early, late, read].map((token) => pending.isWanted(token)), [false, true, false]);
+  t.deepEqual([pending.sizeBytes, pending.proposals, pending.readers, outcomes.length], [10, 1, 0, 3]);
+});
+
 test('a read waits until the store has caught up', (t) => {
   const pending = new Pending();
   const { outcomes, done } = watched();
