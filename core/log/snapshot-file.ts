@@ -56,7 +56,7 @@ class SnapshotWriter {
   readonly #files: Files;
   readonly #path: string;
   readonly #temporary: string;
-  readonly #chunks: Iterator<Uint8Array, undefined>;
+  readonly #chunks: Iterator<Uint8Array>;
   readonly #isWanted: () => boolean;
   readonly #done: Done<number | null>;
   readonly #piece = Buffer.allocUnsafe(SNAPSHOT_PIECE_BYTES);
@@ -86,8 +86,9 @@ class SnapshotWriter {
     if (!this.#isWanted()) return this.#files.remove(this.#temporary, () => this.#done(null, null));
     let length = 0;
     while (length + FRAME_BYTES <= this.#piece.length) {
-      const { done, value: chunk } = this.#chunks.next();
-      if (done === true) return this.#write([this.#piece.subarray(0, length), this.#end()], () => this.#publish());
+      const next = this.#chunks.next();
+      if (next.done === true) return this.#write([this.#piece.subarray(0, length), this.#end()], () => this.#publish());
+      const chunk = next.value;
       if (chunk.length === 0) continue;
       const frame = this.#frame(chunk);
       if (length + FRAME_BYTES + chunk.length > this.#piece.length) {
