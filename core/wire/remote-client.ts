@@ -295,9 +295,16 @@ function isReadOnly({ success = [], failure = [] }: api.TxnRequest): boolean {
  */
 const NEVER_SENT = /^(?:No connection established|Name resolution failed|Failed to start HTTP\/2 stream|Resolution failed)/;
 
+/**
+ * What the library reports when a stream was reset: by a proxy whose server went away, say. It makes a status of the reset's
+ * code, and some of those would blame the request. A reset says nothing about the request, only that no answer will come.
+ */
+const RESET = /^(?:Received RST_STREAM |Call cancelled$|Bandwidth exhausted or |Protocol not secure enough$)/;
+
 function failureOf(error: { code?: number; details?: string; message: string } | null): ApiError {
   if (error === null) return new ApiError('internal', { detail: 'the server answered with nothing' });
   const text = error.details ?? error.message;
+  if (RESET.test(text)) return new ApiError('connection_lost', { detail: text });
   return errorOf({ code: error.code ?? Status.unknown, text }, !NEVER_SENT.test(text));
 }
 

@@ -26,8 +26,11 @@ export function isWorthReopening({ code }: ApiError): boolean {
   return REOPEN.has(code);
 }
 
+/** Whoever cancels such a stream, or lets it run out of time, is not this side: it hears no more of what it cancels. */
 const REOPEN: ReadonlySet<string> = new Set<ErrorCode>([
   'connection_lost',
+  'canceled',
+  'deadline_exceeded',
   'unavailable',
   'stopped',
   'no_leader',

@@ -11,6 +11,7 @@ import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { serve, type WireServer } from '../../../core/wire/port.js';
 import { connect, type RemoteClient, type RemoteOptions } from '../../../core/wire/remote-client.js';
 import { answersProgressTruthfully } from '../../../core/wire/remote-watch.js';
+import { StreamRelay } from './stream-relay.js';
 import { TcpRelay } from './tcp-relay.js';
 
 interface Setup {
@@ -37,6 +38,9 @@ async function setUp(t: ExecutionContext, options: RemoteOptions = {}): Promise<
   });
   return { node, server, relay, client };
 }
+
+/** HTTP/2's words for why a stream ends: no error, protocol, internal, closed, refused, cancel, calm, security. */
+const RESETS = [0, 1, 2, 5, 7, 8, 11, 12];
 
 async function errorOf(promise: Promise<unknown>): Promise<ApiError | null> {
   const reason: unknown = await promise.then(
@@ -141,6 +145,54 @@ test('a watch survives cut connections and a restarted server without a gap or a
   await reading;
   t.deepEqual(seen, Array.from({ length: 200 }, (_, i) => String(i)));
   await Promise.all(restarted.map((one) => one.close()));
+});
+
+test('streams that something in between resets, with whatever code, are opened again', async (t) => {
+  const { node, server } = await setUp(t);
+  const relay = await StreamRelay.start(server.urls[0] ?? '');
+  const client = connect(relay.url);
+  t.teardown(async () => {
+    await client.close();
+    await relay.close();
+  });
+  const lease = await client.grant(60);
+  const batches = client.watch({ key: utf8('a') })[Symbol.asyncIterator]();
+  await batches.next();
+  await client.keepAlive(lease.id);
+  for (const code of RESETS) {
+    relay.hold(true);
+    const renewing = client.keepAlive(lease.id);
+    await relay.holds();
+    relay.reset(code);
+    relay.hold(false);
+    t.is((await renewing).ttlSeconds, 60, `keep-alive, code ${code}`);
+    await put(node.client, utf8('a'), utf8(String(code)));
+    const next = await batches.next();
+    t.is(next.done === true ? '' : text(next.value.events[0]?.kv.value ?? utf8('')), String(code));
+  }
+});
+
+test('a call that something in between resets is asked again when it reads, and not denied when it writes', async (t) => {
+  const { server } = await setUp(t);
+  const relay = await StreamRelay.start(server.urls[0] ?? '');
+  const client = connect(relay.url);
+  t.teardown(async () => {
+    await client.close();
+    await relay.close();
+  });
+  await put(client, utf8('a'), utf8('1'));
+  for (const code of RESETS) {
+    relay.hold(true);
+    const reading = get(client, utf8('a'));
+    const writing = errorOf(put(client, utf8('b'), utf8('1')));
+    await relay.holds(2);
+    relay.reset(code);
+    relay.hold(false);
+    t.is(text((await reading)?.value ?? utf8('')), '1', `read, code ${code}`);
+    const error = await writing;
+    t.is(error?.code, 'connection_lost', `write, code ${code}`);
+    t.is(error?.outcome, 'unknown');
+  }
 });
 
 test('a watch whose next revision was compacted while it was away says so', async (t) => {
