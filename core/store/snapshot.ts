@@ -154,7 +154,7 @@ function writeRow(writer: ByteWriter, table: Table, row: number, told: { number:
   const { rows } = table;
   const version = rows.version(row);
   const hasLease = rows.hasLease(row);
-  const isCreated = version === 1 && rows.create(row) === rows.main(row);
+  const isCreated = version === 1;
   writer.byte((version === 0 ? ROW_TOMBSTONE : 0) | (hasLease ? ROW_LEASE : 0) | (isCreated ? ROW_CREATED : 0));
   writer.varint(told.number);
   writer.varint(told.delta);

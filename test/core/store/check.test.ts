@@ -33,6 +33,10 @@ test('a put does not meet a delete of its key, in either order', (t) => {
   t.is(check(del('k'), nested(put('k'))), 'duplicate_key');
   t.is(check(del('a', 'c'), del('b', 'd'), del('x', 'y'), put('c')), 'duplicate_key');
   t.is(check(del('a', 'c'), del('b', 'd'), del('x', 'y'), put('d')), null);
+  t.is(check(del('a', 'z'), del('b', 'c'), put('m')), 'duplicate_key');
+  t.is(check(del('b', 'c'), del('a', 'z'), put('m')), 'duplicate_key');
+  t.is(check(either(put('m'), del('k')), put('k')), 'duplicate_key');
+  t.is(check(either(del('k'), put('m')), put('k')), 'duplicate_key');
 });
 
 test('the holes of the rule are those of etcd', (t) => {

@@ -1,7 +1,7 @@
 // What a watcher that is behind is told, and what that costs.
 
 import test from 'ava';
-import { opPut } from '../../../core/client.js';
+import { opDelete, opPut, opTxn, type Op } from '../../../core/client.js';
 import type { HistoryRequest } from '../../../core/store/history.js';
 import { HISTORY_SCAN_ROWS } from '../../../core/store/limits.js';
 import { ALL, bytes, Script, told } from './script.js';
@@ -65,6 +65,21 @@ test('of the compacted revision the last word on each key is told, removed or no
   t.is(history(script, { from: 5 }), '-b@5 > 6');
   script.tidy();
   t.is(history(script, { from: 5 }), '-b@5 > 6');
+});
+
+test('history that is compacted is not told although it still lies in memory', (t) => {
+  const script = new Script();
+  script.put('a', '1');
+  script.put('b', '1');
+  const nested = (op: Op): Op => opTxn({ success: [op] });
+  script.ops(opPut(bytes('a'), bytes('2')), nested(opPut(bytes('b'), bytes('2'))), nested(opDelete(bytes('b'))));
+  const frozen = script.store.freeze();
+  script.compact(4);
+  t.is(history(script, { from: 4, prevKv: true }), '+a=2@4 -b@4 > 5');
+  t.is(script.store.pairBefore(bytes('a'), 4), null);
+  frozen.release();
+  script.tidy();
+  t.is(history(script, { from: 4, prevKv: true }), '+a=2@4 -b@4 > 5');
 });
 
 test('a rare match far away is found, with or without few keys in the range', (t) => {

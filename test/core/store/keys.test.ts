@@ -46,7 +46,11 @@ test('keys are found again and lie in byte order', (t) => {
     if (slots.has(text)) t.is(slot, NONE);
     else slots.set(text, slot);
   }
-  for (const [text, slot] of slots) t.is(world.keys.find(fromLatin1(text)), slot);
+  for (const [text, slot] of slots) {
+    t.is(world.keys.find(fromLatin1(text)), slot);
+    // By the order alone, without what is recalled.
+    t.is(world.keys.slotAt(world.keys.placeOf(fromLatin1(text))), slot);
+  }
   t.is(world.keys.find(fromLatin1('c')), NONE);
   t.deepEqual(world.inOrder(), [...slots.keys()].sort((a, b) => (a < b ? -1 : 1)));
   t.is(world.keys.live, slots.size);
@@ -74,6 +78,14 @@ test('keys that share long beginnings are told apart', (t) => {
   for (const text of texts) world.add(text);
   t.deepEqual(world.inOrder(), [...new Set(texts)].sort((a, b) => (a < b ? -1 : 1)));
   for (const text of texts) t.not(world.keys.find(fromLatin1(text)), NONE);
+});
+
+test('a key that begins a chunk is found although what follows shares less than what precedes it', (t) => {
+  const world = new World();
+  const texts = Array.from({ length: 12 * 512 }, (_, i) => (i < 10 * 512 ? `pppp${String(i).padStart(4, '0')}` : `q${i}`));
+  const slots = texts.map((text) => world.add(text));
+  const found = texts.map((text) => world.keys.slotAt(world.keys.placeOf(fromLatin1(text))));
+  t.is(found.findIndex((slot, i) => slot !== slots[i]), -1);
 });
 
 test('the memory of keys that are gone is given back', (t) => {

@@ -120,6 +120,21 @@ test('a frozen store streams the moment it was frozen, whatever is applied meanw
   t.is(frozen.revision, loadedFrom(expected).revision);
 });
 
+test('a key that was as good as gone and comes back while frozen is not in the snapshot', (t) => {
+  const script = new Script();
+  script.put('gone');
+  script.del('gone');
+  script.put('stays');
+  const hold = script.store.freeze();
+  script.compact(4);
+  const expected = bytesOf(script.store);
+  const frozen = script.store.freeze();
+  hold.release();
+  script.put('gone', 'again');
+  t.true(expected.equals(Buffer.concat([...frozen.chunks()])));
+  t.is(loadedFrom(expected).keyCount, 1);
+});
+
 test('a value larger than a piece makes one large piece', (t) => {
   const script = new Script();
   const value = 'y'.repeat(3 * SNAPSHOT_CHUNK_BYTES);

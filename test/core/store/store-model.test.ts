@@ -9,7 +9,7 @@ import type { TxnRequest, WatchRequest } from '../../../core/client.js';
 import { checkTxn, isReadOnly } from '../../../core/store/check.js';
 import { decodeCommand, encodeCommand, type Command } from '../../../core/store/command.js';
 import { Hub, type Watcher } from '../../../core/store/hub.js';
-import { Store } from '../../../core/store/store.js';
+import { Store, type FrozenStore } from '../../../core/store/store.js';
 import { command, plain, rangeRequest, txnRequest, watchRequest } from '../../model/store-arbitrary.js';
 import { StoreModel } from '../../model/store-model.js';
 
@@ -22,7 +22,8 @@ type Step =
   | { do: 'watch'; request: WatchRequest }
   | { do: 'drain'; watcher: number }
   | { do: 'restore' }
-  | { do: 'tidy'; rows: number };
+  | { do: 'tidy'; rows: number }
+  | { do: 'freeze' };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 12, arbitrary: fc.record({ do: fc.constant('apply' as const), command }) },
@@ -32,6 +33,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('drain' as const), watcher: fc.nat(9) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restore' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('tidy' as const), rows: fc.nat(20) }) },
+  { weight: 2, arbitrary: fc.constant({ do: 'freeze' as const }) },
 );
 
 interface Watching {
@@ -51,6 +53,8 @@ class World {
   readonly hub: Hub;
   readonly watching: Watching[] = [];
   #index = 0;
+  /** Keeps history from being removed; with the bytes it must have. */
+  #frozen: { readonly store: FrozenStore; readonly bytes: Uint8Array } | null = null;
 
   constructor(bufferBytesMax: number) {
     this.hub = new Hub(() => this.store, { bufferBytesMax, catchUpRevisionsMax: 3 });
@@ -71,7 +75,10 @@ class World {
         if (one !== undefined) this.#drain(one);
         return;
       }
+      case 'freeze':
+        return this.#freeze();
       case 'restore':
+        this.#thaw();
         this.store = reloaded(this.store);
         return this.hub.restored();
       case 'tidy':
@@ -80,6 +87,7 @@ class World {
   }
 
   finish(): void {
+    this.#thaw();
     while (!this.store.tidy(1));
     while (!this.other.tidy(100));
     const needed = reloaded(this.store).dbSizeInUseBytes;
@@ -112,6 +120,21 @@ class World {
     if (this.#index % 5 === 0) this.other = reloaded(this.other);
     same(this.other.apply(id, decodeCommand(bytes)).reply, reply, 'reply of the other');
     if (this.#index % 3 === 0) while (!this.other.tidy(1));
+  }
+
+  /** Freezes the store, or has a look at what was frozen and lets it go. */
+  #freeze(): void {
+    if (this.#frozen !== null) return this.#thaw();
+    const bytes = bytesOf(this.store);
+    this.#frozen = { store: this.store.freeze(), bytes };
+  }
+
+  #thaw(): void {
+    if (this.#frozen === null) return;
+    const { store, bytes } = this.#frozen;
+    this.#frozen = null;
+    same(Buffer.concat([...store.chunks()]), bytes, 'frozen');
+    store.release();
   }
 
   #read(request: TxnRequest): void {

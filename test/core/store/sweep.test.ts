@@ -44,6 +44,15 @@ test('what is removed is what a restored store does not have', (t) => {
   }
 });
 
+test('what is superseded at the compacted revision itself is removed', (t) => {
+  const [twice, once] = [new Script(), new Script()];
+  twice.put('a', '1');
+  twice.put('a', '2');
+  twice.compact(3);
+  once.put('a', '2');
+  t.is(twice.store.dbSizeInUseBytes, once.store.dbSizeInUseBytes);
+});
+
 test('applies alone finish the removal, in passing', (t) => {
   const script = churned(6000, new Prng(3));
   script.compact(script.store.revision);
