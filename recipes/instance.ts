@@ -116,7 +116,9 @@ export function checkId(id: unknown): string {
 export function checkSpec(spec: InstanceSpec): { service: string; id: string; data: InstanceData } {
   const checked = { service: checkService(spec.service), id: checkId(spec.id), data: checkData(spec) };
   const { length } = utf8(JSON.stringify(checked.data));
-  if (length > SPEC_BYTES_MAX) refuse('the instance', `${length} bytes of JSON`, `at most ${SPEC_BYTES_MAX}; shorten meta or tags`);
+  if (length > SPEC_BYTES_MAX) {
+    refuse('the instance', `${length} bytes of JSON`, `at most ${SPEC_BYTES_MAX}; shorten meta or tags`);
+  }
   return checked;
 }
 

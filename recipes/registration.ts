@@ -11,7 +11,7 @@
 // Two processes with one id: the newer incarnation wins. It takes the entry over with one put; the older one sees another
 // owner's mark, ends as `superseded` and never fights back, not even after the newer one has gone.
 //
-// Longer than most files: the loop and all that it decides by are one machine, and reading it in two places would be worse.
+// Long because the loop and all that it decides by are one machine; in two files each half would need the other's fields.
 
 import { equalBytes } from '../core/base/bytes.js';
 import { assert } from '../core/base/assert.js';

@@ -22,8 +22,9 @@ test('a host is an address or a name that everybody reads alike', (t) => {
   ];
   const bad = [
     '', '.', 'a.', 'a.b.', '.a', 'a..b', '-a', 'a-', 'a-.b', 'bücher.example', 'a b', 'a\n', 'a\0', '127.1', '0x7f.0.0.1',
-    '0x7f000001', '2130706433', '010.0.0.1', '1.2.3.4.5', '256.0.0.1', '1.2.3.0x4', '10.0.0.1.', '１２７.0.0.1', '[::1]', '::1%eth0',
-    'fe80::1%25eth0', ':::', '1::2::3', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', '::ffff:256.0.0.1', '::1]', '::1/64', ':', '12345::',
+    '0x7f000001', '2130706433', '010.0.0.1', '1.2.3.4.5', '256.0.0.1', '1.2.3.0x4', '10.0.0.1.', '１２７.0.0.1', '[::1]',
+    '::1%eth0', 'fe80::1%25eth0', ':::', '1::2::3', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', '::ffff:256.0.0.1',
+    '::1]', '::1/64', ':', '12345::',
     '10.0.0.1:80', 'a:80', 'user@a', 'a/b', 'a;', '"a"', '{a}', '$a', `${'a'.repeat(64)}.b`, `${'a.'.repeat(127)}bb`,
   ];
   for (const address of good) t.true(isHost(address), address);
@@ -64,9 +65,12 @@ test('whatever is wrong with a spec is refused as an invalid request, and shown 
   const cyclic: Record<string, unknown> = {};
   cyclic['self'] = cyclic;
   const wrong: unknown[] = [
-    { port: cyclic }, { port: 5n }, { port: [5n] }, { port: '80' }, { port: Infinity }, { weight: Number.NaN }, { weight: 1.5 },
-    { tags: 'a' }, { tags: ['a'.repeat(129)] }, { tags: ['a'.repeat(1_000_000)] }, { tags: Array.from({ length: 65 }, () => 'a') },
-    { tags: [cyclic] }, { meta: [] }, { meta: { a: cyclic } }, { zone: {} }, { zone: `z\u202ex` }, { address: { toString: null } },
+    { port: cyclic }, { port: 5n }, { port: [5n] }, { port: '80' }, { port: Infinity }, { weight: Number.NaN },
+    { weight: 1.5 },
+    { tags: 'a' }, { tags: ['a'.repeat(129)] }, { tags: ['a'.repeat(1_000_000)] },
+    { tags: Array.from({ length: 65 }, () => 'a') },
+    { tags: [cyclic] }, { meta: [] }, { meta: { a: cyclic } }, { zone: {} }, { zone: `z\u202ex` },
+    { address: { toString: null } },
     { id: `${'x'.repeat(79)}\u{1f525}` },
   ];
   for (const part of wrong) {
@@ -81,7 +85,8 @@ test('an entry of any shape is read without throwing, and shown without harm', (
   const key = 'coterie/services/api/instances/a';
   const deep = `${'['.repeat(5_000)}${']'.repeat(5_000)}`;
   const values: (string | Uint8Array)[] = [
-    EMPTY, '{', deep, `{"meta":${deep}}`, '{"address":{}}', '1e999', '"\\ud83d"', new Uint8Array([0xff]), new Uint8Array(1_000_000),
+    EMPTY, '{', deep, `{"meta":${deep}}`, '{"address":{}}', '1e999', '"\\ud83d"', new Uint8Array([0xff]),
+    new Uint8Array(1_000_000),
     JSON.stringify({ ...spec, state: '__proto__', owner: 'a' }), JSON.stringify({ ...spec, state: 'up', owner: 'a\n' }),
     JSON.stringify({ ...spec, state: 'up', owner: 'a', why: '\u200f' }),
   ];
@@ -90,7 +95,8 @@ test('an entry of any shape is read without throwing, and shown without harm', (
     t.is(entry.kind, 'invalid');
     if (entry.kind === 'invalid') t.notRegex(`${entry.invalid.key}${entry.invalid.problem}`, /[\p{Cc}\p{Surrogate}]/u);
   }
-  for (const odd of ['coterie/services/', 'coterie/services/a', `${key}/b`, 'coterie/services/__proto__/instances/a', `${key}\n`]) {
+  const odds = ['coterie/services/', 'coterie/services/a', `${key}/b`, 'coterie/services/__proto__/instances/a', `${key}\n`];
+  for (const odd of odds) {
     t.is(readEntry(pair(odd, '{}')).kind, 'invalid', odd);
   }
 });

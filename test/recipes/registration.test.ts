@@ -7,6 +7,7 @@ import type { Clock } from '../../core/base/clock.js';
 import type { Client } from '../../core/client.js';
 import { get, put } from '../../core/client.js';
 import { ApiError } from '../../core/errors.js';
+import type { RegistrationEvent } from '../../recipes/registry.js';
 import { evict, readServices, register } from '../../recipes/registry.js';
 import { Session } from '../../recipes/session.js';
 import { Link } from './link.js';
@@ -20,13 +21,16 @@ async function weightOf(w: World): Promise<number | undefined> {
   return read.services.get('api')?.[0]?.weight;
 }
 
-test('closed while the store is away, on a session that was handed in and lives on: removed once the store is back', async (t) => {
+test('closed while the store is away, on a session handed in that lives on: removed once the store is back', async (t) => {
   const w = await world(1);
   const { clock } = w;
   const link = w.link();
   const session = await clock.until(Session.open(link, { ttlSeconds: 5, clock }));
   const events: string[] = [];
-  const api = await clock.until(register(session, spec, { closeTimeoutMs: 1_000, observe: (event) => events.push(event.kind) }));
+  const observe = (event: RegistrationEvent): void => {
+    events.push(event.kind);
+  };
+  const api = await clock.until(register(session, spec, { closeTimeoutMs: 1_000, observe }));
   // Renewals pass, writes do not.
   link.refuse = (method) => method === 'txn';
   await clock.until(api.close());

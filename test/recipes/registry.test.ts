@@ -1,4 +1,5 @@
-// Registration and discovery under a simulated clock and a bad network. R6 and the parts of others that are about real
+// Registration and discovery under a simulated clock and a bad network. Long because each claim of the design has its test
+// here, under its id. R6 and the parts of others that are about real
 // processes and real servers are in registry-homes.test.ts.
 
 import test from 'ava';
@@ -629,7 +630,8 @@ test('with 10,000 instances a change costs a small part of what reading them cos
   const w = await world(8);
   const { clock, store } = w;
   const write = (i: number, weight: number): Promise<unknown>[] => {
-    const value = { address: `10.0.${i >> 8}.${i & 255}`, port: 80, weight, state: 'up', owner: 'abcdef0123456789', meta: { v: '1' } };
+    const address = `10.0.${i >> 8}.${i & 255}`;
+    const value = { address, port: 80, weight, state: 'up', owner: 'abcdef0123456789', meta: { v: '1' } };
     const at = `coterie/services/s${i % 100}`;
     return [
       put(store, utf8(`${at}/instances/i${i}`), utf8(JSON.stringify(value))),

@@ -415,7 +415,8 @@ test('an observer that throws does not end a view, and options that would make i
   t.deepEqual(thrown.map((error) => (error instanceof Error ? error.message : '')), ['listed', 'stale', 'current']);
   await clock.until(view.close());
   for (const options of [{ livenessMs: 0 }, { livenessMs: Number.NaN }, { entriesMax: 0 }]) {
-    t.throws(() => View.follow(link, { prefix: 't/' }, { clock, ...options }), { instanceOf: ApiError, message: /is (?:0|NaN); give/ });
+    const follow = (): View => View.follow(link, { prefix: 't/' }, { clock, ...options });
+    t.throws(follow, { instanceOf: ApiError, message: /is (?:0|NaN); give/ });
   }
   await w.end();
 });
@@ -434,5 +435,44 @@ test('compaction between the pages of a read has it begin anew', async (t) => {
   t.is(view.size, 1_499);
   t.is(link.sent.range, 4);
   await clock.until(view.close());
+  await w.end();
+});
+
+test('R14 a watch that died alone, while reads are answered: found out by put and by delete, and opened anew', async (t) => {
+  const w = await world(14);
+  const { clock } = w;
+  await clock.until(put(w.store, utf8('d/a'), utf8('1')));
+  const link = w.link();
+  let dead = true;
+  const watch: Client['watch'] = (request, options) => {
+    const inner = link.watch(request, options);
+    if (!dead) return inner;
+    const batches = async function* (): AsyncGenerator<WatchBatch> {
+      for await (const batch of inner) if (batch.kind === 'created') yield batch;
+    };
+    return { [Symbol.asyncIterator]: batches, requestProgress: () => undefined, close: () => inner.close() };
+  };
+  const changes: (() => Promise<unknown>)[] = [() => put(w.store, utf8('d/b'), utf8('1')), () => del(w.store, utf8('d/a'))];
+  for (const change of changes) {
+    dead = true;
+    const kinds: string[] = [];
+    const view = View.follow({ ...switching({ now: link }), watch }, { prefix: 'd/' }, {
+      clock,
+      livenessMs: 3_000,
+      observe: (event) => kinds.push(event.kind),
+    });
+    await clock.until(view.ready());
+    await clock.advance(20_000);
+    t.deepEqual(kinds, ['listed'], 'as long as nothing changes, reading proves that nothing is missed');
+    await clock.until(put(w.store, utf8('elsewhere'), utf8('1')));
+    await clock.advance(3_000);
+    t.is(view.revision, (await clock.until(get(w.store, utf8('elsewhere'))))?.modRevision ?? 0);
+    dead = false;
+    await clock.until(change());
+    await clock.advance(8_000);
+    t.deepEqual(kinds, ['listed', 'stale', 'current']);
+    t.deepEqual(plain(view.entries()), plain(await clock.until(keysUnder(w.store, 'd/'))));
+    await clock.until(view.close());
+  }
   await w.end();
 });
