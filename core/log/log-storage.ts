@@ -12,7 +12,10 @@ export interface LogStorage {
   open(done: Done<Resumed>): void;
   /** Done when durable, in call order. Batches that arrive during one sync share the next. */
   append(batch: Persist, done: Done): void;
-  /** Streams a snapshot beside ongoing appends; durable and the newest when done. Older ones may go. One at a time. */
+  /**
+   * Streams a snapshot beside ongoing appends; durable and the newest when done. Older ones may go. One at a time. An empty
+   * chunk is not kept: it asks for the next one in a later turn.
+   */
   saveSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done): void;
   /** The chunks of the snapshot that `open` or `saveSnapshot` named, in order, whatever their size. */
   readSnapshot(meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done): void;

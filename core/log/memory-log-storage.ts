@@ -39,7 +39,7 @@ export class MemoryLogStorage implements LogStorage {
   saveSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done): void {
     if (!this.#opened) return this.#refuse(done);
     const kept: Uint8Array[] = [];
-    for (const chunk of chunks) kept.push(chunk.slice());
+    for (const chunk of chunks) if (chunk.length > 0) kept.push(chunk.slice());
     this.#snapshot = meta;
     this.#chunks = kept;
     this.#later(() => done(null));

@@ -81,7 +81,7 @@ class SnapshotWriter {
     this.#write([this.#header], () => this.#next());
   }
 
-  /** Fills a piece with chunks; a chunk that does not fit goes out by itself, after what came before it. */
+  /** Fills a piece with chunks, or until a pause; a chunk that does not fit goes out by itself, after what came before. */
   #next(): void {
     if (!this.#isWanted()) return this.#files.remove(this.#temporary, () => this.#done(null, null));
     let length = 0;
@@ -89,7 +89,7 @@ class SnapshotWriter {
       const next = this.#chunks.next();
       if (next.done === true) return this.#write([this.#piece.subarray(0, length), this.#end()], () => this.#publish());
       const chunk = next.value;
-      if (chunk.length === 0) continue;
+      if (chunk.length === 0) return this.#write([this.#piece.subarray(0, length)], () => this.#next());
       const frame = this.#frame(chunk);
       if (length + FRAME_BYTES + chunk.length > this.#piece.length) {
         return this.#write([this.#piece.subarray(0, length), frame, chunk], () => this.#next());

@@ -14,5 +14,8 @@ export const SWEEP_ROWS_PER_APPLY = 64;
 /** A piece of a snapshot is closed once it holds this much. */
 export const SNAPSHOT_CHUNK_BYTES = 512 * 1024;
 
+/** Keys or rows after which the making of a snapshot pauses, whatever came of them: about ten milliseconds of work. */
+export const SNAPSHOT_STEPS = 8 * 1024;
+
 /** Rows a watcher that is behind reads past without a match before it looks up where its next match is. */
 export const HISTORY_SCAN_ROWS = 16 * 1024;

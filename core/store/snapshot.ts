@@ -13,12 +13,13 @@
 // refer to them by number, so loading neither sorts nor searches.
 
 import { assert } from '../base/assert.js';
+import { EMPTY } from '../base/bytes.js';
 import { checksum } from '../base/crc.js';
 import type { Revision } from '../client.js';
 import type { Arena } from './arena.js';
 import { ByteReader, ByteWriter } from './binary.js';
 import type { LeaseRecord } from './leases.js';
-import { SNAPSHOT_CHUNK_BYTES } from './limits.js';
+import { SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STEPS } from './limits.js';
 import { NONE } from './rows.js';
 import { Table } from './table.js';
 
@@ -57,10 +58,11 @@ const ROW_TOMBSTONE = 1;
 const ROW_LEASE = 2;
 const ROW_CREATED = 4;
 
+/** An empty piece carries nothing: it gives the driver's other work a turn. */
 export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
   const frames = new FrameWriter();
   const { writer } = frames;
-  const counted = numberKeys(frozen);
+  const counted = yield* numberKeys(frozen);
   writer.byte(HEAD);
   writer.u32(MAGIC);
   writer.byte(FORM);
@@ -78,11 +80,13 @@ export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
 }
 
 /** The number of each key by slot, from 0 in byte order; NONE for keys nothing can be seen of any more. */
-function numberKeys(frozen: Frozen): { numbers: Uint32Array; keys: number } {
+function* numberKeys(frozen: Frozen): Generator<Uint8Array, { numbers: Uint32Array; keys: number }> {
   const { keys, rows } = frozen.table;
   const numbers = new Uint32Array(keys.slotsEnd).fill(NONE);
   let count = 0;
+  let steps = 0;
   for (const slot of frozen.slots) {
+    if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
     let row = keys.newest(slot);
     while (row !== NONE && row >= frozen.rowsEnd) row = rows.prev(row);
     assert(row !== NONE, 'a key had no row when the store was frozen');
@@ -105,19 +109,21 @@ function* leaseFrames(frozen: Frozen, frames: FrameWriter): Iterable<Uint8Array>
 
 function* keyFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
   const { writer } = frames;
-  let last = new Uint8Array(0);
+  let last = EMPTY;
+  let steps = 0;
   for (const slot of frozen.slots) {
+    if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
     if (numbers[slot] === NONE) continue;
     if (writer.length === 0) {
       writer.byte(KEYS);
-      last = new Uint8Array(0);
+      last = EMPTY;
     }
     const key = frozen.table.keys.bytes(slot);
     let shared = 0;
     while (shared < last.length && shared < key.length && last[shared] === key[shared]) shared += 1;
     writer.varint(shared);
     writer.bytes(key.subarray(shared));
-    last = new Uint8Array(key);
+    last = key;
     if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
   }
   if (writer.length > 0) yield frames.close();
@@ -136,7 +142,9 @@ function* rowFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): 
     return frames.close();
   };
   let last = 0;
+  let steps = 0;
   for (let row = rows.first(0); row < rowsEnd; row = rows.after(row)) {
+    if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
     if (table.isSuperseded(row, compacted)) continue;
     const number = numbers[rows.slot(row)] as number;
     assert(number !== NONE, 'a row that can be seen has a key that can not');

@@ -46,7 +46,7 @@ export interface Applied {
 export interface FrozenStore {
   readonly meta: EntryId;
   readonly revision: Revision;
-  /** Written while it is read, a piece for each step. To be iterated before `release`. */
+  /** Written while it is read, a piece for each step; an empty one is a pause. To be iterated before `release`. */
   chunks(): Iterable<Uint8Array>;
   release(): void;
 }

@@ -146,6 +146,28 @@ test('a snapshot of many megabytes goes out in pieces with turns between them, a
   t.deepEqual(sizes, chunks.map(({ length }) => length));
 });
 
+test('an empty chunk of a snapshot is a pause: the next is asked for in a later turn, and it is not kept', async (t) => {
+  const { disk, log } = world();
+  await opened(log);
+  await append(log, ...range(1, 3));
+  disk.effects = [];
+  const effects: number[] = [];
+  const chunks = function* (): Iterable<Uint8Array> {
+    for (let i = 0; i < 3; i++) {
+      effects.push(disk.effects.length);
+      yield Buffer.alloc(i === 1 ? 0 : 100);
+    }
+  };
+  const meta = snapshotMeta({ term: 1, index: 2 });
+  await whenDone<void>((done) => log.saveSnapshot(meta, chunks(), done));
+  const [first, pause, after] = effects;
+  t.is(first, pause);
+  t.true((after ?? 0) > (pause ?? 0));
+  const sizes: number[] = [];
+  await whenDone<void>((done) => log.readSnapshot(meta, (chunk) => sizes.push(chunk.length), done));
+  t.deepEqual(sizes, [100, 100]);
+});
+
 test('closing does not wait until a large snapshot is whole, and nothing is left of it', async (t) => {
   const { disk, log } = world();
   await opened(log);

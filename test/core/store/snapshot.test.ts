@@ -2,7 +2,7 @@
 
 import test from 'ava';
 import { Prng } from '../../../core/base/prng.js';
-import { SNAPSHOT_CHUNK_BYTES } from '../../../core/store/limits.js';
+import { SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STEPS } from '../../../core/store/limits.js';
 import { Store } from '../../../core/store/store.js';
 import { ALL, bytes, bytesOf, loadedFrom, Script, told } from './script.js';
 
@@ -33,6 +33,19 @@ test('a store comes back as it was, with history, leases and attachments', (t) =
   const { store } = small();
   t.deepEqual(facts(loadedFrom(bytesOf(store))), facts(store));
   t.deepEqual(facts(loadedFrom(bytesOf(new Store()))), facts(new Store()));
+});
+
+test('the making of a snapshot pauses, however little comes of a great many keys', (t) => {
+  const script = new Script();
+  const count = 5 * SNAPSHOT_STEPS;
+  for (let i = 0; i < count; i++) script.put(`k${i}`);
+  script.compact(script.store.revision);
+  const frozen = script.store.freeze();
+  const pauses = [...frozen.chunks()].filter((chunk) => chunk.length === 0).length;
+  frozen.release();
+  // Numbering the keys, writing the keys, writing the rows.
+  t.true(pauses >= 3 * 5 - 1, `only ${pauses} pauses`);
+  t.is(loadedFrom(bytesOf(script.store)).keyCount, count);
 });
 
 test('a loaded store goes on like the one it was taken from', (t) => {
