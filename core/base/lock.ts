@@ -1,7 +1,8 @@
 // One process per data directory. The lock is a file that names its holder: process, its start time, the boot of the
 // machine, the host. A holder that is gone leaves a stale lock, which the next one takes over; a living one is refused with
-// its number and the path. What cannot be seen from here (another host) counts as living, except after a restart of a
-// container, which keeps the host's name or the boot.
+// its number and the path. What cannot be seen from here (another host, another container) counts as living, unless it has
+// our host's name: then it is what we were before a restart. Two processes on one log would destroy it; a lock too many
+// costs one file to remove.
 
 import * as fs from 'node:fs';
 import * as os from 'node:os';
@@ -30,7 +31,7 @@ export const systemLock: AcquireLock = (file, done) => acquire(file, ATTEMPTS_MA
 /** The content is complete before the name appears: it is written aside, and a link never replaces what is there. */
 function acquire(file: string, attempts: number, done: Done<Release>): void {
   const me = describe(process.pid);
-  const aside = `${file}.${me.pid}`;
+  const aside = `${file}.${nameOf(me)}`;
   const content = `${JSON.stringify(me)}\n`;
   fs.writeFile(aside, content, { mode: 0o600 }, (error) => {
     if (error !== null) return done(error);
@@ -53,7 +54,7 @@ function takeOver(file: string, me: Holder, done: Done): void {
       return done(new Error(`the data directory is in use: process ${holder.pid} on ${holder.host} holds ${file}. `
         + 'Stop that process first; only if it is certainly gone, remove the file'));
     }
-    const stale = `${file}.stale.${me.pid}`;
+    const stale = `${file}.stale.${nameOf(me)}`;
     fs.rename(file, stale, (failure) => {
       if (failure !== null) return done(failure.code === 'ENOENT' ? null : failure);
       fs.readFile(stale, 'utf8', (trouble, moved) => {
@@ -74,9 +75,14 @@ function release(file: string, content: string, done: Done): void {
   });
 }
 
+/** Of no two processes at once, in whatever containers: every first process of one has the number 1. */
+function nameOf(me: Holder): string {
+  return `${me.host}.${me.namespace.replace(/\D/g, '')}.${me.pid}`;
+}
+
 function isAlive(holder: Holder, me: Holder): boolean {
   if (holder.boot !== me.boot) return holder.host !== me.host;
-  if (holder.namespace !== me.namespace) return false;
+  if (holder.namespace !== me.namespace) return holder.host !== me.host;
   try {
     process.kill(holder.pid, 0);
   } catch (error) {

@@ -79,6 +79,16 @@ test('a number that now belongs to another process, or to an earlier boot, is no
   }
 });
 
+test('a holder in another container of this machine is refused; this container before its restart is not', async (t) => {
+  const file = fresh();
+  await acquire(file);
+  const inside = { ...holderIn(file), namespace: 'pid:[4026530000]', pid: 1 };
+  fs.writeFileSync(file, JSON.stringify({ ...inside, host: 'elsewhere' }));
+  await t.throwsAsync(acquire(file), { message: /process 1 on elsewhere holds/ });
+  fs.writeFileSync(file, JSON.stringify(inside));
+  await t.notThrowsAsync(acquire(file));
+});
+
 test('a holder on another host cannot be judged and is refused', async (t) => {
   const file = fresh();
   await acquire(file);
