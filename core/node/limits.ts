@@ -19,6 +19,9 @@ export interface NodeLimits {
   readonly progressNotifyMs: number;
 }
 
+/** Rows of compacted history looked at in each tick, so that memory comes back also where nobody writes: some milliseconds. */
+export const tidyRowsPerTick = 8192;
+
 export const defaultLimits: NodeLimits = Object.freeze({
   txnOpsMax: 128,
   requestBytesMax: 1_572_864,

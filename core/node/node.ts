@@ -18,7 +18,7 @@ import { Hub } from '../store/hub.js';
 import { Store, type Applied, type Reply } from '../store/store.js';
 import type { Observe } from './events.js';
 import { Lessor } from './lessor.js';
-import type { NodeLimits } from './limits.js';
+import { tidyRowsPerTick, type NodeLimits } from './limits.js';
 import { Pending } from './pending.js';
 
 export interface NodeConfig {
@@ -233,6 +233,8 @@ export class Node {
     } else {
       this.#expireLeases(now);
     }
+    const failure = caught(() => void this.#store.tidy(tidyRowsPerTick));
+    if (failure !== null) return this.#end(failure);
     this.#inbox.push({ kind: 'tick' });
     this.#wake();
   }
