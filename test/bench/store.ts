@@ -1,6 +1,9 @@
 // What the store alone costs, without log, machine or network: applies per second, and memory and time for a million keys
-// of 256 bytes. Run: node --expose-gc dist/test/bench/store.js
+// of 256 bytes. Each part runs in a process of its own, so that none sees what another left in memory.
+// Run: node dist/test/bench/store.js
 
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { opPut } from '../../core/client.js';
 import { decodeCommand, encodeCommand } from '../../core/store/command.js';
 import { Hub } from '../../core/store/hub.js';
@@ -82,22 +85,20 @@ function measureCodec(): void {
   }
 }
 
-function measureMillion(): void {
+function filled(): Bench {
+  const bench = new Bench();
+  puts(bench, shuffled, KEYS);
+  return bench;
+}
+
+function measureApply(): void {
   const before = residentMb();
   const bench = new Bench();
   report('decode and apply, new keys in random order', KEYS, puts(bench, shuffled, KEYS));
   rows.push({ what: 'resident for a million keys of 256 B', result: `${residentMb() - before} MB more than before` });
   rows.push({ what: '  of it counted', result: `${Math.round(bench.store.dbSizeBytes / 1e6)} MB` });
-  const all = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
-  report('count of all keys', 1000, seconds(() => {
-    for (let i = 0; i < 1000; i++) bench.store.range({ ...all, countOnly: true });
-  }));
-  report('get of one key', KEYS, seconds(() => {
-    for (let i = 0; i < KEYS; i++) bench.store.range({ key: keyOf(shuffled(i)) });
-  }));
-  report('keys of a range of everything', KEYS, seconds(() => bench.store.range(all)));
-  measureSnapshot(bench);
   report('decode and apply, keys overwritten in random order', KEYS, puts(bench, shuffled, KEYS));
+  rows.push({ what: 'resident with both versions', result: `${residentMb() - before} MB more than before` });
   const revision = bench.store.revision;
   const compact = seconds(() => {
     bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'compact', revision });
@@ -105,37 +106,50 @@ function measureMillion(): void {
   rows.push({ what: 'apply of a compaction of a million', result: `${(compact * 1000).toFixed(2)} ms` });
   const slices: number[] = [];
   let done = false;
-  while (!done) slices.push(seconds(() => {
+  const slice = (): void => {
     done = bench.store.tidy(10_000);
-  }));
+  };
+  while (!done) slices.push(seconds(slice));
   const worst = Math.max(...slices) * 1000;
   const sum = slices.reduce((total, each) => total + each, 0) * 1000;
   const removal = `${sum.toFixed(0)} ms in all, slice at most ${worst.toFixed(1)} ms`;
   rows.push({ what: 'its removal, in slices of 10,000 rows', result: removal });
-  rows.push({ what: 'resident after it', result: `${residentMb() - before} MB more than before` });
+  rows.push({ what: 'counted after it', result: `${Math.round(bench.store.dbSizeBytes / 1e6)} MB` });
 }
 
-function measureSnapshot(bench: Bench): void {
+function measureReads(): void {
+  const { store } = filled();
+  const all = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
+  report('count of a million keys', 1000, seconds(() => {
+    for (let i = 0; i < 1000; i++) store.range({ ...all, countOnly: true });
+  }));
+  report('get of one key', KEYS, seconds(() => {
+    for (let i = 0; i < KEYS; i++) store.range({ key: keyOf(shuffled(i)) });
+  }));
+  report('pairs of a range of a thousand', KEYS, seconds(() => {
+    for (let i = 0; i < KEYS; i += 1000) store.range({ key: keyOf(i), rangeEnd: keyOf(i + 1000) });
+  }));
+}
+
+function measureSnapshot(): void {
+  const { store } = filled();
   const chunks: Uint8Array[] = [];
-  let frozen = bench.store.freeze();
-  const freeze = seconds(() => {
-    frozen.release();
-    frozen = bench.store.freeze();
-  });
+  const startedAt = process.hrtime.bigint();
+  const frozen = store.freeze();
+  const freezeMs = Number(process.hrtime.bigint() - startedAt) / 1e6;
   const write = seconds(() => {
-    for (const chunk of frozen.chunks()) chunks.push(chunk);
+    for (const chunk of frozen.chunks()) if (chunk.length > 0) chunks.push(chunk);
   });
   frozen.release();
   const sizeMb = Math.round(chunks.reduce((sum, chunk) => sum + chunk.length, 0) / 1e6);
-  rows.push({ what: 'freeze', result: `${(freeze * 1000).toFixed(2)} ms` });
+  rows.push({ what: 'freeze', result: `${freezeMs.toFixed(2)} ms` });
   rows.push({ what: 'snapshot written', result: `${write.toFixed(2)} s, ${sizeMb} MB in ${chunks.length} pieces` });
-  let loaded: Store | null = null;
+  const loader = Store.load();
   const load = seconds(() => {
-    const loader = Store.load();
     for (const chunk of chunks) loader.push(chunk);
-    loaded = loader.finish();
+    loader.finish();
   });
-  rows.push({ what: 'snapshot loaded', result: `${load.toFixed(2)} s, ${String((loaded as Store | null)?.keyCount)} keys` });
+  rows.push({ what: 'snapshot loaded', result: `${load.toFixed(2)} s` });
 }
 
 function measureHub(): void {
@@ -152,8 +166,19 @@ function measureHub(): void {
   }));
 }
 
-measureCodec();
-measureMillion();
-measureHub();
-const width = Math.max(...rows.map((row) => row.what.length));
-for (const row of rows) process.stdout.write(`${row.what.padEnd(width)}  ${row.result}\n`);
+const PARTS: Readonly<Record<string, () => void>> = {
+  codec: measureCodec,
+  apply: measureApply,
+  reads: measureReads,
+  snapshot: measureSnapshot,
+  hub: measureHub,
+};
+
+const part = process.argv[2];
+if (part === undefined) {
+  const file = fileURLToPath(import.meta.url);
+  for (const name of Object.keys(PARTS)) spawnSync(process.execPath, ['--expose-gc', file, name], { stdio: 'inherit' });
+} else {
+  PARTS[part]?.();
+  for (const row of rows) process.stdout.write(`${row.what.padEnd(56)}${row.result}\n`);
+}
