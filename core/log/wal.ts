@@ -161,7 +161,7 @@ export class WalStorage implements LogStorage {
 
   readSnapshot(meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done): void {
     if (this.#refuses(done)) return;
-    readSnapshotChunks(this.#place(), meta, each, done);
+    readSnapshotChunks(this.#place(), meta, each, (error) => done(error === null ? null : this.#unusable(error)));
   }
 
   compact(through: Index, done: Done): void {
@@ -224,7 +224,8 @@ export class WalStorage implements LogStorage {
   #shut(done: Done): void {
     this.#state = 'closed';
     const failure = this.#failure;
-    const unlock = (error: Error | null): void => this.#unlock((trouble) => done(failure ?? error ?? trouble));
+    const tell = (error: Error | null): void => done(error === null ? null : this.#unusable(error));
+    const unlock = (error: Error | null): void => this.#unlock((trouble) => tell(failure ?? error ?? trouble));
     const active = this.#segments.at(-1);
     if (active === undefined) this.#later(() => unlock(null));
     else this.#files.close(active.path, unlock);
