@@ -449,7 +449,8 @@ class Links {
   readonly #clock: Clock;
   readonly #waiting = new Set<OnLink>();
   #current = 0;
-  /** How many endpoints from the current one on are being tried. */
+  /** Where the search began, and how many endpoints from there on are being tried; `#current` may change meanwhile. */
+  #first = 0;
   #trying = 0;
   #cancelNext: () => void = () => undefined;
   #closed = false;
@@ -511,11 +512,12 @@ class Links {
 
   #seek(): void {
     if (this.#closed || this.#waiting.size === 0 || this.#trying > 0) return;
+    this.#first = this.#current;
     this.#tryNext();
   }
 
   #tryNext(): void {
-    const link = this.#links[(this.#current + this.#trying) % this.#links.length];
+    const link = this.#links[(this.#first + this.#trying) % this.#links.length];
     if (link === undefined || this.#trying >= this.#links.length) return;
     this.#trying++;
     this.#look(link);

@@ -5,8 +5,8 @@ import { spawn } from 'node:child_process';
 import { createServer, type Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { text, utf8 } from '../../../core/base/bytes.js';
-import { get, put, type WatchBatch } from '../../../core/client.js';
-import { isApiError, type ApiError } from '../../../core/errors.js';
+import { get, put, type Admin, type Client, type WatchBatch } from '../../../core/client.js';
+import { ApiError, isApiError } from '../../../core/errors.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { serve, type WireServer } from '../../../core/wire/port.js';
 import { connect, type RemoteClient, type RemoteOptions } from '../../../core/wire/remote-client.js';
@@ -115,6 +115,39 @@ test('a dead endpoint costs nothing but a moment, and a broken one is left for t
   await relay.close();
   t.is(text((await get(client, utf8('a')))?.value ?? utf8('')), '1');
   await put(client, utf8('a'), utf8('2'));
+});
+
+test('no endpoint is left out of a search during which the current one fails somebody', async (t) => {
+  const { node, server } = await setUp(t);
+  let fail: (error: ApiError) => void = () => undefined;
+  const held: Client & Admin = Object.create(node.client, {
+    range: { value: () => new Promise((_resolve, reject) => void (fail = reject)) },
+  });
+  const leaving = await serve(held, { urls: ['http://127.0.0.1:0'] });
+  const relay = await TcpRelay.start(portOf(leaving));
+  const silent = createServer((socket) => void socket.on('error', () => undefined));
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const client = connect([relay.url, ...server.urls]);
+  t.teardown(async () => {
+    await client.close();
+    await relay.close();
+    await leaving.close();
+    silent.close();
+  });
+  const reading = get(client, utf8('a'));
+  await sleep(300);
+  const address = silent.address();
+  relay.aim(address !== null && typeof address === 'object' ? address.port : 0);
+  const drained = leaving.drain(10_000);
+  await sleep(300);
+  // The first endpoint takes no more calls, and a new connection to it is not answered.
+  const batches = client.watch({ key: utf8('a') }, { timeoutMs: 8_000 })[Symbol.asyncIterator]();
+  await sleep(50);
+  fail(new ApiError('stopped'));
+  const first = await batches.next();
+  t.is(first.done === true ? '' : first.value.kind, 'created');
+  t.is(await reading, null);
+  await drained;
 });
 
 test('a watch survives cut connections and a restarted server without a gap or a repeat', async (t) => {
