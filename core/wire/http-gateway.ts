@@ -83,18 +83,26 @@ export function httpGateway(backend: Client & Admin, methods: Methods, options: 
   const streams = new Set<AbortController>();
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing');
   app.use((request, response, next) => {
+    if (decodedPath(request) !== null) return next();
+    response.setHeader('Content-Type', 'text/plain; charset=utf-8');
+    response.status(400).end('400 Bad Request');
+  });
+  app.use((request, response, next) => {
     response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
     response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
     response.setHeader('Access-Control-Allow-Origin', '*');
     if (request.method === 'OPTIONS') response.status(200).end();
     else next();
   });
+  const { metrics } = options;
+  const served = ['/version', '/health', '/livez', '/readyz', ...(metrics === null ? [] : ['/metrics'])];
+  // The framework would answer HEAD like GET; etcd does not serve it.
+  app.head(served, notAllowed);
   mountHealth(app, backend, options);
   app.get('/version', (_request, response) => {
     response.setHeader('Content-Type', 'application/json');
     response.end(JSON.stringify(options.version));
   });
-  const { metrics } = options;
   if (metrics !== null) {
     app.get('/metrics', async (_request, response) => {
       const { contentType, body } = await metrics();
@@ -102,14 +110,10 @@ export function httpGateway(backend: Client & Admin, methods: Methods, options: 
       response.end(body);
     });
   }
-  const served = ['/version', '/health', '/livez', '/readyz', ...(metrics === null ? [] : ['/metrics'])];
-  app.all(served, (_request, response) => {
-    response.setHeader('Allow', 'GET');
-    sendText(response, 405, 'Method Not Allowed');
-  });
+  app.all(served, notAllowed);
   const routes = routesOf(methods);
   app.all(['/v3/*path', '/v3beta/*path'], (request, response) => {
-    const route = routes.get(request.path.replace(/^\/v3(?:beta)?\//, ''));
+    const route = routes.get((decodedPath(request) ?? '').replace(/^\/v3(?:beta)?\//, ''));
     if (route === undefined) return sendText(response, 404, 'Not Found');
     if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
     return route.method.kind === 'unary'
@@ -126,6 +130,21 @@ export function httpGateway(backend: Client & Admin, methods: Methods, options: 
     for (const stream of streams) stream.abort(new ApiError('stopped'));
   };
   return { app, stopStreams };
+}
+
+function notAllowed(_request: Request, response: Response): void {
+  response.setHeader('Allow', 'GET');
+  sendText(response, 405, 'Method Not Allowed');
+}
+
+/** The path without its escapes; null when they are not valid. */
+function decodedPath(request: Request): string | null {
+  try {
+    return decodeURIComponent(request.path);
+  } catch (error) {
+    if (error instanceof URIError) return null;
+    throw error;
+  }
 }
 
 function routesOf(methods: Methods): ReadonlyMap<string, Route> {
@@ -245,6 +264,7 @@ async function serveStream(
     else sendError(response, status);
   } finally {
     streams.delete(abort);
+    input.end();
   }
 }
 
@@ -257,6 +277,11 @@ class StreamInput {
   constructor(request: Request, mapping: JsonMapping, options: GatewayOptions) {
     this.#texts = textsOf(request, 2 * bytesMax(options));
     this.#mapping = mapping;
+  }
+
+  /** No more of the body is wanted. */
+  end(): void {
+    void this.#texts.return(undefined);
   }
 
   async first(): Promise<void> {
@@ -301,11 +326,18 @@ async function readBody(request: Request, lengthMax: number): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** The raw body; a caller that breaks off ends it. */
+/**
+ * The raw body; a caller that breaks off ends it. What nobody reads any more is discarded: left where it is, it would hold up
+ * the answer to the next request on the connection for ever.
+ */
 async function* bodyOf(request: Request): AsyncGenerator<Uint8Array> {
-  const source: AsyncIterable<unknown> = request;
-  for await (const chunk of source) {
-    if (chunk instanceof Uint8Array) yield chunk;
+  const source: AsyncIterable<unknown> = request.iterator({ destroyOnReturn: false });
+  try {
+    for await (const chunk of source) {
+      if (chunk instanceof Uint8Array) yield chunk;
+    }
+  } finally {
+    request.resume();
   }
 }
 

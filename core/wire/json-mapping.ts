@@ -18,7 +18,7 @@ import {
 } from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { present } from '../base/assert.js';
-import { JsonFault, NumberText, parseFirst, type Json } from './json-text.js';
+import { JsonFault, NumberText, parseFirst, parseWhole, type Json } from './json-text.js';
 import { descriptorSet } from './schema/generated/descriptors.js';
 
 /** One served method's messages. */
@@ -124,7 +124,7 @@ function scalarOf(type: ScalarType, value: Json): JsonValue {
 function unquoted(value: Json): Json {
   if (typeof value !== 'string') return value;
   if (value === '') throw new JsonFault('unexpected end of JSON input');
-  return parseFirst(value);
+  return parseWhole(value);
 }
 
 const INTEGERS = {

@@ -38,6 +38,14 @@ export function parseFirst(text: string): Json {
   return reader.ended ? null : reader.value(0);
 }
 
+/** The only value in `text`. */
+export function parseWhole(text: string): Json {
+  const reader = new JsonReader(text);
+  const value = reader.value(0);
+  reader.end();
+  return value;
+}
+
 class JsonReader {
   readonly #text: string;
   #at = 0;
@@ -52,6 +60,11 @@ class JsonReader {
 
   space(): void {
     while (!this.ended && ' \t\r\n'.includes(this.#text.charAt(this.#at))) this.#at++;
+  }
+
+  end(): void {
+    this.space();
+    if (!this.ended) throw this.#unexpected('after top-level value');
   }
 
   value(depth: number): Json {

@@ -107,6 +107,10 @@ same('key-value calls answer the same', [
   post('kv/range', { key: a, range_end: 'AA==', sort_order: 2, countOnly: true }),
   post('kv/range', { key: a, revision: '2', serializable: true }),
   post('kv/range', { key: b64('none') }),
+  post('kv/range', '{"limit":"0x1","key":"YQ=="}'),
+  post('kv/range', '{"limit":"1 2","key":"YQ=="}'),
+  post('kv/range', '{"limit":" 1 ","key":"YQ=="}'),
+  post('kv/%72ange', { key: a }),
   post('kv/range', { key: a, limit: '-3', unknown: { deep: [1, 'x', null] } }),
   post('kv/txn', {
     compare: [{ key: a, target: 'VALUE', value: b64('3') }],
@@ -177,6 +181,9 @@ same('paths and methods that are not served are refused the same', [
   { path: '/v3/kv/range', method: 'OPTIONS' },
   { path: '/version', method: 'GET' },
   { path: '/version', method: 'POST' },
+  { path: '/version', method: 'HEAD' },
+  { path: '/health', method: 'HEAD' },
+  { path: '/v3/%', body: '{}' },
   { path: '/health', method: 'GET' },
   { path: '/health', method: 'POST' },
 ]);

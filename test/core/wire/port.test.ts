@@ -69,6 +69,20 @@ test('several requests go over one connection', async (t) => {
   socket.destroy();
 });
 
+test('a connection whose request was refused unread serves the next one', async (t) => {
+  const server = await start(t);
+  const tooLong = 'A'.repeat(6_000_000);
+  const fault = `{"create_request":5}${' '.repeat(500_000)}`;
+  for (const [path, body] of [['/v3/kv/put', tooLong], ['/v3/watch', `{"x":"${tooLong}`], ['/v3/watch', fault]] as const) {
+    const socket = open(server);
+    const text = answer(socket, (got) => got.includes('etcdserver":'));
+    socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    socket.write('GET /version HTTP/1.1\r\nHost: x\r\n\r\n');
+    t.regex(await text, /^HTTP\/1\.1 (?:429|500) [^]*HTTP\/1\.1 200 /, path);
+    socket.destroy();
+  }
+});
+
 test('noise is answered with an error and harms nobody', async (t) => {
   const server = await start(t);
   for (const noise of ['\u0016\u0003\u0001\u0002', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense nonsense', 'P', '\r\n\r\n', '{}']) {
