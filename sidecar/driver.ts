@@ -10,6 +10,8 @@ export interface Verdict {
   readonly reason: string;
   /** The proxy is not running: nothing is wrong with the files, and nothing to go back to. */
   readonly absent?: boolean;
+  /** The proxy refuses the whole candidate because this `host:port` in it has a name that does not resolve. */
+  readonly unresolved?: string;
 }
 
 export const OK: Verdict = { ok: true, reason: '' };

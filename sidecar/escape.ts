@@ -112,6 +112,12 @@ function nextState<S extends 'space' | 'word' | 'comment' | '"' | "'">(
   return special && c === '#' ? 'comment' : 'word';
 }
 
+/** Why an address that is a good DNS name cannot stand before a port in this target; null when it can. */
+export function misread(escape: Escape, address: string): string | null {
+  if (escape !== 'nginx' || address.toLowerCase() !== 'unix') return null;
+  return `address ${shown(address)}, which nginx reads as the start of a socket's path; register an IP address or a full name`;
+}
+
 function scalarText(value: Scalar): string {
   const text = String(value);
   if (text.length > VALUE_CHARS_MAX) {

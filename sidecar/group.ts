@@ -18,7 +18,8 @@ import type { Feed, Snapshot, Source } from './source.js';
 import type { SavedState } from './state.js';
 import { readState, writeState } from './state.js';
 import { takesTraffic } from './view-data.js';
-import type { Refused } from './view-data.js';
+import type { GroupData, Refused } from './view-data.js';
+import { Unresolved, UNRESOLVED_CHECKS_MAX } from './unresolved.js';
 import { driverFor } from './drivers.js';
 
 const READ_TIMEOUT_MS = 5_000;
@@ -32,6 +33,13 @@ interface Round {
   readonly ok: boolean;
   readonly reason: string;
   readonly retryMs: number | null;
+}
+
+/** What the templates were given and what came out. */
+interface Rendered {
+  readonly services: GroupData['services'];
+  readonly texts: readonly string[];
+  readonly refused: readonly Refused[];
 }
 
 export interface GroupSetup {
@@ -52,6 +60,9 @@ export class Group {
   readonly #backoff: Backoff;
   readonly #compiled = new Map<string, { readonly text: string; readonly template: Template }>();
   readonly #holds: Map<string, Hold>;
+  readonly #unresolved: Unresolved;
+  /** Services that had somebody to serve when the files were last in order. */
+  #shown: ReadonlySet<string>;
   /** Things said once and not again until they change. */
   #said = new Map<string, string>();
   #feed: Feed | null = null;
@@ -88,6 +99,8 @@ export class Group {
     this.#publisher = new Publisher({ config, driver, world, confirmed: saved.confirmed, signal: this.#stop.signal });
     const nothingHeld = { since: null, held: [], expired: false };
     this.#holds = new Map(saved.services.map(([name, instances]) => [name, { ...nothingHeld, instances }]));
+    this.#unresolved = new Unresolved(world.clock);
+    this.#shown = serving(saved.services);
     this.#revision = 0;
     this.#generation = saved.confirmed?.generation ?? null;
   }
@@ -154,8 +167,9 @@ export class Group {
   /** What a round would do. Rejects when the store cannot be read or a template cannot be rendered. */
   async plan(): Promise<Plan> {
     const snapshot = await this.#read();
-    const { texts } = await this.#render(this.#holdsFor(snapshot));
-    return this.#publisher.plan(texts);
+    const holds = this.#holdsFor(snapshot);
+    const { result } = await this.#fitting(holds, ({ texts }) => this.#publisher.plan(texts), (plan) => plan.valid.unresolved);
+    return result;
   }
 
   // --- The loop ----------------------------------------------------------------------------------------------------
@@ -242,19 +256,23 @@ export class Group {
       this.#once(`waiting ${short.service}`, String(short.has), { kind: 'waiting', ...short });
       return { ok: false, reason: `${short.service} has ${short.has} of ${short.needs} instances`, retryMs: null };
     }
-    let rendering: { readonly texts: readonly string[]; readonly refused: readonly Refused[] };
+    let outcome: Outcome;
+    let rendered: Rendered;
     try {
-      rendering = await this.#render(holds);
+      const apply = ({ texts }: Rendered): Promise<Outcome> => {
+        this.#takeHolds(holds);
+        return this.#publisher.apply(texts);
+      };
+      const unresolved = (one: Outcome): string | undefined => (one.kind === 'failed' ? one.unresolved : undefined);
+      ({ result: outcome, rendered } = await this.#fitting(holds, apply, unresolved));
     } catch (error) {
       if (!(error instanceof TemplateError)) throw error;
       this.#count('failed');
       return this.#put(false, error.message, (retryMs) => ({ kind: 'render_failed', reason: error.message, retryMs }));
     }
-    this.#sayRefused(snapshot, rendering.refused);
-    this.#takeHolds(holds);
-    const outcome = await this.#publisher.apply(rendering.texts);
+    this.#sayRefused(snapshot, rendered.refused);
     this.#tell({ kind: 'outcome', revision: snapshot.revision, tookMs: this.#world.clock.now() - started, outcome });
-    return this.#settle(outcome, snapshot.revision, holds);
+    return this.#settle(outcome, snapshot.revision, holds, rendered.services);
   }
 
   // --- Parts of a round --------------------------------------------------------------------------------------------
@@ -282,13 +300,30 @@ export class Group {
     return null;
   }
 
-  async #render(holds: ReadonlyMap<string, Hold>): Promise<{ texts: readonly string[]; refused: readonly Refused[] }> {
+  /** Renders and hands on, again without each name that the proxy cannot resolve, as long as that leaves somebody. */
+  async #fitting<T>(
+    holds: ReadonlyMap<string, Hold>,
+    use: (rendered: Rendered) => Promise<T>,
+    unresolved: (result: T) => string | undefined,
+  ): Promise<{ result: T; rendered: Rendered }> {
+    for (let checks = 1; ; checks++) {
+      const rendered = await this.#render(holds);
+      const result = await use(rendered);
+      const name = unresolved(result);
+      if (name === undefined || checks === UNRESOLVED_CHECKS_MAX) return { result, rendered };
+      if (!this.#unresolved.leaveOut(name, rendered.services, this.#shown)) return { result, rendered };
+    }
+  }
+
+  async #render(holds: ReadonlyMap<string, Hold>): Promise<Rendered> {
     const templates: Template[] = [];
     for (const { source, escape } of this.#config.templates) templates.push(await this.#template(source, escape));
     this.#count('renders');
     const { name: group, vars } = this.#config;
-    const services = this.#names.map((name) => ({ name, instances: holds.get(name)?.instances ?? [] }));
-    return renderGroup(templates, { group, services, vars });
+    const all = this.#names.map((name) => ({ name, instances: holds.get(name)?.instances ?? [] }));
+    const { services, refused } = this.#unresolved.without(all);
+    const rendering = renderGroup(templates, { group, services, vars });
+    return { services, texts: rendering.texts, refused: [...refused, ...rendering.refused] };
   }
 
   /** Read anew each time, so that a mended template is found; compiled when it has changed. */
@@ -309,15 +344,22 @@ export class Group {
     return template;
   }
 
-  async #settle(outcome: Outcome, revision: number, holds: ReadonlyMap<string, Hold>): Promise<Round> {
+  async #settle(
+    outcome: Outcome,
+    revision: number,
+    holds: ReadonlyMap<string, Hold>,
+    shown: GroupData['services'],
+  ): Promise<Round> {
     if (outcome.kind === 'applied' || outcome.kind === 'unchanged') {
       if (outcome.kind === 'applied') this.#count('applied');
       this.#revision = revision;
       this.#generation = outcome.generation;
       this.#backoff.reset();
-      const services = [...holds].map(([name, hold]) => [name, hold.instances] as const);
+      const services = shown.map(({ name, instances }) => [name, instances] as const);
+      this.#shown = serving(services);
+      this.#unresolved.taken(shown);
       await writeState(this.#config, this.#world.files, { confirmed: this.#publisher.confirmed, services });
-      return { ok: true, reason: '', retryMs: this.#holdEndsIn(holds) };
+      return { ok: true, reason: '', retryMs: soonest(this.#holdEndsIn(holds), this.#unresolved.againInMs) };
     }
     this.#count(outcome.kind === 'rolled_back' ? 'rolledBack' : 'failed');
     return { ok: false, reason: outcome.reason, retryMs: outcome.retryMs };
@@ -393,3 +435,11 @@ export class Group {
   }
 }
 
+function serving(services: SavedState['services']): ReadonlySet<string> {
+  return new Set(services.filter(([, instances]) => instances.some(takesTraffic)).map(([name]) => name));
+}
+
+function soonest(a: number | null, b: number | null): number | null {
+  if (a === null || b === null) return a ?? b;
+  return Math.min(a, b);
+}

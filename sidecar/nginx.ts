@@ -46,7 +46,9 @@ export function nginxDriver(config: ReloadOf<'nginx'>, world: World): Driver {
       const shadow = await makeShadow(config.config, files, world);
       if (typeof shadow === 'string') return { ok: false, reason: shadow };
       try {
-        return await runVerdict(world.processes, [...base, '-t', '-q', '-c', shadow.main], new Map(), timeoutMs);
+        const verdict = await runVerdict(world.processes, [...base, '-t', '-q', '-c', shadow.main], new Map(), timeoutMs);
+        const unresolved = /host not found in upstream "([^"]+)"/.exec(verdict.reason)?.[1];
+        return unresolved === undefined ? verdict : { ...verdict, unresolved };
       } finally {
         for (const path of shadow.made) await removeIfThere(world.files, path);
       }
@@ -101,7 +103,11 @@ async function masterPid(path: string, world: World): Promise<number | null> {
   const text = await readStart(world.files, path, 32);
   const pid = Number((text ?? '').trim());
   // `nginx -t` leaves an empty file when there was none.
-  return Number.isSafeInteger(pid) && pid > 0 && world.processes.isAlive(pid) ? pid : null;
+  if (!Number.isSafeInteger(pid) || pid <= 0 || !world.processes.isAlive(pid)) return null;
+  // After a kill -9 the file stays, and the number may be somebody else's by now: whom SIGHUP would end. Where there is no
+  // /proc, or it is not ours to read, the number must do.
+  const command = await readStart(world.files, `/proc/${pid}/cmdline`, 256);
+  return command === null || command === '' || command.includes('nginx') ? pid : null;
 }
 
 // --- The shadow ----------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ export type Outcome =
       readonly step: Step;
       readonly reason: string;
       readonly retryMs: number;
+      /** As `Verdict.unresolved`. */
+      readonly unresolved?: string;
     }
   | {
       readonly kind: 'rolled_back';
@@ -194,7 +196,8 @@ export class Publisher {
         return OK;
       });
       if (verdict.ok) return null;
-      return this.#failed(candidate.generation, 'check', verdict.reason);
+      const failed = this.#failed(candidate.generation, 'check', verdict.reason);
+      return verdict.unresolved === undefined ? failed : { ...failed, unresolved: verdict.unresolved };
     } catch (error) {
       return this.#failed(candidate.generation, step, error instanceof Error ? error.message : String(error));
     }
@@ -318,7 +321,7 @@ export class Publisher {
     }
   }
 
-  #failed(generation: string, step: Step, reason: string): Outcome {
+  #failed(generation: string, step: Step, reason: string): Outcome & { readonly kind: 'failed' } {
     const count = this.#failures.generation === generation ? this.#failures.count + 1 : 1;
     this.#failures = { generation, count };
     const { minMs, maxMs } = this.#config.retry;

@@ -5,7 +5,7 @@
 
 import Handlebars from 'handlebars';
 import { assert } from '../core/base/assert.js';
-import { bare, GENERATION_MARK, QUOTE_MARK, quoted, settleQuotes, shown, UnsafeValue, verbatim } from './escape.js';
+import { bare, GENERATION_MARK, misread, QUOTE_MARK, quoted, settleQuotes, shown, UnsafeValue, verbatim } from './escape.js';
 import type { Escape } from './escape.js';
 import { BLOCKS, INLINE, isScalar, kindOf } from './words.js';
 import type { Frame, Scope } from './words.js';
@@ -37,16 +37,17 @@ export interface TemplateSource {
 
 export interface Template {
   readonly name: string;
+  readonly escape: Escape;
   /** With the generation's mark still in place; see `sealed`. Throws `TemplateError`, or `Blamed` for an unsafe value. */
   render(root: Dict, owners: Owners): string;
 }
 
-/** An unsafe value and the instance that registered it. */
+/** Unsafe values and the instances that registered them: all that one rendering has met, so that ten thousand cost two. */
 export class Blamed extends Error {
   override readonly name = 'Blamed';
-  readonly refused: Refused;
-  constructor(refused: Refused) {
-    super(refused.reason);
+  readonly refused: ReadonlyMap<string, Refused>;
+  constructor(refused: ReadonlyMap<string, Refused>) {
+    super([...refused.values()][0]?.reason);
     this.refused = refused;
   }
 }
@@ -64,21 +65,36 @@ export interface Rendering {
  * service without any instance, the template is to blame and the error stands.
  */
 export function renderGroup(templates: readonly Template[], data: GroupData): Rendering {
-  const leftOut = new Set<string>();
-  const refused: Refused[] = [];
+  const refused = misreadable(templates, data);
+  const leftOut = new Set(refused.map(instanceKey));
   for (;;) {
     const { root, owners } = templateData(data, leftOut);
     try {
       return { texts: templates.map((template) => template.render(root, owners)), refused };
     } catch (error) {
       if (!(error instanceof Blamed)) throw error;
-      leftOut.add(instanceKey(error.refused));
-      refused.push(error.refused);
-      const service = data.services.find((candidate) => candidate.name === error.refused.service);
-      const left = service?.instances.some((one) => takesTraffic(one) && !leftOut.has(instanceKey(one)));
-      if (left !== true) throw new TemplateError(templates.map((t) => t.name).join(', '), null, error.message, error);
+      for (const [key, one] of error.refused) {
+        leftOut.add(key);
+        refused.push(one);
+      }
+      const blamed = [...error.refused.values()];
+      for (const { name, instances } of data.services) {
+        const first = blamed.find((one) => one.service === name);
+        if (first === undefined || instances.some((one) => takesTraffic(one) && !leftOut.has(instanceKey(one)))) continue;
+        throw new TemplateError(templates.map((t) => t.name).join(', '), null, first.reason, error);
+      }
     }
   }
+}
+
+/** Those whose address means something else to a target. No template is to blame for them, also when nobody else is left. */
+function misreadable(templates: readonly Template[], data: GroupData): Refused[] {
+  const escapes = [...new Set(templates.map((template) => template.escape))];
+  return data.services.flatMap(({ instances }) => instances.flatMap((one): Refused[] => {
+    const reason = escapes.map((escape) => misread(escape, one.address)).find((found) => found !== null);
+    if (reason === undefined || reason === null) return [];
+    return [{ service: one.service, id: one.id, reason: `instance ${instanceKey(one)}: ${reason}` }];
+  }));
 }
 
 /** Puts the generation id into a rendered text: the last step, once the digest over all files is known. */
@@ -103,8 +119,11 @@ export function compileTemplate(source: TemplateSource): Template {
   const run = hb.compile(program, { strict: true, noEscape: true, knownHelpersOnly: true, knownHelpers: known });
   return {
     name: source.name,
+    escape: source.escape,
     render(root, owners) {
-      const text = attempt(source, () => run(root, { data: { owners } }));
+      const blamed = new Map<string, Refused>();
+      const text = attempt(source, () => run(root, { data: { owners, blamed } }));
+      if (blamed.size > 0) throw new Blamed(blamed);
       if (text.length > RENDERED_CHARS_MAX) {
         throw new TemplateError(source.name, null, `renders more than ${RENDERED_CHARS_MAX} characters`);
       }
@@ -323,14 +342,16 @@ function verbatimLong(text: string): string {
   return text;
 }
 
-/** Runs `write`; an unsafe value inside an instance's block is that instance's doing. */
+/** Runs `write`; an unsafe value inside an instance's block is that instance's doing: noted, and nothing printed. */
 function blamed(scope: Scope, write: () => string): string {
   try {
     return write();
   } catch (error) {
     const owner = scope.data.owner;
     if (!(error instanceof UnsafeValue) || owner === undefined) throw error;
-    throw new Blamed({ ...owner, reason: `instance ${instanceKey(owner)}: ${error.message}` });
+    const key = instanceKey(owner);
+    if (!scope.data.blamed.has(key)) scope.data.blamed.set(key, { ...owner, reason: `instance ${key}: ${error.message}` });
+    return '';
   }
 }
 
@@ -339,7 +360,7 @@ function attempt<T>(source: TemplateSource, run: () => T, at: number | null = nu
   try {
     return run();
   } catch (error) {
-    if (error instanceof Blamed || error instanceof TemplateError) throw error;
+    if (error instanceof TemplateError) throw error;
     const thrown = error instanceof Error ? error : new Error(String(error));
     const { lineNumber } = thrown as Error & { lineNumber?: number };
     const parse = /^Parse error on line (\d+):/.exec(thrown.message);

@@ -10,6 +10,8 @@ import type { InstanceState } from '../recipes/registry.js';
 import type { Instance } from './view-data.js';
 
 const VERSION = 1;
+/** What registrants fill may not grow without end. Beyond it the instances are not remembered over a restart. */
+export const STATE_BYTES_MAX = 16_000_000;
 
 export interface SavedState {
   readonly confirmed: Confirmed | null;
@@ -24,7 +26,7 @@ export async function statePath(config: GroupConfig, files: Files): Promise<stri
 }
 
 export async function readState(config: GroupConfig, files: Files): Promise<SavedState> {
-  const bytes = await readWhole(files, await statePath(config, files));
+  const bytes = await readSmall(files, await statePath(config, files));
   if (bytes === null) return NOTHING;
   const value = parsed(Buffer.from(bytes).toString('utf8'));
   if (!isRecord(value) || value['version'] !== VERSION || value['group'] !== config.name) return NOTHING;
@@ -33,11 +35,19 @@ export async function readState(config: GroupConfig, files: Files): Promise<Save
 
 export async function writeState(config: GroupConfig, files: Files, state: SavedState): Promise<void> {
   const services = Object.fromEntries(state.services.map(([name, instances]) => [name, instances.map(plain)]));
-  const text = JSON.stringify({ version: VERSION, group: config.name, confirmed: state.confirmed, services });
+  const head = { version: VERSION, group: config.name, confirmed: state.confirmed };
+  const whole = Buffer.from(JSON.stringify({ ...head, services }));
+  const next = whole.length <= STATE_BYTES_MAX ? whole : Buffer.from(JSON.stringify({ ...head, services: {} }));
   const path = await statePath(config, files);
-  const before = await readWhole(files, path);
-  if (before !== null && Buffer.from(before).toString('utf8') === text) return;
-  await writeWhole(files, path, Buffer.from(text), { mode: 0o600 });
+  const before = await readSmall(files, path);
+  if (before !== null && next.equals(before)) return;
+  await writeWhole(files, path, next, { mode: 0o600 });
+}
+
+/** Null also for one that is larger than any this file writes. */
+async function readSmall(files: Files, path: string): Promise<Uint8Array | null> {
+  const stat = await statOf(files, path);
+  return stat === null || stat.sizeBytes > STATE_BYTES_MAX ? null : readWhole(files, path);
 }
 
 function plain({ service, id, address, port, weight, zone, tags, meta, state }: Instance): Instance {

@@ -3,12 +3,15 @@
 // Printing words (quote, raw, json, generation, braces) are in render.ts, where the target's alphabet is known.
 
 import { byText } from './view-data.js';
+import type { Refused } from './view-data.js';
 
 /** Handlebars' data frame. `owner` is set while an instance's block runs: unsafe values are blamed on it. */
 export interface Frame {
   readonly root: unknown;
   readonly owners: WeakMap<object, { readonly service: string; readonly id: string }>;
   readonly owner?: { readonly service: string; readonly id: string };
+  /** Those that were blamed in this rendering, by name. */
+  readonly blamed: Map<string, Refused>;
 }
 
 /** What a word is told besides its arguments. */

@@ -4,11 +4,12 @@ import test from 'ava';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { includesIn } from '../../sidecar/nginx.js';
 import {
-  available, backend, get, instanceOf, nginxRig, read, running, stopPid, ToldSource, traffic, until,
+  available, backend, get, instance, instanceOf, nginxRig, read, running, stopPid, ToldSource, traffic, until,
 } from './rig.js';
+import type { Instance } from '../../sidecar/view-data.js';
 
 test.serial('a registered instance is served by the real nginx, started and confirmed by its own answer', async (t) => {
   if (!available(t, 'nginx')) return;
@@ -50,6 +51,48 @@ test.serial('planned changes under traffic cost no request, and a drained instan
   t.true(ok > 20 && c.requests > 0);
 });
 
+test.serial('a name that does not resolve is left out and said so, and holds up nobody else', async (t) => {
+  if (!available(t, 'nginx')) return;
+  const rig = await nginxRig(t);
+  const source = new ToldSource();
+  const [a, b] = [await backend(t, 'a'), await backend(t, 'b')];
+  const config = rig.config({ services: ['web', 'api'] });
+  source.set('web', [instanceOf(a)]);
+  const { sidecar, lines, outcomes } = await running(t, config, { source });
+  t.true(await sidecar.ready(AbortSignal.timeout(20_000)), lines());
+  const bad = (id: string): Instance => instance(id, { address: `${id}.invalid` });
+  source.services.set('api', [instance('only', { service: 'api', address: 'only.invalid' })]);
+  source.set('web', [bad('x1'), instanceOf(b), bad('x2')]);
+  await until('the good one is served', async () => (await get(rig.port)).body === 'b');
+  await until('the round has ended', () => /web\/x2/.test(lines()));
+  t.is((await get(rig.port, { host: 'api' })).status, 503, 'a service that never had anybody else is empty');
+  t.regex(lines(), /web\/x1 left out: .*x1\.invalid does not resolve here.*register an address/);
+  t.regex(lines(), /api\/only left out/);
+  t.true(sidecar.status().ready, lines());
+  const applied = outcomes('applied').length;
+  // All that web has would be gone: then what runs is better than nothing.
+  source.set('web', [bad('x1'), bad('x3')]);
+  await until('it is refused', () => outcomes('failed').length > 0);
+  t.is((await get(rig.port)).body, 'b');
+  t.is(outcomes('applied').length, applied);
+  source.set('web', [instanceOf(a), bad('x3')]);
+  await until('recovered without help', async () => (await get(rig.port)).body === 'a');
+});
+
+test.serial('a pid file whose number is somebody else\'s by now harms nobody', async (t) => {
+  if (!available(t, 'nginx')) return;
+  const rig = await nginxRig(t, { start: false });
+  const bystander = spawn('sleep', ['60'], { stdio: 'ignore' });
+  t.teardown(() => void bystander.kill('SIGKILL'));
+  writeFileSync(join(rig.directory, 'nginx.pid'), String(bystander.pid));
+  const source = new ToldSource();
+  source.set('web', [instance('a')]);
+  const { outcomes, lines } = await running(t, rig.config(), { source });
+  await until('a refusal is told', () => outcomes('failed').length > 0);
+  t.regex(lines(), /nginx is not running \(no live process in .*nginx\.pid\); start it, or set start: true/);
+  t.is(bystander.signalCode, null);
+});
+
 test.serial('A8 with no instance the configuration is valid, answers 503, and nginx restarts with it', async (t) => {
   if (!available(t, 'nginx')) return;
   const rig = await nginxRig(t);
@@ -75,8 +118,9 @@ test.serial('A1 A2 a configuration nginx refuses never becomes live; good data a
   const { sidecar, outcomes, lines } = await running(t, rig.config(), { source });
   t.true(await sidecar.ready(AbortSignal.timeout(20_000)), lines());
   const live = read(rig.directory, 'nginx.conf');
-  // nginx resolves names when it reads them, and refuses the whole file for one that does not resolve.
-  source.set('web', [instanceOf(a), instanceOf(a, { id: 'bad', address: 'does-not-exist.invalid' })]);
+  // nginx resolves names when it reads them, and refuses the whole file for one that does not resolve; without it there would
+  // be nobody left.
+  source.set('web', [instanceOf(a, { id: 'bad', address: 'does-not-exist.invalid' })]);
   await until('the check fails', () => outcomes('failed').length >= 2);
   t.like(outcomes('failed')[0], { outcome: { step: 'check' } });
   t.regex(lines(), /check of \w+ failed, again in \d+ ms: .*host not found in upstream "does-not-exist\.invalid/s);

@@ -113,6 +113,34 @@ test('S6 a hostile value cannot be printed bare: its instance is left out and re
   }
 });
 
+test('ten thousand hostile instances are left out in two renderings, not in ten thousand', (t) => {
+  const hostile = Array.from({ length: 10_000 }, (_, i) => instance(`h${i}`, { meta: { note: 'a; b' } }));
+  const text = eachIn('server {{address}}:{{port}} {{meta.note}};\n');
+  const template = compileTemplate({ name: 't.hbs', text, escape: 'nginx' });
+  let renderings = 0;
+  const counted = { ...template, render: (...given: Parameters<typeof template.render>) => {
+    renderings += 1;
+    return template.render(...given);
+  } };
+  const { texts, refused } = renderGroup([counted], data([instance('good', { meta: { note: 'fine' } }), ...hostile]));
+  t.deepEqual(texts, ['server 10.0.0.1:8080 fine;\n']);
+  t.is(refused.length, 10_000);
+  t.is(renderings, 2);
+});
+
+test('an address that nginx would read as the path of a socket is left out, also when it is the only one', (t) => {
+  const text = '{{#service "web"}}{{#each instances}}server {{hostport}};{{/each}}{{else}}return 503;{{/service}}';
+  for (const address of ['unix', 'UNIX']) {
+    const only = data([instance('a', { address })]);
+    const { texts, refused } = renderGroup([compileTemplate({ name: 't.hbs', text, escape: 'nginx' })], only);
+    t.deepEqual(texts, ['return 503;']);
+    t.regex(refused[0]?.reason ?? '', /web\/a: address "unix", which nginx reads.*register an IP address/i);
+  }
+  const haproxy = compileTemplate({ name: 't.hbs', text, escape: 'haproxy' });
+  const { refused } = renderGroup([haproxy], data([instance('a', { address: 'unix' })]));
+  t.deepEqual(refused, []);
+});
+
 test('S6 a hostile value in quotes stays one word or is refused', (t) => {
   t.is(render('x {{quote vars.v}};', data([], { v: '80; } location /x { return 200 "owned"; } #' })),
     'x "80; } location /x { return 200 \\"owned\\"; } #";');
