@@ -160,6 +160,14 @@ const argv = z.array(z.string().min(1, 'an argument must not be empty')).min(1, 
 const mode = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits in quotes, such as "0644"');
 const principal = z.union([z.int().min(0).max(4_294_967_294), z.string().min(1)]);
 
+export const LISTEN_RULE = 'must be host:port with a port up to 65535, such as 127.0.0.1:9180';
+
+/** Whether a server can be told to listen at `text`; port 0 takes a free one. */
+export function isListen(text: string): boolean {
+  const port = /^(?:\[[0-9A-Fa-f:.]+\]|[^\s:[\]]*):(\d{1,5})$/.exec(text)?.[1];
+  return port !== undefined && Number(port) <= 65_535;
+}
+
 const service = z.preprocess(
   (value) => (typeof value === 'string' ? { name: value } : value),
   z.strictObject({
@@ -233,7 +241,7 @@ const group = z.strictObject({
 
 const schema = z.strictObject({
   endpoints: z.array(z.string().min(1)).min(1).max(64).default(['http://127.0.0.1:2379']),
-  status: z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[^\s:]*):\d{1,5}$/, 'must be host:port, such as 127.0.0.1:9180').optional(),
+  status: z.string().refine(isListen, LISTEN_RULE).optional(),
   groups: z.array(group).min(1, 'needs at least one group').max(GROUPS_MAX),
 });
 

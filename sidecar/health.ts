@@ -43,15 +43,20 @@ function answer(url: string, status: SidecarStatus): readonly [number, string, s
   if (path === '/healthz' || path === '/livez') return [200, 'text/plain', 'ok'];
   if (path === '/readyz') {
     const red = status.groups.filter((group) => !group.ready).map((group) => `${group.name}: ${group.reason}`);
-    return red.length === 0 ? [200, 'text/plain', 'ok'] : [503, 'text/plain', red.join('\n')];
+    if (status.ready) return [200, 'text/plain', 'ok'];
+    return [503, 'text/plain', red.length === 0 ? 'starting' : red.join('\n')];
   }
   if (path === '/status') return [200, 'application/json', JSON.stringify(status, null, 2)];
   return [404, 'text/plain', 'there are /healthz, /readyz and /status'];
 }
 
+function cannot(listen: string): string {
+  return `cannot serve the status at ${listen}; choose another address with --status-listen or the key status`;
+}
+
 function listening(server: Server, port: number, host: string, listen: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (cause) => reject(new Error(`cannot serve the status at ${listen}: ${cause.message}`, { cause })));
+    server.once('error', (cause) => reject(new Error(`${cannot(listen)}: ${cause.message}`, { cause })));
     server.listen(port, host, resolve);
   });
 }

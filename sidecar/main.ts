@@ -2,11 +2,13 @@
 // refused (with --check: the candidate is not valid), 2 the words were wrong (with --check: something differs).
 
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { present } from '../core/base/assert.js';
+import type { Client } from '../core/client.js';
+import { isApiError } from '../core/errors.js';
 import { connect } from '../core/index.js';
 import type { SidecarConfig } from './config.js';
-import { ConfigError, parseConfig } from './config.js';
+import { ConfigError, isListen, LISTEN_RULE, parseConfig } from './config.js';
 import type { SidecarEvent } from './events.js';
 import { line } from './events.js';
 import type { Health } from './health.js';
@@ -42,12 +44,12 @@ export async function main(argv: readonly string[]): Promise<number> {
   const log = openLog(flags);
   try {
     const config = readConfig(flags);
-    const client = connect(flags.endpoints?.split(',') ?? config.endpoints);
+    const client = connected(flags, config);
     try {
       const planned = flags.check === true || flags.dryRun === true;
       if (planned) return show(flags, await planOnce(client, config, { observe: log }));
       if (flags.once === true) return (await applyOnce(client, config, { observe: log })) ? 0 : 1;
-      await follow(await Sidecar.start(client, config, { observe: log }), flags.statusListen ?? config.status, flags);
+      await follow(() => Sidecar.start(client, config, { observe: log }), flags.statusListen ?? config.status, flags);
       return 0;
     } finally {
       await client.close();
@@ -68,7 +70,7 @@ function readFlags(argv: readonly string[]): Flags | null {
     .option('--once', 'one round, then end: 0 when everything runs, else 1')
     .option('--dry-run', 'show what a round would change, and whether it is valid; change nothing')
     .option('--check', 'as --dry-run, told by the exit code: 0 same, 2 differs, 1 not valid')
-    .option('--status-listen <host:port>', 'serve /healthz, /readyz and /status here')
+    .addOption(new Option('--status-listen <host:port>', 'serve /healthz, /readyz and /status here').argParser(listenAt))
     .option('--json', 'one JSON object a line')
     .addOption(new Option('--log-level <level>', 'what to tell').choices(LEVELS).default('info'))
     .exitOverride()
@@ -97,21 +99,40 @@ function readConfig(flags: Flags): SidecarConfig {
   return parseConfig(text, file);
 }
 
-async function follow(sidecar: Sidecar, listen: string | null, flags: Flags): Promise<void> {
+function listenAt(text: string): string {
+  if (!isListen(text)) throw new InvalidArgumentError(`It ${LISTEN_RULE}.`);
+  return text;
+}
+
+function connected(flags: Flags, config: SidecarConfig): Client {
+  try {
+    return connect(flags.endpoints?.split(',') ?? config.endpoints);
+  } catch (error) {
+    if (!isApiError(error)) throw error;
+    const [file, path] = flags.endpoints === undefined ? [present(flags.config, '--config'), 'endpoints'] : ['--endpoints', ''];
+    throw new ConfigError(file, [{ path, line: null, column: null, reason: error.message }]);
+  }
+}
+
+/** The status comes first: when its address cannot be had nothing has been written yet. */
+async function follow(start: () => Promise<Sidecar>, listen: string | null, flags: Flags): Promise<void> {
+  const ended = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  });
   let health: Health | null = null;
+  let sidecar: Sidecar | null = null;
+  process.on('SIGHUP', () => sidecar?.refresh());
   try {
     if (listen !== null) {
-      health = await serveHealth(listen, () => sidecar.status());
+      health = await serveHealth(listen, () => sidecar?.status() ?? { ready: false, groups: [] });
       const at = `${health.host}:${health.port}`;
       tell(flags, 'info', `status at http://${at}/status`, { kind: 'listening', at });
     }
-    process.on('SIGHUP', () => sidecar.refresh());
-    await new Promise<void>((resolve) => {
-      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
-    });
+    sidecar = await start();
+    await ended;
   } finally {
     await health?.close();
-    await sidecar.close();
+    await sidecar?.close();
   }
 }
 

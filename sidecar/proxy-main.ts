@@ -3,10 +3,12 @@
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../core/base/clock.js';
+import { isApiError } from '../core/errors.js';
 import { connect } from '../core/index.js';
-import { discover } from '../recipes/registry.js';
+import { checkService, discover } from '../recipes/registry.js';
 import { feedProxy, type FeedEvent } from './proxy-feed.js';
-import { createProxy, type ProxyEvent } from './proxy.js';
+import { createProxy, type Proxy, type ProxyEvent } from './proxy.js';
+import { toBlockList } from './proxy-targets.js';
 
 const DRAIN_MS = 10_000;
 const HOLD_MAX_MS = 3_600_000;
@@ -30,7 +32,14 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   if (flags === null) return 0;
-  const client = connect(flags.endpoints.split(','));
+  let client: ReturnType<typeof connect>;
+  try {
+    client = connect(flags.endpoints);
+  } catch (error) {
+    if (!isApiError(error)) throw error;
+    process.stderr.write(`coterie proxy: --endpoints: ${error.message}\n`);
+    return 2;
+  }
   try {
     await run(flags, client);
     return 0;
@@ -60,7 +69,7 @@ async function run(flags: Flags, client: ReturnType<typeof connect>): Promise<vo
     const whenEmpty = flags.whenEmpty === 'hold' ? 'holdLast' : 'renderEmpty';
     const service = { name: flags.service, whenEmpty, holdMaxMs: HOLD_MAX_MS, require: 0 } as const;
     feeding = feedProxy(view, proxy, { service, clock: systemClock, observe: tell });
-    const { host, port } = await proxy.listen(flags.listen);
+    const { host, port } = await listening(proxy, flags.listen);
     tell({ kind: 'listening', at: `http://${host}:${port}` });
     await new Promise<void>((resolve) => {
       if (ended.signal.aborted) resolve();
@@ -71,6 +80,16 @@ async function run(flags: Flags, client: ReturnType<typeof connect>): Promise<vo
     await view.close();
     await feeding;
     await proxy.close();
+  }
+}
+
+async function listening(proxy: Proxy, listen: Flags['listen']): Promise<{ host: string; port: number }> {
+  try {
+    return await proxy.listen(listen);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const where = `${listen.host}:${listen.port}`;
+    throw new Error(`cannot listen at ${where}; choose another address with --listen: ${reason}`, { cause: error });
   }
 }
 
@@ -92,15 +111,17 @@ async function readyOrEnded(view: ReturnType<typeof discover>, signal: AbortSign
 function readFlags(argv: readonly string[]): Flags | null {
   const command = new Command('coterie proxy')
     .description('Forwards HTTP and WebSocket traffic to the registered instances of one service.')
-    .requiredOption('--service <name>', 'whose instances take the traffic')
+    .addOption(
+      new Option('--service <name>', 'whose instances take the traffic').argParser(serviceName).makeOptionMandatory(),
+    )
     .addOption(
       new Option('--listen <host:port>', 'where traffic comes in')
         .argParser(hostPort)
         .default({ host: '127.0.0.1', port: 8080 }, '127.0.0.1:8080'),
     )
     .option('--endpoints <urls>', 'the store', 'http://127.0.0.1:2379')
-    .option('--allow-network <cidr...>', 'only connect to instances in these networks (default: all but loopback and the like)')
-    .option('--trust-proxy <cidr...>', 'believe the X-Forwarded headers of peers in these networks')
+    .option('--allow-network <cidr...>', 'only connect to instances in these networks (default: all but loopback)', network)
+    .option('--trust-proxy <cidr...>', 'believe the X-Forwarded headers of peers in these networks', network)
     .option('--when-empty <policy>', 'when all vanish unexpectedly: hold the last known, or refuse with 503', policy, 'hold')
     .exitOverride()
     .configureOutput({ writeErr: () => undefined, writeOut: (text) => process.stdout.write(text) })
@@ -118,6 +139,25 @@ function hostPort(text: string): { host: string; port: number } {
   const port = Number(digits);
   if (host === '' || port > 65_535) throw new InvalidArgumentError('write host:port, for instance 0.0.0.0:8080.');
   return { host, port };
+}
+
+function serviceName(text: string): string {
+  try {
+    return checkService(text);
+  } catch (error) {
+    if (!isApiError(error)) throw error;
+    throw new InvalidArgumentError(error.message);
+  }
+}
+
+function network(text: string, before: readonly string[] = []): readonly string[] {
+  try {
+    toBlockList([text]);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new InvalidArgumentError(error.message);
+  }
+  return [...before, text];
 }
 
 function policy(text: string): 'hold' | 'refuse' {
