@@ -11,10 +11,12 @@ test('by default loopback, link-local, metadata and other special addresses are 
   for (const address of [
     '127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1', '::ffff:7f00:1', '169.254.169.254', '::ffff:169.254.169.254', 'fe80::1',
     '0.0.0.0', '::', '224.0.0.1', '255.255.255.255', 'fd00:ec2::254', '100.100.100.200',
+    '168.63.129.16', '192.0.0.192', 'fd20:ce::254', 'fd00:c1::a9fe:a9fe',
+    '64:ff9b::a9fe:a9fe', '64:ff9b::7f00:1', '64:ff9b::127.0.0.1',
   ]) {
     t.regex(targets.refuse(address, 80) ?? '', /loopback, link-local/, address);
   }
-  for (const address of ['10.0.0.1', '192.168.1.1', '8.8.8.8', 'fd00::1', 'api.internal', 'a_b.example.']) {
+  for (const address of ['10.0.0.1', '192.168.1.1', '8.8.8.8', 'fd00::1', '64:ff9b::8.8.8.8', 'api.internal', 'a_b.example.']) {
     t.is(targets.refuse(address, 80), ALLOWED, address);
   }
 });
