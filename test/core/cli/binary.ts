@@ -55,7 +55,8 @@ export interface Server {
 export async function serveIn(t: ExecutionContext, directory: string, flags: readonly string[] = []): Promise<Server> {
   const free = 'http://127.0.0.1:0';
   const urls = ['--listen-client-urls', free, '--advertise-client-urls', free];
-  return serveWith(t, process.execPath, [MAIN, 'serve', '--data-dir', path.join(directory, 'data'), ...urls, ...flags], directory);
+  const dataDir = path.join(directory, 'data');
+  return serveWith(t, process.execPath, [MAIN, 'serve', '--data-dir', dataDir, ...urls, ...flags], directory);
 }
 
 export async function serveWith(t: ExecutionContext, program: string, args: readonly string[], cwd: string): Promise<Server> {
