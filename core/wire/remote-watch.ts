@@ -9,11 +9,12 @@
 // one stream and is never used again, so an answer to an older creation cannot be taken for a newer one's.
 
 import { assert } from '../base/assert.js';
+import { EMPTY } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import type { Header, Watch, WatchBatch, WatchRequest } from '../client.js';
 import { ApiError } from '../errors.js';
 import { readEvent, readHeader, writeWatchCreate } from './convert.js';
-import { CLIENT_WATCH_BYTES_MAX } from './limits.js';
+import { CLIENT_WATCH_BYTES_MAX, REQUEST_BYTES_MAX } from './limits.js';
 import { backoffMs, isWorthReopening, type ByteStream, type OpenStream } from './remote-stream.js';
 import * as rpc from './schema/generated/rpc.js';
 import { errorOf } from './status.js';
@@ -306,9 +307,15 @@ class RemoteWatch implements Watch {
     this.request = request;
     this.#home = home;
     this.#signal = options.signal;
-    this.needs = Math.max(0, request.startRevision ?? 0);
+    const { key, rangeEnd = EMPTY, startRevision = 0 } = request;
+    this.needs = Number.isNaN(startRevision) ? 0 : Math.max(0, startRevision);
     if (this.#signal?.aborted === true) {
       this.#onAbort();
+      return;
+    }
+    // A server ends the whole stream over such a request, and with it everybody else's watches.
+    if (key.length + rangeEnd.length > REQUEST_BYTES_MAX) {
+      this.fail(new ApiError('request_too_large'));
       return;
     }
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });

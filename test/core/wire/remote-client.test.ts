@@ -280,6 +280,26 @@ test('an answer that comes after its caller gave up is not taken for another’s
   t.is((await second).ttlSeconds, 60);
 });
 
+test('a watch that is too large is refused by itself and takes no other with it', async (t) => {
+  const { client } = await setUp(t);
+  const good = client.watch({ key: utf8('a') })[Symbol.asyncIterator]();
+  await good.next();
+  const large = client.watch({ key: new Uint8Array(3_000_000) })[Symbol.asyncIterator]();
+  t.is((await errorOf(large.next()))?.code, 'request_too_large');
+  await put(client, utf8('a'), utf8('1'));
+  const next = await good.next();
+  t.is(next.done === true ? '' : next.value.kind, 'events');
+});
+
+test('a watch from a revision that is no number starts now', async (t) => {
+  const { client } = await setUp(t);
+  const batches = client.watch({ key: utf8('a'), startRevision: Number.NaN })[Symbol.asyncIterator]();
+  await batches.next();
+  await put(client, utf8('a'), utf8('1'));
+  const next = await Promise.race([batches.next(), sleep(5_000)]);
+  t.is(next?.done === false ? next.value.events.length : 0, 1);
+});
+
 test('a slow reader is stopped at the server and goes on where it was, and holds up nobody', async (t) => {
   const { node, client } = await setUp(t);
   const slow = client.watch({ key: utf8('big') })[Symbol.asyncIterator]();
