@@ -81,6 +81,9 @@ async function run(words: Words): Promise<number> {
   board.balancer.name = words.balancerLabel;
   const stop = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve('stopped'));
+    // A terminal or a pipe that is gone is like Ctrl-C: nobody looks any more, and what was started must still be ended.
+    process.stdout.on('error', () => resolve('stopped'));
+    process.stderr.on('error', () => resolve('stopped'));
     if (words.keep) return;
     setTimeout(() => resolve(`not done after ${WHOLE_RUN_MS / 1000} s, in "${board.act}"`), WHOLE_RUN_MS).unref();
   });

@@ -83,7 +83,7 @@ export function frame(board: Board, size: { columns: number; rows: number }, pai
   ];
   const room = Math.max(0, size.rows - 1 - lines.length);
   const notes = board.notes.slice(room === Number.POSITIVE_INFINITY ? 0 : -room).map((note) => noteLine(note, width, paint));
-  return [...lines, ...notes].slice(0, size.rows - 1).map((line) => ` ${line}`);
+  return [...lines, ...notes].slice(0, Math.max(0, size.rows - 1)).map((line) => clip(` ${line}`, size.columns));
 }
 
 /** The name, and at the right end the present act and the time. */
@@ -207,6 +207,16 @@ function bars(share: number, wide: number): string {
 /** Exactly `width` columns. Every character the demo prints is one column wide. */
 function fit(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, Math.max(0, width - 1))}…` : text.padEnd(width);
+}
+
+/** At most `width` columns: a longer line would wrap, and push the picture out of the screen. Colours do not count. */
+function clip(line: string, width: number): string {
+  let seen = 0;
+  return line.replaceAll(/(\x1b\[[0-9;]*m)|[^]/gu, (one, colour?: string) => {
+    if (colour !== undefined) return colour;
+    seen += 1;
+    return seen > width ? '' : one;
+  });
 }
 
 export function clock(ms: number): string {

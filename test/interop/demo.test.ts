@@ -124,6 +124,17 @@ test.serial('even when the demo itself is killed nothing stays behind', async (t
   await assertNothingLeft(t, directory);
 });
 
+test.serial('a terminal or a pipe that goes away ends the demo like Ctrl-C, without a stack', async (t) => {
+  t.timeout(PROMISED_MS);
+  const { child, directory, ended } = startDemo(t, ['--balancer', 'builtin']);
+  await waitFor(child, /ready on/);
+  child.stdout?.destroy();
+  const { code, stderr } = await ended;
+  t.is(stderr, 'demo: stopped\n');
+  t.is(code, 130);
+  await assertNothingLeft(t, directory);
+});
+
 test('words the demo does not know are refused with what it knows', async (t) => {
   for (const words of [['--balancer', 'apache'], ['--fast']]) {
     const { code, stdout, stderr } = await startDemo(t, words).ended;
@@ -160,7 +171,7 @@ test('the screen fits its terminal at every size, and is plain text without colo
     board.note('registry', `${'a long line of what happened '.repeat(5)}${i}`);
   }
   board.count({ startedAt: 0, endedAt: 0, servedBy: null, failure: 'ECONNREFUSED' });
-  for (const size of [{ columns: 80, rows: 24 }, { columns: 110, rows: 50 }, { columns: 60, rows: 16 }]) {
+  for (const size of [{ columns: 80, rows: 24 }, { columns: 110, rows: 50 }, { columns: 60, rows: 16 }, { columns: 40, rows: 12 }, { columns: 12, rows: 3 }]) {
     const lines = frame(board, size, painter(true));
     t.true(lines.length < size.rows);
     const seen = lines.map((line) => stripVTControlCharacters(line));
