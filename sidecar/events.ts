@@ -54,6 +54,9 @@ export interface SidecarStatus {
   readonly groups: readonly GroupStatus[];
 }
 
+/** Named in one line; the status has all of them. */
+const NAMES_MAX = 20;
+
 export function line(event: SidecarEvent): string {
   return `${event.group}: ${words(event)}`;
 }
@@ -75,7 +78,7 @@ function words(event: SidecarEvent): string {
     case 'entry_invalid':
       return `registry entry ignored: ${event.reason}`;
     case 'holding':
-      return `ALARM all instances of ${event.service} vanished without a word; keeping ${event.instances.join(', ')}`;
+      return `ALARM all instances of ${event.service} vanished without a word; keeping ${some(event.instances)}`;
     case 'hold_ended':
       return event.gaveUp ? `no longer keeping the vanished instances of ${event.service}` : `${event.service} is back`;
     case 'waiting':
@@ -87,6 +90,11 @@ function words(event: SidecarEvent): string {
     case 'trouble':
       return event.reason;
   }
+}
+
+function some(names: readonly string[]): string {
+  const left = names.length - NAMES_MAX;
+  return left > 0 ? `${names.slice(0, NAMES_MAX).join(', ')} and ${left} more` : names.join(', ');
 }
 
 function outcomeWords(outcome: Outcome): string {

@@ -12,6 +12,7 @@ import { toBlockList } from './proxy-targets.js';
 
 const DRAIN_MS = 10_000;
 const HOLD_MAX_MS = 3_600_000;
+const TOLD_MAX = 20;
 
 interface Flags {
   readonly service: string;
@@ -172,7 +173,10 @@ type Told =
   | { readonly kind: 'listening'; readonly at: string }
   | { readonly kind: 'store_away'; readonly reason: string };
 
-/** One JSON object a line, on stderr: whoever runs a proxy collects its log. */
+/** One JSON object a line, on stderr: whoever runs a proxy collects its log. Long lists are cut, for each change tells one. */
 function tell(event: Told): void {
-  process.stderr.write(`${JSON.stringify(event, (_key, value: unknown) => (value instanceof Error ? value.message : value))}\n`);
+  process.stderr.write(`${JSON.stringify(event, (_key, value: unknown) => {
+    if (value instanceof Error) return value.message;
+    return Array.isArray(value) && value.length > TOLD_MAX ? [...value.slice(0, TOLD_MAX), `and ${value.length - TOLD_MAX} more`] : value;
+  })}\n`);
 }
