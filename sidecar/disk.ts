@@ -30,6 +30,21 @@ export function statOf(files: Files, path: string): Promise<FileStat | null> {
   return whenDone((done) => files.stat(path, done));
 }
 
+/**
+ * The file that is meant by `target`: where a symbolic link leads, else the path itself. Rejects for a link that leads to
+ * nothing: to rename over it would put a file in the link's place, and the file it names would never come.
+ */
+export async function resolved(files: Files, target: string): Promise<string> {
+  const stat = await statOf(files, target);
+  if (stat !== null) return stat.realPath;
+  const folder = folderOf(target);
+  const missing = (await statOf(files, folder)) === null;
+  if (missing) throw new Error(`${target} cannot be written: there is no folder ${folder}; create it`);
+  const names = await whenDone<readonly string[]>((done) => files.list(folder, done));
+  if (!names.includes(target.slice(target.lastIndexOf('/') + 1))) return target;
+  throw new Error(`${target} is a symbolic link that leads to nothing; create the file it names, or remove the link`);
+}
+
 /** The whole content; null when there is no such file. */
 export async function readWhole(files: Files, path: string): Promise<Uint8Array | null> {
   const stat = await statOf(files, path);

@@ -82,7 +82,10 @@ function run(argv: readonly string[], options: RunOptions, clock: Clock): Promis
     };
     child.stdout.on('data', gather);
     child.stderr.on('data', gather);
-    child.on('error', (error) => end(null, `cannot run ${program}: ${error.message}`));
+    child.on('error', (error) => {
+      const missing = 'there is no such program; install it, or give its whole path';
+      end(null, `cannot run ${program}: ${codeOf(error) === 'ENOENT' ? missing : error.message}`);
+    });
     child.on('exit', (code, signal) => {
       // Turns to let the last output in; `close` may never come when a daemon keeps the pipes.
       cancels.push(clock.schedule(20, () => end(code, endedWith(program, code, signal))));

@@ -177,6 +177,7 @@ type Told =
 function tell(event: Told): void {
   process.stderr.write(`${JSON.stringify(event, (_key, value: unknown) => {
     if (value instanceof Error) return value.message;
-    return Array.isArray(value) && value.length > TOLD_MAX ? [...value.slice(0, TOLD_MAX), `and ${value.length - TOLD_MAX} more`] : value;
+    if (!Array.isArray(value) || value.length <= TOLD_MAX) return value;
+    return [...value.slice(0, TOLD_MAX), `and ${value.length - TOLD_MAX} more`];
   })}\n`);
 }

@@ -11,7 +11,9 @@ import type { Clock } from '../core/base/clock.js';
 import type { FileAttributes, Files } from '../core/base/files.js';
 import { digestOf } from './ask.js';
 import type { GroupConfig, TemplateConfig } from './config.js';
-import { beside, principalId, readWhole, removeIfThere, repair, replace, statOf, writeNew, writeWhole } from './disk.js';
+import {
+  beside, principalId, readWhole, removeIfThere, repair, replace, resolved, statOf, writeNew, writeWhole,
+} from './disk.js';
 import type { Driver, Proof, StagedFile, Verdict } from './driver.js';
 import { OK, runVerdict, wordsFor } from './driver.js';
 import type { Processes } from './processes.js';
@@ -157,8 +159,8 @@ export class Publisher {
   }
 
   /** A link is followed: what it leads to is replaced, the link stays. */
-  async #resolved(target: string): Promise<string> {
-    return (await statOf(this.#world.files, target))?.realPath ?? target;
+  #resolved(target: string): Promise<string> {
+    return resolved(this.#world.files, target);
   }
 
   #held(generation: string): Outcome | null {

@@ -93,7 +93,7 @@ function misreadable(templates: readonly Template[], data: GroupData): Refused[]
   return data.services.flatMap(({ instances }) => instances.flatMap((one): Refused[] => {
     const reason = escapes.map((escape) => misread(escape, one.address)).find((found) => found !== null);
     if (reason === undefined || reason === null) return [];
-    return [{ service: one.service, id: one.id, reason: `instance ${instanceKey(one)}: ${reason}` }];
+    return [{ service: one.service, id: one.id, reason }];
   }));
 }
 

@@ -12,7 +12,7 @@ import type { Client } from '../core/client.js';
 import type { Ask } from './ask.js';
 import { systemAsk } from './ask.js';
 import type { SidecarConfig } from './config.js';
-import { beside, statOf } from './disk.js';
+import { beside, codeOf, resolved } from './disk.js';
 import type { SidecarEvent, SidecarStatus } from './events.js';
 import { Group } from './group.js';
 import type { World } from './nginx.js';
@@ -148,14 +148,16 @@ async function opened(
 async function lockAll(config: SidecarConfig, files: Files, acquire: AcquireLock): Promise<readonly Release[]> {
   const releases: Release[] = [];
   for (const { target } of config.groups.flatMap((group) => group.templates)) {
-    const path = (await statOf(files, target))?.realPath ?? target;
     try {
+      const path = await resolved(files, target);
       releases.push(await whenDone<Release>((done) => acquire(beside(path, 'lock'), done)));
     } catch (error) {
       for (const release of releases) await whenDone<void>(release);
       const cause = error instanceof Error ? error : new Error(String(error));
       if (cause.message.includes('in use')) throw new TargetInUse(target, cause);
-      throw cause;
+      if (codeOf(error) === null) throw cause;
+      const remedy = 'let this process write in its folder, or choose another target';
+      throw new Error(`${target} cannot be written: ${cause.message}; ${remedy}`, { cause });
     }
   }
   return releases;

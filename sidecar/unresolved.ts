@@ -4,7 +4,7 @@
 
 import type { Clock } from '../core/base/clock.js';
 import type { GroupData, Instance, Refused } from './view-data.js';
-import { hostport, instanceKey, takesTraffic } from './view-data.js';
+import { hostport, takesTraffic } from './view-data.js';
 
 /** How long one is left out at first, and at most. */
 export const UNRESOLVED_MS = { first: 5_000, most: 300_000 } as const;
@@ -29,7 +29,7 @@ export class Unresolved {
     const now = this.#clock.now();
     const isOut = (one: Instance): boolean => (this.#known.get(at(one))?.until ?? 0) > now;
     const refused = services.flatMap(({ instances }) => instances.filter(isOut)).map((one): Refused => {
-      const reason = `instance ${instanceKey(one)}: ${one.address} does not resolve here, and nginx would refuse the whole file`;
+      const reason = `${one.address} does not resolve here, and nginx would refuse the whole file`;
       return { service: one.service, id: one.id, reason: `${reason}; register an address, or mend the name` };
     });
     const kept = services.map(({ name, instances }) => ({ name, instances: instances.filter((one) => !isOut(one)) }));

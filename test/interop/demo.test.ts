@@ -171,7 +171,8 @@ test('the screen fits its terminal at every size, and is plain text without colo
     board.note('registry', `${'a long line of what happened '.repeat(5)}${i}`);
   }
   board.count({ startedAt: 0, endedAt: 0, servedBy: null, failure: 'ECONNREFUSED' });
-  for (const size of [{ columns: 80, rows: 24 }, { columns: 110, rows: 50 }, { columns: 60, rows: 16 }, { columns: 40, rows: 12 }, { columns: 12, rows: 3 }]) {
+  const sizes = [[80, 24], [110, 50], [60, 16], [40, 12], [12, 3]] as const;
+  for (const size of sizes.map(([columns, rows]) => ({ columns, rows }))) {
     const lines = frame(board, size, painter(true));
     t.true(lines.length < size.rows);
     const seen = lines.map((line) => stripVTControlCharacters(line));

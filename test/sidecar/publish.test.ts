@@ -3,7 +3,7 @@
 import test from 'ava';
 import { spawn } from 'node:child_process';
 import {
-  chmodSync, existsSync, lstatSync, readdirSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync,
+  chmodSync, existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Files } from '../../core/base/files.js';
@@ -97,7 +97,7 @@ test('a command that does not exist is a clear error', async (t) => {
   const config = plainConfig(directory, TEXT, { check: ['/no/such/program'] });
   const { outcomes, lines } = await running(t, config, { source: told('a') });
   await until('it fails', () => outcomes('failed').length >= 1);
-  t.regex(lines(), /cannot run \/no\/such\/program: spawn \/no\/such\/program ENOENT/);
+  t.regex(lines(), /cannot run \/no\/such\/program: there is no such program; install it/);
   t.false(existsSync(join(directory, 'live.conf')));
 });
 
@@ -152,6 +152,23 @@ test('mode and link are kept, mode is set before the check, and a given mode win
   const other = await running(t, plainConfig(directory, TEXT, { templates }), { source: told('a') });
   t.true(await other.sidecar.ready(AbortSignal.timeout(10_000)));
   t.is(statSync(join(directory, 'other.conf')).mode & 0o777, 0o600);
+});
+
+test('a link to nothing, a loop of links and a missing folder are refused with the target and what to do', async (t) => {
+  const directory = folder(t);
+  symlinkSync(join(directory, 'nowhere.conf'), join(directory, 'live.conf'));
+  const start = (config = plainConfig(directory, 'x')): Promise<Sidecar> => {
+    return Sidecar.start(NO_CLIENT, config, { source: new ToldSource() });
+  };
+  await t.throwsAsync(start(), { message: /live\.conf is a symbolic link that leads to nothing; create the file it names/ });
+  t.true(lstatSync(join(directory, 'live.conf')).isSymbolicLink(), 'the link is left alone');
+  rmSync(join(directory, 'live.conf'));
+  symlinkSync('live.conf', join(directory, 'live.conf'));
+  await t.throwsAsync(start(), { message: /live\.conf cannot be written: ELOOP.*choose another target/ });
+  const templates = [{ source: 'template.hbs', target: 'gone/live.conf', escape: 'nginx' }];
+  await t.throwsAsync(start(plainConfig(directory, 'x', { templates })), {
+    message: /gone\/live\.conf cannot be written: there is no folder .*gone; create it/,
+  });
 });
 
 test('S7 a second sidecar for the same file is refused, and the first one goes on', async (t) => {
