@@ -30,6 +30,8 @@ export interface StagedFile {
 export interface Driver {
   /** The proxy's own check of the whole candidate set; the live files are not touched. Null: it has none. */
   readonly check: ((files: readonly StagedFile[], timeoutMs: number) => Promise<Verdict>) | null;
+  /** Removes what a check of an earlier life left behind when it was killed. Before the first check. */
+  readonly tidy?: () => Promise<void>;
   /** Whether the proxy runs this generation; null when it cannot be asked. */
   runs(generation: string): Promise<boolean | null>;
   /** Makes the proxy read the files in place, starting it when it may. One at a time. */

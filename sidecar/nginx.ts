@@ -53,6 +53,7 @@ export function nginxDriver(config: ReloadOf<'nginx'>, world: World): Driver {
         for (const path of shadow.made) await removeIfThere(world.files, path);
       }
     },
+    tidy: () => removeShadows(config.config, world),
     runs: (generation) => answers(generation),
     async act(_words, timeoutMs): Promise<Verdict> {
       const pid = await running();
@@ -163,6 +164,16 @@ async function makeShadow(main: string, staged: readonly StagedFile[], { files, 
   for (const path of made) await removeIfThere(files, path);
   const remedy = 'include it there, or name the right main file in reload.nginx.config';
   return `${main} does not include ${missed.join(', ')}, so nginx would not read it; ${remedy}`;
+}
+
+/** Those of processes that are gone, and of an earlier one with our number: we have made none yet. */
+async function removeShadows(main: string, { files, processes }: World): Promise<void> {
+  const folder = folderOf((await statOf(files, main))?.realPath ?? main);
+  if ((await statOf(files, folder)) === null) return;
+  for (const name of await whenDone<readonly string[]>((done) => files.list(folder, done))) {
+    const pid = Number(/^\.coterie-shadow-\d+\.(\d+)$/.exec(name)?.[1] ?? 0);
+    if (pid > 0 && (pid === processes.pid || !processes.isAlive(pid))) await removeIfThere(files, `${folder}/${name}`);
+  }
 }
 
 /** Where `include …;` stands in a configuration, outside of comments and quotes. */

@@ -115,6 +115,7 @@ export class Publisher {
       if (await repair(this.#world.files, path)) repaired.push(target);
       await removeIfThere(this.#world.files, beside(path, 'staged'));
     }
+    await this.#driver.tidy?.();
     return repaired;
   }
 

@@ -1,7 +1,7 @@
 // The apply machine and the template on the real nginx: start, confirm, planned changes, refusals, roll back, fragments.
 
 import test from 'ava';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { spawn, spawnSync } from 'node:child_process';
@@ -77,6 +77,15 @@ test.serial('a name that does not resolve is left out and said so, and holds up 
   t.is(outcomes('applied').length, applied);
   source.set('web', [instanceOf(a), bad('x3')]);
   await until('recovered without help', async () => (await get(rig.port)).body === 'a');
+});
+
+test.serial('shadows that a killed check left behind are removed at the next start, those of the living are not', async (t) => {
+  const rig = await nginxRig(t, { start: false, binary: '/no/such/nginx' });
+  const [dead, living] = ['.coterie-shadow-0.99999999', `.coterie-shadow-3.${process.ppid}`];
+  for (const name of [dead, living]) writeFileSync(join(rig.directory, name), '');
+  await running(t, rig.config(), { source: new ToldSource() });
+  t.false(existsSync(join(rig.directory, dead)));
+  t.true(existsSync(join(rig.directory, living)));
 });
 
 test.serial('a pid file whose number is somebody else\'s by now harms nobody', async (t) => {
