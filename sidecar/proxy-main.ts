@@ -178,6 +178,6 @@ function tell(event: Told): void {
   process.stderr.write(`${JSON.stringify(event, (_key, value: unknown) => {
     if (value instanceof Error) return value.message;
     if (!Array.isArray(value) || value.length <= TOLD_MAX) return value;
-    return [...value.slice(0, TOLD_MAX), `and ${value.length - TOLD_MAX} more`];
+    return [...(value as readonly unknown[]).slice(0, TOLD_MAX), `and ${value.length - TOLD_MAX} more`];
   })}\n`);
 }

@@ -3,13 +3,14 @@
 // runs a configuration without the instance.
 
 import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Agent, get } from 'node:http';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../core/wire/remote-client.js';
-import { checkConfig, packagedTemplate, startSidecar, type SidecarEvent } from '../../sidecar/index.js';
+import { checkConfig, packagedTemplate, startSidecar, type Sidecar, type SidecarEvent } from '../../sidecar/index.js';
 import { freePort, startServer } from './server-process.js';
 
 export interface TimingReport {
@@ -75,18 +76,13 @@ export async function measureTiming(options: {
     directory,
   );
   const events: SidecarEvent[] = [];
-  const sidecar = await startSidecar(client, config, { observe: (event) => events.push(event) });
-  const started = new AbortController();
-  const timer = setTimeout(() => started.abort(), 20_000);
-  const isReady = await sidecar.ready(started.signal);
-  clearTimeout(timer);
-  if (!isReady) throw new Error(`nginx did not start: ${JSON.stringify(events.slice(-3))}`);
-
   const traffic = new Traffic(listen);
   const services: Service[] = [];
+  const sidecar = await startSidecar(client, config, { observe: (event) => events.push(event) });
   const liveMs: number[] = [];
   const goneMs: number[] = [];
   try {
+    if (!(await isReadySoon(sidecar))) throw new Error(`nginx did not start: ${JSON.stringify(events.slice(-3))}`);
     const base = await startService(server.url, 'base');
     services.push(base);
     base.register();
@@ -115,9 +111,17 @@ export async function measureTiming(options: {
     await sidecar.close();
     await client.close();
     await server.end('SIGTERM');
-    process.kill(Number(await readFile(pid, 'utf8')), 'SIGTERM');
+    if (existsSync(pid)) process.kill(Number(await readFile(pid, 'utf8')), 'SIGTERM');
   }
   return { ttlSeconds: TTL_SECONDS, liveMs, goneMs, failed: traffic.failed, requests: traffic.requests };
+}
+
+async function isReadySoon(sidecar: Sidecar): Promise<boolean> {
+  const started = new AbortController();
+  const timer = setTimeout(() => started.abort(), 20_000);
+  const isReady = await sidecar.ready(started.signal);
+  clearTimeout(timer);
+  return isReady;
 }
 
 async function untilGone(target: string, port: number, settled: () => boolean): Promise<void> {

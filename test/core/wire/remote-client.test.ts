@@ -120,9 +120,9 @@ test('a dead endpoint costs nothing but a moment, and a broken one is left for t
 test('no endpoint is left out of a search during which the current one fails somebody', async (t) => {
   const { node, server } = await setUp(t);
   let fail: (error: ApiError) => void = () => undefined;
-  const held: Client & Admin = Object.create(node.client, {
+  const held = Object.create(node.client, {
     range: { value: () => new Promise((_resolve, reject) => void (fail = reject)) },
-  });
+  }) as Client & Admin;
   const leaving = await serve(held, { urls: ['http://127.0.0.1:0'] });
   const relay = await TcpRelay.start(portOf(leaving));
   const silent = createServer((socket) => void socket.on('error', () => undefined));

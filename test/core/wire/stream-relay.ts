@@ -74,7 +74,7 @@ export class StreamRelay {
     outer.on('response', ({ ':status': status, ...rest }) => {
       if (!inner.destroyed) inner.respond({ ':status': status ?? 200, ...rest }, { waitForTrailers: true });
     });
-    outer.on('trailers', (received) => {
+    outer.on('trailers', (received: Readonly<Record<string, unknown>>) => {
       trailers = Object.fromEntries(Object.entries(received).map(([name, value]) => [name, String(value)]));
     });
     inner.on('wantTrailers', () => inner.sendTrailers(trailers));
