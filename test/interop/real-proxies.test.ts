@@ -16,7 +16,7 @@ import { Link } from '../recipes/link.js';
 import {
   available, backend, get, haproxyRig, instance, instanceOf, nginxRig, read, running, sleep, ToldSource, until,
   type Backend, type ProxyRig,
-} from './rig.js';
+} from '../sidecar/rig.js';
 
 const PROXIES = ['nginx', 'haproxy'] as const;
 type ProxyName = (typeof PROXIES)[number];
@@ -62,7 +62,8 @@ function thirtyFiles(rig: ProxyRig, proxy: ProxyName): { more: Record<string, un
   const rest = extras.map((target) => ({ source: extra, target, escape: proxy }));
   if (proxy === 'haproxy') {
     const haproxy = { config: [rig.target, ...extras], master: join(rig.directory, 'master.sock'), start: true };
-    return { more: { templates: [{ source: 'coterie:haproxy.cfg.hbs', target: rig.target }, ...rest], reload: { haproxy } }, extras };
+    const templates = [{ source: 'coterie:haproxy.cfg.hbs', target: rig.target }, ...rest];
+    return { more: { templates, reload: { haproxy } }, extras };
   }
   const main = join(rig.directory, 'main.hbs');
   const packaged = read(join(import.meta.dirname, '../../../templates'), 'nginx.conf.hbs');
@@ -93,7 +94,7 @@ for (const proxy of PROXIES) {
     await until('the new one is served', () => servedBy(rig.port, ['b']));
   });
 
-  test.serial(`A4 A5 ${proxy}: changes under flaps and a compaction past the watch: in the end the right ones serve`, async (t) => {
+  test.serial(`A4 A5 ${proxy}: flaps and a compaction past the watch: in the end the right ones serve`, async (t) => {
     if (!available(t, proxy)) return;
     const rig = await rigOf(t, proxy);
     const { node, link } = await store(t);
@@ -148,7 +149,7 @@ for (const proxy of PROXIES) {
     t.true(events.some((event) => event.kind === 'hold_ended'));
   });
 
-  test.serial(`A10 ${proxy}: 30 files and 200 changes in a second are a few reloads, and the last change serves`, async (t) => {
+  test.serial(`A10 ${proxy}: 30 files, 200 changes in a second: a few reloads, and the last change serves`, async (t) => {
     if (!available(t, proxy)) return;
     const rig = await rigOf(t, proxy);
     const { more, extras } = thirtyFiles(rig, proxy);
