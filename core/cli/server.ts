@@ -3,7 +3,8 @@
 // and refusals come at once.
 
 import { existsSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
 import { LogError } from '../log/log-storage.js';
 import { startNode, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
@@ -119,18 +120,29 @@ async function choosePorts(all: All): Promise<{ listening: readonly string[]; ad
   return { listening, advertised };
 }
 
-function freePort(host: string): Promise<number> {
+// Below the range from which the system takes ports for outgoing connections: between the probe and the listening such
+// a connection could have taken the port.
+const ANY_PORT = { from: 10_000, to: 32_000 } as const;
+const ANY_PORT_TRIES = 100;
+
+async function freePort(host: string): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    const port = await probed(host, randomInt(ANY_PORT.from, ANY_PORT.to), tries < ANY_PORT_TRIES);
+    if (port !== null) return port;
+  }
+}
+
+/** The port if it is free; null if it is taken and another may be tried. */
+function probed(host: string, wanted: number, mayRetry: boolean): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
-    probe.once('error', (error) => {
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE' && mayRetry) return resolve(null);
       const problem = `--listen-client-urls: cannot listen on ${host}: ${error.message}`;
       const remedy = 'choose an address this machine has, or 0.0.0.0 for all';
       reject(new Refusal(problem, remedy, { exitCode: 1, cause: error }));
     });
-    probe.listen(0, host, () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
+    probe.listen(wanted, host, () => void probe.close(() => resolve(wanted)));
   });
 }
 

@@ -183,7 +183,8 @@ same('paths and methods that are not served are refused the same', [
   { path: '/version', method: 'POST' },
   { path: '/version', method: 'HEAD' },
   { path: '/health', method: 'HEAD' },
-  { path: '/v3/%', body: '{}' },
+  // Without a body: etcd closes at once, and what it has not read becomes a reset.
+  { path: '/v3/%', method: 'GET' },
   { path: '/health', method: 'GET' },
   { path: '/health', method: 'POST' },
 ]);

@@ -1,5 +1,6 @@
 // Real servers in processes of their own, and a TCP proxy that freezes, cuts and refuses: for claims about real things.
 
+import { freePort } from '../interop/server-process.js';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -76,15 +77,6 @@ async function etcdHome(t: ExecutionContext): Promise<Home> {
   }
   await probe.close();
   return { name: 'etcd', port };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 /** Between one client and a server. Frozen: bytes stop in both directions, connections stay up and new ones hang. */

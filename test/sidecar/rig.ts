@@ -1,11 +1,11 @@
 // What the sidecar's tests stand on: folders, free ports, HTTP services that say who they are, a registry that does what it
 // is told, and the real proxies. Everything started here is stopped by `t.teardown`.
 
+import { freePort } from '../interop/server-process.js';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import type { Agent, Server } from 'node:http';
-import { createServer as createTcp } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,13 +34,7 @@ export function folder(t: ExecutionContext): string {
   return made;
 }
 
-export async function freePort(): Promise<number> {
-  const server = createTcp();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+export { freePort };
 
 export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
   const deadline = systemClock.now() + timeoutMs;
