@@ -62,6 +62,17 @@ function ask(side: Side, { path, body, method = 'POST', headers = {}, lines }: A
   });
 }
 
+/** etcd closes at once on what it cannot parse, which may reach us as a reset in place of its answer: then it is asked again. */
+async function askAgain(etcd: Side, one: Ask): Promise<Answer> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask(etcd, one);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ECONNRESET') || tries === 20) throw error;
+    }
+  }
+}
+
 /** What may differ: sizes and positions, seconds left, and which of etcd's two ways to end a line of text was taken. */
 function masked({ status, headers, body }: Answer): Answer {
   const text = body
@@ -81,7 +92,7 @@ function same(title: string, asks: readonly Ask[]): void {
 }
 
 async function compare(t: ExecutionContext, { sides: [etcd, coterie] }: Pair, one: Ask): Promise<void> {
-  const expected = masked(await ask(etcd, one));
+  const expected = masked(await askAgain(etcd, one));
   const actual = masked(await ask(coterie, one));
   t.deepEqual(actual, expected, `${one.method ?? 'POST'} ${one.path} ${one.body ?? ''}`);
 }
@@ -183,8 +194,7 @@ same('paths and methods that are not served are refused the same', [
   { path: '/version', method: 'POST' },
   { path: '/version', method: 'HEAD' },
   { path: '/health', method: 'HEAD' },
-  // Without a body: etcd closes at once, and what it has not read becomes a reset.
-  { path: '/v3/%', method: 'GET' },
+  { path: '/v3/%', body: '{}' },
   { path: '/health', method: 'GET' },
   { path: '/health', method: 'POST' },
 ]);
