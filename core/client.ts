@@ -222,7 +222,35 @@ export interface Admin {
   leaseInfo(lease: LeaseId, options?: CallOptions & { keys?: boolean }): Promise<LeaseInfo>;
   leases(options?: CallOptions): Promise<{ header: Header; ids: readonly LeaseId[] }>;
   status(options?: CallOptions): Promise<StatusResponse>;
-  members(options?: CallOptions): Promise<MembersResponse>;
+  /** `linearizable`: after a quorum round; else what this member knows. */
+  members(options?: CallOptions & { linearizable?: boolean }): Promise<MembersResponse>;
+  /** The new member has no name until it has started. One change at a time (contract 7). */
+  addMember(request: { peerUrls: readonly string[]; isLearner?: boolean }, options?: CallOptions): Promise<MemberAdded>;
+  removeMember(id: bigint, options?: CallOptions): Promise<MembersResponse>;
+  updateMember(id: bigint, peerUrls: readonly string[], options?: CallOptions): Promise<MembersResponse>;
+  /** Learner to voter; refused with `learner_not_ready` until it has caught up. */
+  promoteMember(id: bigint, options?: CallOptions): Promise<MembersResponse>;
+  /** Only the leader can do it: `not_leader` elsewhere. Resolves when `to` leads. */
+  moveLeader(to: bigint, options?: CallOptions): Promise<Header>;
+  /** The store of the member asked, as it is now: coterie's own snapshot format, checksums included. */
+  snapshot(options?: CallOptions): SnapshotStream;
+  /** Equal on members that hold the same data at `revision` (0: the newest), compacted to the same revision. */
+  hash(revision: Revision, options?: CallOptions): Promise<HashResponse>;
+}
+
+/** One reader, once. `remainingBytes` counts what is still to come after this piece. */
+export interface SnapshotStream extends AsyncIterable<{ readonly bytes: Uint8Array; readonly remainingBytes: number }> {
+  close(): void;
+}
+
+export interface MemberAdded extends MembersResponse {
+  readonly member: Member;
+}
+
+export interface HashResponse {
+  readonly header: Header;
+  readonly hash: number;
+  readonly compactRevision: Revision;
 }
 
 export interface LeaseInfo {

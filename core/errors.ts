@@ -58,6 +58,19 @@ export const ERRORS = Object.freeze({
   lease_exists: never(Status.failed_precondition, 'etcdserver: lease already exists'),
   lease_ttl_too_large: never(Status.out_of_range, 'etcdserver: too large lease TTL'),
   member_not_found: never(Status.not_found, 'etcdserver: member not found'),
+  member_exists: never(Status.failed_precondition, 'etcdserver: member ID already exist'),
+  member_urls_invalid: never(Status.invalid_argument, 'etcdserver: given member URLs are invalid'),
+  peer_urls_exist: never(Status.failed_precondition, 'etcdserver: Peer URLs already exists'),
+  not_learner: never(Status.failed_precondition, 'etcdserver: can only promote a learner member'),
+  learner_not_ready: never(
+    Status.failed_precondition, 'etcdserver: can only promote a learner member which is in sync with leader',
+  ),
+  too_many_learners: never(Status.failed_precondition, 'etcdserver: too many learner members in cluster'),
+  // etcd sends this one with the status of an error it does not know (contract 3).
+  not_enough_started: never(Status.unknown, 'etcdserver: re-configuration failed due to not enough started members'),
+  unhealthy_cluster: later(Status.unavailable, 'etcdserver: unhealthy cluster'),
+  bad_transferee: never(Status.failed_precondition, 'etcdserver: bad leader transferee'),
+  learner_unsupported: never(Status.unavailable, 'etcdserver: rpc not supported for learner'),
   too_many_requests: later(Status.resource_exhausted, 'etcdserver: too many requests'),
   no_space: later(Status.resource_exhausted, 'etcdserver: mvcc: database space exceeded'),
   no_leader: later(Status.unavailable, 'etcdserver: no leader'),
@@ -65,6 +78,7 @@ export const ERRORS = Object.freeze({
   leader_changed: unknown(Status.unavailable, 'etcdserver: leader changed'),
   stopped: unknown(Status.unavailable, 'etcdserver: server stopped'),
   timeout: unknown(Status.unavailable, 'etcdserver: request timed out'),
+  timeout_leader_lost: unknown(Status.unavailable, 'etcdserver: request timed out, possibly due to previous leader failure'),
   // Of the client's own making.
   canceled: unknown(Status.canceled, 'canceled: the caller gave up on the call'),
   deadline_exceeded: unknown(Status.deadline_exceeded, 'deadline exceeded: no answer within the time-out'),

@@ -20,7 +20,10 @@ export interface EntryId {
 }
 
 export interface Entry extends EntryId {
-  /** 'empty': the entry a new leader commits first. 'command': means something to the store. 'members': a configuration. */
+  /**
+   * 'empty': the entry a new leader commits first. 'command': means something to the store. 'members': a configuration,
+   * in force from the moment it is in a node's log (Raft §6); `data` is `encodeMembers` of members.ts.
+   */
   readonly kind: 'empty' | 'command' | 'members';
   readonly data: Uint8Array;
 }
@@ -33,11 +36,27 @@ export interface HardState {
   readonly commit: Index;
 }
 
-/** Who votes. `outgoing` is non-empty only while a joint configuration is in force (Raft §6). */
+/**
+ * Who votes. `outgoing` is non-empty only while a joint configuration is in force (Raft §6). Learners get entries but do not
+ * count (thesis 4.2.1). Invariant: each list ascends, and nobody is a learner and a voter.
+ */
 export interface Configuration {
   readonly voters: readonly NodeId[];
   readonly outgoing: readonly NodeId[];
   readonly learners: readonly NodeId[];
+}
+
+/**
+ * A wish to change who votes. `voters` become voters, new ones or learners promoted; `learners` become learners; `removed`
+ * are neither. One voter more or less is changed in one step (thesis 4.1), more by a joint configuration (Raft §6), which
+ * the leader leaves by itself once it is committed.
+ */
+export interface MemberChange {
+  readonly voters: readonly NodeId[];
+  readonly learners: readonly NodeId[];
+  readonly removed: readonly NodeId[];
+  /** Carried in the entry and never interpreted: what the driver wants to know about these members. */
+  readonly context: Uint8Array;
 }
 
 export interface SnapshotMeta extends EntryId {
@@ -52,8 +71,25 @@ export interface Resumed {
 }
 
 export type Message =
-  | { readonly kind: 'vote'; readonly from: NodeId; readonly to: NodeId; readonly term: Term; readonly last: EntryId }
-  | { readonly kind: 'vote_reply'; readonly from: NodeId; readonly to: NodeId; readonly term: Term; readonly granted: boolean }
+  | {
+      readonly kind: 'vote';
+      readonly from: NodeId;
+      readonly to: NodeId;
+      /** `pre`: the term the sender would campaign in; it has not entered it (thesis 9.6). */
+      readonly term: Term;
+      readonly last: EntryId;
+      readonly pre: boolean;
+      /** The leader itself asked for this election (thesis 3.10): voters do not protect it. */
+      readonly transfer: boolean;
+    }
+  | {
+      readonly kind: 'vote_reply';
+      readonly from: NodeId;
+      readonly to: NodeId;
+      readonly term: Term;
+      readonly pre: boolean;
+      readonly granted: boolean;
+    }
   | {
       readonly kind: 'append';
       readonly from: NodeId;
@@ -77,17 +113,37 @@ export type Message =
       /** Refused: the term of the sender's entry before `index`; the leader passes over its own of later terms. ok: 0. */
       readonly before: Term;
       readonly round: number;
+    }
+  /** To the target of a transfer: campaign now (thesis 3.10). */
+  | { readonly kind: 'timeout_now'; readonly from: NodeId; readonly to: NodeId; readonly term: Term }
+  /**
+   * In `Output.send`: ship this snapshot, and say how that went with `snapshot_sent`. In `receive`: its bytes are here, whole
+   * and verified, and the log can install them. Answered by an `append_reply` once installed.
+   */
+  | {
+      readonly kind: 'snapshot';
+      readonly from: NodeId;
+      readonly to: NodeId;
+      readonly term: Term;
+      readonly snapshot: SnapshotMeta;
     };
 
 export type Input =
   | { readonly kind: 'tick' }
   | { readonly kind: 'receive'; readonly message: Message }
   | { readonly kind: 'propose'; readonly token: Token; readonly data: Uint8Array }
+  | { readonly kind: 'propose_members'; readonly token: Token; readonly change: MemberChange }
   | { readonly kind: 'read'; readonly token: Token }
+  /** Hand leadership to `to`; given up after an election time-out. Success shows as a change of role. */
+  | { readonly kind: 'transfer'; readonly to: NodeId }
   /** Batch `seq` is durable, and so is every batch before it. Each seq is named at most once. */
   | { readonly kind: 'persisted'; readonly seq: number }
   /** The store is safe on disk up to here: the machine may forget the log's tail before it. */
-  | { readonly kind: 'snapshotted'; readonly snapshot: SnapshotMeta };
+  | { readonly kind: 'snapshotted'; readonly snapshot: SnapshotMeta }
+  /** How the shipping of a snapshot ended. `ok` says that `to` has it whole, not that it has installed it. */
+  | { readonly kind: 'snapshot_sent'; readonly to: NodeId; readonly ok: boolean }
+  /** Messages to `peer` are being lost. */
+  | { readonly kind: 'unreachable'; readonly peer: NodeId };
 
 /** One batch for the disk. Durable as a whole before `persisted(seq)` is fed back. */
 export interface Persist {
@@ -96,10 +152,23 @@ export interface Persist {
   readonly hard: HardState | null;
   /** Entries after this index are void (they conflicted); null: nothing to cut. */
   readonly truncateAfter: Index | null;
+  /** The log starts over after this snapshot, which was received before: every entry on disk is void. Before `entries`. */
+  readonly snapshot: SnapshotMeta | null;
   readonly entries: readonly Entry[];
 }
 
-export type RefusedReason = 'no_leader' | 'not_leader' | 'leader_changed' | 'too_many';
+/** Each means that it will never happen; 'leader_changed' is said of reads only. */
+export type RefusedReason =
+  | 'no_leader'
+  | 'not_leader'
+  | 'leader_changed'
+  | 'too_many'
+  /** Leadership is being handed over; ask again when a leader is known. */
+  | 'transferring'
+  /** A change of members is under way, or this leader has not committed an entry of its own term (R-20). Ask again. */
+  | 'change_pending'
+  /** The change would add who is there, remove who is not, or leave no voter. */
+  | 'change_invalid';
 
 export type Settled =
   /** The proposal has a slot. It is committed only when an entry with this very id comes in `apply`. */
@@ -121,7 +190,7 @@ export interface Output {
   readonly send: readonly Message[];
   /** Replace the store before applying what follows. */
   readonly restore: SnapshotMeta | null;
-  /** Committed and locally durable; every index once, ascending. */
+  /** Committed and locally durable; every index once, ascending, going on after `restore` where there is one. */
   readonly apply: readonly Entry[];
   readonly settled: readonly Settled[];
   /** When state, term or leader changed; null otherwise. */
@@ -130,7 +199,10 @@ export interface Output {
 
 export interface RaftConfig {
   readonly id: NodeId;
-  /** The configuration to start with when the log is empty; otherwise the resumed one counts. */
+  /**
+   * The configuration to start with when the log names none; otherwise the resumed one counts. Empty: a member that joins a
+   * running cluster, which waits to be told.
+   */
   readonly voters: readonly NodeId[];
   /** Election time-out in ticks; randomised per election in [n, 2n). At least 3. */
   readonly electionTicks: number;
@@ -142,6 +214,18 @@ export interface RaftConfig {
   readonly appendBytesMax: number;
   /** Entries proposed but not committed; more are refused with 'too_many'. */
   readonly uncommittedMax: number;
+  /** Entries kept in memory behind a snapshot, so that a follower a little behind need not be sent a snapshot. */
+  readonly catchUpEntries: number;
+}
+
+/** What a leader believes about one other member. */
+export interface PeerStatus {
+  readonly id: NodeId;
+  readonly mode: 'probe' | 'stream' | 'snapshot';
+  readonly match: Index;
+  readonly next: Index;
+  /** Answered within the last election time-out. */
+  readonly isActive: boolean;
 }
 
 /** For tests, metrics and transcripts. Invariant: applied <= commit <= last. */
@@ -150,5 +234,10 @@ export interface Status extends Role {
   readonly applied: Index;
   readonly last: Index;
   readonly durable: Index;
+  /** The newest in the log, committed or not. */
   readonly configuration: Configuration;
+  /** Leader only, ascending by id; empty otherwise. */
+  readonly peers: readonly PeerStatus[];
+  /** 0n: no transfer under way. */
+  readonly transferTo: NodeId;
 }

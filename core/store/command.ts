@@ -13,8 +13,26 @@ export type Command =
   /** A put or a delete is a transaction of one op. */
   | { readonly kind: 'txn'; readonly request: TxnRequest }
   | { readonly kind: 'lease_grant'; readonly id: LeaseId; readonly ttlSeconds: number }
-  /** `term` 0: a client asked for it. Else expiry, as the leader of that term saw it: void unless the entry is of that term. */
-  | { readonly kind: 'lease_revoke'; readonly id: LeaseId; readonly term: number }
+  /**
+   * `term` 0: a client asked for it. Else expiry, as the leader of that term saw it: void unless the entry is of that term
+   * and the lease is still the one that entry `granted` granted.
+   */
+  | { readonly kind: 'lease_revoke'; readonly id: LeaseId; readonly term: number; readonly granted: number }
+  /** What is left of long leases, as the leader of `term` saw it: void unless the entry is of that term. */
+  | {
+      readonly kind: 'lease_checkpoint';
+      readonly term: number;
+      readonly leases: readonly { readonly id: LeaseId; readonly remainingSeconds: number }[];
+    }
+  /** A member says, or is told, how it is called and reached. Null: as it was. `incarnation` 0n: as it was. */
+  | {
+      readonly kind: 'member_update';
+      readonly id: bigint;
+      readonly name: string | null;
+      readonly peerUrls: readonly string[] | null;
+      readonly clientUrls: readonly string[] | null;
+      readonly incarnation: bigint;
+    }
   | { readonly kind: 'compact'; readonly revision: Revision };
 
 const FORM = 1;
