@@ -398,6 +398,22 @@ export function writeMember(member: api.Member): rpc.Member {
   return { ID: id, name, peerURLs: [...peerUrls], clientURLs: [...clientUrls], isLearner };
 }
 
+export function readMembers(message: { header?: rpc.ResponseHeader | undefined; members: rpc.Member[] }): api.MembersResponse {
+  return { header: readHeader(message.header), members: message.members.map(readMember) };
+}
+
+export function writeMembers(answer: api.MembersResponse): rpc.MemberListResponse {
+  return { header: answer.header, members: answer.members.map(writeMember) };
+}
+
+export function readHash(message: rpc.HashKVResponse): api.HashResponse {
+  return { header: readHeader(message.header), hash: message.hash, compactRevision: message.compactRevision };
+}
+
+export function writeHash(answer: api.HashResponse): rpc.HashKVResponse {
+  return { header: answer.header, hash: answer.hash, compactRevision: answer.compactRevision };
+}
+
 export function readStatus(message: rpc.StatusResponse): api.StatusResponse {
   return {
     header: readHeader(message.header),

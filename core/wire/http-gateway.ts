@@ -52,8 +52,17 @@ const ROUTES: readonly (readonly [path: string, method: string])[] = [
   ['kv/lease/timetolive', 'etcdserverpb.Lease/LeaseTimeToLive'],
   ['lease/leases', 'etcdserverpb.Lease/LeaseLeases'],
   ['kv/lease/leases', 'etcdserverpb.Lease/LeaseLeases'],
+  ['cluster/member/add', 'etcdserverpb.Cluster/MemberAdd'],
+  ['cluster/member/remove', 'etcdserverpb.Cluster/MemberRemove'],
+  ['cluster/member/update', 'etcdserverpb.Cluster/MemberUpdate'],
   ['cluster/member/list', 'etcdserverpb.Cluster/MemberList'],
+  ['cluster/member/promote', 'etcdserverpb.Cluster/MemberPromote'],
   ['maintenance/status', 'etcdserverpb.Maintenance/Status'],
+  ['maintenance/hash', 'etcdserverpb.Maintenance/Hash'],
+  // 3.4 answers 404 here, 3.5 does not.
+  ['maintenance/hashkv', 'etcdserverpb.Maintenance/HashKV'],
+  ['maintenance/snapshot', 'etcdserverpb.Maintenance/Snapshot'],
+  ['maintenance/transfer-leadership', 'etcdserverpb.Maintenance/MoveLeader'],
 ];
 
 /** gRPC status to HTTP, as etcd 3.4 maps them (contract 11.3). */

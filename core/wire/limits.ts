@@ -23,6 +23,10 @@ export const CLIENT_WATCH_BYTES_MAX = 4 * 1024 * 1024;
 export const CLIENT_KEEPALIVES_MAX = 100_000;
 /** Bytes written to one stream and not yet taken by the transport, beyond which its handler waits. */
 export const SEND_BUFFER_BYTES = 256 * 1024;
+/** One piece of a snapshot, as etcd cuts them. */
+export const SNAPSHOT_BLOB_BYTES = 32 * 1024;
+/** Bytes of a snapshot a remote client holds that its reader has not taken; beyond, the stream is not read. */
+export const CLIENT_SNAPSHOT_BYTES_MAX = 1024 * 1024;
 /** How long the headers of an HTTP/1 request may take. */
 export const HTTP_HEADERS_MS = 15_000;
 /** How long an HTTP/1 connection may idle between requests. */

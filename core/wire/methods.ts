@@ -13,6 +13,7 @@ import { pathOf, type CallContext, type Method, type Methods, type UnaryMethod }
 import * as convert from './convert.js';
 import { demandLeader, watchLeader } from './leader-check.js';
 import * as rpc from './schema/generated/rpc.js';
+import { serveSnapshot } from './snapshot-stream.js';
 import { serveWatch } from './watch-stream.js';
 
 export interface MethodsOptions {
@@ -34,6 +35,7 @@ export function methods(backend: Client & Admin, options: MethodsOptions = {}): 
     ...watchMethods(backend, clock),
     ...leaseMethods(backend, clock),
     ...clusterMethods(backend),
+    ...maintenanceMethods(backend),
   ];
   return new Map(all.map((method) => [pathOf(method), method]));
 }
@@ -157,20 +159,84 @@ async function serveKeepAlive(
 
 function clusterMethods(backend: Client & Admin): Method[] {
   const cluster = unaryOf('etcdserverpb.Cluster', backend);
-  const maintenance = unaryOf('etcdserverpb.Maintenance', backend);
   return [
+    cluster(
+      'MemberAdd',
+      rpc.MemberAddRequest,
+      ({ peerURLs, isLearner }) => backend.addMember({ peerUrls: peerURLs, isLearner }),
+      ({ member, ...after }) => {
+        return rpc.MemberAddResponse.encode({ ...convert.writeMembers(after), member: convert.writeMember(member) });
+      },
+    ),
+    cluster(
+      'MemberRemove',
+      rpc.MemberRemoveRequest,
+      ({ ID }) => backend.removeMember(ID),
+      (after) => rpc.MemberRemoveResponse.encode(convert.writeMembers(after)),
+    ),
+    cluster(
+      'MemberUpdate',
+      rpc.MemberUpdateRequest,
+      ({ ID, peerURLs }) => backend.updateMember(ID, peerURLs),
+      (after) => rpc.MemberUpdateResponse.encode(convert.writeMembers(after)),
+    ),
+    cluster(
+      'MemberPromote',
+      rpc.MemberPromoteRequest,
+      ({ ID }) => backend.promoteMember(ID),
+      (after) => rpc.MemberPromoteResponse.encode(convert.writeMembers(after)),
+    ),
     cluster(
       'MemberList',
       rpc.MemberListRequest,
-      () => backend.members(),
-      ({ header, members }) => rpc.MemberListResponse.encode({ header, members: members.map(convert.writeMember) }),
+      ({ linearizable }) => backend.members({ linearizable }),
+      (list) => rpc.MemberListResponse.encode(convert.writeMembers(list)),
     ),
+  ];
+}
+
+function maintenanceMethods(backend: Client & Admin): Method[] {
+  const maintenance = unaryOf('etcdserverpb.Maintenance', backend);
+  return [
     maintenance(
       'Status',
       rpc.StatusRequest,
       () => backend.status(),
       (status) => rpc.StatusResponse.encode(convert.writeStatus(status)),
     ),
+    // etcd's covers its whole file; the two agree among members exactly when the data does, which is what they are for.
+    maintenance(
+      'Hash',
+      rpc.HashRequest,
+      () => backend.hash(0),
+      ({ header, hash }) => rpc.HashResponse.encode({ header, hash }),
+    ),
+    maintenance(
+      'HashKV',
+      rpc.HashKVRequest,
+      ({ revision }) => backend.hash(convert.clamp(revision)),
+      (answer) => rpc.HashKVResponse.encode(convert.writeHash(answer)),
+    ),
+    maintenance(
+      'MoveLeader',
+      rpc.MoveLeaderRequest,
+      ({ targetID }) => backend.moveLeader(targetID),
+      // Without a header, as etcd's.
+      () => rpc.MoveLeaderResponse.encode({ header: undefined }),
+    ),
+    {
+      kind: 'stream',
+      service: 'etcdserverpb.Maintenance',
+      name: 'Snapshot',
+      async handle(requests, call, send) {
+        // An empty body of the gateway is a request as well.
+        for await (const bytes of requests) {
+          decode(rpc.SnapshotRequest, bytes, 'SnapshotRequest');
+          break;
+        }
+        return serveSnapshot(backend.snapshot(), call, send);
+      },
+    },
   ];
 }
 

@@ -5,17 +5,19 @@
 // known to mean 'never'. A call that was handed over and got no answer is 'unknown' and is never sent again, unless it only
 // reads. Nothing here waits without a limit except watches that have been created once.
 
-import { Client as GrpcClient, connectivityState, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
 import { view } from '../base/bytes.js';
 import { systemClock, type Clock } from '../base/clock.js';
 import type * as api from '../client.js';
-import { ApiError, isApiError, Status } from '../errors.js';
+import { ApiError, isApiError } from '../errors.js';
 import * as convert from './convert.js';
+import { Call, failureOf } from './remote-call.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
+import { Links, type Link } from './remote-links.js';
 import type { ByteStream, OpenStream, StreamHandlers } from './remote-stream.js';
 import { RemoteWatches } from './remote-watch.js';
 import * as rpc from './schema/generated/rpc.js';
-import { errorOf } from './status.js';
+import { SnapshotReader, type SnapshotPiece } from './snapshot-stream.js';
 
 export interface RemoteOptions {
   /** For calls that name none, and for the creation of watches. Default 10,000. */
@@ -46,6 +48,7 @@ export class RemoteClient implements api.Client, api.Admin {
   readonly #keepAlives: RemoteKeepAlives;
   readonly #calls = new Set<Call>();
   readonly #streams = new Set<ByteStream>();
+  readonly #aborts = new Set<AbortController>();
   #closed = false;
 
   constructor(endpoints: readonly string[], options: RemoteOptions) {
@@ -159,11 +162,133 @@ export class RemoteClient implements api.Client, api.Admin {
     );
   }
 
-  members(options?: api.CallOptions): Promise<api.MembersResponse> {
-    const bytes = rpc.MemberListRequest.encode({ linearizable: true }).finish();
-    return this.#read('/etcdserverpb.Cluster/MemberList', bytes, options, (answer) => {
-      const { header, members } = rpc.MemberListResponse.decode(answer);
-      return { header: convert.readHeader(header), members: members.map(convert.readMember) };
+  members(options: api.CallOptions & { linearizable?: boolean } = {}): Promise<api.MembersResponse> {
+    const bytes = rpc.MemberListRequest.encode({ linearizable: options.linearizable ?? true }).finish();
+    return this.#read('/etcdserverpb.Cluster/MemberList', bytes, options, (answer) =>
+      convert.readMembers(rpc.MemberListResponse.decode(answer)),
+    );
+  }
+
+  addMember(
+    request: { peerUrls: readonly string[]; isLearner?: boolean },
+    options?: api.CallOptions,
+  ): Promise<api.MemberAdded> {
+    const { peerUrls, isLearner = false } = request;
+    const bytes = rpc.MemberAddRequest.encode({ peerURLs: [...peerUrls], isLearner }).finish();
+    return this.#write('/etcdserverpb.Cluster/MemberAdd', bytes, options, (answer) => {
+      const message = rpc.MemberAddResponse.decode(answer);
+      if (message.member === undefined) throw new ApiError('internal', { detail: 'the server added nobody' });
+      return { ...convert.readMembers(message), member: convert.readMember(message.member) };
+    });
+  }
+
+  removeMember(id: bigint, options?: api.CallOptions): Promise<api.MembersResponse> {
+    return this.#changeMembers('MemberRemove', rpc.MemberRemoveRequest.encode({ ID: id }).finish(), options);
+  }
+
+  updateMember(id: bigint, peerUrls: readonly string[], options?: api.CallOptions): Promise<api.MembersResponse> {
+    const bytes = rpc.MemberUpdateRequest.encode({ ID: id, peerURLs: [...peerUrls] }).finish();
+    return this.#changeMembers('MemberUpdate', bytes, options);
+  }
+
+  promoteMember(id: bigint, options?: api.CallOptions): Promise<api.MembersResponse> {
+    return this.#changeMembers('MemberPromote', rpc.MemberPromoteRequest.encode({ ID: id }).finish(), options);
+  }
+
+  /** The answers of the three have the fields of a list in the same places. */
+  #changeMembers(name: string, bytes: Uint8Array, options?: api.CallOptions): Promise<api.MembersResponse> {
+    return this.#write(`/etcdserverpb.Cluster/${name}`, bytes, options, (answer) =>
+      convert.readMembers(rpc.MemberListResponse.decode(answer)),
+    );
+  }
+
+  /** The header is empty, as etcd's answer has none. */
+  moveLeader(to: bigint, options?: api.CallOptions): Promise<api.Header> {
+    const bytes = rpc.MoveLeaderRequest.encode({ targetID: to }).finish();
+    return this.#write('/etcdserverpb.Maintenance/MoveLeader', bytes, options, (answer) =>
+      convert.readHeader(rpc.MoveLeaderResponse.decode(answer).header),
+    );
+  }
+
+  hash(revision: api.Revision, options?: api.CallOptions): Promise<api.HashResponse> {
+    const bytes = rpc.HashKVRequest.encode({ revision: convert.int64(revision) }).finish();
+    return this.#read('/etcdserverpb.Maintenance/HashKV', bytes, options, (answer) =>
+      convert.readHash(rpc.HashKVResponse.decode(answer)),
+    );
+  }
+
+  /**
+   * Throws at the end unless the bytes have the SHA-256 the server says. Of etcd these are its own file, and of coterie a
+   * snapshot filled up to whole pages (snapshot-stream.ts). `timeoutMs` bounds the wait for each piece.
+   */
+  snapshot(options: api.CallOptions = {}): api.SnapshotStream {
+    const abort = new AbortController();
+    this.#aborts.add(abort);
+    const pieces = this.#snapshotPieces(abort, options);
+    return { [Symbol.asyncIterator]: () => pieces, close: () => abort.abort(new ApiError('canceled')) };
+  }
+
+  async *#snapshotPieces(abort: AbortController, options: api.CallOptions): AsyncGenerator<SnapshotPiece> {
+    const { signal: given, timeoutMs = this.#timeoutMs } = options;
+    const leave = (): void => abort.abort(new ApiError('canceled', { cause: given?.reason }));
+    given?.addEventListener('abort', leave, { once: true });
+    if (given?.aborted === true) leave();
+    if (this.#closed) abort.abort(new ApiError('closed'));
+    const reader = new SnapshotReader();
+    let cancelTimer = (): void => undefined;
+    const patience = (): void => {
+      cancelTimer();
+      const late = new ApiError('deadline_exceeded', { detail: `no piece of the snapshot came in ${timeoutMs} ms` });
+      cancelTimer = this.#clock.schedule(timeoutMs, () => abort.abort(late));
+    };
+    try {
+      for await (const answer of this.#answers('/etcdserverpb.Maintenance/Snapshot', abort.signal, patience)) {
+        const piece = reader.push(answer);
+        if (piece !== null) yield piece;
+        patience();
+      }
+      reader.end();
+    } finally {
+      cancelTimer();
+      given?.removeEventListener('abort', leave);
+      this.#aborts.delete(abort);
+    }
+  }
+
+  /** Asks once and hands on the answers; the library stops reading while nobody takes them. Rejects with what aborted it. */
+  async *#answers(path: string, signal: AbortSignal, onAsked: () => void): AsyncGenerator<Uint8Array> {
+    const link = this.#links.ready ?? (await this.#connected(signal));
+    onAsked();
+    const stream = link.client.makeServerStreamRequest(path, same, same, view(NOTHING), NO_METADATA);
+    const cancel = (): void => stream.cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    if (signal.aborted) cancel();
+    try {
+      for await (const answer of stream as AsyncIterable<Buffer>) yield plain(answer);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      const failure = failureOf(error instanceof Error ? error : null);
+      if (LOST.has(failure.code)) this.#links.suspect(link);
+      throw failure;
+    } finally {
+      signal.removeEventListener('abort', cancel);
+      stream.cancel();
+    }
+  }
+
+  #connected(signal: AbortSignal): Promise<Link> {
+    return new Promise((resolve, reject) => {
+      const giveUp = this.#links.whenReady(this.#connectTimeoutMs, (error, link) => {
+        signal.removeEventListener('abort', leave);
+        if (link === null) reject(error);
+        else resolve(link);
+      });
+      const leave = (): void => {
+        giveUp();
+        reject(signal.reason instanceof ApiError ? signal.reason : new ApiError('canceled', { cause: signal.reason }));
+      };
+      signal.addEventListener('abort', leave, { once: true });
+      if (signal.aborted) leave();
     });
   }
 
@@ -178,6 +303,7 @@ export class RemoteClient implements api.Client, api.Admin {
     this.#watches.close();
     this.#keepAlives.close();
     for (const stream of [...this.#streams]) stream.cancel();
+    for (const abort of [...this.#aborts]) abort.abort(new ApiError('closed'));
     this.#links.close();
     return Promise.resolve();
   }
@@ -205,6 +331,8 @@ export class RemoteClient implements api.Client, api.Admin {
     return new Promise<T>((resolve, reject) => {
       const call = this.#call(options, reject);
       if (call === null) return;
+      // A member without a leader, or one that may not answer, did nothing: each of the others is asked once.
+      let others = this.#links.count - 1;
       const attempt = (): void => {
         call.sent = false;
         const link = this.#links.ready;
@@ -223,14 +351,20 @@ export class RemoteClient implements api.Client, api.Admin {
           }
           const failure = failureOf(error);
           const lost = LOST.has(failure.code);
-          if (lost) this.#links.suspect(link);
+          const elsewhere = ELSEWHERE.has(failure.code);
+          if (lost || elsewhere) this.#links.suspect(link);
           if (call.done) return;
-          if (!lost || !(again || failure.outcome === 'never')) return call.fail(failure);
+          const harmless = again || failure.outcome === 'never';
+          if (!harmless || !(lost || (elsewhere && others-- > 0))) return call.fail(failure);
           this.#clock.schedule(RETRY_MS, () => {
             if (!call.done) attempt();
           });
         });
-        call.giveUp = () => sent.cancel();
+        call.giveUp = (why) => {
+          // It had its time: whoever hangs is not asked first again.
+          if (why.code === 'deadline_exceeded') this.#links.suspect(link);
+          sent.cancel();
+        };
       };
       attempt();
     });
@@ -257,6 +391,8 @@ export class RemoteClient implements api.Client, api.Admin {
 
 /** Another try, or another endpoint, may well do. */
 const LOST: ReadonlySet<string> = new Set(['connection_lost', 'unavailable', 'stopped']);
+/** This member cannot, and another may: it has no leader, it lost its leader under the call, or it is a learner. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['no_leader', 'timeout', 'timeout_leader_lost', 'learner_unsupported']);
 const NOTHING = new Uint8Array(0);
 const NO_METADATA = new Metadata();
 type Decode<T> = (answer: Uint8Array) => T;
@@ -287,72 +423,6 @@ function settle<T>(
 
 function isReadOnly({ success = [], failure = [] }: api.TxnRequest): boolean {
   return [...success, ...failure].every((op) => op.kind === 'range' || (op.kind === 'txn' && isReadOnly(op.request)));
-}
-
-/**
- * What the library reports when a call has not left: no connection when it was to be sent, or a stream that could not be
- * opened. These texts are the library's only sign of it; the version is pinned, and a test asks for them.
- */
-const NEVER_SENT = /^(?:No connection established|Name resolution failed|Failed to start HTTP\/2 stream|Resolution failed)/;
-
-/**
- * What the library reports when a stream was reset: by a proxy whose server went away, say. It makes a status of the reset's
- * code, and some of those would blame the request. A reset says nothing about the request, only that no answer will come.
- */
-const RESET = /^(?:Received RST_STREAM |Call cancelled$|Bandwidth exhausted or |Protocol not secure enough$)/;
-
-function failureOf(error: { code?: number; details?: string; message: string } | null): ApiError {
-  if (error === null) return new ApiError('internal', { detail: 'the server answered with nothing' });
-  const text = error.details ?? error.message;
-  if (RESET.test(text)) return new ApiError('connection_lost', { detail: text });
-  return errorOf({ code: error.code ?? Status.unknown, text }, !NEVER_SENT.test(text));
-}
-
-/** One call under way: its time-out, its signal, and whether it may have reached a server. */
-class Call {
-  /** True from when the request was handed to the library. */
-  sent = false;
-  done = false;
-  /** Stops whatever is under way for this call. */
-  giveUp: () => void = () => undefined;
-  readonly #reject: (error: ApiError) => void;
-  readonly #signal: AbortSignal | null;
-  readonly #cancelTimer: () => void;
-  readonly #onDone: () => void;
-  readonly #onAbort = (): void => this.fail(new ApiError('canceled', { cause: this.#signal?.reason }));
-
-  constructor(
-    signal: AbortSignal | null,
-    clock: Clock,
-    timeoutMs: number,
-    reject: (error: ApiError) => void,
-    onDone: () => void,
-  ) {
-    this.#signal = signal;
-    this.#reject = reject;
-    this.#onDone = onDone;
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    this.#cancelTimer = clock.schedule(Math.max(1, timeoutMs), () => {
-      const detail = `${timeoutMs} ms`;
-      this.fail(this.sent ? new ApiError('deadline_exceeded', { detail }) : new ApiError('unavailable', { detail }));
-    });
-  }
-
-  fail(error: ApiError): void {
-    if (!this.finish()) return;
-    this.giveUp();
-    this.#reject(error);
-  }
-
-  /** False when it was over already. */
-  finish(): boolean {
-    if (this.done) return false;
-    this.done = true;
-    this.#cancelTimer();
-    this.#signal?.removeEventListener('abort', this.#onAbort);
-    this.#onDone();
-    return true;
-  }
 }
 
 type GrpcStream = ClientDuplexStream<Buffer, Buffer>;
@@ -428,161 +498,4 @@ class RemoteStream implements ByteStream {
     this.#onDone();
     this.#handlers.onEnd(error);
   }
-}
-
-/** One endpoint and its connection. */
-interface Link {
-  readonly address: string;
-  readonly client: GrpcClient;
-  /** A change of its state is being waited for. */
-  watched: boolean;
-}
-
-type OnLink = (error: ApiError, link: Link | null) => void;
-
-/**
- * The endpoints. One is current and is used while it is connected. When it is not, and somebody waits, it is connected,
- * then after a moment the next one too, and the first to be ready becomes current.
- */
-class Links {
-  readonly #links: readonly Link[];
-  readonly #clock: Clock;
-  readonly #waiting = new Set<OnLink>();
-  #current = 0;
-  /** Where the search began, and how many endpoints from there on are being tried; `#current` may change meanwhile. */
-  #first = 0;
-  #trying = 0;
-  #cancelNext: () => void = () => undefined;
-  #closed = false;
-
-  constructor(endpoints: readonly string[], clock: Clock, options: { readonly pingMs: number; readonly pingTimeoutMs: number }) {
-    if (endpoints.length === 0) throw new ApiError('invalid_request', { detail: 'no endpoints given' });
-    this.#clock = clock;
-    this.#links = endpoints.map((endpoint) => {
-      const address = addressOf(endpoint);
-      return { address, client: new GrpcClient(address, credentials.createInsecure(), channelOptions(options)), watched: false };
-    });
-  }
-
-  /** The current endpoint, if connected. */
-  get ready(): Link | null {
-    const link = this.#links[this.#current];
-    if (link === undefined || this.#closed) return null;
-    return link.client.getChannel().getConnectivityState(false) === connectivityState.READY ? link : null;
-  }
-
-  /** Calls back once, from a later turn or from here, unless the returned function was called before. */
-  whenReady(timeoutMs: number, onLink: OnLink): () => void {
-    let cancelTimer = (): void => undefined;
-    const waiter: OnLink = (error, link) => {
-      cancelTimer();
-      this.#waiting.delete(waiter);
-      if (this.#waiting.size === 0) this.#rest();
-      onLink(error, link);
-    };
-    if (timeoutMs !== Infinity) {
-      cancelTimer = this.#clock.schedule(timeoutMs, () => waiter(this.#unavailable(), null));
-    }
-    this.#waiting.add(waiter);
-    if (this.#closed) this.#clock.schedule(0, () => (this.#waiting.has(waiter) ? waiter(new ApiError('closed'), null) : null));
-    else if (this.#waiting.size === 1) this.#clock.schedule(0, () => this.#seek());
-    return () => {
-      cancelTimer();
-      this.#waiting.delete(waiter);
-      if (this.#waiting.size === 0) this.#rest();
-    };
-  }
-
-  /** This endpoint failed someone: if there is another, that one is next. */
-  suspect(link: Link): void {
-    if (this.#links[this.#current] === link) this.#current = (this.#current + 1) % this.#links.length;
-  }
-
-  close(): void {
-    this.#closed = true;
-    for (const waiter of [...this.#waiting]) waiter(new ApiError('closed'), null);
-    this.#rest();
-    for (const { client } of this.#links) client.close();
-  }
-
-  #unavailable(): ApiError {
-    const addresses = this.#links.map(({ address }) => address).join(', ');
-    return new ApiError('unavailable', { detail: `${addresses}; is the server running, and is the address right?` });
-  }
-
-  #seek(): void {
-    if (this.#closed || this.#waiting.size === 0 || this.#trying > 0) return;
-    this.#first = this.#current;
-    this.#tryNext();
-  }
-
-  #tryNext(): void {
-    const link = this.#links[(this.#first + this.#trying) % this.#links.length];
-    if (link === undefined || this.#trying >= this.#links.length) return;
-    this.#trying++;
-    this.#look(link);
-    if (this.#trying === 0 || this.#trying >= this.#links.length) return;
-    this.#cancelNext();
-    this.#cancelNext = this.#clock.schedule(NEXT_ENDPOINT_MS, () => this.#tryNext());
-  }
-
-  /** Wants this one connected; comes back whenever its state changes, for as long as somebody waits. */
-  #look(link: Link): void {
-    if (this.#closed || this.#waiting.size === 0) return;
-    const channel = link.client.getChannel();
-    const state = channel.getConnectivityState(true);
-    if (state === connectivityState.READY) return this.#found(link);
-    if (state === connectivityState.TRANSIENT_FAILURE) this.#tryNext();
-    if (link.watched) return;
-    link.watched = true;
-    channel.watchConnectivityState(state, Infinity, () => {
-      link.watched = false;
-      this.#look(link);
-    });
-  }
-
-  #found(link: Link): void {
-    this.#current = this.#links.indexOf(link);
-    this.#rest();
-    const waiting = [...this.#waiting];
-    for (const waiter of waiting) waiter(FOUND, link);
-  }
-
-  #rest(): void {
-    this.#trying = 0;
-    this.#cancelNext();
-  }
-}
-
-/** The error that comes with a link, which nobody looks at. */
-const FOUND = new ApiError('unavailable');
-const NEXT_ENDPOINT_MS = 250;
-
-function addressOf(endpoint: string): string {
-  const url = endpoint.includes('://') ? endpoint.trim() : `http://${endpoint.trim()}`;
-  const parsed = URL.canParse(url) ? new URL(url) : null;
-  if (parsed === null || parsed.protocol !== 'http:' || parsed.hostname === '') {
-    const detail = `${JSON.stringify(endpoint)} is not an endpoint; expected http://host:port`;
-    throw new ApiError('invalid_request', { detail });
-  }
-  return `${parsed.hostname}:${parsed.port === '' ? 80 : parsed.port}`;
-}
-
-function channelOptions(options: { readonly pingMs: number; readonly pingTimeoutMs: number }): Record<string, number> {
-  return {
-    'grpc.max_receive_message_length': -1,
-    'grpc.max_send_message_length': -1,
-    'grpc.keepalive_time_ms': options.pingMs,
-    'grpc.keepalive_timeout_ms': options.pingTimeoutMs,
-    'grpc.keepalive_permit_without_calls': 0,
-    'grpc.initial_reconnect_backoff_ms': 100,
-    'grpc.max_reconnect_backoff_ms': 1000,
-    // A write of unknown outcome is never sent again, so the library must not either.
-    'grpc.enable_retries': 0,
-    'grpc.enable_channelz': 0,
-    'grpc.enable_http_proxy': 0,
-    'grpc.service_config_disable_resolution': 1,
-    // Connections belong to this client and end with it.
-    'grpc.use_local_subchannel_pool': 1,
-  };
 }

@@ -94,6 +94,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
   { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
+  { path: 'core/wire/snapshot-stream.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/wire/authority.ts', words: [], modules: ['node:net', 'node:stream'] },
   { path: 'core/wire/http-gateway.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/main.ts', words: ['process'], modules: [] },
@@ -129,7 +130,7 @@ export const CALLBACK_EXCEPTIONS: readonly string[] = ['core/node/local-client.t
 
 /** Which file may import which package. raft, log, node and recipes have none. */
 export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
-  '@grpc/grpc-js': ['core/wire/grpc-server.ts', 'core/wire/remote-client.ts'],
+  '@grpc/grpc-js': ['core/wire/grpc-server.ts', 'core/wire/remote-client.ts', 'core/wire/remote-links.ts'],
   '@bufbuild/protobuf': ['core/wire/'],
   express: ['core/wire/http-gateway.ts'],
   handlebars: ['sidecar/render.ts'],
