@@ -8,8 +8,19 @@ function members(voters: readonly bigint[], outgoing: readonly bigint[] = [], le
   return new Members({ voters, outgoing, learners });
 }
 
-test('a configuration without voters is refused', (t) => {
-  t.throws(() => members([]), { message: /at least one voter/ });
+test('nobody decides anything in an empty configuration', (t) => {
+  const none = members([]);
+  t.is(none.verdict(() => true), 'lost');
+  t.is(none.reached(() => 9), 0);
+  t.false(none.isSole(1n));
+});
+
+test('a configuration out of order, or with a voter who learns, is refused', (t) => {
+  t.throws(() => members([2n, 1n]), { message: /the members 2, 1 do not ascend/ });
+  t.throws(() => members([1n, 1n]), { message: /do not ascend/ });
+  t.throws(() => members([0n, 1n]), { message: /do not ascend/ });
+  t.throws(() => members([1n, 2n], [], [2n]), { message: /votes too/ });
+  t.notThrows(() => members([1n], [1n, 2n], [2n]));
 });
 
 test('only somebody whose vote is the only one decides alone', (t) => {
