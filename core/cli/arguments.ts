@@ -2,7 +2,7 @@
 // know (one dash or two, `--switch=false`) are made plain first. Gives words, not values.
 
 import { Command, CommanderError, Option as Flag } from 'commander';
-import { isSwitch, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT, ALIASES, type Option } from './options.js';
+import { ALIASES, ALWAYS_ON, isSwitch, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT, type Option } from './options.js';
 import { nearest, Refusal } from './refusal.js';
 
 export type Arguments =
@@ -14,6 +14,7 @@ export const KNOWN_FLAGS: readonly string[] = [
   ...OPTIONS.map((option) => option.flag),
   ...UNAVAILABLE.map((row) => row.flag),
   ...WITHOUT_EFFECT,
+  ...Object.keys(ALWAYS_ON),
   ...Object.keys(ALIASES),
 ];
 
@@ -88,6 +89,8 @@ Examples:
   coterie serve --data-dir /var/lib/coterie --listen-client-urls http://0.0.0.0:2379 \\
                 --advertise-client-urls http://10.0.0.7:2379
   coterie serve --config-file coterie.yaml --print-config
+  coterie serve --name a --initial-cluster a=http://10.0.0.7:2380,b=http://10.0.0.8:2380,c=http://10.0.0.9:2380 \\
+                --listen-peer-urls http://10.0.0.7:2380 --initial-advertise-peer-urls http://10.0.0.7:2380
 `;
 
 const FOOT = `

@@ -49,7 +49,16 @@ export function parseConfig(text: string, file: string): FileEntry[] {
   if (!isMap<Node, Node | null>(root)) {
     throw new Refusal(`${place(root.range[0])}: not a list of names and values`, 'write each entry as `name: value`');
   }
-  return root.items.map((pair) => readEntry(pair, place));
+  return root.items.flatMap((pair) => readGroup(pair, place) ?? [readEntry(pair, place)]);
+}
+
+/** etcd's files keep the certificates of members in a group: `cert-file` in it is the flag `peer-cert-file`. */
+function readGroup(pair: Pair<Node, Node | null>, place: (offset: number) => string): FileEntry[] | null {
+  if (!isScalar(pair.key) || pair.key.value !== 'peer-transport-security' || !isMap<Node, Node | null>(pair.value)) return null;
+  return pair.value.items.map((inner) => {
+    const entry = readEntry(inner, place);
+    return { ...entry, key: `peer-${entry.key}` };
+  });
 }
 
 function readEntry(pair: Pair<Node, Node | null>, place: (offset: number) => string): FileEntry {

@@ -3,7 +3,11 @@
 // table in core/cli/README.md is checked against this one. Flags of etcd that mean something we do not do yet are listed
 // too: they are refused by name, because a server that silently ignores `--client-cert-auth` is worse than none.
 
-export type Kind = 'text' | 'path' | 'integer' | 'duration' | 'boolean' | 'choice' | 'listen_urls' | 'urls' | 'cluster';
+export type Kind =
+  | 'text' | 'path' | 'integer' | 'duration' | 'boolean' | 'choice'
+  | 'listen_urls' | 'urls'
+  /** Of members, where https may stand as well. */
+  | 'listen_peer_urls' | 'peer_urls' | 'cluster';
 
 export interface Option {
   readonly flag: string;
@@ -11,7 +15,7 @@ export interface Option {
   /** As it would be typed. null: follows from other options, see settings.ts. */
   readonly fallback: string | null;
   readonly help: string;
-  readonly group: 'Member' | 'Clustering' | 'Limits' | 'Logging' | 'Command';
+  readonly group: 'Member' | 'Clustering' | 'Security' | 'Limits' | 'Logging' | 'Command';
   readonly choices?: readonly string[];
   readonly min?: number;
   readonly max?: number;
@@ -51,24 +55,41 @@ const MEMBER: readonly Option[] = [
 
 const CLUSTERING: readonly Option[] = [
   {
-    flag: 'listen-peer-urls', kind: 'listen_urls', fallback: 'http://localhost:2380', group: 'Clustering',
-    help: 'Where other members will be met. A cluster of one opens no such port.',
+    flag: 'listen-peer-urls', kind: 'listen_peer_urls', fallback: 'http://localhost:2380', group: 'Clustering',
+    help: 'Where other members are met: http, or https with a certificate.',
   },
   {
-    flag: 'initial-advertise-peer-urls', kind: 'urls', fallback: 'http://localhost:2380', group: 'Clustering',
-    help: 'Together with the token these determine the member id.',
+    flag: 'initial-advertise-peer-urls', kind: 'peer_urls', fallback: 'http://localhost:2380', group: 'Clustering',
+    help: 'What the member list tells other members to dial. With the token they determine the member id.',
   },
   {
     flag: 'initial-cluster', kind: 'cluster', fallback: null, group: 'Clustering',
-    help: 'The members as name=url. One member for now. Default: this one.',
+    help: 'All members as name=url,name=url; a member with two URLs stands there twice. Default: this one alone.',
   },
   {
     flag: 'initial-cluster-token', kind: 'text', fallback: 'etcd-cluster', group: 'Clustering',
     help: 'Keeps the ids of separate clusters apart.',
   },
   {
-    flag: 'initial-cluster-state', kind: 'choice', fallback: 'new', choices: ['new'], group: 'Clustering',
-    help: 'Only new: joining a running cluster is not available yet.',
+    flag: 'initial-cluster-state', kind: 'choice', fallback: 'new', choices: ['new', 'existing'],
+    group: 'Clustering', help: 'existing: join a running cluster, after coterie member add.',
+  },
+  {
+    flag: 'force-new-cluster', kind: 'boolean', fallback: 'false', group: 'Clustering',
+    help: 'When a majority is lost for ever: go on alone with the data of this member. Nothing else may still run.',
+  },
+];
+
+const SECURITY: readonly Option[] = [
+  { flag: 'peer-cert-file', kind: 'path', fallback: '', group: 'Security', help: 'Certificate shown to other members, PEM.' },
+  { flag: 'peer-key-file', kind: 'path', fallback: '', group: 'Security', help: 'The key of that certificate, PEM.' },
+  {
+    flag: 'peer-trusted-ca-file', kind: 'path', fallback: '', group: 'Security',
+    help: 'Whose certificates of other members are believed, PEM.',
+  },
+  {
+    flag: 'peer-client-cert-auth', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'Members must show a certificate of that authority to be listened to.',
   },
 ];
 
@@ -118,7 +139,7 @@ const COMMAND: readonly Option[] = [
   { flag: 'json', kind: 'boolean', fallback: 'false', group: 'Command', flagOnly: true, help: 'With --print-config: as JSON.' },
 ];
 
-export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...LIMITS, ...LOGGING, ...COMMAND];
+export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...SECURITY, ...LIMITS, ...LOGGING, ...COMMAND];
 
 /** Other names for the same thing, by release. */
 export const ALIASES: Readonly<Record<string, string>> = {
@@ -135,7 +156,7 @@ export interface Unavailable {
 }
 
 const TLS = 'TLS';
-const MEMBERS = 'clusters of more than one member';
+const DISCOVERY = 'discovery (name the members with --initial-cluster)';
 const QUOTA = 'a storage quota';
 const COMPACTION = 'automatic compaction';
 
@@ -149,19 +170,18 @@ function set(lacks: string, harmless: readonly string[], ...flags: readonly stri
 
 /** What etcd has and we do not, yet or ever. */
 export const UNAVAILABLE: readonly Unavailable[] = [
-  ...off(TLS, 'client-cert-auth', 'auto-tls', 'peer-client-cert-auth', 'peer-auto-tls'),
+  ...off(TLS, 'client-cert-auth', 'auto-tls', 'peer-auto-tls'),
   ...off(TLS, 'experimental-peer-skip-client-san-verification'),
   ...set(TLS, [''], 'cert-file', 'key-file', 'trusted-ca-file', 'client-crl-file', 'client-cert-allowed-hostname'),
-  ...set(TLS, [''], 'peer-cert-file', 'peer-key-file', 'peer-trusted-ca-file', 'peer-crl-file', 'peer-cert-allowed-cn'),
+  ...set(TLS, [''], 'peer-crl-file', 'peer-cert-allowed-cn'),
   ...set(TLS, [''], 'peer-cert-allowed-hostname', 'cipher-suites', 'client-cert-file', 'client-key-file'),
   ...set(TLS, [''], 'peer-client-cert-file', 'peer-client-key-file', 'tls-max-version'),
   ...set(TLS, ['', 'TLS1.2'], 'tls-min-version'),
-  ...set(MEMBERS, [''], 'discovery', 'discovery-proxy', 'discovery-srv', 'discovery-srv-name', 'discovery-token'),
-  ...set(MEMBERS, [''], 'discovery-endpoints'),
-  ...set(MEMBERS, ['proxy', 'exit'], 'discovery-fallback'),
-  ...set(MEMBERS, ['1'], 'max-learners'),
-  ...set(MEMBERS, ['off'], 'proxy'),
-  ...off('recovery from a lost majority', 'force-new-cluster'),
+  ...set(DISCOVERY, [''], 'discovery', 'discovery-proxy', 'discovery-srv', 'discovery-srv-name', 'discovery-token'),
+  ...set(DISCOVERY, [''], 'discovery-endpoints'),
+  ...set(DISCOVERY, ['proxy', 'exit'], 'discovery-fallback'),
+  ...set('more than one learner at a time', ['1'], 'max-learners'),
+  ...set('the proxy of the v2 API', ['off'], 'proxy'),
   { flag: 'enable-grpc-gateway', harmless: ['true'], boolean: true, lacks: 'a server without the JSON gateway' },
   ...off('running without a durable log', 'unsafe-no-fsync'),
   ...set('a separate log directory', [''], 'wal-dir'),
@@ -192,21 +212,28 @@ export const UNAVAILABLE: readonly Unavailable[] = [
 
 /** Flags whose every value leaves us doing what we do: they tune machinery of etcd that we do not have. */
 export const WITHOUT_EFFECT: readonly string[] = [
-  'initial-election-tick-advance', 'strict-reconfig-check', 'pre-vote', 'max-snapshots', 'max-wals', 'logger', 'debug',
+  'initial-election-tick-advance', 'max-snapshots', 'max-wals', 'logger', 'debug',
   'backend-batch-interval', 'backend-batch-limit', 'backend-bbolt-freelist-type', 'experimental-backend-bbolt-freelist-type',
   'experimental-compaction-batch-limit', 'experimental-warning-apply-duration', 'warning-apply-duration', 'log-package-levels',
   'snapshot-catchup-entries', 'experimental-memory-mlock', 'v2-deprecation', 'log-output',
 ];
 const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
-  'initial-election-tick-advance', 'strict-reconfig-check', 'pre-vote', 'debug', 'experimental-memory-mlock',
+  'initial-election-tick-advance', 'debug', 'experimental-memory-mlock',
 ];
+
+/** Switches that stand on here whatever is said; to turn one off is answered with the reason, in the log. */
+export const ALWAYS_ON: Readonly<Record<string, string>> = {
+  'pre-vote': 'a member that was cut off must not disturb the others when it comes back',
+  'strict-reconfig-check': 'a change of members that could cost the majority is refused',
+};
 
 /** `--flag` alone means `--flag=true`. */
 export function isSwitch(flag: string): boolean {
   return (
     OPTIONS.some((option) => option.flag === flag && option.kind === 'boolean') ||
     UNAVAILABLE.some((row) => row.flag === flag && row.boolean) ||
-    WITHOUT_EFFECT_SWITCHES.includes(flag)
+    WITHOUT_EFFECT_SWITCHES.includes(flag) ||
+    Object.hasOwn(ALWAYS_ON, flag)
   );
 }
 

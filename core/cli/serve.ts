@@ -1,11 +1,13 @@
 // `coterie serve`, up to the point where a server starts: reads the words, settles them, prints help or configuration. What
 // a wrong word costs is a sentence and exit code 2; nothing has been touched by then.
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { coterieVersion, etcdVersion } from '../version.js';
 import { helpText, readArguments } from './arguments.js';
 import { printConfig } from './print-config.js';
 import { Refusal } from './refusal.js';
-import { isSet, settle } from './settings.js';
+import { isSet, settle, textOf } from './settings.js';
 
 export async function main(argv: readonly string[]): Promise<number> {
   try {
@@ -23,10 +25,16 @@ async function run(argv: readonly string[]): Promise<number> {
   if (words.kind === 'help') return say(helpText());
   if (words.kind !== 'run') return say(`coterie Version: ${coterieVersion}\netcd API: ${etcdVersion}\n`);
   const settings = settle(words.words, process.env);
+  if (settings.bootstrapFault !== null && !holdsData(textOf(settings.all, 'data-dir'))) throw settings.bootstrapFault;
   if (isSet(settings.all, 'print-config')) return say(printConfig(settings, isSet(settings.all, 'json')));
   if (isSet(settings.all, 'json')) throw new Refusal('--json without --print-config', 'for JSON lines use --log-format json');
   const { runServer } = await import('./server.js');
   return runServer(settings);
+}
+
+/** A start on existing data founds nothing. */
+function holdsData(dataDir: string): boolean {
+  return existsSync(join(dataDir, 'identity'));
 }
 
 function say(text: string): number {

@@ -2,7 +2,7 @@
 // order differs from etcd's, which refuses a flag together with its variable and lets the file override everything; ours
 // is the one people expect, and --print-config shows the outcome. Pure apart from reading the file it is told to read.
 
-import { ALIASES, environmentName, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT, type Option } from './options.js';
+import { ALIASES, ALWAYS_ON, environmentName, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT, type Option } from './options.js';
 import { KNOWN_FLAGS } from './arguments.js';
 import { readConfigFile, type FileEntry } from './config-file.js';
 import { nearest, Refusal } from './refusal.js';
@@ -22,6 +22,11 @@ export interface Settings {
   readonly all: ReadonlyMap<string, Setting>;
   /** Things worth a line in the log, which do not stop the start. */
   readonly warnings: readonly string[];
+  /**
+   * What is wrong with the words that found a cluster. It counts only where there is no data yet: afterwards ids and members
+   * come from the disk, and these words are not looked at again (contract 14.3).
+   */
+  readonly bootstrapFault: Refusal | null;
 }
 
 const NO_EFFECT = 'has no effect here: it tunes machinery of etcd\'s that coterie does not have';
@@ -39,6 +44,7 @@ export function settle(words: ReadonlyMap<string, string>, environment: Readonly
     const name = ALIASES[flag] ?? flag;
     refuseUnavailable(flag, word);
     if (WITHOUT_EFFECT.includes(flag)) warnings.push(`${word.place} ${NO_EFFECT}`);
+    else if (Object.hasOwn(ALWAYS_ON, flag)) warnings.push(...judgeAlwaysOn(flag, word));
     else if (!given.has(name)) given.set(name, word);
   };
   for (const [flag, word] of words) take(flag, { word, origin: 'flag', place: `--${flag}` });
@@ -50,7 +56,13 @@ export function settle(words: ReadonlyMap<string, string>, environment: Readonly
   const all = new Map(OPTIONS.map((option) => [option.flag, settleOne(option, given.get(option.flag))]));
   addDerived(all);
   judgeTogether(all);
-  return { all, warnings };
+  return { all, warnings, bootstrapFault: bootstrapFault(all) };
+}
+
+function judgeAlwaysOn(flag: string, given: Word): string[] {
+  const reading = readValue({ flag, kind: 'boolean', fallback: 'true', group: 'Clustering', help: '' }, given.word);
+  if ('wrong' in reading) throw new Refusal(`${quote(given)}: ${reading.wrong}`, reading.remedy);
+  return reading.value === true ? [] : [`${given.place}: it is always on here: ${ALWAYS_ON[flag] ?? ''}`];
 }
 
 function readEnvironment(environment: Readonly<Record<string, string | undefined>>, warnings: string[]): Map<string, Word> {
@@ -144,31 +156,70 @@ function judgeTogether(all: ReadonlyMap<string, Setting>): void {
       `say where clients reach this member: --advertise-client-urls ${dial}`,
     );
   }
-  judgeCluster(all);
+  judgePeerTls(all);
 }
 
-function judgeCluster(all: ReadonlyMap<string, Setting>): void {
+function judgePeerTls(all: ReadonlyMap<string, Setting>): void {
+  const [certificate, key] = [textOf(all, 'peer-cert-file'), textOf(all, 'peer-key-file')];
+  if ((certificate === '') !== (key === '')) {
+    const [given, missing] = key === '' ? ['peer-cert-file', 'peer-key-file'] : ['peer-key-file', 'peer-cert-file'];
+    throw new Refusal(`${show(all, given)} without --${missing}`, `give both: a certificate is shown with its key`);
+  }
+  const secret = listOf(all, 'listen-peer-urls').find((url) => url.startsWith('https:'));
+  if (secret !== undefined && certificate === '') {
+    throw new Refusal(`--listen-peer-urls ${secret} needs a certificate`, 'give --peer-cert-file and --peer-key-file, or use http://');
+  }
+  if (isSet(all, 'peer-client-cert-auth') && textOf(all, 'peer-trusted-ca-file') === '') {
+    const remedy = 'say whose certificates are believed: --peer-trusted-ca-file FILE';
+    throw new Refusal(`${show(all, 'peer-client-cert-auth')} without --peer-trusted-ca-file`, remedy);
+  }
+}
+
+/** In etcd's order: our own place in the list, then what each of its URLs stands for (contract 14.3, reliability E12). */
+function bootstrapFault(all: ReadonlyMap<string, Setting>): Refusal | null {
   const name = textOf(all, 'name');
   const cluster = clusterOf(all);
-  if (cluster.size > 1) {
-    throw new Refusal(
-      `${show(all, 'initial-cluster')} names ${cluster.size} members, and coterie cannot form clusters of more than one yet`,
-      `name one member: --initial-cluster ${name}=${listOf(all, 'initial-advertise-peer-urls').join(`,${name}=`)}`,
-    );
-  }
   const urls = cluster.get(name);
   if (urls === undefined) {
-    const other = [...cluster.keys()][0] ?? '';
+    const others = [...cluster.keys()];
     const problem = `${show(all, 'initial-cluster')} does not name this member, ${name}`;
-    throw new Refusal(problem, `use --name ${other}, or rename it there`);
+    return new Refusal(problem, `use --name ${others.join(' or ')}, or rename it there`);
+  }
+  const shared = sharedUrl(cluster);
+  if (shared !== null) {
+    const problem = `${show(all, 'initial-cluster')}: ${shared.url} stands for ${shared.names.join(' and for ')}`;
+    return new Refusal(problem, 'give each member peer URLs of its own');
   }
   const advertised = listOf(all, 'initial-advertise-peer-urls');
   if ([...urls].sort().join() !== [...advertised].sort().join()) {
-    throw new Refusal(
-      `${show(all, 'initial-cluster')} differs from ${show(all, 'initial-advertise-peer-urls')}`,
-      `give this member the same URLs in both: --initial-advertise-peer-urls ${urls.join(',')}`,
+    const missing = urls.filter((url) => !advertised.includes(url));
+    const twice = urls.length > 1 && missing.length < urls.length
+      ? `; if ${name} stands there for two members, give each a name of its own` : '';
+    return new Refusal(
+      `${show(all, 'initial-cluster')} differs for ${name} from ${show(all, 'initial-advertise-peer-urls')}`,
+      `give this member the same URLs in both: --initial-advertise-peer-urls ${urls.join(',')}${twice}`,
     );
   }
+  if (textOf(all, 'initial-cluster-state') === 'existing' && cluster.size === 1) {
+    return new Refusal(
+      `${show(all, 'initial-cluster-state')}, but --initial-cluster names no running member to ask`,
+      'name all members, as coterie member add prints them: --initial-cluster a=http://…,b=http://…',
+    );
+  }
+  return null;
+}
+
+function sharedUrl(cluster: ClusterValue): { url: string; names: readonly string[] } | null {
+  const owner = new Map<string, string>();
+  for (const [name, urls] of cluster) {
+    for (const url of urls) {
+      const plain = url.replace(/\/$/, '');
+      const other = owner.get(plain);
+      if (other !== undefined) return { url: plain, names: [other, name] };
+      owner.set(plain, name);
+    }
+  }
+  return null;
 }
 
 function show(all: ReadonlyMap<string, Setting>, flag: string): string {
@@ -197,7 +248,7 @@ export function isSet(all: ReadonlyMap<string, Setting>, flag: string): boolean 
   return all.get(flag)?.value === true;
 }
 
-function clusterOf(all: ReadonlyMap<string, Setting>): ClusterValue {
+export function clusterOf(all: ReadonlyMap<string, Setting>): ClusterValue {
   const value = all.get('initial-cluster')?.value;
   return isCluster(value) ? value : new Map<string, readonly string[]>();
 }

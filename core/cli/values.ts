@@ -31,13 +31,16 @@ export function showValue(value: Value): string {
 
 const READERS: Readonly<Record<Option['kind'], (option: Option, word: string) => Reading>> = {
   text: readText,
-  path: (_option, word) => (word === '' ? { wrong: 'empty', remedy: 'give a path' } : { value: word }),
+  // Where no file is a choice, saying nothing chooses it.
+  path: ({ fallback }, word) => (word === '' && fallback !== '' ? { wrong: 'empty', remedy: 'give a path' } : { value: word }),
   integer: readInteger,
   duration: readDuration,
   boolean: readBoolean,
   choice: readChoice,
   listen_urls: (_option, word) => readUrls(word, checkListenUrl),
   urls: (_option, word) => readUrls(word, () => null),
+  listen_peer_urls: (_option, word) => readUrls(word, checkListenUrl, PEER_SCHEMES),
+  peer_urls: (_option, word) => readUrls(word, () => null, PEER_SCHEMES),
   cluster: readCluster,
 };
 
@@ -105,12 +108,15 @@ function readChoice(option: Option, word: string): Reading {
 
 type Judgement = { wrong: string; remedy: string } | null;
 
-function readUrls(word: string, check: (url: URL) => Judgement): Reading {
+const PEER_SCHEMES: readonly string[] = ['http:', 'https:'];
+
+/** Clients are served without TLS for now; members may meet with it. */
+function readUrls(word: string, check: (url: URL) => Judgement, schemes: readonly string[] = ['http:']): Reading {
   const urls = word.split(',').map((part) => part.trim());
   for (const text of urls) {
     const url = parseUrl(text);
     if (!(url instanceof URL)) return url;
-    const judgement = checkUrl(url, text) ?? check(url);
+    const judgement = checkUrl(url, text, schemes) ?? check(url);
     if (judgement !== null) return judgement;
   }
   const twice = urls.find((url, i) => urls.indexOf(url) !== i);
@@ -125,19 +131,20 @@ function parseUrl(text: string): URL | { wrong: string; remedy: string } {
   return new URL(text);
 }
 
-function checkUrl(url: URL, text: string): Judgement {
-  if (url.protocol === 'https:') return { wrong: 'TLS is not available yet', remedy: 'use http:// on a trusted network' };
+function checkUrl(url: URL, text: string, schemes: readonly string[]): Judgement {
+  if (url.protocol === 'https:' && !schemes.includes('https:')) return { wrong: 'TLS is not available yet', remedy: 'use http:// on a trusted network' };
   if (url.protocol === 'unix:' || url.protocol === 'unixs:') {
     return { wrong: 'Unix sockets are not available yet', remedy: 'use http://127.0.0.1 and a port' };
   }
-  if (url.protocol !== 'http:') return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http://' };
+  if (!schemes.includes(url.protocol) && url.protocol !== 'http:') return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http://' };
   if (url.username !== '' || url.password !== '') return { wrong: 'a URL with a user', remedy: 'leave user and password out' };
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
-    return { wrong: `${text} has a path`, remedy: `use http://${url.host}` };
+    return { wrong: `${text} has a path`, remedy: `use ${url.protocol}//${url.host}` };
   }
   // The URL class drops a port that is the scheme's own, so the text is asked.
   if (!/:\d+\/?$/.test(text)) {
-    return { wrong: `${text} has no port`, remedy: `add one, for instance http://${url.hostname}:2379` };
+    const port = schemes.includes('https:') ? 2380 : 2379;
+    return { wrong: `${text} has no port`, remedy: `add one, for instance ${url.protocol}//${url.hostname}:${port}` };
   }
   return null;
 }
@@ -158,7 +165,7 @@ function readCluster(_option: Option, word: string): Reading {
       return { wrong, remedy: 'write name=url, for instance default=http://localhost:2380' };
     }
     const name = part.slice(0, equals);
-    const urls = readUrls(part.slice(equals + 1), () => null);
+    const urls = readUrls(part.slice(equals + 1), () => null, PEER_SCHEMES);
     if ('wrong' in urls) return urls;
     members.set(name, [...(members.get(name) ?? []), part.slice(equals + 1)]);
   }

@@ -162,6 +162,8 @@ async function ask(etcd: Gateway, wanted: Command): Promise<Reply> {
       const json = await etcd.call('kv/compaction', { revision: String(wanted.revision) });
       return errorOf(json) ?? { kind: 'compact', revision: revisionOf(json) };
     }
+    default:
+      throw new Error(`${wanted.kind} is between members, and no client of etcd can ask for it`);
   }
 }
 

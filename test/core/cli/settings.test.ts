@@ -6,14 +6,16 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { readArguments } from '../../../core/cli/arguments.js';
-import { OPTIONS, UNAVAILABLE, WITHOUT_EFFECT } from '../../../core/cli/options.js';
+import { ALWAYS_ON, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT } from '../../../core/cli/options.js';
 import { nearest, Refusal } from '../../../core/cli/refusal.js';
-import { settle, type Settings } from '../../../core/cli/settings.js';
+import { clusterOf, settle, type Settings } from '../../../core/cli/settings.js';
 import { showValue } from '../../../core/cli/values.js';
 
 function settled(flags: readonly string[], environment: Record<string, string> = {}): Settings {
   const words = readArguments(flags);
-  return settle(words.kind === 'run' ? words.words : new Map<string, string>(), environment);
+  const settings = settle(words.kind === 'run' ? words.words : new Map<string, string>(), environment);
+  if (settings.bootstrapFault !== null) throw settings.bootstrapFault;
+  return settings;
 }
 
 function shown(settings: Settings, flag: string): string {
@@ -61,7 +63,7 @@ test('directory and cluster follow the name', (t) => {
 
 test('every default is a value that would be accepted', (t) => {
   for (const { flag, fallback } of OPTIONS) {
-    if (fallback === null || fallback === '' || ['listen-client-urls', 'print-config', 'json'].includes(flag)) continue;
+    if (fallback === null || fallback === '' || ['listen-client-urls', 'peer-client-cert-auth'].includes(flag)) continue;
     const shownAs = fallback.replace(/^10m$/, '600000').replace(/^5s$/, '5000');
     t.is(showValue(settled([`--${flag}=${fallback}`]).all.get(flag)?.value ?? ''), shownAs);
   }
@@ -74,7 +76,15 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--shutdown-grace 5', '--shutdown-grace 5: not a duration / give digits and a unit, for instance 500ms, 10s, 5m or 1h30m'],
   ['--shutdown-grace 1h', '--shutdown-grace 1h: above the most, 9s / give something from 0ms to 9s'],
   ['--log-level inof', 'inof: not one of the choices / did you mean info? give one of debug, info, warn, error, panic, fatal'],
-  ['--initial-cluster-state existing', '--initial-cluster-state existing: not one of the choices / only new is available'],
+  ['--initial-cluster-state exist', '--initial-cluster-state exist: not one of the choices / did you mean existing?'],
+  ['--initial-cluster-state existing', 'names no running member to ask / name all members, as coterie member add prints them'],
+  ['--pre-vote=maybe', '--pre-vote maybe: neither true nor false'],
+  ['--peer-cert-file a.pem', '--peer-cert-file a.pem without --peer-key-file / give both'],
+  ['--listen-peer-urls https://127.0.0.1:2380', 'needs a certificate / give --peer-cert-file and --peer-key-file, or use http://'],
+  ['--peer-client-cert-auth', '--peer-client-cert-auth true without --peer-trusted-ca-file / say whose certificates'],
+  ['--initial-advertise-peer-urls http://h', 'http://h has no port / add one, for instance http://h:2380'],
+  ['--max-learners 2', 'coterie does not have more than one learner at a time yet / leave it out, or set it to 1'],
+  ['--discovery http://d', 'coterie does not have discovery (name the members with --initial-cluster) yet'],
   ['--print-config=maybe', '--print-config maybe: neither true nor false / give true or false'],
   ['--name a,b', '--name a,b: not a plain name / use up to 255 characters without spaces, commas, equal signs and slashes'],
   ['--data-dir=', '--data-dir "": empty / give a path'],
@@ -86,7 +96,12 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--listen-client-urls http://example.com:1', 'example.com is a name, and a socket is bound to an address'],
   ['--listen-client-urls unix://x:1', 'Unix sockets are not available yet'],
   ['--initial-cluster a', 'a names no member / write name=url'],
-  ['--initial-cluster a=http://x:1,b=http://y:1', 'names 2 members, and coterie cannot form clusters of more than one yet'],
+  ['--initial-cluster a=http://x:1,b=http://y:1', 'does not name this member, default / use --name a or b, or rename it there'],
+  ['--name a --initial-cluster a=http://x:1,b=http://x:1/', 'http://x:1 stands for a and for b / give each member peer URLs'],
+  [
+    '--initial-cluster default=http://localhost:2380,default=http://y:2380',
+    'if default stands there for two members, give each a name of its own',
+  ],
   ['--initial-cluster other=http://localhost:2380', 'does not name this member, default / use --name other'],
   ['--initial-cluster default=http://x:1', '--initial-advertise-peer-urls http://x:1'],
   ['--election-timeout 400', '--election-timeout 400 is less than 5 times --heartbeat-interval 100'],
@@ -115,7 +130,8 @@ test('a file is refused with line and column', (t) => {
   t.true(said('name: a\nname: b\n').startsWith('c.yaml:2:1: Map keys must be unique'));
   t.true(said('name: [a\n').startsWith('c.yaml:2:1: '));
   t.is(said('- a\n'), 'c.yaml:1:1: not a list of names and values / write each entry as `name: value`');
-  t.true(said('peer-transport-security:\n  auto-tls: true\n').includes('TLS is not available yet'));
+  t.true(said('client-transport-security:\n  auto-tls: true\n').includes('TLS is not available yet'));
+  t.true(said('peer-transport-security:\n  auto-tls: true\n').startsWith('c.yaml:2:13: peer-auto-tls: true: coterie does not have TLS'));
   t.true(said('cert-file: a.pem\n').includes('c.yaml:1:12: cert-file: a.pem: coterie does not have TLS yet'));
   t.true(said('print-config: true\n').includes('no such setting'));
 });
@@ -152,8 +168,40 @@ test('what etcd has and we do not is accepted where it asks for nothing', (t) =>
   for (const flag of WITHOUT_EFFECT) t.is(settled([`--${flag}=true`]).warnings.length, 1, flag);
 });
 
+test('a cluster of several members is taken apart into names and URLs', (t) => {
+  const cluster = 'a=http://10.0.0.1:2380,b=https://b:2380,c=http://c:1,c=http://c:2';
+  const flags = ['--name', 'a', '--initial-cluster', cluster, '--initial-advertise-peer-urls', 'http://10.0.0.1:2380'];
+  const settings = settled([...flags, '--initial-cluster-state', 'existing', '--force-new-cluster']);
+  t.deepEqual([...clusterOf(settings.all)], [
+    ['a', ['http://10.0.0.1:2380']], ['b', ['https://b:2380']], ['c', ['http://c:1', 'http://c:2']],
+  ]);
+  t.is(shown(settings, 'force-new-cluster'), 'true (flag: --force-new-cluster)');
+});
+
+test('the certificates of members stand in a group of etcd\'s files', (t) => {
+  const text = 'peer-transport-security:\n  cert-file: a.pem\n  key-file: b.pem\n  trusted-ca-file: c.pem\n  client-cert-auth: true\n';
+  const settings = settled(['--config-file', file(t, text)]);
+  const flags = ['peer-cert-file', 'peer-key-file', 'peer-trusted-ca-file', 'peer-client-cert-auth'];
+  t.deepEqual(flags.map((flag) => settings.all.get(flag)?.value), ['a.pem', 'b.pem', 'c.pem', true]);
+});
+
+test('what is always on is taken silently, and to turn it off is answered with why not', (t) => {
+  t.deepEqual(settled(['--pre-vote', '--strict-reconfig-check=true']).warnings, []);
+  const { warnings } = settled(['--pre-vote=false', '--strict-reconfig-check=0']);
+  t.deepEqual(warnings.map((warning) => warning.split(': ').slice(0, 2).join(': ')), [
+    '--pre-vote: it is always on here', '--strict-reconfig-check: it is always on here',
+  ]);
+});
+
+test('words that found a cluster are not judged where values are wanted only', (t) => {
+  const words = readArguments(['--name', 'a', '--initial-cluster', 'b=http://x:1']);
+  const settings = settle(words.kind === 'run' ? words.words : new Map<string, string>(), {});
+  t.is(settings.bootstrapFault?.exitCode, 2);
+});
+
 test('no flag is declared twice', (t) => {
-  const flags = [...OPTIONS.map(({ flag }) => flag), ...UNAVAILABLE.map(({ flag }) => flag), ...WITHOUT_EFFECT];
+  const flags = [...OPTIONS.map(({ flag }) => flag), ...UNAVAILABLE.map(({ flag }) => flag)]
+    .concat(WITHOUT_EFFECT, Object.keys(ALWAYS_ON));
   t.deepEqual(flags.filter((flag, i) => flags.indexOf(flag) !== i), []);
 });
 
