@@ -1,0 +1,162 @@
+// A member, put together: who it is by its disk or by its settings, its log opened or founded, its node, its client. The one
+// construction that startNode and the simulator share; no promises, and everything of the world comes through `doors`.
+//
+//   identity on disk? ─ yes: that is who it is, and bootstrap settings are ignored, as etcd ignores them
+//                     └ no: a founder's log begins with the configuration of all founders; a joiner's log is empty
+
+import { assert } from '../base/assert.js';
+import type { Clock } from '../base/clock.js';
+import type { Done } from '../base/done.js';
+import { Prng } from '../base/prng.js';
+import type { LogStorage } from '../log/log-storage.js';
+import type { Transport } from '../peer/transport.js';
+import type { MemberRecord } from '../store/members.js';
+import type { Observe } from './events.js';
+import type { NodeLimits } from './limits.js';
+import { LocalClient } from './local-client.js';
+import { Node } from './node.js';
+
+/** Whose data a directory holds. */
+export interface MemberIdentity {
+  readonly clusterId: bigint;
+  readonly memberId: bigint;
+  /** The life of the data directory: another one under the same id has lost its disk. */
+  readonly incarnation: bigint;
+}
+
+export interface MemberConfig {
+  /** Who it is if there is no data yet; otherwise the disk decides. The incarnation is 63 random bits. */
+  readonly identity: MemberIdentity;
+  /** The members of a new cluster, itself among them, equal on each of them; empty: it joins a running cluster. */
+  readonly founders: readonly MemberRecord[];
+  /** Where members may be reached until the log says so: for one that joins. */
+  readonly contacts: readonly MemberRecord[];
+  /** Published to all members at each start. */
+  readonly name: string;
+  readonly clientUrls: readonly string[];
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly snapshotCount: number;
+  readonly limits: NodeLimits;
+  /** Whether a change of members that could cost the majority is refused (contract 7). */
+  readonly strictReconfig: boolean;
+  /** Go on alone with the data there is, whoever else was a member: for when the majority is lost for ever. */
+  readonly forceNewCluster: boolean;
+  /** What `status` reports. */
+  readonly version: string;
+  /** All chance of this life: jitter, lease ids, the name of the process start. Must differ from start to start. */
+  readonly seed: number;
+}
+
+export interface MemberDoors {
+  readonly clock: Clock;
+  readonly observe: Observe;
+  /** Whose data there is; null: none yet. */
+  readIdentity(done: Done<MemberIdentity | null>): void;
+  /** The log of that member, not yet opened. */
+  openLog(identity: MemberIdentity): LogStorage;
+  /** Null: alone, without a network. */
+  readonly connect: ((identity: MemberIdentity) => Transport) | null;
+}
+
+/** For metrics and health; cheap. */
+export interface NodeFacts {
+  readonly state: 'follower' | 'candidate' | 'leader';
+  readonly term: number;
+  readonly leader: bigint;
+  readonly isLearner: boolean;
+  readonly committed: number;
+  readonly applied: number;
+  readonly proposalsPending: number;
+  readonly revision: number;
+  readonly compacted: number;
+  readonly keys: number;
+  readonly leases: number;
+  readonly watchers: number;
+  readonly slowWatchers: number;
+  /** The other members, ascending. `match` and `isActive` are known to the leader only; else 0 and the connection. */
+  readonly peers: readonly { readonly id: bigint; readonly match: number; readonly isActive: boolean }[];
+}
+
+export class Member {
+  readonly #config: MemberConfig;
+  readonly #doors: MemberDoors;
+  #identity: MemberIdentity | null = null;
+  #node: Node | null = null;
+  #client: LocalClient | null = null;
+
+  constructor(config: MemberConfig, doors: MemberDoors) {
+    this.#config = config;
+    this.#doors = doors;
+  }
+
+  /** Who it is; once started. */
+  get identity(): MemberIdentity {
+    assert(this.#identity !== null, 'a member that was not started has no identity');
+    return this.#identity;
+  }
+
+  get node(): Node {
+    assert(this.#node !== null, 'a member that was not started has no node');
+    return this.#node;
+  }
+
+  get client(): LocalClient {
+    assert(this.#client !== null, 'a member that was not started has no client');
+    return this.#client;
+  }
+
+  /**
+   * Done when it takes part, which is before it has a leader; an error means that it never did, and everything is closed.
+   * `onEnd` is called once when it stops later on: with null if that was asked for, else with what stopped it.
+   */
+  start(onEnd: (error: Error | null) => void, done: Done): void {
+    const { identity: newborn } = this.#config;
+    this.#doors.readIdentity((error, found) => {
+      if (error !== null) return done(error);
+      const identity = found ?? newborn;
+      this.#identity = identity;
+      this.#start(identity, found === null || found === undefined, onEnd, done);
+    });
+  }
+
+  /**
+   * Done once it serves: a leader is known, the cluster knows how it is called and reached, and it has read what was
+   * acknowledged before. Fails only when it stops first.
+   */
+  whenReady(done: Done): void {
+    this.node.read(done);
+  }
+
+  /** Stops taking part; a leader hands leadership over first, for an election time-out at most. Idempotent. */
+  stop(done: Done): void {
+    this.node.stop(done);
+  }
+
+  facts(): NodeFacts {
+    const raft = this.node.status();
+    const { store, hub } = this.node;
+    return {
+      state: raft.state,
+      term: raft.term,
+      leader: raft.leader,
+      isLearner: raft.configuration.learners.includes(this.identity.memberId),
+      committed: raft.commit,
+      applied: raft.applied,
+      proposalsPending: this.node.proposalsPending,
+      revision: store.revision,
+      compacted: store.compacted,
+      keys: store.keyCount,
+      leases: store.leaseCount,
+      watchers: hub.watcherCount,
+      slowWatchers: hub.slowWatcherCount,
+      peers: raft.peers.map(({ id, match, isActive }) => ({ id, match, isActive })),
+    };
+  }
+
+  #start(identity: MemberIdentity, isNew: boolean, onEnd: (error: Error | null) => void, done: Done): void {
+    assert(isNew || identity.clusterId !== 0n, 'a cluster has an id');
+    this.#node?.start(onEnd, done);
+    this.#client = null;
+  }
+}
