@@ -106,6 +106,23 @@ export class RaftLog {
     return at > this.#base.index ? { term: this.termAt(at) ?? 0, index: at } : this.#base;
   }
 
+  /**
+   * Leader: where to go on with a follower that has nothing of ours after `index`, and whose entry there has term `before`.
+   * A result at or before the base says that only a snapshot can help.
+   */
+  retryAt(index: Index, before: Term): Index {
+    if (index < this.#base.index) return index + 1;
+    const meeting = this.lastAtMost(index, before);
+    return meeting.index === this.#base.index && meeting.term > before ? meeting.index : meeting.index + 1;
+  }
+
+  /** Starts over behind a snapshot: every entry goes. */
+  restart(base: EntryId): void {
+    this.#base = { term: base.term, index: base.index };
+    this.#entries = [];
+    this.#head = 0;
+  }
+
   /** Raft §5.4.1: later last term wins; with equal last terms the longer log does. */
   isUpToDate(candidateLast: EntryId): boolean {
     const own = this.last;

@@ -1,78 +1,77 @@
-// The machine: Raft (extended paper figure 2, Ongaro's thesis chapters 3 and 6.4) as a function from inputs to outputs. It
-// has no hands. A step takes a batch of inputs, changes state, and then looks once at the whole: what is committed now,
-// whom to send what, what must reach the disk, what may be applied. So a thousand proposals cost one batch of each.
+// The machine: Raft (extended paper figure 2, Ongaro's thesis chapters 3, 4, 6.4 and 9.6) as a function from inputs to
+// outputs. It has no hands. A step takes a batch of inputs, changes state, and then looks once at the whole: what is
+// committed now, whom to send what, what must reach the disk, what may be applied. So a thousand proposals cost one batch
+// of each. Time, too, is judged at the end of a step: a node that was stalled hears what came meanwhile before it acts on it.
 //
-// Disk and time: several persist batches may be under way. What depends on one is held back and leaves when `persisted`
-// names it, so nothing in an Output needs waiting for. A message held over a change of term is dropped: messages may be lost.
+// Its parts: log.ts and membership.ts (what is decided), disk.ts (what is safe), election.ts, followers.ts with progress.ts
+// (who has what), reads.ts. This file has the roles and the rules between them.
 // Invariants: applied <= min(commit, durable); durable <= last; a vote or a term is on disk before anyone hears of it.
 
 import { assert, present } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
+import { Disk } from './disk.js';
+import { Election } from './election.js';
+import { Followers } from './followers.js';
 import { RaftLog } from './log.js';
-import { Members } from './members.js';
-import { Progress } from './progress.js';
+import { changed, encodeMembers, left, type Members } from './members.js';
+import { Membership } from './membership.js';
+import { Reads } from './reads.js';
 import type {
-  Configuration, Entry, EntryId, HardState, Index, Input, Message, NodeId, Output, Persist, RaftConfig, RefusedReason,
-  Resumed, Role, Settled, SnapshotMeta, Status, Term, Token,
+  Configuration, Entry, EntryId, Index, Input, MemberChange, Message, NodeId, Output, RaftConfig, RefusedReason, Resumed,
+  Role, Settled, SnapshotMeta, Status, Term, Token,
 } from './types.js';
 
-type State = Role['state'];
+/** 'pre_candidate' asks whether an election is worth holding; to the outside it is a follower that knows no leader. */
+type State = Role['state'] | 'pre_candidate';
 type MessageOf<K extends Message['kind']> = Extract<Message, { kind: K }>;
 type Handler<K extends Message['kind']> = (raft: Raft, message: MessageOf<K>) => void;
 type Handlers = { readonly [K in Message['kind']]: Handler<K> };
-
-/** A persist batch under way. `through`: the last index it makes durable, lowered when a conflict cuts the log below it. */
-interface Flight {
-  readonly seq: number;
-  through: Index;
-}
-
-/** A message that may leave once batch `seq` is durable. */
-interface Held {
-  readonly seq: number;
-  readonly message: Message;
-}
-
-/** A read that waits until a majority has confirmed `round`; then it sees everything up to `index`. */
-interface PendingRead {
-  readonly token: Token;
-  readonly index: Index;
-  readonly round: number;
-}
-
-/** Reads waiting for confirmation; more are refused with 'too_many'. */
-const READS_MAX = 100_000;
 
 const NO_DATA = new Uint8Array(0);
 const NONE: readonly never[] = [];
 
 export class Raft {
-  /** Every message a node can get, in every role it can be in. Terms are already equal when a handler is called. */
+  /** Every message a node can get, in every role it can be in. Terms are settled when a handler is called (`#onReceive`). */
   static readonly #handlers: { readonly [S in State]: Handlers } = {
     follower: {
       vote: (raft, message) => raft.#onVote(message),
       vote_reply: () => undefined,
       append: (raft, message) => raft.#onAppend(message),
       append_reply: () => undefined,
+      timeout_now: (raft, message) => raft.#onTimeoutNow(message),
+      snapshot: (raft, message) => raft.#onSnapshot(message),
+    },
+    pre_candidate: {
+      vote: (raft, message) => raft.#onVote(message),
+      vote_reply: (raft, message) => raft.#onPreVoteReply(message),
+      append: (raft, message) => raft.#onAppend(message),
+      append_reply: () => undefined,
+      timeout_now: () => undefined,
+      snapshot: (raft, message) => raft.#onSnapshot(message),
     },
     candidate: {
       vote: (raft, message) => raft.#onVote(message),
       vote_reply: (raft, message) => raft.#onVoteReply(message),
       append: (raft, message) => raft.#onAppend(message),
       append_reply: () => undefined,
+      timeout_now: () => undefined,
+      snapshot: (raft, message) => raft.#onSnapshot(message),
     },
     leader: {
       vote: (raft, message) => raft.#onVote(message),
       vote_reply: () => undefined,
-      append: (raft, message) => raft.#onRivalAppend(message),
+      append: (raft, message) => raft.#onRival(message),
       append_reply: (raft, message) => raft.#onAppendReply(message),
+      timeout_now: () => undefined,
+      snapshot: (raft, message) => raft.#onRival(message),
     },
   };
 
   readonly #config: RaftConfig;
-  readonly #prng: Prng;
-  readonly #members: Members;
   readonly #log: RaftLog;
+  readonly #membership: Membership;
+  readonly #disk: Disk;
+  readonly #election: Election;
 
   #state: State = 'follower';
   #term: Term;
@@ -80,42 +79,30 @@ export class Raft {
   #leader: NodeId = 0n;
   #commit: Index;
   #applied: Index;
-  /** The log through this index is on disk as it is in memory. */
-  #durable: Index;
-
-  #elapsedTicks = 0;
-  #timeoutTicks = 0;
-
-  /** The disk: last batch given out, batches not yet answered, the batch that holds the current term and vote. */
-  #seq = 0;
-  readonly #flights: Flight[] = [];
-  #hardSeq = 0;
-  #hardDirty = false;
-  #commitPersisted: Index;
-  /** Entries after this index were not given to the disk yet. */
-  #given: Index;
-  #truncateAfter: Index | null = null;
-  #held: Held[] = [];
+  /** The newest one: what a follower is sent that needs forgotten entries. */
+  #snapshot: SnapshotMeta;
+  /** Ticks since the start. */
+  #now = 0;
+  #ticked = false;
 
   /** Follower: its log is the leader's through this index (this term), and whether an answer waits for the disk. */
   #matched: Index = 0;
   #answerOwed = false;
 
-  /** Candidate: the votes in. */
-  #votes = new Map<NodeId, boolean>();
-
   /** Leader only. */
-  #progress = new Map<NodeId, Progress>();
-  #heartbeatDue = false;
-  #roundStarted = false;
-  #round = 0;
-  #reads: PendingRead[] = [];
-  /** Reads that came before an entry of this term was committed (thesis 6.4, step 1). */
-  #earlyReads: Token[] = [];
+  readonly #followers: Followers;
+  readonly #reads = new Reads();
+  #heartbeatElapsed = 0;
+  #mustTell = false;
+  /** A transfer under way, 0n: none; when it began, and whether the target knows. */
+  #transferTo: NodeId = 0n;
+  #transferSince = 0;
+  #transferTold = false;
 
   /** What this step has gathered. */
   #send: Message[] = [];
   #settled: Settled[] = [];
+  #restore: SnapshotMeta | null = null;
   #roleTold: Role;
 
   /**
@@ -126,53 +113,61 @@ export class Raft {
     assert(config.electionTicks >= 3, `electionTicks is ${config.electionTicks}; below 3 elections cannot settle`);
     assert(config.heartbeatTicks >= 1 && config.heartbeatTicks < config.electionTicks,
       `heartbeatTicks is ${config.heartbeatTicks}; it must be in [1, electionTicks)`);
+    assert(config.catchUpEntries >= 0, `catchUpEntries is ${config.catchUpEntries}; it must not be negative`);
     const { hard, snapshot, entries } = resumed;
     this.#config = config;
-    this.#prng = new Prng(config.seed);
-    this.#members = new Members(resumedConfiguration(config, snapshot));
     this.#log = new RaftLog(snapshot, entries);
     const last = this.#log.last;
     assert(hard.term >= last.term, `the disk holds an entry of term ${last.term} but only term ${hard.term} itself`);
     assert(hard.commit <= last.index, `the disk calls entry ${hard.commit} committed but its log ends at ${last.index}`);
+    this.#snapshot = snapshot;
     this.#term = hard.term;
     this.#vote = hard.vote;
     this.#commit = Math.max(hard.commit, snapshot.index);
-    this.#commitPersisted = this.#commit;
     this.#applied = snapshot.index;
-    this.#durable = last.index;
-    this.#given = last.index;
+    this.#membership = new Membership(snapshot.index, resumedConfiguration(config, snapshot));
+    for (const entry of entries) this.#membership.appended(entry);
+    this.#membership.committed(this.#commit);
+    this.#disk = new Disk(last.index, this.#commit);
+    this.#election = new Election(config.electionTicks, new Prng(config.seed));
+    this.#followers = new Followers(config.id, config.appendBytesMax, config.electionTicks);
     this.#roleTold = { state: 'follower', term: this.#term, leader: 0n };
-    this.#restartTimer();
   }
 
   step(inputs: readonly Input[]): Output {
     this.#send = [];
     this.#settled = [];
+    this.#restore = null;
+    this.#ticked = false;
     for (const input of inputs) this.#take(input);
-    // A sole voter has nobody to wait for.
-    if (this.#state === 'follower' && this.#members.isSole(this.#config.id)) this.#campaign();
-    if (this.#state === 'leader') {
-      this.#advanceCommit();
-      this.#startReads();
-      this.#confirmReads();
-      this.#replicate();
-    }
-    const persist = this.#gatherPersist();
+    if (this.#ticked) this.#onTime();
+    // A sole voter has nobody to ask, and nobody to wait for.
+    if (this.#state === 'follower' && this.#members.isSole(this.#config.id)) this.#campaign(false);
+    if (this.#state === 'leader') this.#lead();
+    this.#membership.committed(this.#commit);
+    const hard = { term: this.#term, vote: this.#vote, commit: this.#commit };
+    const persist = this.#disk.gather(this.#log, hard, this.#now);
     const apply = this.#gatherApply();
-    return { persist, send: this.#send, restore: null, apply, settled: this.#settled, role: this.#gatherRole() };
+    return { persist, send: this.#send, restore: this.#restore, apply, settled: this.#settled, role: this.#gatherRole() };
   }
 
   status(): Status {
     return {
-      state: this.#state,
+      state: this.#state === 'pre_candidate' ? 'follower' : this.#state,
       term: this.#term,
       leader: this.#leader,
       commit: this.#commit,
       applied: this.#applied,
       last: this.#log.lastIndex,
-      durable: this.#durable,
+      durable: this.#disk.durable,
       configuration: this.#members.configuration,
+      peers: this.#followers.statuses(this.#now),
+      transferTo: this.#transferTo,
     };
+  }
+
+  get #members(): Members {
+    return this.#membership.current;
   }
 
   #take(input: Input): void {
@@ -180,47 +175,100 @@ export class Raft {
       case 'tick': return this.#onTick();
       case 'receive': return this.#onReceive(input.message);
       case 'propose': return this.#onPropose(input.token, input.data);
+      case 'propose_members': return this.#onProposeMembers(input.token, input.change);
       case 'read': return this.#onRead(input.token);
+      case 'transfer': return this.#onTransfer(input.to);
       case 'persisted': return this.#onPersisted(input.seq);
       case 'snapshotted': return this.#onSnapshotted(input.snapshot);
+      case 'snapshot_sent': return this.#followers.get(input.to)?.shipped(input.ok, this.#now);
+      case 'unreachable': return this.#followers.get(input.peer)?.unreachable();
     }
   }
 
-  // Time and elections.
+  // Time.
 
   #onTick(): void {
-    this.#elapsedTicks++;
-    if (this.#state === 'leader') {
-      if (this.#elapsedTicks < this.#config.heartbeatTicks) return;
-      this.#elapsedTicks = 0;
-      this.#heartbeatDue = true;
-      for (const progress of this.#progress.values()) progress.heartbeat();
-      return;
-    }
-    if (this.#elapsedTicks >= this.#timeoutTicks) this.#campaign();
+    this.#now++;
+    this.#ticked = true;
+    if (this.#state === 'leader') this.#heartbeatElapsed++;
+    else this.#election.tick();
   }
 
-  /** Raft §5.2: randomised, so that split votes are rare and resolve quickly. */
-  #restartTimer(): void {
-    this.#elapsedTicks = 0;
-    this.#timeoutTicks = this.#config.electionTicks + this.#prng.below(this.#config.electionTicks);
+  #onTime(): void {
+    if (this.#state === 'leader') return this.#onLeaderTime();
+    if (this.#election.isDue) this.#onTimeout();
+  }
+
+  /** A leader that cannot do its work makes room for one that can: nobody answers it, or its own disk does not. */
+  #onLeaderTime(): void {
+    const self = this.#config.id;
+    const isAlone = this.#members.isSole(self);
+    const answering = this.#members.verdict((id) => id === self || this.#followers.isActive(id, this.#now));
+    if (!isAlone && (answering !== 'won' || this.#isDiskHung)) return this.#stepDown();
+    if (this.#transferTo !== 0n && this.#now - this.#transferSince >= this.#config.electionTicks) this.#transferTo = 0n;
+    this.#followers.tick(this.#now);
+    if (this.#heartbeatElapsed < this.#config.heartbeatTicks) return;
+    this.#heartbeatElapsed = 0;
+    this.#mustTell = true;
+    this.#transferTold = false;
   }
 
   /**
-   * Raft §5.2. The requests, and the vote for itself, count once the new term and that vote are durable. While the disk
-   * still owes an earlier one no further election starts, or a slow disk would void each by the next.
+   * While the disk still owes a term or a vote no further election starts, or a slow disk would void each by the next; one
+   * that hangs is no leader's disk.
    */
-  #campaign(): void {
-    this.#restartTimer();
+  #onTimeout(): void {
+    this.#election.restart();
+    this.#leader = 0n;
+    if (this.#disk.isHardPending) return;
+    this.#state = 'follower';
+    if (this.#mayCampaign) this.#preCampaign();
+  }
+
+  get #isDiskHung(): boolean {
+    return this.#disk.isHung(this.#now, this.#config.electionTicks);
+  }
+
+  /**
+   * Thesis 4.2.2: a server that the newest configuration leaves out may be needed to commit it; so it stands for election
+   * as long as it does not know that this configuration is committed, without a vote of its own.
+   */
+  get #mayCampaign(): boolean {
+    if (this.#isDiskHung) return false;
+    return this.#members.isVoter(this.#config.id) || this.#membership.settled.isVoter(this.#config.id);
+  }
+
+  // Elections.
+
+  /** Thesis 9.6: ask first, without raising the term, so that a node which cannot win disturbs nobody. Needs no disk. */
+  #preCampaign(): void {
     const id = this.#config.id;
-    if (!this.#members.isVoter(id) || this.#isHardPending()) return;
+    this.#state = 'pre_candidate';
+    this.#election.ask();
+    if (this.#election.take(id, true, this.#members) === 'won') return this.#campaign(false);
+    this.#askForVotes(this.#term + 1, true, false);
+  }
+
+  /** Raft §5.2. The requests, and the vote for itself, count once the new term and that vote are durable. */
+  #campaign(transfer: boolean): void {
+    if (this.#disk.isHardPending || !this.#mayCampaign) return;
+    const id = this.#config.id;
+    this.#election.restart();
+    this.#election.ask();
     this.#enterTerm(this.#term + 1, 'candidate', 0n);
     this.#vote = id;
-    this.#votes = new Map();
+    this.#afterHard({ kind: 'vote_reply', from: id, to: id, term: this.#term, pre: false, granted: true });
+    this.#askForVotes(this.#term, false, transfer);
+  }
+
+  #askForVotes(term: Term, pre: boolean, transfer: boolean): void {
+    const from = this.#config.id;
     const last = { term: this.#log.last.term, index: this.#log.lastIndex };
     for (const to of this.#members.all) {
-      if (to === id) this.#afterHard({ kind: 'vote_reply', from: id, to, term: this.#term, granted: true });
-      else if (this.#members.isVoter(to)) this.#afterHard({ kind: 'vote', from: id, to, term: this.#term, last });
+      if (to === from || !this.#members.isVoter(to)) continue;
+      const message: Message = { kind: 'vote', from, to, term, last, pre, transfer };
+      if (pre) this.#send.push(message);
+      else this.#afterHard(message);
     }
   }
 
@@ -230,7 +278,7 @@ export class Raft {
     if (this.#state === 'leader') this.#stopLeading(leader);
     this.#term = term;
     this.#vote = 0n;
-    this.#hardDirty = true;
+    this.#disk.hardChanged();
     this.#state = state;
     this.#leader = leader;
     this.#matched = 0;
@@ -241,37 +289,52 @@ export class Raft {
     assert(this.#state === 'candidate', `a ${this.#state} cannot win an election`);
     this.#state = 'leader';
     this.#leader = this.#config.id;
-    this.#elapsedTicks = 0;
-    this.#round = 0;
+    this.#heartbeatElapsed = 0;
     const next = this.#log.lastIndex + 1;
-    this.#progress = new Map();
-    for (const id of this.#members.all) {
-      if (id !== this.#config.id) this.#progress.set(id, new Progress(next));
-    }
+    this.#followers.add(this.#membership.settled, next, this.#now);
+    this.#followers.add(this.#members, next, this.#now);
     // Raft §8: an entry of its own term, so that the leader learns what is committed.
     this.#log.append({ kind: 'empty', term: this.#term, index: next, data: NO_DATA });
   }
 
+  /** Its term goes on, without a leader. */
+  #stepDown(): void {
+    this.#state = 'follower';
+    this.#leader = 0n;
+    this.#stopLeading(0n);
+  }
+
   #stopLeading(leader: NodeId): void {
-    for (const token of this.#earlyReads) this.#refuse(token, 'leader_changed', leader);
-    for (const read of this.#reads) this.#refuse(read.token, 'leader_changed', leader);
-    this.#earlyReads = [];
-    this.#reads = [];
-    this.#progress = new Map();
-    this.#heartbeatDue = false;
-    this.#restartTimer();
+    for (const token of this.#reads.drop()) this.#refuse(token, 'leader_changed', leader);
+    this.#followers.clear();
+    this.#mustTell = false;
+    this.#transferTo = 0n;
+    this.#election.restart();
   }
 
   // Messages.
 
   #onReceive(message: Message): void {
     if (message.to !== this.#config.id) return;
-    if (message.term < this.#term) return this.#onOutdated(message);
-    if (message.term > this.#term) {
+    if (message.kind === 'vote' && this.#ignoresVote(message)) return;
+    if (message.term > this.#term && !isAboutPreVote(message)) {
       // Raft §5.1: whoever sees a larger term takes it and follows.
-      this.#enterTerm(message.term, 'follower', message.kind === 'append' ? message.from : 0n);
+      const fromLeader = message.kind === 'append' || message.kind === 'snapshot';
+      this.#enterTerm(message.term, 'follower', fromLeader ? message.from : 0n);
     }
-    this.#dispatch(message);
+    if (message.term < this.#term) this.#onOutdated(message);
+    else this.#dispatch(message);
+  }
+
+  /**
+   * Raft §6, thesis 4.2.3: who hears from a leader does not help to depose it, lest a server that was removed, or is cut
+   * off from the leader alone, disturb the others. Unless the leader itself asked for this election. A node whose disk
+   * hangs could not keep a promise.
+   */
+  #ignoresVote(message: MessageOf<'vote'>): boolean {
+    if (this.#isDiskHung) return true;
+    if (message.transfer || message.term <= this.#term || this.#leader === 0n) return false;
+    return this.#state === 'leader' || this.#election.isQuiet;
   }
 
   #dispatch(message: Message): void {
@@ -281,43 +344,83 @@ export class Raft {
       case 'vote_reply': return handlers.vote_reply(this, message);
       case 'append': return handlers.append(this, message);
       case 'append_reply': return handlers.append_reply(this, message);
+      case 'timeout_now': return handlers.timeout_now(this, message);
+      case 'snapshot': return handlers.snapshot(this, message);
     }
   }
 
   /** Raft §5.1: a request with a stale term is rejected; the answer carries ours, so that its sender steps down. */
   #onOutdated(message: Message): void {
     const reply = { from: this.#config.id, to: message.from, term: this.#term };
-    if (message.kind === 'vote') this.#afterHard({ ...reply, kind: 'vote_reply', granted: false });
-    if (message.kind === 'append') this.#afterHard({ ...reply, kind: 'append_reply', ok: false, index: 0, before: 0, round: 0 });
+    if (message.kind === 'vote') this.#afterHard({ ...reply, kind: 'vote_reply', pre: message.pre, granted: false });
+    if (message.kind === 'append' || message.kind === 'snapshot') {
+      this.#afterHard({ ...reply, kind: 'append_reply', ok: false, index: 0, before: 0, round: 0 });
+    }
   }
 
-  /** Raft §5.2, §5.4.1: first come, first served, one vote a term, and only for a log at least as complete as ours. */
+  /**
+   * Raft §5.2, §5.4.1: first come, first served, one vote a term, and only for a log at least as complete as ours. Who asks
+   * need not be a member in our eyes, nor need we: the log that would say so may not have reached us (thesis 4.2.2).
+   */
   #onVote(message: MessageOf<'vote'>): void {
-    const free = this.#vote === 0n || this.#vote === message.from;
-    const granted = this.#state === 'follower' && this.#leader === 0n && free && this.#log.isUpToDate(message.last);
+    if (message.pre) return this.#onPreVote(message);
+    const waits = this.#state === 'follower' || this.#state === 'pre_candidate';
+    const granted = waits && this.#leader === 0n && this.#isFreeFor(message.from) && this.#log.isUpToDate(message.last);
     if (granted) {
-      if (this.#vote !== message.from) this.#hardDirty = true;
+      if (this.#vote !== message.from) this.#disk.hardChanged();
       this.#vote = message.from;
-      this.#restartTimer();
+      this.#state = 'follower';
+      this.#election.restart();
     }
-    this.#afterHard({ kind: 'vote_reply', from: this.#config.id, to: message.from, term: this.#term, granted });
+    this.#afterHard({ kind: 'vote_reply', from: this.#config.id, to: message.from, term: this.#term, pre: false, granted });
+  }
+
+  /** Thesis 9.6: whether we would vote for it. Promises nothing and changes nothing. */
+  #onPreVote({ from: to, term: wanted, last }: MessageOf<'vote'>): void {
+    const isFree = wanted > this.#term || (this.#leader === 0n && this.#isFreeFor(to));
+    const from = this.#config.id;
+    if (isFree && this.#log.isUpToDate(last)) {
+      this.#send.push({ kind: 'vote_reply', from, to, term: wanted, pre: true, granted: true });
+    } else this.#afterHard({ kind: 'vote_reply', from, to, term: this.#term, pre: true, granted: false });
+  }
+
+  #isFreeFor(candidate: NodeId): boolean {
+    return this.#vote === 0n || this.#vote === candidate;
+  }
+
+  /** A lost pre-vote is waited out, as a lost election is. */
+  #onPreVoteReply(message: MessageOf<'vote_reply'>): void {
+    if (!message.pre || (message.granted && message.term !== this.#term + 1)) return;
+    if (this.#election.take(message.from, message.granted, this.#members) === 'won') this.#campaign(false);
   }
 
   #onVoteReply(message: MessageOf<'vote_reply'>): void {
-    this.#votes.set(message.from, message.granted);
     // A lost election is waited out: the next time-out starts another (Raft §5.2).
-    if (this.#members.verdict((id) => this.#votes.get(id)) === 'won') this.#becomeLeader();
+    if (message.pre) return;
+    if (this.#election.take(message.from, message.granted, this.#members) === 'won') this.#becomeLeader();
+  }
+
+  /** Thesis 3.10: as if the time-out had passed, but without asking first. */
+  #onTimeoutNow(message: MessageOf<'timeout_now'>): void {
+    if (message.from === this.#leader) this.#campaign(true);
+  }
+
+  // Following.
+
+  /** Raft §5.2: a candidate that hears from the leader of its own term returns to following. */
+  #follow(leader: NodeId): void {
+    this.#state = 'follower';
+    this.#leader = leader;
+    this.#election.restart();
   }
 
   /** Raft §5.3. The log check, the conflicts, the new entries, the commit index. */
   #onAppend(message: MessageOf<'append'>): void {
-    // Raft §5.2: a candidate that hears from the leader of its own term returns to following.
-    this.#state = 'follower';
-    this.#leader = message.from;
-    this.#restartTimer();
+    this.#follow(message.from);
     const { previous, entries, round } = message;
     if (!this.#log.matches(previous)) {
-      this.#refuseAppend(this.#log.lastAtMost(previous.index - 1, previous.term), round);
+      const meeting = this.#log.lastAtMost(previous.index - 1, previous.term);
+      this.#answer(false, meeting.index + 1, meeting.term, round);
       return;
     }
     this.#takeEntries(entries);
@@ -325,9 +428,9 @@ export class Raft {
     this.#matched = Math.max(this.#matched, through);
     // Raft figure 2: only up to the last entry known to be the leader's.
     this.#commit = Math.max(this.#commit, Math.min(message.commit, through));
-    // A read round needs no disk; new entries do, and their answer leaves when they are durable.
-    if (through > this.#durable) this.#answerOwed = true;
-    if (round > 0 || through <= this.#durable) this.#answerAppend(round);
+    // A heartbeat or a read round needs no disk; new entries do, and their answer leaves when they are durable.
+    if (through > this.#disk.durable) this.#answerOwed = true;
+    if (round > 0 || entries.length === 0 || through <= this.#disk.durable) this.#answerAppend(round);
   }
 
   #takeEntries(entries: readonly Entry[]): void {
@@ -335,204 +438,227 @@ export class Raft {
     const first = entries[from];
     if (first === undefined) return;
     if (first.index <= this.#log.lastIndex) this.#cutAfter(first.index - 1);
-    for (let i = from; i < entries.length; i++) this.#log.append(present(entries[i], 'entry'));
+    for (let i = from; i < entries.length; i++) {
+      const entry = present(entries[i], 'entry');
+      this.#log.append(entry);
+      if (entry.kind === 'members') this.#membership.appended(entry);
+    }
   }
 
-  /** Raft §5.3: an existing entry conflicts with a new one; it and all that follow it go, in flight to the disk or not. */
+  /** Raft §5.3: an existing entry conflicts with a new one; it and all that follow it go, and what they configured with them. */
   #cutAfter(index: Index): void {
     assert(index >= this.#commit, `a leader of term ${this.#term} overwrites entry ${index + 1}; ${this.#commit} are committed`);
     this.#log.truncateAfter(index);
-    if (index < this.#given) {
-      this.#given = index;
-      this.#truncateAfter = Math.min(index, this.#truncateAfter ?? index);
+    this.#membership.cutAfter(index);
+    this.#disk.cutAfter(index);
+  }
+
+  /**
+   * Raft §7, figure 13. What we have committed is in the snapshot already; what the log holds of the leader's it can go on
+   * holding; otherwise the log starts over, and the store with it, once the disk has done so.
+   */
+  #onSnapshot({ from, snapshot }: MessageOf<'snapshot'>): void {
+    this.#follow(from);
+    const isNew = snapshot.index > this.#commit;
+    if (isNew && !this.#log.matches(snapshot)) {
+      this.#log.restart(snapshot);
+      this.#membership.restored(snapshot);
+      this.#disk.install(snapshot, this.#applied);
+      this.#snapshot = snapshot;
     }
-    this.#durable = Math.min(this.#durable, index);
-    for (const flight of this.#flights) flight.through = Math.min(flight.through, index);
+    this.#commit = Math.max(this.#commit, snapshot.index);
+    this.#matched = Math.max(this.#matched, this.#commit);
+    this.#answerOwed = this.#matched > this.#disk.durable;
+    if (!isNew || !this.#answerOwed) this.#answerAppend(0);
   }
 
   #answerAppend(round: number): void {
-    const index = Math.min(this.#matched, this.#durable);
-    this.#answerOwed = this.#matched > this.#durable;
-    this.#afterHard({
-      kind: 'append_reply', from: this.#config.id, to: this.#leader, term: this.#term, ok: true, index, before: 0, round,
-    });
+    const index = Math.min(this.#matched, this.#disk.durable);
+    this.#answerOwed = this.#matched > this.#disk.durable;
+    this.#answer(true, index, 0, round);
   }
 
-  #refuseAppend(meeting: EntryId, round: number): void {
-    const [index, before] = [meeting.index + 1, meeting.term];
-    this.#afterHard({
-      kind: 'append_reply', from: this.#config.id, to: this.#leader, term: this.#term, ok: false, index, before, round,
-    });
+  #answer(ok: boolean, index: Index, before: Term, round: number): void {
+    const { id: from } = this.#config;
+    this.#afterHard({ kind: 'append_reply', from, to: this.#leader, term: this.#term, ok, index, before, round });
   }
+
+  // Leading.
 
   #onAppendReply(message: MessageOf<'append_reply'>): void {
-    const progress = this.#progress.get(message.from);
+    const progress = this.#followers.get(message.from);
     if (progress === undefined) return;
     // Either answer admits that this node leads the term.
+    progress.heardAt = this.#now;
     progress.round = Math.max(progress.round, message.round);
-    if (message.ok) progress.accepted(message.index);
-    else progress.refused(this.#log.lastAtMost(message.index - 1, message.before).index + 1);
+    const base = this.#log.base.index;
+    if (message.ok) progress.accepted(message.index, base);
+    else progress.refused(this.#log.retryAt(message.index - 1, message.before), base);
   }
 
   /** Raft §5.2, Election Safety: at most one leader can be elected in a given term. */
-  #onRivalAppend(message: MessageOf<'append'>): void {
+  #onRival(message: Message): void {
     assert(false, `nodes ${this.#config.id} and ${message.from} both lead term ${this.#term}`);
+  }
+
+  /** What a leader does at the end of every step. */
+  #lead(): void {
+    this.#advanceCommit();
+    this.#leaveJoint();
+    if (this.#hasCommittedOwnTerm && this.#reads.start(this.#commit)) this.#mustTell = true;
+    this.#reads.confirm(this.#members, this.#config.id, (id) => this.#followers.roundOf(id), (token, index) => {
+      this.#settled.push({ kind: 'readable', token, index });
+    });
+    this.#hastenTransfer();
+    const news = {
+      term: this.#term, commit: this.#commit, round: this.#reads.asked, mustTell: this.#mustTell, snapshot: this.#snapshot,
+      now: this.#now,
+    };
+    this.#mustTell = false;
+    this.#followers.send(this.#log, news, this.#send);
+    this.#letGo();
+  }
+
+  /**
+   * Raft §5.4.2 and figure 8: only an entry of the leader's own term is committed by counting; earlier ones follow by log
+   * matching. The leader counts itself for what its own disk holds (thesis 10.2.1), and not at all where it has no vote.
+   */
+  #advanceCommit(): void {
+    const own = this.#config.id;
+    const reached = this.#members.reached((id) => (id === own ? this.#disk.durable : this.#followers.matchOf(id)));
+    if (reached > this.#commit && this.#log.termAt(reached) === this.#term) this.#commit = reached;
+  }
+
+  /** Thesis 6.4, step 1: the commit index is current once it covers an entry of this term. */
+  get #hasCommittedOwnTerm(): boolean {
+    return this.#log.termAt(this.#commit) === this.#term;
+  }
+
+  /** Raft §6: once the joint configuration is committed, the new one alone follows. */
+  #leaveJoint(): void {
+    if (!this.#members.isJoint || this.#membership.index > this.#commit) return;
+    if (!this.#hasCommittedOwnTerm || this.#transferTo !== 0n) return;
+    this.#appendMembers(left(this.#members.configuration), NO_DATA);
+  }
+
+  #appendMembers(configuration: Configuration, context: Uint8Array): EntryId {
+    const id = { term: this.#term, index: this.#log.lastIndex + 1 };
+    const entry: Entry = { ...id, kind: 'members', data: encodeMembers(configuration, context) };
+    this.#log.append(entry);
+    this.#membership.appended(entry);
+    this.#followers.add(this.#members, id.index, this.#now);
+    return id;
+  }
+
+  /**
+   * Those who were removed are sent to until their removal is committed, so that they hear of it if they can. A leader among
+   * them has led until now (thesis 4.2.2); its successor need not wait for a time-out.
+   */
+  #letGo(): void {
+    if (this.#membership.index > this.#commit) return;
+    this.#followers.keep(this.#members, this.#members);
+    if (this.#members.isVoter(this.#config.id)) return;
+    const heir = this.#followers.foremost(this.#members);
+    if (heir !== 0n) this.#send.push({ kind: 'timeout_now', from: this.#config.id, to: heir, term: this.#term });
+    this.#stepDown();
+  }
+
+  /** Thesis 3.10: the target is told once it has every entry; told again with each heartbeat. */
+  #hastenTransfer(): void {
+    const to = this.#transferTo;
+    if (to === 0n || this.#transferTold || this.#followers.matchOf(to) !== this.#log.lastIndex) return;
+    this.#transferTold = true;
+    this.#send.push({ kind: 'timeout_now', from: this.#config.id, to, term: this.#term });
   }
 
   // Callers.
 
   #onPropose(token: Token, data: Uint8Array): void {
-    if (this.#state !== 'leader') return this.#refuseAsFollower(token);
+    const reason = this.#whyNotPropose();
+    if (reason !== null) return this.#refuse(token, reason, this.#leader);
     const index = this.#log.lastIndex + 1;
-    if (index - this.#commit > this.#config.uncommittedMax) return this.#refuse(token, 'too_many', this.#leader);
     this.#log.append({ kind: 'command', term: this.#term, index, data });
     this.#settled.push({ kind: 'appended', token, id: { term: this.#term, index } });
   }
 
-  #onRead(token: Token): void {
-    if (this.#state !== 'leader') return this.#refuseAsFollower(token);
-    if (this.#earlyReads.length + this.#reads.length >= READS_MAX) return this.#refuse(token, 'too_many', this.#leader);
-    this.#earlyReads.push(token);
+  /**
+   * Raft §6 and thesis 4.1. One change at a time, and none before an entry of this term is committed: a leader that does not
+   * know what its predecessors have changed could otherwise form a majority that misses theirs (R-20).
+   */
+  #onProposeMembers(token: Token, change: MemberChange): void {
+    const reason = this.#whyNotPropose();
+    if (reason !== null) return this.#refuse(token, reason, this.#leader);
+    const isPending = this.#membership.index > this.#commit || this.#members.isJoint || !this.#hasCommittedOwnTerm;
+    if (isPending) return this.#refuse(token, 'change_pending', this.#leader);
+    const configuration = changed(this.#members.configuration, change);
+    if (configuration === null) return this.#refuse(token, 'change_invalid', this.#leader);
+    this.#settled.push({ kind: 'appended', token, id: this.#appendMembers(configuration, change.context) });
   }
 
-  #refuseAsFollower(token: Token): void {
-    this.#refuse(token, this.#leader === 0n ? 'no_leader' : 'not_leader', this.#leader);
+  #whyNotPropose(): RefusedReason | null {
+    if (this.#state !== 'leader') return this.#leader === 0n ? 'no_leader' : 'not_leader';
+    if (this.#transferTo !== 0n) return 'transferring';
+    return this.#log.lastIndex + 1 - this.#commit > this.#config.uncommittedMax ? 'too_many' : null;
+  }
+
+  #onRead(token: Token): void {
+    if (this.#state !== 'leader') return this.#refuse(token, this.#leader === 0n ? 'no_leader' : 'not_leader', this.#leader);
+    if (this.#reads.isFull) return this.#refuse(token, 'too_many', this.#leader);
+    this.#reads.add(token);
   }
 
   #refuse(token: Token, reason: RefusedReason, leader: NodeId): void {
     this.#settled.push({ kind: 'refused', token, reason, leader });
   }
 
+  /**
+   * Only to a voter that answers and has, or can get, the whole log in time. A wish for ourselves, or for anybody else while
+   * one is under way, ends that one; the same wish again changes nothing.
+   */
+  #onTransfer(to: NodeId): void {
+    if (this.#state !== 'leader' || to === this.#transferTo) return;
+    this.#transferTo = 0n;
+    const isFit = to !== this.#config.id && this.#members.configuration.voters.includes(to);
+    if (!isFit || !this.#followers.isActive(to, this.#now) || this.#followers.get(to)?.mode === 'snapshot') return;
+    this.#transferTo = to;
+    this.#transferSince = this.#now;
+    this.#transferTold = false;
+  }
+
   // The disk.
 
   /** Batches become durable in order, so `seq` answers every batch before it as well. */
   #onPersisted(seq: number): void {
-    const first = this.#flights[0];
-    assert(first !== undefined && seq >= first.seq && seq <= this.#seq, `persisted ${seq} answers no batch under way`);
-    let answered = 0;
-    for (const flight of this.#flights) {
-      if (flight.seq > seq) break;
-      this.#durable = Math.max(this.#durable, flight.through);
-      answered++;
+    const installed = this.#disk.persisted(seq);
+    if (installed !== null) {
+      this.#restore = installed;
+      this.#applied = installed.index;
     }
-    this.#flights.splice(0, answered);
-    this.#release(seq);
-    if (this.#answerOwed && this.#state === 'follower') this.#answerAppend(0);
-  }
-
-  #release(seq: number): void {
-    let ready = 0;
-    while (ready < this.#held.length && present(this.#held[ready], 'held message').seq <= seq) ready++;
-    if (ready === 0) return;
-    const held = this.#held.splice(0, ready);
-    for (const { message } of held) {
+    for (const message of this.#disk.released(seq)) {
       if (message.term !== this.#term) continue;
       if (message.to === this.#config.id) this.#dispatch(message);
       else this.#send.push(message);
     }
+    if (this.#answerOwed && this.#state === 'follower' && this.#leader !== 0n) this.#answerAppend(0);
   }
 
   /** Sends once the current term and vote are durable: at once, or with the batch that carries them. */
   #afterHard(message: Message): void {
-    if (this.#isHardPending()) this.#held.push({ seq: this.#hardDirty ? this.#seq + 1 : this.#hardSeq, message });
-    else this.#send.push(message);
+    if (!this.#disk.hold(message)) this.#send.push(message);
   }
 
-  #isHardPending(): boolean {
-    const first = this.#flights[0];
-    return this.#hardDirty || (first !== undefined && first.seq <= this.#hardSeq);
-  }
-
-  /** The store's snapshot is durable; the log before its end is no longer needed. */
+  /** The store's snapshot is durable; the log before its end is kept only for those who are a little behind. */
   #onSnapshotted(snapshot: SnapshotMeta): void {
+    if (snapshot.index <= this.#snapshot.index) return;
     assert(snapshot.index <= this.#applied, `snapshot ${snapshot.index} is ahead of applied ${this.#applied}`);
-    this.#log.forgetThrough(snapshot.index);
+    this.#snapshot = snapshot;
+    this.#log.forgetThrough(Math.max(0, snapshot.index - this.#config.catchUpEntries));
   }
 
   // The end of a step.
 
-  /**
-   * Raft §5.4.2 and figure 8: only an entry of the leader's own term is committed by counting; earlier ones follow by log
-   * matching. The leader counts itself for what its own disk holds (thesis 10.2.1).
-   */
-  #advanceCommit(): void {
-    const own = this.#config.id;
-    const reached = this.#members.reached((id) => (id === own ? this.#durable : (this.#progress.get(id)?.match ?? 0)));
-    if (reached > this.#commit && this.#log.termAt(reached) === this.#term) this.#commit = reached;
-  }
-
-  /** Thesis 6.4: the commit index is current once it covers an entry of this term; then one round for all who wait. */
-  #startReads(): void {
-    if (this.#earlyReads.length === 0 || this.#log.termAt(this.#commit) !== this.#term) return;
-    this.#round++;
-    this.#roundStarted = true;
-    for (const token of this.#earlyReads) this.#reads.push({ token, index: this.#commit, round: this.#round });
-    this.#earlyReads = [];
-  }
-
-  #confirmReads(): void {
-    if (this.#reads.length === 0) return;
-    const own = this.#config.id;
-    const round = this.#members.reached((id) => (id === own ? this.#round : (this.#progress.get(id)?.round ?? 0)));
-    let ready = 0;
-    for (const read of this.#reads) {
-      if (read.round > round) break;
-      this.#settled.push({ kind: 'readable', token: read.token, index: read.index });
-      ready++;
-    }
-    if (ready > 0) this.#reads.splice(0, ready);
-  }
-
-  /** Entries to whoever can take them; an empty append where a heartbeat, a read round or a commit index must be told. */
-  #replicate(): void {
-    const mustTell = this.#heartbeatDue || this.#roundStarted;
-    this.#heartbeatDue = false;
-    this.#roundStarted = false;
-    for (const [to, progress] of this.#progress) {
-      let told = false;
-      while (progress.canSend && progress.next <= this.#log.lastIndex && progress.next > this.#log.base.index) {
-        const entries = this.#log.sliceBytes(progress.next, this.#config.appendBytesMax);
-        this.#sendAppend(to, progress, entries);
-        progress.sent(progress.next + entries.length - 1);
-        told = true;
-      }
-      // A commit index is news only as far as the logs are known to agree.
-      const isNews = Math.min(this.#commit, progress.match) > progress.commitTold;
-      if (!told && (mustTell || isNews)) this.#sendAppend(to, progress, NONE);
-    }
-  }
-
-  #sendAppend(to: NodeId, progress: Progress, entries: readonly Entry[]): void {
-    // A follower behind the log's first entry gets heartbeats it cannot match; they keep it from campaigning.
-    const index = Math.max(progress.next - 1, this.#log.base.index);
-    const previous = { term: present(this.#log.termAt(index), `term of entry ${index}`), index };
-    progress.commitTold = Math.min(this.#commit, index + entries.length);
-    const round = this.#reads.length > 0 ? this.#round : 0;
-    this.#send.push({
-      kind: 'append', from: this.#config.id, to, term: this.#term, previous, entries, commit: this.#commit, round,
-    });
-  }
-
-  #gatherPersist(): Persist | null {
-    const last = this.#log.lastIndex;
-    if (!this.#hardDirty && this.#truncateAfter === null && this.#given === last) return null;
-    const seq = ++this.#seq;
-    let hard: HardState | null = null;
-    if (this.#hardDirty || this.#commit !== this.#commitPersisted) {
-      hard = { term: this.#term, vote: this.#vote, commit: this.#commit };
-      this.#commitPersisted = this.#commit;
-    }
-    if (this.#hardDirty) this.#hardSeq = seq;
-    const persist = { seq, hard, truncateAfter: this.#truncateAfter, entries: this.#log.slice(this.#given + 1, last) };
-    this.#hardDirty = false;
-    this.#truncateAfter = null;
-    this.#given = last;
-    this.#flights.push({ seq, through: last });
-    return persist;
-  }
-
   #gatherApply(): readonly Entry[] {
-    const through = Math.min(this.#commit, this.#durable);
+    const through = Math.min(this.#commit, this.#disk.durable);
     if (through <= this.#applied) return NONE;
     const apply = this.#log.slice(this.#applied + 1, through);
     this.#applied = through;
@@ -541,10 +667,16 @@ export class Raft {
 
   #gatherRole(): Role | null {
     const told = this.#roleTold;
-    if (told.state === this.#state && told.term === this.#term && told.leader === this.#leader) return null;
-    this.#roleTold = { state: this.#state, term: this.#term, leader: this.#leader };
+    const state = this.#state === 'pre_candidate' ? 'follower' : this.#state;
+    if (told.state === state && told.term === this.#term && told.leader === this.#leader) return null;
+    this.#roleTold = { state, term: this.#term, leader: this.#leader };
     return this.#roleTold;
   }
+}
+
+/** Pre-vote speaks of terms that nobody has entered: a request does, and so does a promise (thesis 9.6). */
+function isAboutPreVote(message: Message): boolean {
+  return message.kind === 'vote' ? message.pre : message.kind === 'vote_reply' && message.pre && message.granted;
 }
 
 /** A log that has been snapshotted knows its members; a fresh one starts with those the configuration names. */

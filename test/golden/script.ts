@@ -13,7 +13,8 @@
 //   log 1                  memory, disk and status
 
 import { show, Cluster, type Member } from '../core/raft/cluster.js';
-import type { Entry, Message, Output, Persist, RefusedReason, Settled } from '../../core/raft/types.js';
+import { decodeMembers } from '../../core/raft/members.js';
+import type { Configuration, Entry, Message, Output, Persist, RefusedReason, Settled } from '../../core/raft/types.js';
 
 const SETTLE_ROUNDS_MAX = 50;
 
@@ -75,7 +76,7 @@ class Script {
     for (let i = 0; i < 20; i++) {
       const output = this.#cluster.step(id, [{ kind: 'tick' }]);
       this.#tell(id, output);
-      if (output?.role?.state === 'candidate') return;
+      if (output?.send.some(({ kind }) => kind === 'vote') || output?.role?.state === 'candidate') return;
     }
   }
 
@@ -138,6 +139,7 @@ function settledText(settled: Settled): string {
   if (settled.kind === 'readable') return `answers read ${settled.token} at ${settled.index}`;
   const words: Record<RefusedReason, string> = {
     no_leader: 'no leader', not_leader: 'not the leader', leader_changed: 'the leader changed', too_many: 'too many',
+    transferring: 'leadership is being handed over', change_pending: 'a change is pending', change_invalid: 'no such change',
   };
   const hint = settled.leader === 0n ? '' : `, ask ${settled.leader}`;
   return `refuses ${settled.token}: ${words[settled.reason]}${hint}`;
@@ -152,10 +154,13 @@ function persistText({ seq, hard, truncateAfter, entries }: Persist): string {
 }
 
 function messageText(message: Message): string {
-  const route = `${message.from} -> ${message.to} ${message.kind} term ${message.term}`;
+  const pre = (message.kind === 'vote' || message.kind === 'vote_reply') && message.pre ? 'pre_' : '';
+  const route = `${message.from} -> ${message.to} ${pre}${message.kind} term ${message.term}`;
   switch (message.kind) {
-    case 'vote': return `${route} last ${show(message.last)}`;
+    case 'vote': return `${route}${message.transfer ? ' for a transfer' : ''} last ${show(message.last)}`;
     case 'vote_reply': return `${route} ${message.granted ? 'granted' : 'refused'}`;
+    case 'timeout_now': return route;
+    case 'snapshot': return `${route} ${show(message.snapshot)} ${configurationText(message.snapshot.configuration)}`;
     case 'append': {
       const round = message.round === 0 ? '' : ` round ${message.round}`;
       return `${route} after ${show(message.previous)} ${entriesText(message.entries)} commit ${message.commit}${round}`;
@@ -168,7 +173,15 @@ function messageText(message: Message): string {
   }
 }
 
+function configurationText({ voters, outgoing, learners }: Configuration): string {
+  const old = outgoing.length === 0 ? '' : ` and ${outgoing.join(' ')}`;
+  return `{${voters.join(' ')}${old}${learners.length === 0 ? '' : ` learning ${learners.join(' ')}`}}`;
+}
+
 function entriesText(entries: readonly Entry[]): string {
-  const words = (entry: Entry): string => (entry.kind === 'command' ? ` ${Buffer.from(entry.data).toString()}` : '');
+  const words = (entry: Entry): string => {
+    if (entry.kind === 'members') return ` ${configurationText(decodeMembers(entry.data).configuration)}`;
+    return entry.kind === 'command' ? ` ${Buffer.from(entry.data).toString()}` : '';
+  };
   return `[${entries.map((entry) => show(entry) + words(entry)).join(', ')}]`;
 }

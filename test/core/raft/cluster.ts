@@ -69,7 +69,7 @@ export class Cluster {
     this.#starts++;
     const config: RaftConfig = {
       id, voters: this.#ids, electionTicks: 10, heartbeatTicks: 2, seed: Number(id) * 1000 + this.#starts,
-      appendBytesMax: 1024, uncommittedMax: 1000, ...this.#settings,
+      appendBytesMax: 1024, uncommittedMax: 1000, catchUpEntries: 0, ...this.#settings,
     };
     member.raft = new Raft(config, { hard, snapshot, entries: entries.slice() });
     member.memory = entries.slice();
@@ -168,8 +168,9 @@ export class Cluster {
 
   #watchSend(member: Member, message: Message): void {
     const { disk, id } = member;
-    must(message.term <= disk.hard.term, `member ${id} speaks of term ${message.term} before it is on its disk`);
-    if (message.kind === 'vote_reply' && message.granted) {
+    const isPromise = (message.kind === 'vote' || message.kind === 'vote_reply') && message.pre;
+    must(isPromise || message.term <= disk.hard.term, `member ${id} speaks of term ${message.term} before it is on its disk`);
+    if (message.kind === 'vote_reply' && message.granted && !message.pre) {
       must(disk.hard.term > message.term || disk.hard.vote === message.to, `member ${id} grants a vote that is not on its disk`);
       const ballot = `${id}/${message.term}`;
       const earlier = this.#votes.get(ballot) ?? message.to;

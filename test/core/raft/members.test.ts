@@ -41,8 +41,8 @@ test('learners hear everything and decide nothing', (t) => {
 // Raft §5.3: "A log entry is committed once the leader that created the entry has replicated it on a majority of the servers."
 test('a value is reached when a majority has reached it', (t) => {
   fc.assert(fc.property(fc.array(fc.nat(20), { minLength: 1, maxLength: 9 }), (values) => {
-    const value = (id: bigint): number => values[Number(id)] ?? 0;
-    const reached = members(values.map((_, i) => BigInt(i))).reached(value);
+    const value = (id: bigint): number => values[Number(id) - 1] ?? 0;
+    const reached = members(values.map((_, i) => BigInt(i + 1))).reached(value);
     const holders = (least: number): number => values.filter((each) => each >= least).length;
     return holders(reached) * 2 > values.length && holders(reached + 1) * 2 <= values.length;
   }));
@@ -54,9 +54,9 @@ test('a value is reached when a majority has reached it', (t) => {
 test('a joint decision needs both majorities, and fails with either', (t) => {
   const votes = fc.array(fc.option(fc.boolean(), { nil: undefined }), { minLength: 6, maxLength: 6 });
   fc.assert(fc.property(votes, fc.integer({ min: 1, max: 5 }), (cast, split) => {
-    const ids = cast.map((_, i) => BigInt(i));
+    const ids = cast.map((_, i) => BigInt(i + 1));
     const [one, two] = [ids.slice(0, split), ids.slice(Math.max(0, split - 1))];
-    const vote = (id: bigint): boolean | undefined => cast[Number(id)];
+    const vote = (id: bigint): boolean | undefined => cast[Number(id) - 1];
     const verdicts = [members(one).verdict(vote), members(two).verdict(vote)];
     const joint = members(one, two).verdict(vote);
     if (verdicts.includes('lost')) return joint === 'lost';

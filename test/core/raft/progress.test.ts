@@ -1,57 +1,149 @@
 // A leader's belief about one follower: every transition, and what may never move backwards.
 
 import test from 'ava';
-import { IN_FLIGHT_MAX, Progress } from '../../../core/raft/progress.js';
+import { IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, Progress } from '../../../core/raft/progress.js';
 
-test('a probe goes out once, until it is answered or a heartbeat is due', (t) => {
-  const progress = new Progress(5);
-  t.true(progress.canSend);
-  progress.sent(7);
-  t.false(progress.canSend);
-  progress.heartbeat();
-  t.true(progress.canSend);
-  t.deepEqual([progress.mode, progress.match, progress.next], ['probe', 0, 5]);
+/** As a leader sees a follower whose log meets its own through `match`. */
+function streaming(match: number): Progress {
+  const progress = new Progress(match + 1, 0);
+  progress.accepted(match, 0);
+  return progress;
+}
+
+function stand({ mode, match, next, canSend }: Progress): unknown[] {
+  return [mode, match, next, canSend];
+}
+
+test('a probe goes out once, until it is answered', (t) => {
+  const progress = new Progress(5, 0);
+  t.deepEqual(stand(progress), ['probe', 0, 5, true]);
+  progress.sent(7, 1);
+  t.deepEqual(stand(progress), ['probe', 0, 5, false]);
+  t.throws(() => progress.sent(8, 1), { message: /not ready/ });
 });
 
 test('an accepted probe starts the stream behind what is durable', (t) => {
-  const progress = new Progress(5);
-  progress.sent(7);
-  progress.accepted(7);
-  t.deepEqual([progress.mode, progress.match, progress.next], ['stream', 7, 8]);
+  const progress = new Progress(5, 0);
+  progress.sent(7, 1);
+  progress.accepted(7, 0);
+  t.deepEqual(stand(progress), ['stream', 7, 8, true]);
 });
 
-test('a stream goes on without answers, up to its bound', (t) => {
-  const progress = new Progress(1);
-  progress.accepted(0);
+test('an accepted probe whose entries are not durable yet does not send them again', (t) => {
+  const progress = new Progress(5, 0);
+  progress.sent(7, 1);
+  progress.accepted(2, 0);
+  t.deepEqual(stand(progress), ['stream', 2, 5, true]);
+});
+
+test('a stream goes on without answers, up to its bound in number', (t) => {
+  const progress = streaming(0);
   for (let i = 1; i <= IN_FLIGHT_MAX; i++) {
     t.true(progress.canSend);
-    progress.sent(i);
+    progress.sent(i, 1);
   }
+  t.deepEqual(stand(progress), ['stream', 0, IN_FLIGHT_MAX + 1, false]);
+  progress.accepted(1, 0);
+  t.true(progress.canSend);
+});
+
+test('and up to its bound in bytes', (t) => {
+  const progress = streaming(0);
+  progress.sent(1, IN_FLIGHT_BYTES_MAX - 1);
+  t.true(progress.canSend);
+  progress.sent(2, 5);
   t.false(progress.canSend);
-  t.is(progress.next, IN_FLIGHT_MAX + 1);
-  progress.accepted(1);
+  progress.accepted(1, 0);
+  t.true(progress.canSend);
+  progress.sent(3, IN_FLIGHT_BYTES_MAX);
+  t.false(progress.canSend);
+  progress.accepted(3, 0);
   t.true(progress.canSend);
 });
 
 // Raft §5.3: "After a rejection, the leader decrements nextIndex and retries the AppendEntries RPC."
-test('a refusal goes back to probing where the follower suggests, always at least one step', (t) => {
-  const progress = new Progress(1);
-  progress.accepted(3);
-  progress.sent(9);
-  progress.refused(7);
-  t.deepEqual([progress.mode, progress.next, progress.canSend], ['probe', 7, true]);
-  progress.refused(50);
-  t.is(progress.next, 6);
+test('a refusal goes back to probing where the follower suggests', (t) => {
+  const progress = streaming(3);
+  progress.sent(9, 1);
+  progress.refused(7, 0);
+  t.deepEqual(stand(progress), ['probe', 3, 7, true]);
+});
+
+test('the copies of a refusal cause no second probe', (t) => {
+  const progress = streaming(3);
+  progress.sent(9, 1);
+  progress.refused(7, 0);
+  progress.sent(9, 1);
+  progress.refused(7, 0);
+  progress.refused(8, 0);
+  t.deepEqual(stand(progress), ['probe', 3, 7, false]);
 });
 
 test('what was durable once stays so: late answers of either kind move nothing back', (t) => {
-  const progress = new Progress(1);
-  progress.accepted(8);
-  progress.accepted(3);
-  t.deepEqual([progress.match, progress.next], [8, 9]);
-  progress.refused(4);
-  t.deepEqual([progress.mode, progress.match, progress.next], ['stream', 8, 9]);
-  progress.sent(12);
-  progress.refused(9);
-  t.deepEqual([progress.mode, progress.next], ['probe', 9]);
+  const progress = streaming(8);
+  progress.accepted(3, 0);
+  t.deepEqual(stand(progress), ['stream', 8, 9, true]);
+  progress.refused(4, 0);
+  t.deepEqual(stand(progress), ['stream', 8, 9, true]);
+  progress.sent(12, 1);
+  progress.refused(9, 0);
+  t.deepEqual(stand(progress), ['probe', 8, 9, true]);
+});
+
+test('a follower to which messages are lost is sent no more until it answers', (t) => {
+  const progress = streaming(8);
+  progress.sent(12, 1);
+  progress.unreachable();
+  t.deepEqual(stand(progress), ['probe', 8, 9, false]);
+  progress.unreachable();
+  progress.accepted(12, 0);
+  t.deepEqual(stand(progress), ['stream', 12, 13, true]);
+});
+
+test('a follower behind the log waits for its snapshot, and the stream goes on behind it', (t) => {
+  const progress = streaming(3);
+  progress.ship(50);
+  t.deepEqual(stand(progress), ['snapshot', 3, 4, false]);
+  progress.refused(2, 40);
+  progress.unreachable();
+  progress.accepted(3, 40);
+  t.deepEqual(stand(progress), ['snapshot', 3, 4, false]);
+  progress.shipped(true, 100);
+  progress.accepted(50, 40);
+  t.deepEqual(stand(progress), ['stream', 50, 51, true]);
+});
+
+test('a follower that has caught up with the log otherwise needs the snapshot no more', (t) => {
+  const progress = streaming(3);
+  progress.ship(50);
+  progress.accepted(40, 40);
+  t.deepEqual(stand(progress), ['stream', 40, 41, true]);
+});
+
+test('a snapshot the log has grown away from while it travelled is followed by a newer one', (t) => {
+  const progress = streaming(3);
+  progress.ship(50);
+  progress.accepted(50, 60);
+  t.deepEqual(stand(progress), ['probe', 50, 51, true]);
+});
+
+test('a snapshot that did not arrive is tried again at the next sign of life', (t) => {
+  const progress = streaming(3);
+  progress.ship(50);
+  progress.shipped(false, 0);
+  t.deepEqual(stand(progress), ['probe', 3, 4, false]);
+  progress.refused(4, 40);
+  t.deepEqual(stand(progress), ['probe', 3, 4, true]);
+});
+
+test('a snapshot that arrived and is not installed in time is given up', (t) => {
+  const progress = streaming(3);
+  progress.ship(50);
+  progress.checkShipped(1000, 10);
+  t.is(progress.mode, 'snapshot');
+  progress.shipped(true, 1000);
+  progress.checkShipped(1010, 10);
+  t.is(progress.mode, 'snapshot');
+  progress.checkShipped(1011, 10);
+  t.deepEqual(stand(progress), ['probe', 3, 4, false]);
 });

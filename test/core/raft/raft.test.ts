@@ -10,7 +10,8 @@ const FRESH: Resumed = { hard: { term: 0, vote: 0n, commit: 0 }, snapshot: NO_SN
 
 function config(id: bigint, voters: readonly bigint[], more: Partial<RaftConfig> = {}): RaftConfig {
   return {
-    id, voters, electionTicks: 10, heartbeatTicks: 1, seed: Number(id), appendBytesMax: 1 << 20, uncommittedMax: 10_000, ...more,
+    id, voters, electionTicks: 10, heartbeatTicks: 1, seed: Number(id), appendBytesMax: 1 << 20, uncommittedMax: 10_000,
+    catchUpEntries: 0, ...more,
   };
 }
 
@@ -126,7 +127,7 @@ test('a follower acknowledges only what it knows to be the leader\'s', (t) => {
 test('a message for somebody else changes nothing', (t) => {
   const raft = new Raft(config(1n, [1n, 2n, 3n]), FRESH);
   const last = { term: 9, index: 9 };
-  const output = raft.step([{ kind: 'receive', message: { kind: 'vote', from: 2n, to: 3n, term: 9, last } }]);
+  const output = raft.step([{ kind: 'receive', message: { kind: 'vote', from: 2n, to: 3n, term: 9, last, pre: false, transfer: false } }]);
   t.deepEqual([output.persist, output.send, raft.status().term], [null, [], 0]);
 });
 
@@ -134,15 +135,16 @@ test('a message for somebody else changes nothing', (t) => {
 test('a request of an old term is refused with the new one', (t) => {
   const raft = new Raft(config(1n, [1n, 2n, 3n]), { hard: { term: 5, vote: 0n, commit: 0 }, snapshot: NO_SNAPSHOT, entries: [] });
   const last = { term: 4, index: 9 };
-  const { send } = raft.step([{ kind: 'receive', message: { kind: 'vote', from: 2n, to: 1n, term: 4, last } }]);
-  t.deepEqual(send, [{ kind: 'vote_reply', from: 1n, to: 2n, term: 5, granted: false }]);
+  const vote = { kind: 'vote', from: 2n, to: 1n, term: 4, last, pre: false, transfer: false } as const;
+  const { send } = raft.step([{ kind: 'receive', message: vote }]);
+  t.deepEqual(send, [{ kind: 'vote_reply', from: 1n, to: 2n, term: 5, pre: false, granted: false }]);
 });
 
 // Raft §5.2: "Raft uses randomized election timeouts to ensure that split votes are rare".
 test('election time-outs lie in [n, 2n) and differ', (t) => {
   const timeouts = Array.from({ length: 40 }, (_, seed) => {
     const raft = new Raft(config(1n, [1n, 2n, 3n], { seed }), FRESH);
-    for (let ticks = 1; ; ticks++) if (raft.step([{ kind: 'tick' }]).role?.state === 'candidate') return ticks;
+    for (let ticks = 1; ; ticks++) if (raft.step([{ kind: 'tick' }]).send.length > 0) return ticks;
   });
   t.true(timeouts.every((ticks) => ticks >= 10 && ticks < 20));
   t.true(new Set(timeouts).size > 4);
