@@ -15,6 +15,18 @@ const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
     summary: 'start a durable member and serve etcd\'s API on port 2379',
     run: async (argv) => (await import('./cli/serve.js')).main(argv),
   },
+  member: {
+    summary: 'list, add, remove, update and promote members',
+    run: async (argv) => (await import('./cli/member.js')).main(argv),
+  },
+  endpoint: {
+    summary: 'status, health and data hash of each member',
+    run: async (argv) => (await import('./cli/endpoint.js')).main(argv),
+  },
+  'move-leader': {
+    summary: 'let another member lead',
+    run: async (argv) => (await import('./cli/endpoint.js')).moveLeader(argv),
+  },
   sidecar: {
     summary: 'keep a load balancer\'s configuration in step with the registry',
     run: async (argv) => (await import('../sidecar/main.js')).main(argv),
@@ -52,7 +64,7 @@ function complain(problem: string, remedy: string): number {
 async function printHelp(argv: readonly string[]): Promise<number> {
   const [name] = argv;
   if (name !== undefined && name !== 'help') return run([name, '--help']);
-  const rows = Object.entries(SUBCOMMANDS).map(([word, { summary }]) => `  ${word.padEnd(9)} ${summary}\n`);
+  const rows = Object.entries(SUBCOMMANDS).map(([word, { summary }]) => `  ${word.padEnd(11)} ${summary}\n`);
   return say(`${HEAD}${rows.join('')}${FOOT}`);
 }
 

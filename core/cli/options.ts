@@ -75,6 +75,10 @@ const CLUSTERING: readonly Option[] = [
     group: 'Clustering', help: 'existing: join a running cluster, after coterie member add.',
   },
   {
+    flag: 'strict-reconfig-check', kind: 'boolean', fallback: 'true', group: 'Clustering',
+    help: 'Refuse a change of members that could cost the majority.',
+  },
+  {
     flag: 'force-new-cluster', kind: 'boolean', fallback: 'false', group: 'Clustering',
     help: 'When a majority is lost for ever: go on alone with the data of this member. Nothing else may still run.',
   },
@@ -224,7 +228,6 @@ const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
 /** Switches that stand on here whatever is said; to turn one off is answered with the reason, in the log. */
 export const ALWAYS_ON: Readonly<Record<string, string>> = {
   'pre-vote': 'a member that was cut off must not disturb the others when it comes back',
-  'strict-reconfig-check': 'a change of members that could cost the majority is refused',
 };
 
 /** `--flag` alone means `--flag=true`. */

@@ -34,7 +34,7 @@ const READERS: Readonly<Record<Option['kind'], (option: Option, word: string) =>
   // Where no file is a choice, saying nothing chooses it.
   path: ({ fallback }, word) => (word === '' && fallback !== '' ? { wrong: 'empty', remedy: 'give a path' } : { value: word }),
   integer: readInteger,
-  duration: readDuration,
+  duration: readBoundedDuration,
   boolean: readBoolean,
   choice: readChoice,
   listen_urls: (_option, word) => readUrls(word, checkListenUrl),
@@ -74,15 +74,19 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   ns: 1e-6, us: 1e-3, µs: 1e-3, μs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000,
 };
 
+function readBoundedDuration(option: Option, word: string): Reading {
+  const ms = readDuration(word);
+  return typeof ms === 'number' ? inBounds(option, ms, showDuration) : ms;
+}
+
 /** Go's durations, `1h30m`, `250ms`, `1.5s`, in milliseconds. A bare 0 is 0; other bare numbers do not say what they count. */
-function readDuration(option: Option, word: string): Reading {
-  if (word === '0') return inBounds(option, 0, showDuration);
+export function readDuration(word: string): number | { readonly wrong: string; readonly remedy: string } {
+  if (word === '0') return 0;
   const parts = [...word.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|μs|ms|s|m|h)/g)];
   if (parts.length === 0 || parts.map((part) => part[0]).join('') !== word) {
     return { wrong: 'not a duration', remedy: 'give digits and a unit, for instance 500ms, 10s, 5m or 1h30m' };
   }
-  const total = parts.reduce((sum, part) => sum + Number(part[1]) * (UNIT_MS[part[2] ?? ''] ?? 0), 0);
-  return inBounds(option, total, showDuration);
+  return parts.reduce((sum, part) => sum + Number(part[1]) * (UNIT_MS[part[2] ?? ''] ?? 0), 0);
 }
 
 export function showDuration(ms: number): string {

@@ -1,0 +1,125 @@
+// `coterie member …`: who is in the cluster, and changing it. Words, answers and formats are etcdctl's.
+
+import type { Member, MemberAdded, MembersResponse } from '../client.js';
+import { readId, runGroup, type ClientCommand, type Invocation } from './client-command.js';
+import { fields, headerFields, headerJson, hex, hex16, json, table, unlessEmpty, type Json } from './output.js';
+import { Refusal } from './refusal.js';
+
+const PEER_URLS = { name: 'peer-urls', value: 'URLS', help: 'where other members reach it, separated by commas' } as const;
+
+const LIST: ClientCommand = {
+  words: 'member list', usage: '', summary: 'who is in the cluster', takes: [0, 0], flags: [
+    { name: 'consistency', value: 'HOW', help: 'l: after asking a majority (default); s: what the member asked knows' },
+  ],
+  formats: ['simple', 'table', 'json', 'fields'],
+  async run(invocation) {
+    const consistency = invocation.text('consistency') ?? 'l';
+    if (!['l', 's'].includes(consistency)) throw new Refusal(`--consistency ${consistency}: neither l nor s`, 'give l or s');
+    const list = await invocation.connect().members({ linearizable: consistency === 'l' });
+    invocation.print(membersText(list, invocation));
+    return 0;
+  },
+};
+
+const ADD: ClientCommand = {
+  words: 'member add', usage: 'NAME --peer-urls URLS [--learner]', summary: 'make room for one more member; then start it',
+  takes: [1, 1], formats: ['simple', 'json'],
+  flags: [PEER_URLS, { name: 'learner', help: 'it follows without a vote until coterie member promote' }],
+  async run(invocation) {
+    const [name = ''] = invocation.args;
+    const peerUrls = peerUrlsOf(invocation);
+    const added = await invocation.connect().addMember({ peerUrls, isLearner: invocation.isSet('learner') });
+    invocation.print(invocation.format === 'json' ? `${json(addedJson(added))}\n` : addedText(added, name));
+    return 0;
+  },
+};
+
+const REMOVE: ClientCommand = {
+  words: 'member remove', usage: 'ID', summary: 'take a member out; its id never comes back', takes: [1, 1], flags: [],
+  formats: ['simple', 'json'],
+  run: (invocation) => change(invocation, 'removed from', (id) => invocation.connect().removeMember(id)),
+};
+
+const UPDATE: ClientCommand = {
+  words: 'member update', usage: 'ID --peer-urls URLS', summary: 'tell the others where a member is reached from now on',
+  takes: [1, 1], flags: [PEER_URLS], formats: ['simple', 'json'],
+  run: (invocation) => {
+    const peerUrls = peerUrlsOf(invocation);
+    return change(invocation, 'updated in', (id) => invocation.connect().updateMember(id, peerUrls));
+  },
+};
+
+const PROMOTE: ClientCommand = {
+  words: 'member promote', usage: 'ID', summary: 'give a learner that has caught up its vote', takes: [1, 1], flags: [],
+  formats: ['simple', 'json'],
+  run: (invocation) => change(invocation, 'promoted in', (id) => invocation.connect().promoteMember(id)),
+};
+
+export function main(argv: readonly string[]): Promise<number> {
+  return runGroup('member', [LIST, ADD, REMOVE, UPDATE, PROMOTE], argv);
+}
+
+async function change(invocation: Invocation, what: string, call: (id: bigint) => Promise<MembersResponse>): Promise<number> {
+  const id = readId(invocation.args[0] ?? '');
+  const after = await call(id);
+  const text = invocation.format === 'json' ? json(membersJson(after)) : `Member ${hex16(id)} ${what} cluster ${cluster(after)}`;
+  invocation.print(`${text}\n`);
+  return 0;
+}
+
+function cluster({ header }: MembersResponse): string {
+  return hex16(header.clusterId);
+}
+
+function peerUrlsOf(invocation: Invocation): readonly string[] {
+  const urls = invocation.list('peer-urls') ?? [];
+  if (urls.length === 0) {
+    throw new Refusal('--peer-urls is missing', 'say where the other members will reach it, for instance http://10.0.0.9:2380');
+  }
+  const bad = urls.find((url) => !/^https?:\/\/[^/]+:\d+\/?$/.test(url) || !URL.canParse(url));
+  if (bad !== undefined) throw new Refusal(`--peer-urls ${bad}: not a peer URL`, 'write scheme, host and port: http://10.0.0.9:2380');
+  return urls;
+}
+
+function memberJson({ id, name, peerUrls, clientUrls, isLearner }: Member): Json {
+  return {
+    ID: unlessEmpty(id), name: unlessEmpty(name), peerURLs: unlessEmpty(peerUrls), clientURLs: unlessEmpty(clientUrls),
+    isLearner: unlessEmpty(isLearner),
+  };
+}
+
+function membersJson({ header, members }: MembersResponse): Json {
+  return { header: headerJson(header), members: members.map(memberJson) };
+}
+
+function addedJson(added: MemberAdded): Json {
+  return { header: headerJson(added.header), member: memberJson(added.member), members: added.members.map(memberJson) };
+}
+
+/** With the words to start the new member with, ready for a shell. */
+function addedText(added: MemberAdded, name: string): string {
+  const { member, members } = added;
+  const named = members.flatMap(({ id, name: known, peerUrls }) => peerUrls.map((url) => `${id === member.id ? name : known}=${url}`));
+  const role = member.isLearner ? 'added as learner to' : 'added to';
+  return `Member ${hex16(member.id)} ${role} cluster ${cluster(added)}\n\n`
+    + `ETCD_NAME="${name}"\n`
+    + `ETCD_INITIAL_CLUSTER="${named.join(',')}"\n`
+    + `ETCD_INITIAL_ADVERTISE_PEER_URLS="${member.peerUrls.join(',')}"\n`
+    + 'ETCD_INITIAL_CLUSTER_STATE="existing"\n';
+}
+
+function membersText(list: MembersResponse, { format }: Invocation): string {
+  if (format === 'json') return `${json(membersJson(list))}\n`;
+  if (format === 'fields') return fields(headerFields(list.header)) + list.members.map(memberFields).join('');
+  const rows = list.members.map(({ id, name, peerUrls, clientUrls, isLearner }) => [
+    hex(id), name === '' ? 'unstarted' : 'started', name, peerUrls.join(','), clientUrls.join(','), String(isLearner),
+  ]);
+  if (format === 'table') return table(['ID', 'STATUS', 'NAME', 'PEER ADDRS', 'CLIENT ADDRS', 'IS LEARNER'], rows);
+  return rows.map((row) => `${row.join(', ')}\n`).join('');
+}
+
+function memberFields({ id, name, peerUrls, clientUrls, isLearner }: Member): string {
+  const urls = (label: string, list: readonly string[]): (readonly [string, string])[] => list.map((url) => [label, url]);
+  const rows = [['ID', id], ['Name', name], ...urls('PeerURL', peerUrls), ...urls('ClientURL', clientUrls)] as const;
+  return `${fields([...rows, ['IsLearner', isLearner]])}\n`;
+}
