@@ -15,6 +15,10 @@ const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
     summary: 'start a durable member and serve etcd\'s API on port 2379',
     run: async (argv) => (await import('./cli/serve.js')).main(argv),
   },
+  cluster: {
+    summary: 'three members on this machine, to try things on',
+    run: async (argv) => (await import('./cli/cluster.js')).main(argv),
+  },
   member: {
     summary: 'list, add, remove, update and promote members',
     run: async (argv) => (await import('./cli/member.js')).main(argv),

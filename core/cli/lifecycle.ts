@@ -68,5 +68,7 @@ function awaitSignal(log: Logger): Promise<string> {
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
+    // Started by a program that keeps a channel to us: when that program is gone, nobody is left who could ask.
+    if (process.connected) process.once('disconnect', () => onSignal('SIGTERM'));
   });
 }

@@ -3,8 +3,6 @@
 // and refusals come at once.
 
 import { existsSync } from 'node:fs';
-import { randomInt } from 'node:crypto';
-import { createServer } from 'node:net';
 import { LogError } from '../log/log-storage.js';
 import { startNode, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
@@ -13,6 +11,7 @@ import { banner, factFields, type ServerFacts } from './banner.js';
 import { dieOfTheUnexpected, runUntilEnd } from './lifecycle.js';
 import { openLog, type Logger } from './log.js';
 import { ServerMetrics } from './metrics.js';
+import { freePort } from './ports.js';
 import { Refusal } from './refusal.js';
 import { reportNode, reportWire } from './report.js';
 import { listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
@@ -112,38 +111,12 @@ async function choosePorts(all: All): Promise<{ listening: readonly string[]; ad
   let advertised = listOf(all, 'advertise-client-urls');
   for (const url of listOf(all, 'listen-client-urls')) {
     const { host, port } = addressOf(url);
-    const chosen = port === 0 ? await freePort(host) : port;
+    const chosen = port === 0 ? await freePort(host, '--listen-client-urls') : port;
     listening.push(`http://${host.includes(':') ? `[${host}]` : host}:${chosen}`);
     const first = advertised.findIndex((candidate) => addressOf(candidate).port === 0);
     if (port === 0) advertised = advertised.map((old, i) => (i === first ? old.replace(/:0(\/?)$/, `:${chosen}$1`) : old));
   }
   return { listening, advertised };
-}
-
-// Below the range from which the system takes ports for outgoing connections: between the probe and the listening such
-// a connection could have taken the port.
-const ANY_PORT = { from: 10_000, to: 32_000 } as const;
-const ANY_PORT_TRIES = 100;
-
-async function freePort(host: string): Promise<number> {
-  for (let tries = 1; ; tries++) {
-    const port = await probed(host, randomInt(ANY_PORT.from, ANY_PORT.to), tries < ANY_PORT_TRIES);
-    if (port !== null) return port;
-  }
-}
-
-/** The port if it is free; null if it is taken and another may be tried. */
-function probed(host: string, wanted: number, mayRetry: boolean): Promise<number | null> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE' && mayRetry) return resolve(null);
-      const problem = `--listen-client-urls: cannot listen on ${host}: ${error.message}`;
-      const remedy = 'choose an address this machine has, or 0.0.0.0 for all';
-      reject(new Refusal(problem, remedy, { exitCode: 1, cause: error }));
-    });
-    probe.listen(wanted, host, () => void probe.close(() => resolve(wanted)));
-  });
 }
 
 function refuseEtcdsData(dataDir: string): void {

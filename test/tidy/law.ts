@@ -103,6 +103,9 @@ export const DOORS: readonly Door[] = [
     words: ['process', 'performance', 'setTimeout'],
     modules: ['node:fs', 'node:os', 'node:net', 'node:tty', 'node:crypto'],
   },
+  // Starts members as processes of their own, and tells people when.
+  { path: 'core/cli/cluster.ts', words: ['Date'], modules: [] },
+  { path: 'core/cli/cluster-process.ts', words: [], modules: ['node:child_process'] },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
   { path: 'sidecar/proxy-main.ts', words: ['process'], modules: [] },
   { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
