@@ -92,8 +92,8 @@ export class Cluster {
   }
 
   step(id: NodeId, inputs: readonly Input[]): Output | null {
-    const member = this.member(id);
-    if (member.raft === null) return null;
+    const member = this.members.get(id);
+    if (member === undefined || member.raft === null) return null;
     for (const input of inputs) if (input.kind === 'read') this.#reads.set(input.token, this.committedLast);
     const output = member.raft.step(inputs);
     this.#watch(member, output);

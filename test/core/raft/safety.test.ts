@@ -4,7 +4,7 @@
 import test from 'ava';
 import { World } from './world.js';
 
-const WORLDS = 2000;
+const WORLDS = 1000;
 
 test('no world of losses, crashes and changes breaks the safety of Raft, and a healed one goes on', (t) => {
   const only = process.env.SEED;

@@ -8,9 +8,9 @@ import { decodeMembers } from '../../../core/raft/members.js';
 import type { Input, MemberChange, Message, NodeId } from '../../../core/raft/types.js';
 import { Cluster, newestConfiguration, type Member } from './cluster.js';
 
-const EVENTS = 1500;
+const EVENTS = 2500;
 const MEMBERS_MAX = 9;
-const IN_FLIGHT_MAX = 400;
+const IN_FLIGHT_MAX = 200;
 const HEALING_ROUNDS_MAX = 600;
 const QUIET_ROUNDS = 60;
 const NO_CHANGE: MemberChange = { voters: [], learners: [], removed: [], context: new Uint8Array(0) };
@@ -29,6 +29,8 @@ export class World {
   /** Messages between this set and the others are lost. */
   #apart = new Set<NodeId>();
   #token = 0;
+  #lastId: NodeId;
+  #known = new Set<NodeId>();
 
   constructor(seed: number) {
     const prng = new Prng(seed);
@@ -45,6 +47,7 @@ export class World {
     this.#snapshotPercent = draw(0, 2, 8);
     const voters = Array.from({ length: size }, (_, i) => BigInt(i + 1));
     const settings = { appendBytesMax: draw(1, 10, 1000), catchUpEntries: draw(0, 2, 20), uncommittedMax: draw(4, 1000) };
+    this.#lastId = BigInt(size);
     this.cluster = new Cluster(voters, settings);
   }
 
@@ -83,7 +86,7 @@ export class World {
     if (this.#chance(this.#transferPercent)) return this.#transfer(cluster.leader() ?? member);
     if (this.#chance(this.#snapshotPercent)) return cluster.snapshot(id);
     const dice = this.#prng.below(100);
-    if (dice < 55) this.#deliverSome();
+    if (dice < 55) for (let i = this.#prng.below(5); i >= 0; i--) this.#deliverSome();
     else if (dice < 72) void cluster.persist(id, 1 + this.#prng.below(3));
     else if (dice < 85) cluster.step(id, [{ kind: 'tick' }]);
     else if (dice < 94) this.#call(cluster.leader() ?? member);
@@ -123,9 +126,13 @@ export class World {
   }
 
   #change(member: Member): void {
+    this.#known = new Set(this.cluster.members.keys());
     const change = this.#wish(member);
     const input: Input = { kind: 'propose_members', token: ++this.#token, change };
-    this.cluster.step(member.id, [input]);
+    const settled = this.cluster.step(member.id, [input])?.settled ?? [];
+    // Nobody starts a member whose addition was refused.
+    if (settled.some(({ kind }) => kind === 'appended')) return;
+    for (const id of [...change.voters, ...change.learners]) if (!this.#known.has(id)) this.cluster.members.delete(id);
   }
 
   #wish(member: Member): MemberChange {
@@ -148,7 +155,7 @@ export class World {
   #fresh(count: number): readonly NodeId[] {
     const ids: NodeId[] = [];
     while (ids.length < count && this.cluster.members.size < MEMBERS_MAX) {
-      const id = BigInt(this.cluster.members.size + 1);
+      const id = ++this.#lastId;
       this.cluster.join(id);
       ids.push(id);
     }
