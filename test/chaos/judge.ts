@@ -1,0 +1,102 @@
+// The verdict on one round. First the plain questions, asked without any theory: is every acknowledged write in the course
+// of events at the revision it was answered with, is every acknowledged element of a list still in it, and is what the
+// members show in the end exactly what the course of events leads to? Then the checker of histories, which knows them all.
+
+import { latin1, text } from '../../core/base/bytes.js';
+import type { Event, KeyValue, Op, TxnRequest, TxnResponse } from '../../core/client.js';
+import type { Recorder } from './recorder.js';
+
+export interface RoundVerdict {
+  readonly operations: number;
+  readonly acknowledgedWrites: number;
+  readonly lost: number;
+  readonly violations: readonly string[];
+}
+
+/** How many of one kind are told; the count is in the last line. */
+const TOLD_MAX = 10;
+
+/** By member, what it showed of the round's keys in the end. */
+export type Final = ReadonlyMap<string, readonly KeyValue[]>;
+
+export function judgeRound(recorder: Recorder, final: Final): RoundVerdict {
+  const byRevision = new Map<number, Event[]>();
+  for (const event of recorder.course) {
+    const revision = event.kv.modRevision;
+    const together = byRevision.get(revision);
+    if (together === undefined) byRevision.set(revision, [event]);
+    else together.push(event);
+  }
+  const lost: string[] = [];
+  let acknowledgedWrites = 0;
+  for (const { request, outcome, client } of recorder.operations) {
+    if (request.kind !== 'txn' || outcome.kind !== 'ok') continue;
+    const answer = outcome.response as TxnResponse;
+    const written = writtenBy(request.request, answer);
+    if (written.length > 0) acknowledgedWrites++;
+    const events = byRevision.get(answer.header.revision) ?? [];
+    const missing = written.find((put) => !events.some((event) => sameWrite(event, put)));
+    if (missing === undefined) continue;
+    lost.push(`lost: ${client} was told that ${text(missing.key)} was written at revision ${answer.header.revision}`);
+  }
+  const violations = [...few(lost), ...wrongEnds(recorder.course, final), ...shortLists(recorder.course)];
+  return { operations: recorder.operations.length, acknowledgedWrites, lost: lost.length, violations };
+}
+
+interface Written {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+function writtenBy(request: TxnRequest, answer: TxnResponse): Written[] {
+  const branch: readonly Op[] = (answer.succeeded ? request.success : request.failure) ?? [];
+  return branch.flatMap((op) => (op.kind === 'put' ? [op.request] : []));
+}
+
+function sameWrite(event: Event, put: Written): boolean {
+  return event.kind === 'put' && Buffer.compare(event.kv.key, put.key) === 0 && Buffer.compare(event.kv.value, put.value) === 0;
+}
+
+/** Every member's final answer must be the state that the course of events leads to. */
+function wrongEnds(course: readonly Event[], final: Final): string[] {
+  const state = new Map<string, KeyValue>();
+  for (const { kind, kv } of course) {
+    if (kind === 'put') state.set(latin1(kv.key), kv);
+    else state.delete(latin1(kv.key));
+  }
+  const found: string[] = [];
+  for (const [member, kvs] of final) {
+    if (kvs.length !== state.size) found.push(`${member} shows ${kvs.length} keys in the end, ${state.size} were left`);
+    for (const kv of kvs) {
+      const due = state.get(latin1(kv.key));
+      const isSame = due?.modRevision === kv.modRevision && due.version === kv.version;
+      if (isSame && Buffer.compare(due.value, kv.value) === 0) continue;
+      found.push(`${member} shows ${text(kv.key)} of revision ${kv.modRevision}, due is that of ${due?.modRevision ?? 'nothing'}`);
+    }
+  }
+  return few(found);
+}
+
+/** A list only ever grows by one element, or is begun anew with one. */
+function shortLists(course: readonly Event[]): string[] {
+  const lists = new Map<string, string>();
+  const found: string[] = [];
+  for (const { kind, kv } of course) {
+    const key = text(kv.key);
+    if (!/\/l\d+$/.test(key)) continue;
+    const before = lists.get(key);
+    const after = text(kv.value);
+    const isNew = !after.includes(',');
+    if (kind === 'delete') found.push(`${key} was deleted at revision ${kv.modRevision}; nobody asked for it`);
+    else if (!isNew && after.slice(0, after.lastIndexOf(',')) !== before) {
+      found.push(`${key} at revision ${kv.modRevision} is not what it was before plus one element`);
+    }
+    lists.set(key, after);
+  }
+  return few(found);
+}
+
+function few(found: readonly string[]): string[] {
+  if (found.length <= TOLD_MAX) return [...found];
+  return [...found.slice(0, TOLD_MAX), `... and ${found.length - TOLD_MAX} more like these`];
+}

@@ -1,0 +1,89 @@
+// npm run chaos -- --minutes N [--members 3|5] [--seed S] [--target coterie|etcd] [--only FAULT] [--no-disks] [--json]
+// Real processes, real faults, a client that is not ours, and the checker of histories as judge. A line for each fault, a
+// summary at the end; the exit code is 0 only if nothing was lost, nothing was violated and the bounds held. With
+// `--walk` the membership walk instead: see walk.ts.
+
+import { parseArgs } from 'node:util';
+import { Campaign, LEADER_BOUND_MS, type Report } from './campaign.js';
+import { probeDisks } from './disks.js';
+import { splitterFor } from './frames.js';
+import { isInstalled, type TargetName } from './members.js';
+
+/** Of the seconds free of faults, so many must show progress. */
+const PROGRESS_SHARE = 0.95;
+
+const { values: flags } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '2' },
+    members: { type: 'string', default: '3' },
+    seed: { type: 'string', default: '1' },
+    target: { type: 'string', default: 'coterie' },
+    only: { type: 'string' },
+    disks: { type: 'boolean', default: true },
+    json: { type: 'boolean', default: false },
+  },
+  allowNegative: true,
+});
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function refuse(message: string): never {
+  say(message);
+  process.exit(2);
+}
+
+function numberOf(name: 'minutes' | 'members' | 'seed', isGood: (value: number) => boolean, expected: string): number {
+  const value = Number(flags[name]);
+  if (!isGood(value)) refuse(`--${name} ${flags[name]} is not ${expected}`);
+  return value;
+}
+
+/** What the issue asks for, beyond "no violations"; empty: all of it held. */
+function broken(report: Report): string[] {
+  const found: string[] = [];
+  const share = report.quietSeconds === 0 ? 1 : report.quietSecondsWithProgress / report.quietSeconds;
+  if (share < PROGRESS_SHARE) found.push(`progress in ${(share * 100).toFixed(1)} % of the seconds free of faults`);
+  if (report.leaderMs.p99 > LEADER_BOUND_MS) found.push(`a leader was found again in ${report.leaderMs.p99} ms (p99)`);
+  return found;
+}
+
+function summary(report: Report, missed: readonly string[]): string {
+  const faults = Object.entries(report.faults).map(([name, times]) => `${name} ${times}`);
+  const failures = Object.entries(report.failures).map(([code, times]) => `${code} ${times}`);
+  const count = Object.values(report.faults).reduce((sum, times) => sum + times, 0);
+  return [
+    `${report.members} members of ${report.target}, seed ${report.seed}, ${report.seconds} s, ${report.rounds} rounds judged`,
+    `operations ${report.operations}, acknowledged writes ${report.acknowledgedWrites}, lost ${report.lost}, ` +
+      `violations ${report.violations.length}`,
+    `not answered or refused: ${failures.join(', ') || 'none'}`,
+    `faults ${count}: ${faults.join(', ')}`,
+    `progress in ${report.quietSecondsWithProgress} of ${report.quietSeconds} seconds free of faults`,
+    `leader found again ${report.outages} times: p50 ${report.leaderMs.p50} ms, p99 ${report.leaderMs.p99} ms, ` +
+      `max ${report.leaderMs.max} ms (bound ${LEADER_BOUND_MS} ms); ${report.leaders} leaders, highest term ${report.highestTerm}`,
+    `links: ${Object.entries(report.links).map(([what, times]) => `${what} ${times}`).join(', ')}`,
+    ...report.notTested.map(({ name, reason }) => `not tested: ${name} (${reason})`),
+    ...report.violations.map((text) => `VIOLATION ${text}`),
+    ...missed.map((text) => `MISSED ${text}`),
+    ...(report.keptIn === null ? [] : [`logs and data are kept in ${report.keptIn}`]),
+  ].join('\n');
+}
+
+const target = flags.target;
+if (target !== 'coterie' && target !== 'etcd') refuse(`--target ${target} is neither coterie nor etcd`);
+if (!isInstalled(target satisfies TargetName)) refuse(`${target} is not on the path`);
+const minutes = numberOf('minutes', (value) => value > 0, 'a number of minutes');
+const members = numberOf('members', (value) => value === 3 || value === 5, '3 or 5');
+const seed = numberOf('seed', Number.isSafeInteger, 'a whole number');
+const diskReason = flags.disks ? probeDisks() : '--no-disks';
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+
+const report = await Campaign.run({
+  target, members, seed, minutes, say, diskReason, hasDisks: diskReason === null, newSplitter: splitterFor(target),
+  roundMs: 75_000, holdMs: 4000, quietMs: LEADER_BOUND_MS + 4000, ...(flags.only === undefined ? {} : { only: flags.only }),
+});
+const missed = broken(report);
+process.stdout.write(`${flags.json ? JSON.stringify({ ...report, missed }) : summary(report, missed)}\n`);
+process.exit(report.violations.length + missed.length === 0 ? 0 : 1);

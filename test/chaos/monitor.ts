@@ -1,0 +1,140 @@
+// Watches from outside whether the cluster is led: asks every member for its status a few times a second and measures how
+// long it takes until a leader stands again, whenever one could. "Led" means: some running member says that it leads, and
+// with it a majority, each of which it can talk to in both directions, says the same in the same term. The clock of an
+// outage starts when such a majority exists at all, so a fault that leaves none is not held against the cluster, and the
+// time after its end is.
+
+import type { Etcd3 } from 'etcd3';
+import { pause } from './pause.js';
+
+const POLL_MS = 60;
+const ANSWER_MS = 400;
+
+export interface Watched {
+  readonly name: string;
+  readonly client: Etcd3;
+  isUp(): boolean;
+}
+
+interface Saying {
+  readonly id: string;
+  readonly leader: string;
+  readonly term: number;
+  readonly atMs: number;
+}
+
+export class Monitor {
+  /** How long each outage lasted, in the order they ended. */
+  readonly outagesMs: number[] = [];
+  readonly leaders: string[] = [];
+  highestTerm = 0;
+  #members: readonly Watched[] = [];
+  readonly #isLinked: (a: string, b: string) => boolean;
+  readonly #sayings = new Map<string, Saying>();
+  #leader: string | null = null;
+  #outageSince: number | null = null;
+  #isStopped = false;
+  #running: Promise<unknown> | null = null;
+
+  constructor(isLinked: (a: string, b: string) => boolean) {
+    this.#isLinked = isLinked;
+  }
+
+  setMembers(members: readonly Watched[]): void {
+    this.#members = members;
+  }
+
+  /** Name of the member that leads, or null. */
+  get leader(): string | null {
+    return this.#leader;
+  }
+
+  /** The outage that lasts now, in ms; 0: none. */
+  get outageMs(): number {
+    return this.#outageSince === null ? 0 : performance.now() - this.#outageSince;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#running;
+  }
+
+  /** Until a leader stands; false when the time is over. */
+  async untilLed(timeoutMs: number): Promise<boolean> {
+    const endAt = performance.now() + timeoutMs;
+    this.judge();
+    while (this.#leader === null && performance.now() < endAt) await pause(20);
+    return this.#leader !== null;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopped) {
+      const turn = pause(POLL_MS);
+      for (const member of this.#members) void this.#ask(member);
+      await turn;
+      this.judge();
+    }
+  }
+
+  readonly #asking = new Set<string>();
+
+  async #ask(member: Watched): Promise<void> {
+    if (this.#asking.has(member.name) || !member.isUp()) return;
+    this.#asking.add(member.name);
+    try {
+      const answer = await member.client.maintenance.status({ deadline: Date.now() + ANSWER_MS });
+      const term = Number(answer.header.raft_term);
+      this.highestTerm = Math.max(this.highestTerm, term);
+      this.#sayings.set(member.name, { id: answer.header.member_id, leader: answer.leader, term, atMs: performance.now() });
+    } catch {
+      this.#sayings.delete(member.name);
+    } finally {
+      this.#asking.delete(member.name);
+    }
+  }
+
+  /** Called at every change of the world as well, so that an outage starts when its cause does. */
+  judge(): void {
+    const up = this.#members.filter((member) => member.isUp());
+    const majority = Math.floor(this.#members.length / 2) + 1;
+    const talk = (a: Watched, b: Watched): boolean =>
+      a === b || (this.#isLinked(a.name, b.name) && this.#isLinked(b.name, a.name));
+    const party = (centre: Watched): Watched[] => up.filter((other) => talk(centre, other));
+    const leads = up.find((member) => this.#isLedBy(member, party(member), majority));
+    if (leads !== undefined) {
+      if (this.#outageSince !== null) this.outagesMs.push(performance.now() - this.#outageSince);
+      this.#outageSince = null;
+      if (this.#leader !== leads.name) this.leaders.push(leads.name);
+      this.#leader = leads.name;
+      return;
+    }
+    this.#leader = null;
+    const isElectable = up.some((member) => party(member).length >= majority);
+    if (!isElectable) this.#outageSince = null;
+    else this.#outageSince ??= performance.now();
+  }
+
+  #isLedBy(member: Watched, party: readonly Watched[], majority: number): boolean {
+    const own = this.#fresh(member);
+    if (own === null || own.leader !== own.id) return false;
+    const agreeing = party.filter((other) => {
+      const saying = this.#fresh(other);
+      return saying !== null && saying.leader === own.id && saying.term === own.term;
+    });
+    return agreeing.length >= majority;
+  }
+
+  #fresh(member: Watched): Saying | null {
+    const saying = this.#sayings.get(member.name);
+    return saying !== undefined && performance.now() - saying.atMs < 2 * ANSWER_MS ? saying : null;
+  }
+
+  /** A member that has ended says nothing any more, whatever it said a moment ago. */
+  forget(name: string): void {
+    this.#sayings.delete(name);
+  }
+}
