@@ -85,8 +85,12 @@ export class Raft {
   #now = 0;
   #ticked = false;
 
-  /** Follower: its log is the leader's through this index (this term), and whether an answer waits for the disk. */
+  /**
+   * Follower: its log is the leader's through `matched` (this term), it has told the leader that it is durable through
+   * `told`, and an answer waits for the disk while `answerOwed`.
+   */
   #matched: Index = 0;
+  #told: Index = 0;
   #answerOwed = false;
 
   /** Leader only. */
@@ -282,6 +286,7 @@ export class Raft {
     this.#state = state;
     this.#leader = leader;
     this.#matched = 0;
+    this.#told = 0;
     this.#answerOwed = false;
   }
 
@@ -474,6 +479,7 @@ export class Raft {
 
   #answerAppend(round: number): void {
     const index = Math.min(this.#matched, this.#disk.durable);
+    this.#told = index;
     this.#answerOwed = this.#matched > this.#disk.durable;
     this.#answer(true, index, 0, round);
   }
@@ -639,7 +645,8 @@ export class Raft {
       if (message.to === this.#config.id) this.#dispatch(message);
       else this.#send.push(message);
     }
-    if (this.#answerOwed && this.#state === 'follower' && this.#leader !== 0n) this.#answerAppend(0);
+    const isNews = Math.min(this.#matched, this.#disk.durable) > this.#told;
+    if (this.#answerOwed && isNews && this.#state === 'follower' && this.#leader !== 0n) this.#answerAppend(0);
   }
 
   /** Sends once the current term and vote are durable: at once, or with the batch that carries them. */

@@ -1,22 +1,38 @@
 // The language of the raft transcripts: one command a line, answered by everything the machines did.
 //
-//   start 1 2 3 [bytes=n]  fresh members, at most n bytes of data in an append
+//   start 1 2 3 [bytes=n] [keep=n]   fresh voters; at most n bytes of data in an append; n entries kept behind a snapshot
+//   join 4                 a member with an empty disk that has been told nothing
 //   crash 1 [kept]         its unanswered writes are lost, save the first `kept`
 //   restart 1              from what its disk holds
-//   tick 1 [times]
-//   timeout 1              ticks until it campaigns
+//   tick 1 [times]         tick * [times]: everybody, in turn
+//   timeout 1              ticks until it asks for votes
+//   elect 2 by 3           2 and 3 hear nothing for an election time-out, then 2 asks 3 until it leads; only roles are printed
 //   persist 1 [batches]    the oldest batches become durable, all without a number
 //   deliver [1->2 …]       messages in flight, or those of these routes, one generation
 //   drop [1->2 …]          lost               keep [1->2 …]   only these stay in flight
+//   copy 1->2              every message on this route is in flight twice
+//   hold [1->2 …]          a copy of what is in flight there comes with `release`
 //   settle                 persist and deliver until nothing moves; what is printed is the end of it
-//   propose 1 text         read 1 token    
-//   log 1                  memory, disk and status
+//   run 10                 so many rounds: everybody ticks, persists and gets what was sent; what is printed is the end of it
+//   cut 1-2 …              from now on what 1 and 2 send each other is lost in `settle` and `run`; cut: nothing is
+//   burst 1 70             so many proposals one after the other; what they cause is counted
+//   propose 1 text         read 1 token        transfer 1 2
+//   members 1 +4 -2 ~3     1 is asked to make 4 a voter, 3 a learner, and remove 2
+//   snapshot 1             its store is saved as it is and the log before that may go
+//   sent 1 4 [failed]      the shipping of a snapshot from 1 to 4 has ended
+//   unreachable 1 2        1 is told that its messages to 2 are lost
+//   log 1                  memory, disk and status            peers 1   what a leader knows of the others
 
 import { show, Cluster, type Member } from '../core/raft/cluster.js';
 import { decodeMembers } from '../../core/raft/members.js';
-import type { Configuration, Entry, Message, Output, Persist, RefusedReason, Settled } from '../../core/raft/types.js';
+import type {
+  Configuration, Entry, Input, MemberChange, Message, NodeId, Output, Persist, RefusedReason, Settled,
+} from '../../core/raft/types.js';
 
 const SETTLE_ROUNDS_MAX = 50;
+const ELECTION_TICKS = 10;
+/** Of a longer list of entries only the first and the last are printed. */
+const SHOWN_MAX = 12;
 
 /** Every command line of `transcript` followed by what happens now; comments and blank lines stay. */
 export function replay(transcript: string): string {
@@ -35,6 +51,8 @@ class Script {
   #cluster = new Cluster([1n]);
   #said: string[] = [];
   #tokens = 0;
+  #cuts: readonly string[] = [];
+  #held: Message[] = [];
 
   run(line: string): readonly string[] {
     this.#said = [];
@@ -43,84 +61,189 @@ class Script {
     const count = words[1] === undefined ? null : Number(words[1]);
     switch (verb) {
       case 'start': this.#start(words); break;
-      case 'tick': this.#tick(id, count ?? 1); break;
+      case 'join': this.#cluster.join(id); break;
+      case 'tick': this.#tick(words[0] === '*' ? this.#ids() : [id], count ?? 1); break;
       case 'timeout': this.#timeout(id); break;
+      case 'elect': this.#elect(id, words.slice(2).map(BigInt)); break;
       case 'persist': this.#tell(id, this.#cluster.persist(id, count ?? Infinity)); break;
       case 'deliver': this.#deliver(words); break;
       case 'drop': this.#cluster.messages = this.#cluster.messages.filter((message) => !onRoute(message, words)); break;
       case 'keep': this.#cluster.messages = this.#cluster.messages.filter((message) => onRoute(message, words)); break;
-      case 'settle': this.#settle(); break;
-      case 'propose': this.#propose(id, words.slice(1).join(' ')); break;
-      case 'read': this.#tell(id, this.#cluster.step(id, [{ kind: 'read', token: Number(words[1]) }])); break;
+      case 'copy': this.#cluster.messages.push(...this.#cluster.messages.filter((message) => onRoute(message, words))); break;
+      case 'hold': this.#hold(words); break;
+      case 'release': this.#cluster.messages.push(...this.#held.splice(0)); break;
+      case 'settle': this.#summarised(() => this.#settle()); break;
+      case 'run': this.#summarised(() => this.#rounds(Number(words[0]))); break;
+      case 'burst': this.#burst(id, count ?? 1); break;
+      case 'cut': this.#cuts = words; break;
       case 'crash': this.#cluster.crash(id, count ?? 0); break;
-      case 'restart': this.#cluster.restart(id); this.#tell(id, this.#cluster.step(id, [])); break;
+      case 'restart': this.#cluster.restart(id); this.#give(id, []); break;
+      case 'snapshot': this.#cluster.snapshot(id); break;
       case 'log': this.#log(this.#cluster.member(id)); break;
-      default: throw new Error(`the script does not know: ${line}`);
+      case 'peers': this.#peers(this.#cluster.member(id)); break;
+      default: this.#give(id, [this.#input(line, verb, words.slice(1))]);
     }
     this.#cluster.checkLogMatching();
     return this.#said;
   }
 
+  #input(line: string, verb: string, words: readonly string[]): Input {
+    const [word = ''] = words;
+    switch (verb) {
+      case 'propose': return { kind: 'propose', token: ++this.#tokens, data: Buffer.from(words.join(' ')) };
+      case 'read': return { kind: 'read', token: Number(word) };
+      case 'transfer': return { kind: 'transfer', to: BigInt(word) };
+      case 'members': return { kind: 'propose_members', token: ++this.#tokens, change: changeOf(words) };
+      case 'sent': return { kind: 'snapshot_sent', to: BigInt(word), ok: words[1] !== 'failed' };
+      case 'unreachable': return { kind: 'unreachable', peer: BigInt(word) };
+      default: throw new Error(`the script does not know: ${line}`);
+    }
+  }
+
   #start(words: readonly string[]): void {
     const ids = words.filter((word) => /^\d+$/.test(word)).map(BigInt);
-    const bytes = words.find((word) => word.startsWith('bytes='));
-    this.#cluster = new Cluster(ids, bytes === undefined ? {} : { appendBytesMax: Number(bytes.slice(6)) });
-    for (const id of ids) this.#tell(id, this.#cluster.step(id, []));
+    const setting = (name: string, otherwise: number): number => {
+      const word = words.find((each) => each.startsWith(name));
+      return word === undefined ? otherwise : Number(word.slice(name.length));
+    };
+    this.#cluster = new Cluster(ids, { appendBytesMax: setting('bytes=', 1024), catchUpEntries: setting('keep=', 0) });
+    for (const id of ids) this.#give(id, []);
   }
 
-  #tick(id: bigint, times: number): void {
-    for (let i = 0; i < times; i++) this.#tell(id, this.#cluster.step(id, [{ kind: 'tick' }]));
+  #ids(): readonly NodeId[] {
+    return [...this.#cluster.members.keys()];
   }
 
-  #timeout(id: bigint): void {
-    for (let i = 0; i < 20; i++) {
+  #give(id: NodeId, inputs: readonly Input[]): void {
+    this.#tell(id, this.#cluster.step(id, inputs));
+  }
+
+  #tick(ids: readonly NodeId[], times: number): void {
+    for (let i = 0; i < times; i++) for (const id of ids) this.#give(id, [{ kind: 'tick' }]);
+  }
+
+  #timeout(id: NodeId): void {
+    for (let i = 0; i < 2 * ELECTION_TICKS; i++) {
       const output = this.#cluster.step(id, [{ kind: 'tick' }]);
       this.#tell(id, output);
       if (output?.send.some(({ kind }) => kind === 'vote') || output?.role?.state === 'candidate') return;
     }
   }
 
-  #propose(id: bigint, text: string): void {
-    this.#tell(id, this.#cluster.step(id, [{ kind: 'propose', token: ++this.#tokens, data: Buffer.from(text) }]));
+  /** The conversation itself is that of election.txt. */
+  #elect(id: NodeId, voters: readonly NodeId[]): void {
+    const said = this.#said;
+    const among = [id, ...voters];
+    for (const voter of voters) this.#tick([voter], ELECTION_TICKS - 1);
+    for (let attempt = 0; attempt < 5 && this.#cluster.member(id).raft?.status().state !== 'leader'; attempt++) {
+      for (const voter of voters) this.#tick([voter], 1);
+      this.#timeout(id);
+      for (let i = 0; i < 6; i++) this.#exchange(among, (message) => isBallot(message) && among.includes(message.to));
+    }
+    this.#cluster.messages = this.#cluster.messages.filter((message) => !isBallot(message));
+    this.#said = said.filter((line) => / is /.test(line));
   }
 
-  #deliver(routes: readonly string[]): void {
-    const ready = this.#cluster.messages.filter((message) => onRoute(message, routes));
-    this.#cluster.messages = this.#cluster.messages.filter((message) => !onRoute(message, routes));
+  #exchange(among: readonly NodeId[], passes: (message: Message) => boolean): void {
+    for (const each of among) this.#tell(each, this.#cluster.persist(each, Infinity));
+    const ready = this.#cluster.messages.filter(passes);
+    this.#cluster.messages = this.#cluster.messages.filter((message) => !passes(message));
     for (const message of ready) this.#tell(message.to, this.#cluster.deliver(message));
   }
 
+  #deliver(routes: readonly string[]): void {
+    this.#exchange([], (message) => onRoute(message, routes));
+  }
+
   /** Only what callers and stores see is printed; the conversation in between is that of other transcripts. */
-  #settle(): void {
+  #summarised(play: () => void): void {
     const said = this.#said;
+    play();
+    this.#said = said.filter((line) => / (is|applies|restores|answers|refuses) /.test(line));
+  }
+
+  #settle(): void {
     for (let round = 0; round < SETTLE_ROUNDS_MAX; round++) {
-      const waiting = [...this.#cluster.members.values()].filter(({ flights }) => flights.length > 0);
-      if (waiting.length === 0 && this.#cluster.messages.length === 0) break;
-      for (const { id } of waiting) this.#tell(id, this.#cluster.persist(id, Infinity));
-      this.#deliver([]);
+      this.#lose();
+      const waits = [...this.#cluster.members.values()].some(({ flights }) => flights.length > 0);
+      if (!waits && this.#cluster.messages.length === 0) break;
+      this.#exchange(this.#ids(), () => true);
     }
-    this.#said = said.filter((line) => / (is|applies|answers|refuses) /.test(line));
+  }
+
+  #rounds(count: number): void {
+    for (let round = 0; round < count; round++) {
+      this.#tick(this.#ids(), 1);
+      this.#settle();
+    }
+  }
+
+  #hold(routes: readonly string[]): void {
+    this.#held.push(...this.#cluster.messages.filter((message) => onRoute(message, routes)));
+  }
+
+  #burst(id: NodeId, count: number): void {
+    const before = this.#cluster.messages.length;
+    for (let i = 0; i < count; i++) {
+      this.#cluster.step(id, [{ kind: 'propose', token: ++this.#tokens, data: Buffer.from(`${i + 1}`) }]);
+    }
+    const sent = new Map<string, number>();
+    for (const { from, to, kind } of this.#cluster.messages.slice(before)) {
+      const route = `${from} -> ${to} ${kind}`;
+      sent.set(route, (sent.get(route) ?? 0) + 1);
+    }
+    for (const [route, times] of sent) this.#said.push(`${route}, ${times} times`);
+  }
+
+  #lose(): void {
+    const isCut = (a: NodeId, b: NodeId): boolean => this.#cuts.includes(`${a}-${b}`) || this.#cuts.includes(`${b}-${a}`);
+    this.#cluster.messages = this.#cluster.messages.filter(({ from, to }) => !isCut(from, to));
   }
 
   #log(member: Member): void {
     const status = member.raft?.status();
-    this.#said.push(`memory ${entriesText(member.memory)} · disk ${entriesText(member.disk.entries)}`);
+    const { snapshot, entries } = member.disk;
+    const disk = snapshot.index === 0 ? '' : `${show(snapshot)} ${configurationText(snapshot.configuration)} then `;
+    const kept = entries.filter(({ index }) => index > snapshot.index);
+    const memory = member.base.index === 0 ? '' : `${show(member.base)} then `;
+    this.#said.push(`memory ${memory}${entriesText(member.memory)} · disk ${disk}${entriesText(kept)}`);
     if (status === undefined) this.#said.push('crashed');
     else {
-      const { state, term, commit, applied, durable } = status;
-      this.#said.push(`${state} of term ${term} · commit ${commit} · applied ${applied} · durable ${durable}`);
+      const { state, term, commit, applied, durable, configuration } = status;
+      const numbers = `commit ${commit} · applied ${applied} · durable ${durable}`;
+      this.#said.push(`${state} of term ${term} · ${numbers} · ${configurationText(configuration)}`);
     }
   }
 
-  #tell(id: bigint, output: Output | null): void {
+  #peers(member: Member): void {
+    const status = member.raft?.status();
+    for (const { id, mode, match, next, isActive } of status?.peers ?? []) {
+      this.#said.push(`${id} ${mode} · match ${match} · next ${next}${isActive ? '' : ' · silent'}`);
+    }
+    if (status !== undefined && status.transferTo !== 0n) this.#said.push(`handing over to ${status.transferTo}`);
+  }
+
+  #tell(id: NodeId, output: Output | null): void {
     if (output === null) return;
-    const { role, persist } = output;
+    const { role, persist, restore } = output;
     if (role !== null) this.#said.push(`${id} is ${role.state} of term ${role.term}${leaderText(id, role.leader)}`);
     for (const settled of output.settled) this.#said.push(`${id} ${settledText(settled)}`);
     if (persist !== null) this.#said.push(`${id} persists ${persistText(persist)}`);
     for (const message of output.send) this.#said.push(messageText(message));
+    if (restore !== null) this.#said.push(`${id} restores ${show(restore)} ${configurationText(restore.configuration)}`);
     if (output.apply.length > 0) this.#said.push(`${id} applies ${entriesText(output.apply)}`);
   }
+}
+
+function changeOf(words: readonly string[]): MemberChange {
+  const named = (sign: string): readonly NodeId[] => {
+    return words.filter((word) => word.startsWith(sign)).map((word) => BigInt(word.slice(1)));
+  };
+  return { voters: named('+'), learners: named('~'), removed: named('-'), context: new Uint8Array(0) };
+}
+
+function isBallot({ kind }: Message): boolean {
+  return kind === 'vote' || kind === 'vote_reply';
 }
 
 function onRoute(message: Message, routes: readonly string[]): boolean {
@@ -130,7 +253,7 @@ function onRoute(message: Message, routes: readonly string[]): boolean {
   });
 }
 
-function leaderText(id: bigint, leader: bigint): string {
+function leaderText(id: NodeId, leader: NodeId): string {
   return leader === 0n || leader === id ? '' : ` under ${leader}`;
 }
 
@@ -145,10 +268,11 @@ function settledText(settled: Settled): string {
   return `refuses ${settled.token}: ${words[settled.reason]}${hint}`;
 }
 
-function persistText({ seq, hard, truncateAfter, entries }: Persist): string {
+function persistText({ seq, hard, truncateAfter, snapshot, entries }: Persist): string {
   const parts = [`#${seq}`];
   if (hard !== null) parts.push(`term ${hard.term} vote ${hard.vote} commit ${hard.commit}`);
   if (truncateAfter !== null) parts.push(`cut after ${truncateAfter}`);
+  if (snapshot !== null) parts.push(`start over after ${show(snapshot)} ${configurationText(snapshot.configuration)}`);
   if (entries.length > 0) parts.push(entriesText(entries));
   return parts.join(' · ');
 }
@@ -183,5 +307,7 @@ function entriesText(entries: readonly Entry[]): string {
     if (entry.kind === 'members') return ` ${configurationText(decodeMembers(entry.data).configuration)}`;
     return entry.kind === 'command' ? ` ${Buffer.from(entry.data).toString()}` : '';
   };
-  return `[${entries.map((entry) => show(entry) + words(entry)).join(', ')}]`;
+  const texts = entries.map((entry) => show(entry) + words(entry));
+  if (texts.length > SHOWN_MAX) texts.splice(1, texts.length - 2, `… ${texts.length - 2} more …`);
+  return `[${texts.join(', ')}]`;
 }

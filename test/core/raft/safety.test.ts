@@ -28,6 +28,6 @@ test('no world of losses, crashes and changes breaks the safety of Raft, and a h
     const testsNothing = `${JSON.stringify(seen)}: these worlds test nothing`;
     t.true(seen.entries > count * 3 && seen.changes > count && seen.restores > count / 5, testsNothing);
   }
-  t.log(`${count} worlds: ${seen.entries} entries committed, ${seen.changes} changes of members, ${seen.restores} snapshots installed`);
+  t.log(`${count} worlds: ${seen.entries} entries committed, ${seen.changes} changes of members, ${seen.restores} restores`);
   t.true(seen.entries > 0);
 });
