@@ -2,25 +2,17 @@
 // end everything is healed, everybody is asked for what is there, and the whole record of the round is judged and dropped,
 // so that memory stays bounded however long the campaign runs. The cluster lives on from round to round.
 
-import type { Etcd3 } from 'etcd3';
-import { utf8 } from '../../core/base/bytes.js';
 import { Prng } from '../../core/base/prng.js';
-import { prefixRange, type KeyValue } from '../../core/client.js';
-import { connect } from '../../core/wire/remote-client.js';
 import { Cluster, type ClusterOptions } from './cluster.js';
 import { usableFaults, type Fault } from './faults.js';
-import { Follower } from './follower.js';
-import { etcd3Of, foreignRead } from './foreign-client.js';
-import { judgeRound } from './judge.js';
-import { ELECTION_MS, untilHealthy, type Member } from './members.js';
+import { currentRevision, leaveSeat, Load, takeSeat, type Seat } from './load.js';
+import { ELECTION_MS, untilHealthy } from './members.js';
 import { pause } from './pause.js';
-import { Pace, Recorder } from './recorder.js';
-import { Worker } from './workload.js';
+import { Pace } from './recorder.js';
 
 /** A leader must stand again within this time once a majority can talk. */
 export const LEADER_BOUND_MS = 3 * ELECTION_MS + 1000;
 const ALL_HEALTHY_MS = 30_000;
-const WORKERS_PER_MEMBER = 2;
 
 export interface CampaignOptions extends ClusterOptions {
   readonly minutes: number;
@@ -55,12 +47,6 @@ export interface Report {
   readonly links: Readonly<Record<string, number>>;
   readonly notTested: readonly { name: string; reason: string }[];
   readonly keptIn: string | null;
-}
-
-interface Seat {
-  readonly member: Member;
-  readonly id: bigint;
-  readonly clients: readonly Etcd3[];
 }
 
 export class Campaign {
@@ -110,73 +96,49 @@ export class Campaign {
     const keep = this.#violations.length > 0;
     if (keep) say(this.#cluster.lastWords());
     await this.#cluster.close({ keep });
-    for (const client of this.#seats.flatMap((seat) => seat.clients)) client.close();
+    for (const seat of this.#seats) leaveSeat(seat);
     return this.#report(performance.now() - startedAt, notTested, keep ? this.#cluster.directory : null);
   }
 
   async #sit(): Promise<void> {
-    const { members } = this.#cluster;
+    const { members, monitor } = this.#cluster;
     const sick = await untilHealthy(members, ALL_HEALTHY_MS);
     if (sick.length > 0) throw new Error(`${sick.join(', ')} did not begin to serve\n${this.#cluster.lastWords()}`);
-    for (const member of members) {
-      const status = await this.#cluster.client(member).maintenance.status({ deadline: Date.now() + 5000 });
-      const clients = Array.from({ length: WORKERS_PER_MEMBER + 1 }, () => etcd3Of(member.place.clientUrl));
-      this.#seats.push({ member, id: BigInt(status.header.member_id), clients });
-    }
+    for (const member of members) this.#seats.push(await takeSeat(member));
+    // The first election is no recovery.
+    await monitor.untilLed(LEADER_BOUND_MS);
+    monitor.outagesMs.length = 0;
   }
 
-  /** The revision from which the next round counts. */
+  /** The revision after which the next round counts. */
   async #round(baseBefore: number, endAt: number, faults: readonly Fault[]): Promise<number> {
-    const round = ++this.#rounds;
-    const prefix = `r${round}/`;
-    const base = baseBefore > 0 ? baseBefore : await this.#revision();
-    const recorder = new Recorder(this.#pace);
-    const followers = [0, 1].map((which) => this.#follower(which, recorder, base));
-    for (const follower of followers) follower.start();
-    let isOver = false;
-    const workers = this.#workers(prefix, round, recorder).map((worker) => worker.run(() => isOver));
-    await this.#storm(endAt, faults, round);
-    const sick = await untilHealthy(this.#cluster.members, ALL_HEALTHY_MS);
-    if (sick.length > 0) {
-      this.#violations.push(`stuck: ${sick.join(', ')} did not serve ${ALL_HEALTHY_MS} ms after everything was healed`);
-    }
-    isOver = true;
-    await Promise.all(workers);
-    const final = sick.length > 0 ? new Map<string, readonly KeyValue[]>() : await this.#final(prefix, recorder, followers);
-    await Promise.all(followers.map((follower) => follower.stop()));
-    this.#violations.push(...followers.flatMap((follower) => follower.violations), ...this.#cluster.findings());
-    const verdict = judgeRound(recorder, final);
-    this.#lost += verdict.lost;
-    this.#acknowledgedWrites += verdict.acknowledgedWrites;
-    this.#violations.push(...verdict.violations.map((text) => `round ${round}: ${text}`));
-    this.#options.say(
-      `round ${round} judged: ${verdict.operations} operations, ${verdict.acknowledgedWrites} acknowledged writes, ` +
-        `${verdict.lost} lost, ${verdict.violations.length} violations`,
-    );
-    return this.#violations.length > 0 ? 0 : this.#clear(prefix);
-  }
-
-  async #revision(): Promise<number> {
+    const number = ++this.#rounds;
     const [seat] = this.#seats;
     if (seat === undefined) throw new Error('a cluster has members');
-    return (await foreignRead(this.#cluster.client(seat.member), { key: utf8('x') }, 5000)).header.revision;
-  }
-
-  #follower(which: number, recorder: Recorder, base: number): Follower {
-    const clients = this.#seats.flatMap((seat) => seat.clients.slice(WORKERS_PER_MEMBER));
-    return new Follower({
-      name: `watch${which}`, clients, recorder, isMain: which === 0, startRevision: base + 1, firstClient: which,
-    });
-  }
-
-  #workers(prefix: string, round: number, recorder: Recorder): Worker[] {
-    const trustsErrors = this.#options.target === 'coterie';
-    return this.#seats.flatMap(({ member, id, clients }, seat) =>
-      clients.slice(0, WORKERS_PER_MEMBER).map((client, i) => {
-        const seed = this.#options.seed * 7919 + round * 101 + seat * 11 + i;
-        return new Worker(`${member.name}${'ab'[i] ?? 'c'}`, prefix, seed, { client, member: id, recorder, trustsErrors });
-      }),
-    );
+    const load = new Load({
+      prefix: `r${number}/`,
+      seed: this.#options.seed + number * 1009,
+      pace: this.#pace,
+      trustsErrors: this.#options.target === 'coterie',
+      baseRevision: baseBefore > 0 ? baseBefore : await currentRevision(seat),
+    }, this.#seats);
+    try {
+      await this.#storm(endAt, faults, number);
+      const sick = await untilHealthy(this.#cluster.members, ALL_HEALTHY_MS);
+      this.#violations.push(...this.#cluster.findings());
+      if (sick.length > 0) throw new Error(`stuck: ${sick.join(', ')} did not serve ${ALL_HEALTHY_MS} ms after all was healed`);
+      const verdict = await load.finish();
+      this.#lost += verdict.lost;
+      this.#acknowledgedWrites += verdict.acknowledgedWrites;
+      this.#violations.push(...verdict.violations.map((text) => `round ${number}: ${text}`));
+      this.#options.say(
+        `round ${number} judged in ${verdict.judgedInMs} ms: ${verdict.operations} operations, ` +
+          `${verdict.acknowledgedWrites} acknowledged writes, ${verdict.lost} lost, ${verdict.violations.length} violations`,
+      );
+      return await load.clear();
+    } finally {
+      await load.abort();
+    }
   }
 
   /** Fault phases and quiet phases until the time is over; healed at the end. */
@@ -223,56 +185,6 @@ export class Campaign {
     const chosen = second === undefined ? [first] : [first, second];
     for (const { name } of chosen) this.#faults.set(name, (this.#faults.get(name) ?? 0) + 1);
     return chosen;
-  }
-
-  /** What every member shows in the end; the watches must get there, and all members must hold the same. */
-  async #final(prefix: string, recorder: Recorder, followers: readonly Follower[]): Promise<Map<string, readonly KeyValue[]>> {
-    const final = new Map<string, readonly KeyValue[]>();
-    let revision = 0;
-    for (const { member, id } of this.#seats) {
-      const request = prefixRange(utf8(prefix));
-      const call = (): ReturnType<typeof foreignRead> => foreignRead(this.#cluster.client(member), request, 5000);
-      const who = { client: `final ${member.name}`, member: id };
-      const answer = await recorder.run(who, { kind: 'range', request }, call, (error) => {
-        throw error;
-      });
-      if (answer === null) throw new Error('a failed final read throws');
-      revision = answer.header.revision;
-      final.set(member.name, answer.kvs);
-    }
-    for (const follower of followers) {
-      if (!(await follower.reach(revision, 10_000))) {
-        this.#violations.push(`a watch saw revision ${follower.seen} ten seconds after revision ${revision} was read`);
-      }
-    }
-    await this.#compareHashes(revision);
-    return final;
-  }
-
-  async #compareHashes(revision: number): Promise<void> {
-    const hashes = await Promise.all(this.#seats.map(async ({ member }) => {
-      // etcd3 carries definitions older than this call.
-      const client = connect(member.place.clientUrl);
-      try {
-        return `${member.name} ${(await client.hash(revision, { timeoutMs: 5000 })).hash}`;
-      } finally {
-        await client.close();
-      }
-    }));
-    const distinct = new Set(hashes.map((line) => line.split(' ')[1]));
-    if (distinct.size > 1) this.#violations.push(`members differ at revision ${revision}: ${hashes.join(', ')}`);
-  }
-
-  /** Removes the round's keys and its history. */
-  async #clear(prefix: string): Promise<number> {
-    const [seat] = this.#seats;
-    if (seat === undefined) throw new Error('a cluster has members');
-    const { kv } = this.#cluster.client(seat.member);
-    const { key, rangeEnd } = prefixRange(utf8(prefix));
-    const options = { deadline: Date.now() + 10_000 };
-    const deleted = await kv.deleteRange({ key: Buffer.from(key), range_end: Buffer.from(rangeEnd) }, options);
-    await kv.compact({ revision: deleted.header.revision }, options);
-    return Number(deleted.header.revision);
   }
 
   #report(ms: number, notTested: Report['notTested'], keptIn: string | null): Report {

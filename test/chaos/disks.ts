@@ -3,12 +3,14 @@
 // does, which kill -9 cannot: the page cache survives a process. Needs root and loop devices; `probe` says whether.
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync, truncateSync, writeFileSync, writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** ioctl EXT4_IOC_SHUTDOWN is _IOR('X', 125, u32); flag 2 is "no log flush". */
-const SHUTDOWN = 'open(my $d, "<", $ARGV[0]) or die $!; ioctl($d, 0x8004587d, pack("L", 2)) or die $!;';
+const SHUTDOWN = 'my $flags = pack("L", 2); open(my $d, "<", $ARGV[0]) or die $!; ioctl($d, 0x8004587d, $flags) or die $!;';
 
 function run(command: string, args: readonly string[]): string | null {
   const result = spawnSync(command, args, { encoding: 'utf8' });
@@ -78,12 +80,20 @@ export function probeDisks(): string | null {
   let disk: Disk | null = null;
   try {
     disk = new Disk(folder, 'probe', 16);
-    writeFileSync(join(disk.directory, 'kept'), 'x', { flush: true });
+    const file = openSync(join(disk.directory, 'kept'), 'w');
+    writeSync(file, 'synced');
+    fsyncSync(file);
+    const folderHandle = openSync(disk.directory, 'r');
+    fsyncSync(folderHandle);
+    writeSync(file, ' and not synced');
     disk.cutPower();
+    closeSync(file);
+    closeSync(folderHandle);
     disk.unmount();
     disk.mount();
+    const left = readFileSync(join(disk.directory, 'kept'), 'utf8');
     disk.unmount();
-    return null;
+    return left === 'synced' ? null : `a power cut left ${JSON.stringify(left)} where only 'synced' was synced`;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   } finally {

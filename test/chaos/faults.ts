@@ -54,7 +54,11 @@ async function killFor(cluster: Cluster, members: readonly Member[], holdMs: num
 }
 
 const PROCESS_FAULTS: readonly Fault[] = [
-  { name: 'kill one', sort: 'process', run: (cluster, dice, ms) => killFor(cluster, [pick(dice, cluster.members)], dice.below(ms)) },
+  {
+    name: 'kill one',
+    sort: 'process',
+    run: (cluster, dice, ms) => killFor(cluster, [pick(dice, cluster.members)], dice.below(ms)),
+  },
   { name: 'kill leader', sort: 'process', run: (cluster, dice, ms) => killFor(cluster, [leaderOr(cluster, dice)], ms) },
   { name: 'kill all', sort: 'process', run: (cluster, dice) => killFor(cluster, cluster.members, dice.below(800)) },
   {

@@ -15,7 +15,7 @@ const SILENT_MS = 3000;
 export class Follower {
   readonly violations: string[] = [];
   readonly #name: string;
-  readonly #clients: readonly Etcd3[];
+  readonly #clients: () => readonly Etcd3[];
   readonly #recorder: Recorder;
   readonly #isMain: boolean;
   #next: number;
@@ -26,7 +26,7 @@ export class Follower {
 
   /** `isMain`: its events become the recorder's course. */
   constructor(options: {
-    name: string; clients: readonly Etcd3[]; recorder: Recorder; isMain: boolean; startRevision: number; firstClient: number;
+    name: string; clients: () => readonly Etcd3[]; recorder: Recorder; isMain: boolean; startRevision: number; firstClient: number;
   }) {
     this.#name = options.name;
     this.#clients = options.clients;
@@ -60,7 +60,8 @@ export class Follower {
 
   async #run(): Promise<void> {
     while (!this.#isStopped) {
-      const client = this.#clients[this.#turn++ % this.#clients.length];
+      const clients = this.#clients();
+      const client = clients[this.#turn++ % clients.length];
       if (client !== undefined) await this.#follow(client);
       if (!this.#isStopped) await pause(50);
     }

@@ -1,9 +1,8 @@
 // A client that is not ours: npm's etcd3, on its raw calls, without its retries (an operation is sent once, so that what
 // was recorded is what was asked). Speaks the vocabulary of core/client.ts, in which histories are written.
 
-import {
-  Etcd3, type ICompare, type IKeyValue, type IRangeRequest, type IRequestOp, type IResponseHeader, type IResponseOp,
-} from 'etcd3';
+import { Etcd3 } from 'etcd3';
+import type * as foreign from 'etcd3';
 import type {
   Compare, Header, KeepAlive, KeyValue, Lease, LeaseId, Op, OpResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 } from '../../core/client.js';
@@ -37,7 +36,7 @@ export function etcd3Of(url: string): Etcd3 {
 
 const deadline = (ms = CALL_MS): { deadline: number } => ({ deadline: Date.now() + ms });
 
-export function headerOf(header: IResponseHeader): Header {
+export function headerOf(header: foreign.IResponseHeader): Header {
   return {
     clusterId: BigInt(header.cluster_id),
     memberId: BigInt(header.member_id),
@@ -46,7 +45,7 @@ export function headerOf(header: IResponseHeader): Header {
   };
 }
 
-export function keyValueOf(kv: IKeyValue): KeyValue {
+export function keyValueOf(kv: foreign.IKeyValue): KeyValue {
   return {
     key: kv.key,
     value: kv.value,
@@ -57,9 +56,9 @@ export function keyValueOf(kv: IKeyValue): KeyValue {
   };
 }
 
-const orNull = (kv: IKeyValue | null | undefined): KeyValue | null => (kv === null || kv === undefined ? null : keyValueOf(kv));
+const orNull = (kv: foreign.IKeyValue | null | undefined): KeyValue | null => (kv === null || kv === undefined ? null : keyValueOf(kv));
 
-type ForeignRange = { kvs: IKeyValue[]; more: boolean; count: string };
+type ForeignRange = { kvs: foreign.IKeyValue[]; more: boolean; count: string };
 
 const rangeOf = (answer: ForeignRange): Omit<RangeResponse, 'header'> => ({
   kvs: answer.kvs.map(keyValueOf),
@@ -67,7 +66,7 @@ const rangeOf = (answer: ForeignRange): Omit<RangeResponse, 'header'> => ({
   count: Number(answer.count),
 });
 
-function foreignRange(request: RangeRequest): IRangeRequest {
+function foreignRange(request: RangeRequest): foreign.IRangeRequest {
   return {
     key: Buffer.from(request.key),
     ...(request.rangeEnd === undefined ? {} : { range_end: Buffer.from(request.rangeEnd) }),
@@ -77,7 +76,7 @@ function foreignRange(request: RangeRequest): IRangeRequest {
   };
 }
 
-function foreignOp(op: Op): IRequestOp {
+function foreignOp(op: Op): foreign.IRequestOp {
   switch (op.kind) {
     case 'range':
       return { request_range: foreignRange(op.request) };
@@ -99,7 +98,7 @@ function foreignOp(op: Op): IRequestOp {
   }
 }
 
-function foreignCompare(compare: Compare): ICompare {
+function foreignCompare(compare: Compare): foreign.ICompare {
   const results = { '=': 'Equal', '>': 'Greater', '<': 'Less', '!=': 'NotEqual', any: 'Equal' } as const;
   const shared = { key: Buffer.from(compare.key), result: results[compare.result] };
   switch (compare.target) {
@@ -116,7 +115,7 @@ function foreignCompare(compare: Compare): ICompare {
   }
 }
 
-function foreignTxn(request: TxnRequest): { compare: ICompare[]; success: IRequestOp[]; failure: IRequestOp[] } {
+function foreignTxn(request: TxnRequest): { compare: foreign.ICompare[]; success: foreign.IRequestOp[]; failure: foreign.IRequestOp[] } {
   return {
     compare: (request.compare ?? []).map(foreignCompare),
     success: (request.success ?? []).map(foreignOp),
@@ -125,8 +124,8 @@ function foreignTxn(request: TxnRequest): { compare: ICompare[]; success: IReque
 }
 
 /** In etcd3's answers the branches of a oneof that were not sent are absent. */
-function opResponseOf(answer: Partial<IResponseOp>): OpResponse {
-  const revision = (part: { header: IResponseHeader }): number => Number(part.header.revision);
+function opResponseOf(answer: Partial<foreign.IResponseOp>): OpResponse {
+  const revision = (part: { header: foreign.IResponseHeader }): number => Number(part.header.revision);
   const { response_range: range, response_put: put, response_delete_range: deleted, response_txn: txn } = answer;
   if (range !== undefined && range !== null) {
     return { kind: 'range', response: { revision: revision(range), ...rangeOf(range) } };

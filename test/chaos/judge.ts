@@ -11,6 +11,7 @@ export interface RoundVerdict {
   readonly acknowledgedWrites: number;
   readonly lost: number;
   readonly violations: readonly string[];
+  readonly judgedInMs: number;
 }
 
 /** How many of one kind are told; the count is in the last line. */
@@ -19,7 +20,8 @@ const TOLD_MAX = 10;
 /** By member, what it showed of the round's keys in the end. */
 export type Final = ReadonlyMap<string, readonly KeyValue[]>;
 
-export function judgeRound(recorder: Recorder, final: Final): RoundVerdict {
+export function judgeRound(recorder: Recorder, final: Final, _baseRevision: number): RoundVerdict {
+  const startedAt = performance.now();
   const byRevision = new Map<number, Event[]>();
   for (const event of recorder.course) {
     const revision = event.kv.modRevision;
@@ -40,7 +42,8 @@ export function judgeRound(recorder: Recorder, final: Final): RoundVerdict {
     lost.push(`lost: ${client} was told that ${text(missing.key)} was written at revision ${answer.header.revision}`);
   }
   const violations = [...few(lost), ...wrongEnds(recorder.course, final), ...shortLists(recorder.course)];
-  return { operations: recorder.operations.length, acknowledgedWrites, lost: lost.length, violations };
+  const judgedInMs = Math.round(performance.now() - startedAt);
+  return { operations: recorder.operations.length, acknowledgedWrites, lost: lost.length, violations, judgedInMs };
 }
 
 interface Written {
@@ -71,7 +74,8 @@ function wrongEnds(course: readonly Event[], final: Final): string[] {
       const due = state.get(latin1(kv.key));
       const isSame = due?.modRevision === kv.modRevision && due.version === kv.version;
       if (isSame && Buffer.compare(due.value, kv.value) === 0) continue;
-      found.push(`${member} shows ${text(kv.key)} of revision ${kv.modRevision}, due is that of ${due?.modRevision ?? 'nothing'}`);
+      const dueText = due === undefined ? 'nothing' : `that of revision ${due.modRevision}`;
+      found.push(`${member} shows ${text(kv.key)} of revision ${kv.modRevision}, due is ${dueText}`);
     }
   }
   return few(found);
@@ -79,19 +83,18 @@ function wrongEnds(course: readonly Event[], final: Final): string[] {
 
 /** A list only ever grows by one element, or is begun anew with one. */
 function shortLists(course: readonly Event[]): string[] {
-  const lists = new Map<string, string>();
+  const before = new Map<string, string>();
   const found: string[] = [];
   for (const { kind, kv } of course) {
     const key = text(kv.key);
     if (!/\/l\d+$/.test(key)) continue;
-    const before = lists.get(key);
     const after = text(kv.value);
     const isNew = !after.includes(',');
     if (kind === 'delete') found.push(`${key} was deleted at revision ${kv.modRevision}; nobody asked for it`);
-    else if (!isNew && after.slice(0, after.lastIndexOf(',')) !== before) {
+    else if (!isNew && after.slice(0, after.lastIndexOf(',')) !== before.get(key)) {
       found.push(`${key} at revision ${kv.modRevision} is not what it was before plus one element`);
     }
-    lists.set(key, after);
+    before.set(key, after);
   }
   return few(found);
 }
