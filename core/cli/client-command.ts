@@ -184,7 +184,8 @@ function usageOf(command: ClientCommand): string {
 }
 
 function commandHelp(command: ClientCommand): string {
-  const rows = flagsOf(command).map(({ name, value, help }) => [`--${name}${value === undefined ? '' : ` ${value}`}`, help] as const);
+  const wordsOf = ({ name, value }: CommandFlag): string => `--${name}${value === undefined ? '' : ` ${value}`}`;
+  const rows = flagsOf(command).map((flag) => [wordsOf(flag), flag.help] as const);
   const width = Math.max(...rows.map(([left]) => left.length));
   const lines = rows.map(([left, help]) => `  ${left.padEnd(width)}  ${help}\n`);
   return `coterie ${command.words}: ${command.summary}\n\n${usageOf(command)}\n\n${lines.join('')}`;

@@ -259,8 +259,10 @@ class TextReport implements Report {
     });
     const kept = temporary ? dim('  gone when this ends; --data-dir keeps it') : '';
     const endpoints = `etcdctl --endpoints ${urls.join(',')}`;
-    const tries = [`${endpoints} member list -w table`, `${endpoints} put greeting hello`, `etcdctl --endpoints ${urls[2] ?? ''} get greeting`];
-    process.stdout.write(`\n  ${blue('●')} ${bold(`coterie ${coterieVersion}`)} ${dim(`speaks etcd ${etcdVersion}`)}  three members\n\n`
+    const other = `etcdctl --endpoints ${urls[2] ?? ''}`;
+    const tries = [`${endpoints} member list -w table`, `${endpoints} put greeting hello`, `${other} get greeting`];
+    const head = `${blue('●')} ${bold(`coterie ${coterieVersion}`)} ${dim(`speaks etcd ${etcdVersion}`)}  three members`;
+    process.stdout.write(`\n  ${head}\n\n`
       + `${rows.join('')}    ${dim('data')}  ${directory}${kept}\n\n`
       + `${tries.map((line, i) => `    ${dim(i === 0 ? 'try ' : '    ')}  ${line}\n`).join('')}`
       + `          ${dim(`kill -9 ${members[0]?.pid ?? 0}, and try again`)}\n\n`);

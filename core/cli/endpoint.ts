@@ -108,7 +108,9 @@ async function askEach<T>(
 }
 
 function statusText(answers: readonly Answered<StatusResponse>[], { format }: Invocation): string {
-  if (format === 'json') return `${json(answers.map(({ endpoint, answer }) => ({ Endpoint: endpoint, Status: statusJson(answer) })))}\n`;
+  if (format === 'json') {
+    return `${json(answers.map(({ endpoint, answer }) => ({ Endpoint: endpoint, Status: statusJson(answer) })))}\n`;
+  }
   if (format === 'fields') return answers.map(statusFields).join('');
   const rows = answers.map(({ endpoint, answer }) => [
     endpoint, hex(answer.header.memberId), answer.version, bytesText(answer.dbSizeBytes),
@@ -174,7 +176,9 @@ function showHealth(found: readonly Health[], invocation: Invocation): void {
       else invocation.print(`${endpoint} is healthy: successfully committed proposal: took = ${durationText(tookMs)}\n`);
     }
   } else if (format === 'table') {
-    const rows = found.map(({ endpoint, tookMs, error }) => [endpoint, String(error === null), durationText(tookMs), error ?? '']);
+    const rows = found.map(({ endpoint, tookMs, error }) => {
+      return [endpoint, String(error === null), durationText(tookMs), error ?? ''];
+    });
     invocation.print(table(['ENDPOINT', 'HEALTH', 'TOOK', 'ERROR'], rows));
   } else if (format === 'json') {
     const list = found.map(({ endpoint, tookMs, error }): Json => {

@@ -77,8 +77,8 @@ function peerUrlsOf(invocation: Invocation): readonly string[] {
     throw new Refusal('--peer-urls is missing', 'say where the other members will reach it, for instance http://10.0.0.9:2380');
   }
   const bad = urls.find((url) => !/^https?:\/\/[^/]+:\d+\/?$/.test(url) || !URL.canParse(url));
-  if (bad !== undefined) throw new Refusal(`--peer-urls ${bad}: not a peer URL`, 'write scheme, host and port: http://10.0.0.9:2380');
-  return urls;
+  if (bad === undefined) return urls;
+  throw new Refusal(`--peer-urls ${bad}: not a peer URL`, 'write scheme, host and port, for instance http://10.0.0.9:2380');
 }
 
 function memberJson({ id, name, peerUrls, clientUrls, isLearner }: Member): Json {
@@ -99,7 +99,8 @@ function addedJson(added: MemberAdded): Json {
 /** With the words to start the new member with, ready for a shell. */
 function addedText(added: MemberAdded, name: string): string {
   const { member, members } = added;
-  const named = members.flatMap(({ id, name: known, peerUrls }) => peerUrls.map((url) => `${id === member.id ? name : known}=${url}`));
+  const nameOf = (one: Member): string => (one.id === member.id ? name : one.name);
+  const named = members.flatMap((one) => one.peerUrls.map((url) => `${nameOf(one)}=${url}`));
   const role = member.isLearner ? 'added as learner to' : 'added to';
   return `Member ${hex16(member.id)} ${role} cluster ${cluster(added)}\n\n`
     + `ETCD_NAME="${name}"\n`

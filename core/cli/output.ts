@@ -13,8 +13,8 @@ export function json(value: Json): string {
   if (typeof value === 'string') return goString(value);
   if (typeof value !== 'object') return String(value);
   if (isArray(value)) return `[${value.map(json).join(',')}]`;
-  const pairs = Object.entries(value).flatMap(([name, inner]) => (inner === undefined ? [] : [`${goString(name)}:${json(inner)}`]));
-  return `{${pairs.join(',')}}`;
+  const pairs = Object.entries(value).map(([name, inner]) => (inner === undefined ? '' : `${goString(name)}:${json(inner)}`));
+  return `{${pairs.filter((pair) => pair !== '').join(',')}}`;
 }
 
 function isArray(value: Json): value is readonly Json[] {
@@ -48,7 +48,10 @@ function centred(text: string, width: number): string {
 
 /** Lines of `-w fields`: strings in quotes, everything else as it is. */
 export function fields(rows: readonly (readonly [name: string, value: string | number | bigint | boolean])[]): string {
-  return rows.map(([name, value]) => `"${name}" : ${typeof value === 'string' ? JSON.stringify(value) : String(value)}\n`).join('');
+  const show = (value: string | number | bigint | boolean): string => {
+    return typeof value === 'string' ? JSON.stringify(value) : String(value);
+  };
+  return rows.map(([name, value]) => `"${name}" : ${show(value)}\n`).join('');
 }
 
 /** `33 kB`: thousands, one decimal below ten, as etcdctl has it. */

@@ -167,7 +167,8 @@ function judgePeerTls(all: ReadonlyMap<string, Setting>): void {
   }
   const secret = listOf(all, 'listen-peer-urls').find((url) => url.startsWith('https:'));
   if (secret !== undefined && certificate === '') {
-    throw new Refusal(`--listen-peer-urls ${secret} needs a certificate`, 'give --peer-cert-file and --peer-key-file, or use http://');
+    const remedy = 'give --peer-cert-file and --peer-key-file, or use http://';
+    throw new Refusal(`--listen-peer-urls ${secret} needs a certificate`, remedy);
   }
   if (isSet(all, 'peer-client-cert-auth') && textOf(all, 'peer-trusted-ca-file') === '') {
     const remedy = 'say whose certificates are believed: --peer-trusted-ca-file FILE';

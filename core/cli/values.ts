@@ -136,11 +136,15 @@ function parseUrl(text: string): URL | { wrong: string; remedy: string } {
 }
 
 function checkUrl(url: URL, text: string, schemes: readonly string[]): Judgement {
-  if (url.protocol === 'https:' && !schemes.includes('https:')) return { wrong: 'TLS is not available yet', remedy: 'use http:// on a trusted network' };
+  if (url.protocol === 'https:' && !schemes.includes('https:')) {
+    return { wrong: 'TLS is not available yet', remedy: 'use http:// on a trusted network' };
+  }
   if (url.protocol === 'unix:' || url.protocol === 'unixs:') {
     return { wrong: 'Unix sockets are not available yet', remedy: 'use http://127.0.0.1 and a port' };
   }
-  if (!schemes.includes(url.protocol) && url.protocol !== 'http:') return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http://' };
+  if (!schemes.includes(url.protocol)) {
+    return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http://' };
+  }
   if (url.username !== '' || url.password !== '') return { wrong: 'a URL with a user', remedy: 'leave user and password out' };
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
     return { wrong: `${text} has a path`, remedy: `use ${url.protocol}//${url.host}` };

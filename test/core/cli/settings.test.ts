@@ -80,7 +80,7 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--initial-cluster-state existing', 'names no running member to ask / name all members, as coterie member add prints them'],
   ['--pre-vote=maybe', '--pre-vote maybe: neither true nor false'],
   ['--peer-cert-file a.pem', '--peer-cert-file a.pem without --peer-key-file / give both'],
-  ['--listen-peer-urls https://127.0.0.1:2380', 'needs a certificate / give --peer-cert-file and --peer-key-file, or use http://'],
+  ['--listen-peer-urls https://127.0.0.1:2380', 'needs a certificate / give --peer-cert-file and --peer-key-file, or'],
   ['--peer-client-cert-auth', '--peer-client-cert-auth true without --peer-trusted-ca-file / say whose certificates'],
   ['--initial-advertise-peer-urls http://h', 'http://h has no port / add one, for instance http://h:2380'],
   ['--max-learners 2', 'coterie does not have more than one learner at a time yet / leave it out, or set it to 1'],
@@ -131,7 +131,8 @@ test('a file is refused with line and column', (t) => {
   t.true(said('name: [a\n').startsWith('c.yaml:2:1: '));
   t.is(said('- a\n'), 'c.yaml:1:1: not a list of names and values / write each entry as `name: value`');
   t.true(said('client-transport-security:\n  auto-tls: true\n').includes('TLS is not available yet'));
-  t.true(said('peer-transport-security:\n  auto-tls: true\n').startsWith('c.yaml:2:13: peer-auto-tls: true: coterie does not have TLS'));
+  const automatic = said('peer-transport-security:\n  auto-tls: true\n');
+  t.true(automatic.startsWith('c.yaml:2:13: peer-auto-tls: true: coterie does not have TLS'));
   t.true(said('cert-file: a.pem\n').includes('c.yaml:1:12: cert-file: a.pem: coterie does not have TLS yet'));
   t.true(said('print-config: true\n').includes('no such setting'));
 });
@@ -179,7 +180,8 @@ test('a cluster of several members is taken apart into names and URLs', (t) => {
 });
 
 test('the certificates of members stand in a group of etcd\'s files', (t) => {
-  const text = 'peer-transport-security:\n  cert-file: a.pem\n  key-file: b.pem\n  trusted-ca-file: c.pem\n  client-cert-auth: true\n';
+  const group = ['cert-file: a.pem', 'key-file: b.pem', 'trusted-ca-file: c.pem', 'client-cert-auth: true'];
+  const text = ['peer-transport-security:', ...group.map((line) => `  ${line}`), ''].join('\n');
   const settings = settled(['--config-file', file(t, text)]);
   const flags = ['peer-cert-file', 'peer-key-file', 'peer-trusted-ca-file', 'peer-client-cert-auth'];
   t.deepEqual(flags.map((flag) => settings.all.get(flag)?.value), ['a.pem', 'b.pem', 'c.pem', true]);
