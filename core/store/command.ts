@@ -6,6 +6,7 @@ import { assert, present, unreachable } from '../base/assert.js';
 import type {
   Compare, CompareResult, DeleteRequest, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, SortTarget, TxnRequest,
 } from '../client.js';
+import { text, utf8 } from '../base/bytes.js';
 import { ByteReader, ByteWriter, varintBytes, writeVarint } from './binary.js';
 import { TXN_DEPTH_MAX } from './limits.js';
 
@@ -42,6 +43,8 @@ const TXN = 3;
 const LEASE_GRANT = 4;
 const LEASE_REVOKE = 5;
 const COMPACT = 6;
+const LEASE_CHECKPOINT = 7;
+const MEMBER_UPDATE = 8;
 
 const PUT_LEASE = 1;
 const PUT_PREV = 2;
@@ -87,6 +90,24 @@ export function encodeCommand(command: Command): Uint8Array {
       return encodeWith(LEASE_REVOKE, (writer) => {
         writer.i64(command.id);
         writer.varint(command.term);
+        writer.varint(command.granted);
+      });
+    case 'lease_checkpoint':
+      return encodeWith(LEASE_CHECKPOINT, (writer) => {
+        writer.varint(command.term);
+        writer.varint(command.leases.length);
+        for (const { id, remainingSeconds } of command.leases) {
+          writer.i64(id);
+          writer.integer(remainingSeconds);
+        }
+      });
+    case 'member_update':
+      return encodeWith(MEMBER_UPDATE, (writer) => {
+        writer.i64(BigInt.asIntN(64, command.id));
+        writer.i64(BigInt.asIntN(64, command.incarnation));
+        writeTexts(writer, command.name === null ? null : [command.name]);
+        writeTexts(writer, command.peerUrls);
+        writeTexts(writer, command.clientUrls);
       });
     case 'compact':
       return encodeWith(COMPACT, (writer) => writer.integer(command.revision));
@@ -158,7 +179,19 @@ function readCommand(reader: ByteReader, kind: number | undefined): Command {
     case LEASE_GRANT:
       return { kind: 'lease_grant', id: reader.i64(), ttlSeconds: reader.integer() };
     case LEASE_REVOKE:
-      return { kind: 'lease_revoke', id: reader.i64(), term: reader.varint() };
+      return { kind: 'lease_revoke', id: reader.i64(), term: reader.varint(), granted: reader.varint() };
+    case LEASE_CHECKPOINT: {
+      const term = reader.varint();
+      const leases: { id: LeaseId; remainingSeconds: number }[] = [];
+      for (let n = reader.varint(); n > 0; n--) leases.push({ id: reader.i64(), remainingSeconds: reader.integer() });
+      return { kind: 'lease_checkpoint', term, leases };
+    }
+    case MEMBER_UPDATE: {
+      const id = BigInt.asUintN(64, reader.i64());
+      const incarnation = BigInt.asUintN(64, reader.i64());
+      const name = readTexts(reader)?.[0] ?? null;
+      return { kind: 'member_update', id, name, peerUrls: readTexts(reader), clientUrls: readTexts(reader), incarnation };
+    }
     case COMPACT:
       return { kind: 'compact', revision: reader.integer() };
     default:
@@ -339,6 +372,20 @@ function readCompare(reader: ByteReader): Compare {
   if (target === 'value') return { key, rangeEnd, result, target, operand: reader.bytes() };
   if (target === 'lease') return { key, rangeEnd, result, target, operand: reader.i64() };
   return { key, rangeEnd, result, target, operand: reader.integer() };
+}
+
+/** Null is written as 0, a list as its length plus one. */
+function writeTexts(writer: ByteWriter, texts: readonly string[] | null): void {
+  writer.varint(texts === null ? 0 : texts.length + 1);
+  for (const each of texts ?? NOTHING) writer.bytes(utf8(each));
+}
+
+function readTexts(reader: ByteReader): readonly string[] | null {
+  const count = reader.varint();
+  if (count === 0) return null;
+  const texts: string[] = [];
+  for (let n = count - 1; n > 0; n--) texts.push(text(reader.bytes()));
+  return texts;
 }
 
 function codeOf<T>(names: readonly T[], name: T): number {

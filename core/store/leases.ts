@@ -12,6 +12,10 @@ import { NONE } from './rows.js';
 export interface LeaseRecord {
   readonly id: LeaseId;
   readonly ttlSeconds: number;
+  /** The entry that granted it: ids may come again, this does not. */
+  readonly granted: number;
+  /** What was left of it at the last checkpoint; its whole TTL before any. */
+  remainingSeconds: number;
   keyCount: number;
   /** The first slot of the chain, or NONE. */
   head: number;
@@ -37,9 +41,9 @@ export class Leases {
     return this.#byId.values();
   }
 
-  grant(id: LeaseId, ttlSeconds: number): void {
+  grant(id: LeaseId, ttlSeconds: number, granted: number, remainingSeconds = ttlSeconds): void {
     assert(!this.#byId.has(id), `lease ${id} is granted twice`);
-    this.#byId.set(id, { id, ttlSeconds, keyCount: 0, head: NONE });
+    this.#byId.set(id, { id, ttlSeconds, granted, remainingSeconds, keyCount: 0, head: NONE });
   }
 
   /** Forgets a lease that has no keys any more. */

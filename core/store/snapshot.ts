@@ -3,7 +3,8 @@
 // or out of place is noticed before it is read; an end frame says that nothing is missing behind it.
 //
 //   HEAD    magic, form, term and index applied, revision, compacted, number of keys and rows
-//   LEASES  id, ttl               in the order they were granted
+//   MEMBERS configuration, ids of those removed, records
+//   LEASES  id, ttl, granted at, remaining   in the order they were granted
 //   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
 //   ROWS    key number, revision, …, length of the value    in the order of revisions; then the values of the frame
 //   END
@@ -20,6 +21,7 @@ import type { Arena } from './arena.js';
 import { ByteReader, ByteWriter } from './binary.js';
 import type { LeaseRecord } from './leases.js';
 import { SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STEPS } from './limits.js';
+import { MemberTable } from './members.js';
 import { NONE } from './rows.js';
 import { Table } from './table.js';
 
@@ -32,11 +34,16 @@ export interface Frozen {
   readonly rowsEnd: number;
   /** All slots in byte order of their keys. */
   readonly slots: Uint32Array;
-  readonly leases: readonly LeaseRecord[];
+  readonly leases: readonly Lease[];
+  /** Written when the store was frozen. */
+  readonly members: Uint8Array;
 }
+
+type Lease = Pick<LeaseRecord, 'id' | 'ttlSeconds' | 'granted' | 'remainingSeconds'>;
 
 export interface Loaded {
   readonly table: Table;
+  readonly members: MemberTable;
   readonly applied: { readonly term: number; readonly index: number };
   readonly revision: Revision;
   readonly compacted: Revision;
@@ -45,10 +52,11 @@ export interface Loaded {
 const MAGIC = 0x43544553;
 const FORM = 1;
 const HEAD = 1;
-const LEASES = 2;
-const KEYS = 3;
-const ROWS = 4;
-const END = 5;
+const MEMBERS = 2;
+const LEASES = 3;
+const KEYS = 4;
+const ROWS = 5;
+const END = 6;
 
 const FRAME_HEADER_BYTES = 8;
 /** A length above this is damage: no key or value comes near it. */
@@ -71,6 +79,9 @@ export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
   writer.varint(frozen.revision);
   writer.integer(frozen.compacted);
   writer.varint(counted.keys);
+  yield frames.close();
+  writer.byte(MEMBERS);
+  writer.raw(frozen.members);
   yield frames.close();
   yield* leaseFrames(frozen, frames);
   yield* keyFrames(frozen, frames, counted.numbers);
@@ -98,10 +109,12 @@ function* numberKeys(frozen: Frozen): Generator<Uint8Array, { numbers: Uint32Arr
 
 function* leaseFrames(frozen: Frozen, frames: FrameWriter): Iterable<Uint8Array> {
   const { writer } = frames;
-  for (const { id, ttlSeconds } of frozen.leases) {
+  for (const { id, ttlSeconds, granted, remainingSeconds } of frozen.leases) {
     if (writer.length === 0) writer.byte(LEASES);
     writer.i64(id);
     writer.integer(ttlSeconds);
+    writer.varint(granted);
+    writer.integer(remainingSeconds);
     if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
   }
   if (writer.length > 0) yield frames.close();
@@ -235,6 +248,7 @@ class FrameWriter {
 /** Reads the frames, cut up in whatever way they arrive. Nothing it allocates is sized by a byte that was not checked. */
 export class SnapshotReader {
   readonly #table = new Table();
+  #members = new MemberTable();
   #checksum = 0;
   #read = 0;
   /** The bytes of a frame that has not all arrived. */
@@ -268,7 +282,7 @@ export class SnapshotReader {
       throw new Error(`the snapshot ends too early: ${this.#partialBytes} bytes after byte ${this.#read} are no whole frame`);
     }
     const { term, index, revision, compacted } = head;
-    return { table: this.#table, applied: { term, index }, revision, compacted };
+    return { table: this.#table, members: this.#members, applied: { term, index }, revision, compacted };
   }
 
   /** Bytes of the next frame, as far as known. */
@@ -303,7 +317,12 @@ export class SnapshotReader {
       case HEAD:
         return this.#readHead(reader);
       case LEASES:
-        while (reader.rest > 0) this.#table.leases.grant(reader.i64(), reader.integer());
+        while (reader.rest > 0) {
+          this.#table.leases.grant(reader.i64(), reader.integer(), reader.varint(), reader.integer());
+        }
+        return;
+      case MEMBERS:
+        this.#members = MemberTable.read(reader);
         return;
       case KEYS:
         return this.#readKeys(reader);

@@ -5,11 +5,15 @@
 // This file maps commands to replies and counts revisions; the data is in table.ts, transactions are in txn.ts.
 
 import { assert, unreachable } from '../base/assert.js';
+import { checksum } from '../base/crc.js';
 import type { Event, KeyValue, LeaseId, OpResponse, RangeRequest, Revision, TxnRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
+import type { Configuration } from '../raft/types.js';
+import { ByteWriter } from './binary.js';
 import { loneOp, type Command } from './command.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
 import { SWEEP_ROWS_PER_APPLY } from './limits.js';
+import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
 import { rangeOf, type RangeResult } from './range.js';
 import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
 import { NONE } from './rows.js';
@@ -28,6 +32,9 @@ export type Reply =
   | { readonly kind: 'txn'; readonly revision: Revision; readonly succeeded: boolean; readonly responses: readonly OpResponse[] }
   | { readonly kind: 'lease_grant'; readonly revision: Revision; readonly id: LeaseId; readonly ttlSeconds: number }
   | { readonly kind: 'lease_revoke'; readonly revision: Revision; readonly id: LeaseId }
+  | { readonly kind: 'lease_checkpoint'; readonly revision: Revision }
+  | { readonly kind: 'members'; readonly revision: Revision }
+  | { readonly kind: 'member_update'; readonly revision: Revision }
   | { readonly kind: 'compact'; readonly revision: Revision };
 
 /** All events of one revision, in the order they were written. `prevKv` is null in each: the hub fills it in where asked. */
@@ -59,6 +66,10 @@ export interface StoreLoader {
 
 export interface LeaseFacts {
   readonly ttlSeconds: number;
+  /** What was left of it at the last checkpoint. Renewals are not in the log: it may have more. */
+  readonly remainingSeconds: number;
+  /** The entry that granted it. */
+  readonly granted: number;
   readonly keyCount: number;
 }
 
@@ -67,8 +78,15 @@ export type { RangeResult } from './range.js';
 /** Before the first compaction, so that compacting a fresh store to 0 is not a repetition (contract 4.7). */
 const NEVER_COMPACTED = -1;
 
+export interface StoreHash {
+  readonly hash: number;
+  readonly revision: Revision;
+  readonly compactRevision: Revision;
+}
+
 export class Store {
   #table = new Table();
+  #members = new MemberTable();
   #revision: Revision = 1;
   #compacted: Revision = NEVER_COMPACTED;
   #applied: EntryId = { term: 0, index: 0 };
@@ -120,12 +138,25 @@ export class Store {
       case 'lease_grant':
         return this.#applyGrant(command.id, command.ttlSeconds);
       case 'lease_revoke':
-        return this.#applyRevoke(command.id, command.term);
+        return this.#applyRevoke(command);
+      case 'lease_checkpoint':
+        return this.#applyCheckpoint(command);
+      case 'member_update': {
+        const code = this.#members.update(command);
+        return code === null ? this.#answer('member_update') : refused(code);
+      }
       case 'compact':
         return this.#applyCompact(command.revision);
       default:
         return unreachable(command);
     }
+  }
+
+  /** A committed change of members; `context` are the records it brings (`encodeMemberRecords`). */
+  applyMembers(id: EntryId, configuration: Configuration, context: Uint8Array): Applied {
+    this.skip(id);
+    this.#members.change(configuration, decodeMemberRecords(context));
+    return this.#answer('members');
   }
 
   /** An entry that means nothing to the store: it only moves `applied`. */
@@ -163,9 +194,24 @@ export class Store {
     return this.#reply(outcome);
   }
 
+  /** Ascending by id. */
+  members(): readonly MemberRecord[] {
+    return this.#members.records;
+  }
+
+  /** As of the last entry applied; the machine may know of a newer one. */
+  get configuration(): Configuration {
+    return this.#members.configuration;
+  }
+
+  /** The id belonged to a member that was removed: it never comes back. */
+  isRemoved(id: bigint): boolean {
+    return this.#members.removed.has(id);
+  }
+
   /** In the order they were granted. */
-  *leases(): Iterable<{ id: LeaseId; ttlSeconds: number }> {
-    for (const { id, ttlSeconds } of this.#table.leases.all()) yield { id, ttlSeconds };
+  *leases(): Iterable<{ readonly id: LeaseId } & LeaseFacts> {
+    yield* this.#table.leases.all();
   }
 
   lease(id: LeaseId): LeaseFacts | null {
@@ -188,7 +234,8 @@ export class Store {
       compacted: this.#compacted,
       rowsEnd: rows.length,
       slots: keys.inOrder(),
-      leases: [...leases.all()],
+      leases: Array.from(leases.all(), (lease) => ({ ...lease })),
+      members: this.#writtenMembers(),
     };
     let released = false;
     this.#frozen += 1;
@@ -212,6 +259,38 @@ export class Store {
     return { push: (chunk) => reader.push(chunk), finish: () => Store.#from(reader.finish()) };
   }
 
+  /**
+   * Equal on replicas that hold the same pairs and history up to `revision` (0: the newest) and are compacted to the same
+   * revision; whatever was removed from memory already (contract 2, HashKV).
+   */
+  hash(revision: Revision): StoreHash | ErrorCode {
+    const through = revision <= 0 ? this.#revision : revision;
+    if (through > this.#revision) return 'future_revision';
+    if (through < this.#compacted) return 'compacted';
+    const { rows, keys } = this.#table;
+    const writer = new ByteWriter();
+    let hash = 0;
+    for (let row = rows.first(0); row < rows.length; row = rows.after(row)) {
+      if (rows.main(row) > through) break;
+      if (this.#table.isSuperseded(row, this.#compacted)) continue;
+      writer.clear();
+      writer.bytes(keys.bytes(rows.slot(row)));
+      for (const fact of [rows.main(row), rows.create(row), rows.version(row)]) writer.varint(fact);
+      writer.i64(rows.lease(row));
+      hash = checksum(this.#table.value(row), checksum(writer.peek(), hash));
+    }
+    return { hash, revision: this.#revision, compactRevision: this.compacted };
+  }
+
+  /** Equal on replicas that have applied the same entries: over all there is, not only the pairs. Costs a snapshot. */
+  stateHash(): number {
+    const frozen = this.freeze();
+    let hash = 0;
+    for (const chunk of frozen.chunks()) hash = checksum(chunk, hash);
+    frozen.release();
+    return hash;
+  }
+
   /** Events a watcher missed; for the hub. */
   history(request: HistoryRequest): History {
     return eventsOf(this.#table, request, { revision: this.#revision, compacted: this.#compacted });
@@ -228,6 +307,7 @@ export class Store {
   static #from(loaded: Loaded): Store {
     const store = new Store();
     store.#table = loaded.table;
+    store.#members = loaded.members;
     store.#revision = loaded.revision;
     store.#compacted = loaded.compacted;
     store.#sweptTo = loaded.compacted;
@@ -246,21 +326,31 @@ export class Store {
   #applyGrant(id: LeaseId, ttlSeconds: number): Applied {
     const { leases } = this.#table;
     if (leases.get(id) !== null) return refused('lease_exists');
-    leases.grant(id, ttlSeconds);
+    leases.grant(id, ttlSeconds, this.#applied.index);
     return { reply: { kind: 'lease_grant', revision: this.#revision, id, ttlSeconds }, events: null };
   }
 
-  #applyRevoke(id: LeaseId, term: number): Applied {
+  #applyRevoke({ id, term, granted }: Extract<Command, { kind: 'lease_revoke' }>): Applied {
     // A leader's wish from before it was deposed (R-16): its successor gave every lease a new term of life.
     if (term !== 0 && term !== this.#applied.term) return refused('not_leader');
     const { leases } = this.#table;
     const lease = leases.get(id);
-    if (lease === null) return refused('lease_not_found');
+    // An expiry decided on before a revoke and a new grant of the same id came between is not the new lease's.
+    if (lease === null || (term !== 0 && granted !== lease.granted)) return refused('lease_not_found');
     const execution = new Execution(this.#table, { revision: this.#revision, compacted: this.#compacted });
     execution.removeAll(leases.slotsOf(lease));
     leases.remove(lease);
     const events = this.#commit(execution);
     return { reply: { kind: 'lease_revoke', revision: this.#revision, id }, events };
+  }
+
+  #applyCheckpoint({ term, leases }: Extract<Command, { kind: 'lease_checkpoint' }>): Applied {
+    if (term !== this.#applied.term) return refused('not_leader');
+    for (const { id, remainingSeconds } of leases) {
+      const lease = this.#table.leases.get(id);
+      if (lease !== null) lease.remainingSeconds = Math.min(remainingSeconds, lease.ttlSeconds);
+    }
+    return this.#answer('lease_checkpoint');
   }
 
   #applyCompact(revision: Revision): Applied {
@@ -269,6 +359,16 @@ export class Store {
     this.#compacted = revision;
     this.tidy(SWEEP_ROWS_PER_APPLY);
     return { reply: { kind: 'compact', revision: this.#revision }, events: null };
+  }
+
+  #writtenMembers(): Uint8Array {
+    const writer = new ByteWriter();
+    this.#members.write(writer);
+    return writer.take();
+  }
+
+  #answer(kind: 'members' | 'member_update' | 'lease_checkpoint'): Applied {
+    return { reply: { kind, revision: this.#revision }, events: null };
   }
 
   #commit(execution: Execution): EventBatch | null {
