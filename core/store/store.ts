@@ -260,6 +260,19 @@ export class Store {
   }
 
   /**
+   * The same data as the beginning of another cluster, whose members have nothing to do with the old ones: for restoring a
+   * snapshot. With `revisionsSkipped`, revisions go on that much later and history ends there, so that none means two things.
+   */
+  refound(founding: { configuration: Configuration; members: readonly MemberRecord[]; revisionsSkipped: number }): void {
+    const { configuration, members, revisionsSkipped } = founding;
+    this.#members = new MemberTable();
+    this.#members.change(configuration, members);
+    if (revisionsSkipped === 0) return;
+    this.#revision += revisionsSkipped;
+    this.#compacted = this.#revision;
+  }
+
+  /**
    * Equal on replicas that hold the same pairs and history up to `revision` (0: the newest) and are compacted to the same
    * revision; whatever was removed from memory already (contract 2, HashKV).
    */
