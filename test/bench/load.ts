@@ -10,6 +10,8 @@ export interface LoadResult {
   readonly perSecond: number;
   readonly requests: number;
   readonly meanMs: number;
+  /** What came back as bodies: an error of gRPC has none, and would pass for a very fast answer. */
+  readonly bodyBytes: number;
 }
 
 export interface Load {
@@ -52,6 +54,7 @@ export function runLoad(load: Load): LoadResult {
       perSecond: Number(/, ([\d.]+) req\/s/.exec(run.stdout)?.[1]),
       requests: Number(/requests: (\d+) total/.exec(run.stdout)?.[1]),
       meanMs: meanMs(run.stdout),
+      bodyBytes: Number(/\((\d+)\) data/.exec(run.stdout)?.[1]),
     };
   } finally {
     rmSync(directory, { recursive: true, force: true });

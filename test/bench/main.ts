@@ -1,6 +1,6 @@
-// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--write]: asks every question of coterie and, where `etcd` is on
-// the path, of real etcd, in alternation, on fresh data directories; prints the medians and their ratio. `--write` records the
-// table in test/bench/RESULTS.md. Nothing else should run on the machine meanwhile.
+// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--no-cluster] [--write]: asks every question of coterie and,
+// where `etcd` is on the path, of real etcd, in alternation, on fresh data directories; prints the medians and their ratio.
+// `--write` records the table in test/bench/RESULTS.md. Nothing else should run on the machine meanwhile.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -8,8 +8,9 @@ import { cpus, release, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { hasH2load } from './load.js';
+import { clusterQuestions, startCluster } from './cluster.js';
 import { million, questions, type MillionResult, type Question } from './questions.js';
-import { availableTargets, etcdVersionLine, startTarget, type TargetName } from './targets.js';
+import { availableTargets, etcdVersionLine, startTarget, type Target, type TargetName } from './targets.js';
 
 interface Row {
   readonly name: string;
@@ -24,6 +25,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
     million: { type: 'boolean', default: true },
+    cluster: { type: 'boolean', default: true },
     write: { type: 'boolean', default: false },
   },
   allowNegative: true,
@@ -40,11 +42,13 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
-async function askAll(question: Question): Promise<Row> {
+async function askAll<T extends Pick<Target, 'stop'>>(
+  question: Question<T>, start: (name: TargetName) => Promise<T>,
+): Promise<Row> {
   const values: Record<TargetName, number[]> = { coterie: [], etcd: [] };
   for (let round = 1; round <= rounds; round++) {
     for (const name of targets) {
-      const target = await startTarget(name);
+      const target = await start(name);
       try {
         const value = await question.ask(target);
         values[name].push(value);
@@ -124,7 +128,10 @@ if (!hasH2load()) {
 }
 const rows: Row[] = [];
 for (const question of questions) {
-  if (question.name.includes(options.only)) rows.push(await askAll(question));
+  if (question.name.includes(options.only)) rows.push(await askAll(question, startTarget));
+}
+for (const question of options.cluster ? clusterQuestions : []) {
+  if (question.name.includes(options.only)) rows.push(await askAll(question, startCluster));
 }
 if (options.million && 'a million keys'.includes(options.only)) rows.push(...(await askMillion()));
 const result = table(rows);

@@ -7,16 +7,20 @@ import { connect } from '../../core/wire/remote-client.js';
 import { grpcFrame, runLoad } from './load.js';
 import type { Target } from './targets.js';
 
-export interface Question {
+/** Of a server alone, or, with another `T`, of something larger. */
+export interface Question<T = Target> {
   readonly name: string;
   readonly unit: string;
   readonly better: 'more' | 'less';
-  ask(target: Target): Promise<number>;
+  ask(target: T): Promise<number>;
 }
 
 const SECONDS = 5;
 const VALUE = Buffer.alloc(256, 'v');
 const KEY = 'bench/one';
+
+/** Where requests go: a server alone, or one member of several. */
+export type Addressed = Pick<Target, 'name' | 'url'>;
 
 /** Protobuf by hand: field numbers as in contract 2.2, so that no codec of ours is on the measured path. */
 function field(number: number, bytes: Uint8Array): Buffer {
@@ -25,10 +29,10 @@ function field(number: number, bytes: Uint8Array): Buffer {
 }
 
 const PUT = Buffer.concat([field(1, utf8(KEY)), field(2, VALUE)]);
-const GET = field(1, utf8(KEY));
-const SERIALIZABLE = Buffer.from([(7 << 3) | 0, 1]);
+export const GET = field(1, utf8(KEY));
+export const SERIALIZABLE_GET = Buffer.concat([GET, Buffer.from([(7 << 3) | 0, 1])]);
 
-async function withClient<T>(target: Target, use: (client: Client & Admin) => Promise<T>): Promise<T> {
+async function withClient<T>(target: Addressed, use: (client: Client & Admin) => Promise<T>): Promise<T> {
   const client = connect(target.url);
   try {
     return await use(client);
@@ -37,11 +41,13 @@ async function withClient<T>(target: Target, use: (client: Client & Admin) => Pr
   }
 }
 
-function revisionOf(target: Target): Promise<number> {
+function revisionOf(target: Addressed): Promise<number> {
   return withClient(target, async (client) => (await client.range({ key: utf8('x') })).header.revision);
 }
 
-async function puts(target: Target, connections: number, depth: number): Promise<{ perSecond: number; meanMs: number }> {
+export async function puts(
+  target: Addressed, connections: number, depth: number,
+): Promise<{ perSecond: number; meanMs: number }> {
   const before = await revisionOf(target);
   const url = `${target.url}/etcdserverpb.KV/Put`;
   const result = runLoad({ url, body: grpcFrame(PUT), connections, depth, seconds: SECONDS });
@@ -50,10 +56,14 @@ async function puts(target: Target, connections: number, depth: number): Promise
   return result;
 }
 
-async function gets(target: Target, body: Uint8Array): Promise<number> {
+export async function gets(target: Addressed, body: Uint8Array): Promise<number> {
   await withClient(target, (client) => put(client, utf8(KEY), VALUE));
   const url = `${target.url}/etcdserverpb.KV/Range`;
-  return runLoad({ url, body: grpcFrame(body), connections: 10, depth: 20, seconds: SECONDS }).perSecond;
+  const result = runLoad({ url, body: grpcFrame(body), connections: 10, depth: 20, seconds: SECONDS });
+  if (result.bodyBytes < result.requests * VALUE.length) {
+    throw new Error(`${target.name} answered ${result.requests} gets with ${result.bodyBytes} bytes: not all had the value`);
+  }
+  return result.perSecond;
 }
 
 async function gateway(target: Target, path: string, body: object): Promise<number> {
@@ -126,7 +136,7 @@ export const questions: readonly Question[] = [
   { name: 'linearizable gets, 10 x 20', unit: 'gets/s', better: 'more', ask: (target) => gets(target, GET) },
   {
     name: 'serializable gets, 10 x 20', unit: 'gets/s', better: 'more',
-    ask: (target) => gets(target, Buffer.concat([GET, SERIALIZABLE])),
+    ask: (target) => gets(target, SERIALIZABLE_GET),
   },
   {
     name: 'JSON gateway puts, 50 connections', unit: 'puts/s', better: 'more',

@@ -69,7 +69,7 @@ function launch([program, args]: [string, string[]]): ChildProcess {
   return spawn(program, args, { stdio: 'ignore' });
 }
 
-function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+export function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   return new Promise((resolve) => {
     if (child.exitCode !== null || child.signalCode !== null) return resolve();
     child.once('exit', () => resolve());
@@ -78,7 +78,7 @@ function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
 }
 
 /** Until a linearizable read through the gateway succeeds: "it answers" means the same for both. */
-async function untilHealthy(url: string, child: ChildProcess): Promise<void> {
+export async function untilHealthy(url: string, child: ChildProcess): Promise<void> {
   for (let tries = 0; tries < 12_000; tries++) {
     if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode} before it answered`);
     try {

@@ -26,7 +26,8 @@ export class Follower {
 
   /** `isMain`: its events become the recorder's course. */
   constructor(options: {
-    name: string; clients: () => readonly Etcd3[]; recorder: Recorder; isMain: boolean; startRevision: number; firstClient: number;
+    name: string; clients: () => readonly Etcd3[]; recorder: Recorder; isMain: boolean; startRevision: number;
+    firstClient: number;
   }) {
     this.#name = options.name;
     this.#clients = options.clients;

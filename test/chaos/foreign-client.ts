@@ -56,7 +56,9 @@ export function keyValueOf(kv: foreign.IKeyValue): KeyValue {
   };
 }
 
-const orNull = (kv: foreign.IKeyValue | null | undefined): KeyValue | null => (kv === null || kv === undefined ? null : keyValueOf(kv));
+function orNull(kv: foreign.IKeyValue | null | undefined): KeyValue | null {
+  return kv === null || kv === undefined ? null : keyValueOf(kv);
+}
 
 type ForeignRange = { kvs: foreign.IKeyValue[]; more: boolean; count: string };
 
@@ -115,7 +117,7 @@ function foreignCompare(compare: Compare): foreign.ICompare {
   }
 }
 
-function foreignTxn(request: TxnRequest): { compare: foreign.ICompare[]; success: foreign.IRequestOp[]; failure: foreign.IRequestOp[] } {
+function foreignTxn(request: TxnRequest): foreign.ITxnRequest {
   return {
     compare: (request.compare ?? []).map(foreignCompare),
     success: (request.success ?? []).map(foreignOp),

@@ -8,6 +8,7 @@ import { Campaign, LEADER_BOUND_MS, type Report } from './campaign.js';
 import { probeDisks } from './disks.js';
 import { splitterFor } from './frames.js';
 import { isInstalled, type TargetName } from './members.js';
+import { Walk, type WalkReport } from './walk.js';
 
 /** Of the seconds free of faults, so many must show progress. */
 const PROGRESS_SHARE = 0.95;
@@ -21,6 +22,7 @@ const { values: flags } = parseArgs({
     only: { type: 'string' },
     disks: { type: 'boolean', default: true },
     json: { type: 'boolean', default: false },
+    walk: { type: 'boolean', default: false },
   },
   allowNegative: true,
 });
@@ -61,12 +63,26 @@ function summary(report: Report, missed: readonly string[]): string {
     `faults ${count}: ${faults.join(', ')}`,
     `progress in ${report.quietSecondsWithProgress} of ${report.quietSeconds} seconds free of faults`,
     `leader found again ${report.outages} times: p50 ${report.leaderMs.p50} ms, p99 ${report.leaderMs.p99} ms, ` +
-      `max ${report.leaderMs.max} ms (bound ${LEADER_BOUND_MS} ms); ${report.leaders} leaders, highest term ${report.highestTerm}`,
+      `max ${report.leaderMs.max} ms (bound ${LEADER_BOUND_MS} ms)`,
+    `leaders ${report.leaders}, highest term ${report.highestTerm}`,
     `links: ${Object.entries(report.links).map(([what, times]) => `${what} ${times}`).join(', ')}`,
     ...report.notTested.map(({ name, reason }) => `not tested: ${name} (${reason})`),
     ...report.violations.map((text) => `VIOLATION ${text}`),
     ...missed.map((text) => `MISSED ${text}`),
     ...(report.keptIn === null ? [] : [`logs and data are kept in ${report.keptIn}`]),
+  ].join('\n');
+}
+
+function walkSummary(walked: WalkReport): string {
+  const slowest = walked.steps.toSorted((a, b) => b.ms - a.ms)[0];
+  return [
+    `the walk of ${target}: ${walked.steps.length} changes, ${walked.crashes} crashes, ` +
+      `${walked.transfers} transfers of leadership, ${walked.transfersRefused} refused`,
+    `slowest change: ${slowest?.name ?? 'none'}, ${slowest?.ms ?? 0} ms`,
+    `operations ${walked.verdict?.operations ?? 0}, acknowledged writes ${walked.verdict?.acknowledgedWrites ?? 0}, ` +
+      `lost ${walked.verdict?.lost ?? 0}, violations ${walked.violations.length}`,
+    ...walked.violations.map((text) => `VIOLATION ${text}`),
+    ...(walked.keptIn === null ? [] : [`logs and data are kept in ${walked.keptIn}`]),
   ].join('\n');
 }
 
@@ -79,6 +95,14 @@ const seed = numberOf('seed', Number.isSafeInteger, 'a whole number');
 const diskReason = flags.disks ? probeDisks() : '--no-disks';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+
+if (flags.walk) {
+  const walked = await Walk.run({
+    target, seed, say, members: 1, hasDisks: false, newSplitter: splitterFor(target), sizes: [1, 3, 5, 3, 1], transferSeconds: 60,
+  });
+  process.stdout.write(`${flags.json ? JSON.stringify(walked) : walkSummary(walked)}\n`);
+  process.exit(walked.violations.length === 0 ? 0 : 1);
+}
 
 const report = await Campaign.run({
   target, members, seed, minutes, say, diskReason, hasDisks: diskReason === null, newSplitter: splitterFor(target),
