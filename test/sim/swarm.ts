@@ -1,0 +1,168 @@
+// What one seed's world is like: every seed draws its own subset of members, faults, workloads and limits, because a run in
+// which everything happens at once hides what happens in a quiet one (swarm testing, reliability 3.7). Small limits come up
+// often: buffers of two reach their end.
+
+import { defaultLimits, type NodeLimits } from '../../core/node/limits.js';
+import type { NetworkProfile } from './network.js';
+import type { DiskProfile } from './platter.js';
+import { Dice } from './random.js';
+
+export interface FaultRates {
+  /** About how often in a minute of the fault phase, over the whole world; 0: never. */
+  readonly kill: number;
+  readonly killAtDoor: number;
+  readonly power: number;
+  readonly powerAll: number;
+  readonly stopGracefully: number;
+  readonly pause: number;
+  readonly suspend: number;
+  readonly stall: number;
+  readonly clockJump: number;
+  readonly partition: number;
+  readonly lossySpell: number;
+  readonly diskError: number;
+  readonly diskSlow: number;
+  readonly diskHang: number;
+  readonly diskFull: number;
+  readonly rot: number;
+  readonly wipe: number;
+}
+
+export interface WorkloadMix {
+  readonly registers: number;
+  readonly appends: number;
+  readonly deletes: number;
+  readonly ranges: number;
+  readonly leases: number;
+  readonly watches: number;
+  readonly registry: number;
+  readonly maintenance: number;
+  readonly membership: number;
+  readonly transfer: number;
+}
+
+export interface Swarm {
+  readonly seed: number;
+  readonly members: number;
+  readonly spares: number;
+  readonly clients: number;
+  readonly watchers: number;
+  readonly registrants: number;
+  /** Pause of a client between two operations, about. */
+  readonly thinkMs: number;
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly snapshotCount: number;
+  readonly segmentBytes: number;
+  readonly limits: NodeLimits;
+  readonly driftShare: number;
+  readonly stallChance: number;
+  readonly network: NetworkProfile;
+  readonly disk: DiskProfile;
+  readonly faults: FaultRates;
+  readonly workload: WorkloadMix;
+  readonly faultMs: number;
+  readonly valueBytes: number;
+}
+
+export function drawSwarm(seed: number): Swarm {
+  const dice = new Dice(seed, 'swarm');
+  const members = dice.weighted<number>([[1, 1], [1, 2], [8, 3], [1, 4], [4, 5], [1, 7]]);
+  const workload = drawWorkload(dice);
+  const heartbeatMs = dice.pick([10, 50, 100, 100, 200, 500]);
+  const faultless = dice.chance(0.05);
+  return {
+    seed,
+    members,
+    spares: workload.membership > 0 ? 2 : 0,
+    clients: dice.pick([1, 2, 3, 4, 6, 8, 12]),
+    watchers: workload.watches > 0 ? 1 + dice.below(4) : 0,
+    registrants: workload.registry > 0 ? 1 + dice.below(3) : 0,
+    thinkMs: dice.pick([5, 20, 50, 100, 300]),
+    heartbeatMs,
+    electionMs: heartbeatMs * dice.pick([5, 10, 10, 20]),
+    snapshotCount: dice.pick([5, 20, 100, 100, 500, 5000]),
+    segmentBytes: dice.pick([4096, 16_384, 65_536, 1 << 20]),
+    limits: drawLimits(dice),
+    driftShare: dice.pick([0, 0, 0.001, 0.02, 0.05]),
+    stallChance: dice.pick([0, 0, 0.0002, 0.002]),
+    network: drawNetwork(dice, faultless),
+    disk: {
+      appendMs: dice.pick([0.02, 0.05, 0.2]),
+      syncMs: dice.pick([0.1, 0.5, 1, 2, 8]),
+      readMs: 0.05,
+      policy: dice.weighted([[30, 'prefix'], [30, 'sectors'], [10, 'torn'], [10, 'zeros'], [10, 'newest'], [10, 'all_lost']]),
+      afterFailure: dice.pick(['reverted', 'told_later']),
+    },
+    faults: drawFaults(dice, faultless),
+    workload,
+    faultMs: dice.between(20_000, 40_000),
+    valueBytes: dice.pick([8, 8, 32, 300, 3000]),
+  };
+}
+
+function drawWorkload(dice: Dice): WorkloadMix {
+  const off = (weight: number, share = 0.4): number => (dice.chance(share) ? 0 : weight * dice.pick([1, 1, 3]));
+  return {
+    registers: 4 + off(4),
+    appends: off(3),
+    deletes: off(2),
+    ranges: off(3),
+    leases: off(2),
+    watches: off(1),
+    registry: off(1, 0.6),
+    maintenance: off(0.3),
+    membership: off(1, 0.7),
+    transfer: off(0.3, 0.6),
+  };
+}
+
+function drawLimits(dice: Dice): NodeLimits {
+  return {
+    ...defaultLimits,
+    proposalsMax: dice.pick([2, 10, 1000, 20_000]),
+    watchBufferBytesMax: dice.pick([200, 5000, 1 << 20]),
+    watchCatchUpRevisionsMax: dice.pick([1, 2, 20, 1000]),
+    progressNotifyMs: dice.pick([500, 5000, 600_000]),
+  };
+}
+
+function drawNetwork(dice: Dice, faultless: boolean): NetworkProfile {
+  const kind = dice.pick<'datagram' | 'stream'>(['datagram', 'stream']);
+  const off = (value: number): number => (faultless || dice.chance(0.5) ? 0 : value);
+  return {
+    kind,
+    delayMs: dice.pick([0.1, 0.5, 1, 5, 20]),
+    lateChance: off(0.002),
+    lateMs: dice.pick([50, 500, 5000]),
+    lossChance: off(dice.pick([0.002, 0.02, 0.1])),
+    duplicateChance: off(dice.pick([0.005, 0.05])),
+    damageChance: off(0.0005),
+    breakChance: off(0.0005),
+    bytesPerMs: dice.pick([1e3, 1e5, 1e6]),
+    capacityBytes: dice.pick([1 << 18, 1 << 24]),
+  };
+}
+
+function drawFaults(dice: Dice, faultless: boolean): FaultRates {
+  const rate = (perMinute: number, share = 0.5): number => (faultless || dice.chance(share) ? 0 : perMinute * dice.between(0.3, 2));
+  return {
+    kill: rate(6),
+    killAtDoor: rate(8),
+    power: rate(5),
+    powerAll: rate(2, 0.7),
+    stopGracefully: rate(3, 0.6),
+    pause: rate(5),
+    suspend: rate(2, 0.7),
+    stall: rate(6),
+    clockJump: rate(1, 0.8),
+    partition: rate(8),
+    lossySpell: rate(4),
+    diskError: rate(2, 0.6),
+    diskSlow: rate(2),
+    diskHang: rate(2, 0.6),
+    diskFull: rate(1, 0.8),
+    rot: rate(1.5, 0.75),
+    wipe: rate(1, 0.85),
+  };
+}
