@@ -21,8 +21,8 @@ export interface CampaignOptions extends ClusterOptions {
   /** A fault lasts up to so long; then there is quiet for `quietMs`. */
   readonly holdMs: number;
   readonly quietMs: number;
-  /** Draw only from faults whose name contains this. */
-  readonly only?: string;
+  /** Draw only from faults whose name contains one of these. */
+  readonly only?: readonly string[];
   say(line: string): void;
 }
 
@@ -80,7 +80,7 @@ export class Campaign {
     const { say, minutes, target, members } = this.#options;
     const endAt = startedAt + minutes * 60_000;
     const { usable, notTested } = usableFaults(this.#cluster, this.#options.diskReason);
-    const drawn = usable.filter((fault) => fault.name.includes(this.#options.only ?? ''));
+    const drawn = usable.filter((fault) => this.#options.only?.some((part) => fault.name.includes(part)) ?? true);
     for (const { name, reason } of notTested) say(`not tested: ${name} (${reason})`);
     try {
       await this.#sit();
@@ -178,7 +178,7 @@ export class Campaign {
       while (rest.length > 0) this.#deck.push(...rest.splice(this.#dice.below(rest.length), 1));
     }
     const first = this.#deck.pop();
-    if (first === undefined) throw new Error(`no fault is called like ${this.#options.only}`);
+    if (first === undefined) throw new Error(`no fault that can be tested here is called like ${this.#options.only?.join(' or ')}`);
     const fits = (fault: Fault): boolean => fault.sort !== first.sort && fault.sort !== 'disk' && first.sort !== 'disk';
     const second = this.#dice.below(5) === 0 ? this.#deck.findLast(fits) : undefined;
     if (second !== undefined) this.#deck.splice(this.#deck.lastIndexOf(second), 1);

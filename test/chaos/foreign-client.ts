@@ -45,10 +45,11 @@ export function headerOf(header: foreign.IResponseHeader): Header {
   };
 }
 
+/** Copied: what arrives is a view into a whole piece of the stream, which a record of the round would keep alive. */
 export function keyValueOf(kv: foreign.IKeyValue): KeyValue {
   return {
-    key: kv.key,
-    value: kv.value,
+    key: Buffer.from(kv.key),
+    value: Buffer.from(kv.value),
     createRevision: Number(kv.create_revision),
     modRevision: Number(kv.mod_revision),
     version: Number(kv.version),
