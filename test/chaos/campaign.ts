@@ -178,7 +178,7 @@ export class Campaign {
       while (rest.length > 0) this.#deck.push(...rest.splice(this.#dice.below(rest.length), 1));
     }
     const first = this.#deck.pop();
-    if (first === undefined) throw new Error(`no fault that can be tested here is called like ${this.#options.only?.join(' or ')}`);
+    if (first === undefined) throw new Error(`no fault that can be tested here is called ${this.#options.only?.join(' or ')}`);
     const fits = (fault: Fault): boolean => fault.sort !== first.sort && fault.sort !== 'disk' && first.sort !== 'disk';
     const second = this.#dice.below(5) === 0 ? this.#deck.findLast(fits) : undefined;
     if (second !== undefined) this.#deck.splice(this.#deck.lastIndexOf(second), 1);

@@ -31,6 +31,10 @@ export interface Rule {
   readonly delayMs?: number;
   readonly jitterMs?: number;
   readonly bytesPerSecond?: number;
+  /** One byte of the message is changed on the way. */
+  readonly damagePercent?: number;
+  /** Half of the message arrives, then the connection ends. */
+  readonly tearPercent?: number;
 }
 
 const OPEN: Rule = {};
@@ -46,11 +50,13 @@ export interface LinkCounts {
   pieces: number;
   lost: number;
   duplicated: number;
+  damaged: number;
+  torn: number;
   resets: number;
 }
 
 export class Links {
-  readonly counts: LinkCounts = { pieces: 0, lost: 0, duplicated: 0, resets: 0 };
+  readonly counts: LinkCounts = { pieces: 0, lost: 0, duplicated: 0, damaged: 0, torn: 0, resets: 0 };
   readonly #dice: Prng;
   readonly #newSplitter: (() => Splitter) | null;
   readonly #ends: LinkEnd[] = [];
@@ -211,7 +217,7 @@ class Pipe {
         links.counts.lost++;
         continue;
       }
-      this.#enqueue(piece, rule);
+      this.#enqueue(links.hasFrames ? this.#damaged(piece, rule) : piece, rule);
       if (links.hasFrames && dice.below(100) < (rule.duplicatePercent ?? 0)) {
         links.counts.duplicated++;
         this.#enqueue(piece, rule);
@@ -225,6 +231,16 @@ class Pipe {
   #isLost(piece: Piece, rule: Rule): boolean {
     if (rule.onlyTags !== undefined && !rule.onlyTags.some((tag) => piece.tags.includes(tag))) return false;
     return rule.isCut === true || this.#doors.dice.below(100) < (rule.lossPercent ?? 0);
+  }
+
+  #damaged(piece: Piece, rule: Rule): Piece {
+    const { links, dice } = this.#doors;
+    if (dice.below(100) >= (rule.damagePercent ?? 0)) return piece;
+    links.counts.damaged++;
+    const bytes = Uint8Array.from(piece.bytes);
+    const at = dice.below(bytes.length);
+    bytes[at] = (bytes[at] ?? 0) ^ (1 << dice.below(8));
+    return { ...piece, bytes };
   }
 
   #enqueue(piece: Piece, rule: Rule): void {
@@ -255,6 +271,11 @@ class Pipe {
       this.#queue.shift();
       this.heldBytes -= next.piece.bytes.length;
       if (rule.bytesPerSecond !== undefined) this.#freeAt = now + (next.piece.bytes.length * 1000) / rule.bytesPerSecond;
+      if (this.#doors.links.hasFrames && this.#doors.dice.below(100) < (rule.tearPercent ?? 0)) {
+        this.#doors.links.counts.torn++;
+        this.#sink.write(next.piece.bytes.subarray(0, next.piece.bytes.length >> 1), () => this.close());
+        return;
+      }
       this.#sink.write(next.piece.bytes);
     }
     if (this.heldBytes <= HELD_BYTES_MAX && this.#source.isPaused()) this.#source.resume();

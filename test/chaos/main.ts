@@ -98,7 +98,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 
 if (flags.walk) {
   const walked = await Walk.run({
-    target, seed, say, members: 1, hasDisks: false, newSplitter: splitterFor(target), sizes: [1, 3, 5, 3, 1], transferSeconds: 60,
+    target, seed, say, members: 1, hasDisks: false, newSplitter: splitterFor(target), sizes: [1, 3, 5, 3, 1],
+    transferSeconds: 60,
   });
   process.stdout.write(`${flags.json ? JSON.stringify(walked) : walkSummary(walked)}\n`);
   process.exit(walked.violations.length === 0 ? 0 : 1);
@@ -106,7 +107,8 @@ if (flags.walk) {
 
 const report = await Campaign.run({
   target, members, seed, minutes, say, diskReason, hasDisks: diskReason === null, newSplitter: splitterFor(target),
-  roundMs: 75_000, holdMs: 4000, quietMs: LEADER_BOUND_MS + 4000, ...(flags.only === undefined ? {} : { only: flags.only.split(',') }),
+  roundMs: 75_000, holdMs: 4000, quietMs: LEADER_BOUND_MS + 4000,
+  ...(flags.only === undefined ? {} : { only: flags.only.split(',') }),
 });
 const missed = broken(report);
 process.stdout.write(`${flags.json ? JSON.stringify({ ...report, missed }) : summary(report, missed)}\n`);
