@@ -145,8 +145,9 @@ export class Raft {
     this.#ticked = false;
     for (const input of inputs) this.#take(input);
     if (this.#ticked) this.#onTime();
-    // A sole voter has nobody to ask, and nobody to wait for.
-    if (this.#state === 'follower' && this.#members.isSole(this.#config.id)) this.#campaign(false);
+    // A sole voter has nobody to ask, and nobody to wait for but a leader that is about to leave.
+    const isIdle = this.#state === 'follower' && this.#leader === 0n;
+    if (isIdle && this.#members.isSole(this.#config.id)) this.#campaign(false);
     if (this.#state === 'leader') this.#lead();
     this.#membership.committed(this.#commit);
     const hard = { term: this.#term, vote: this.#vote, commit: this.#commit };

@@ -38,7 +38,8 @@ export interface HardState {
 
 /**
  * Who votes. `outgoing` is non-empty only while a joint configuration is in force (Raft §6). Learners get entries but do not
- * count (thesis 4.2.1). Invariant: each list ascends, and nobody is a learner and a voter.
+ * count (thesis 4.2.1). Invariant: each list ascends, and nobody is in `voters` and `learners`; one that stops voting is
+ * in `outgoing` and `learners` while the configuration is joint.
  */
 export interface Configuration {
   readonly voters: readonly NodeId[];
@@ -129,6 +130,7 @@ export type Message =
     };
 
 export type Input =
+  /** A driver that was stalled feeds one tick, not those it missed: nobody could answer in the time it was not there. */
   | { readonly kind: 'tick' }
   | { readonly kind: 'receive'; readonly message: Message }
   | { readonly kind: 'propose'; readonly token: Token; readonly data: Uint8Array }
@@ -178,6 +180,7 @@ export type Settled =
   | { readonly kind: 'readable'; readonly token: Token; readonly index: Index };
 
 export interface Role {
+  /** One that only asks whether an election is worth holding (thesis 9.6) is a follower without a leader. */
   readonly state: 'follower' | 'candidate' | 'leader';
   readonly term: Term;
   /** 0n: unknown. */
@@ -188,7 +191,7 @@ export interface Output {
   readonly persist: Persist | null;
   /** May leave now, in any order, or be lost. */
   readonly send: readonly Message[];
-  /** Replace the store before applying what follows. */
+  /** Replace the store before applying what follows. A snapshot that a newer one overtakes is never restored. */
   readonly restore: SnapshotMeta | null;
   /** Committed and locally durable; every index once, ascending, going on after `restore` where there is one. */
   readonly apply: readonly Entry[];

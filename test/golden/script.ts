@@ -1,38 +1,12 @@
-// The language of the raft transcripts: one command a line, answered by everything the machines did.
-//
-//   start 1 2 3 [bytes=n] [keep=n]   fresh voters; at most n bytes of data in an append; n entries kept behind a snapshot
-//   join 4                 a member with an empty disk that has been told nothing
-//   crash 1 [kept]         its unanswered writes are lost, save the first `kept`
-//   restart 1              from what its disk holds
-//   tick 1 [times]         tick * [times]: everybody, in turn
-//   timeout 1              ticks until it asks for votes
-//   elect 2 by 3           2 and 3 hear nothing for an election time-out, then 2 asks 3 until it leads; only roles are printed
-//   persist 1 [batches]    the oldest batches become durable, all without a number
-//   deliver [1->2 …]       messages in flight, or those of these routes, one generation
-//   drop [1->2 …]          lost               keep [1->2 …]   only these stay in flight
-//   copy 1->2              every message on this route is in flight twice
-//   hold [1->2 …]          a copy of what is in flight there comes with `release`
-//   settle                 persist and deliver until nothing moves; what is printed is the end of it
-//   run 10                 so many rounds: everybody ticks, persists and gets what was sent; what is printed is the end of it
-//   cut 1-2 …              from now on what 1 and 2 send each other is lost in `settle` and `run`; cut: nothing is
-//   burst 1 70             so many proposals one after the other; what they cause is counted
-//   propose 1 text         read 1 token        transfer 1 2
-//   members 1 +4 -2 ~3     1 is asked to make 4 a voter, 3 a learner, and remove 2
-//   snapshot 1             its store is saved as it is and the log before that may go
-//   sent 1 4 [failed]      the shipping of a snapshot from 1 to 4 has ended
-//   unreachable 1 2        1 is told that its messages to 2 are lost
-//   log 1                  memory, disk and status            peers 1   what a leader knows of the others
+// The machines behind the transcripts: runs one command line and says what happened. The commands are those of the table in
+// test/README.md; `text.ts` has the words.
 
 import { show, Cluster, type Member } from '../core/raft/cluster.js';
-import { decodeMembers } from '../../core/raft/members.js';
-import type {
-  Configuration, Entry, Input, MemberChange, Message, NodeId, Output, Persist, RefusedReason, Settled,
-} from '../../core/raft/types.js';
+import { configurationText, entriesText, outputLines } from './text.js';
+import type { Input, MemberChange, Message, NodeId, Output } from '../../core/raft/types.js';
 
 const SETTLE_ROUNDS_MAX = 50;
 const ELECTION_TICKS = 10;
-/** Of a longer list of entries only the first and the last are printed. */
-const SHOWN_MAX = 12;
 
 /** Every command line of `transcript` followed by what happens now; comments and blank lines stay. */
 export function replay(transcript: string): string {
@@ -224,14 +198,7 @@ class Script {
   }
 
   #tell(id: NodeId, output: Output | null): void {
-    if (output === null) return;
-    const { role, persist, restore } = output;
-    if (role !== null) this.#said.push(`${id} is ${role.state} of term ${role.term}${leaderText(id, role.leader)}`);
-    for (const settled of output.settled) this.#said.push(`${id} ${settledText(settled)}`);
-    if (persist !== null) this.#said.push(`${id} persists ${persistText(persist)}`);
-    for (const message of output.send) this.#said.push(messageText(message));
-    if (restore !== null) this.#said.push(`${id} restores ${show(restore)} ${configurationText(restore.configuration)}`);
-    if (output.apply.length > 0) this.#said.push(`${id} applies ${entriesText(output.apply)}`);
+    if (output !== null) this.#said.push(...outputLines(id, output));
   }
 }
 
@@ -253,61 +220,3 @@ function onRoute(message: Message, routes: readonly string[]): boolean {
   });
 }
 
-function leaderText(id: NodeId, leader: NodeId): string {
-  return leader === 0n || leader === id ? '' : ` under ${leader}`;
-}
-
-function settledText(settled: Settled): string {
-  if (settled.kind === 'appended') return `takes proposal ${settled.token} as ${show(settled.id)}`;
-  if (settled.kind === 'readable') return `answers read ${settled.token} at ${settled.index}`;
-  const words: Record<RefusedReason, string> = {
-    no_leader: 'no leader', not_leader: 'not the leader', leader_changed: 'the leader changed', too_many: 'too many',
-    transferring: 'leadership is being handed over', change_pending: 'a change is pending', change_invalid: 'no such change',
-  };
-  const hint = settled.leader === 0n ? '' : `, ask ${settled.leader}`;
-  return `refuses ${settled.token}: ${words[settled.reason]}${hint}`;
-}
-
-function persistText({ seq, hard, truncateAfter, snapshot, entries }: Persist): string {
-  const parts = [`#${seq}`];
-  if (hard !== null) parts.push(`term ${hard.term} vote ${hard.vote} commit ${hard.commit}`);
-  if (truncateAfter !== null) parts.push(`cut after ${truncateAfter}`);
-  if (snapshot !== null) parts.push(`start over after ${show(snapshot)} ${configurationText(snapshot.configuration)}`);
-  if (entries.length > 0) parts.push(entriesText(entries));
-  return parts.join(' · ');
-}
-
-function messageText(message: Message): string {
-  const pre = (message.kind === 'vote' || message.kind === 'vote_reply') && message.pre ? 'pre_' : '';
-  const route = `${message.from} -> ${message.to} ${pre}${message.kind} term ${message.term}`;
-  switch (message.kind) {
-    case 'vote': return `${route}${message.transfer ? ' for a transfer' : ''} last ${show(message.last)}`;
-    case 'vote_reply': return `${route} ${message.granted ? 'granted' : 'refused'}`;
-    case 'timeout_now': return route;
-    case 'snapshot': return `${route} ${show(message.snapshot)} ${configurationText(message.snapshot.configuration)}`;
-    case 'append': {
-      const round = message.round === 0 ? '' : ` round ${message.round}`;
-      return `${route} after ${show(message.previous)} ${entriesText(message.entries)} commit ${message.commit}${round}`;
-    }
-    case 'append_reply': {
-      const round = message.round === 0 ? '' : ` round ${message.round}`;
-      const refused = `refused, try ${message.index} after term ${message.before}`;
-      return `${route} ${message.ok ? `durable through ${message.index}` : refused}${round}`;
-    }
-  }
-}
-
-function configurationText({ voters, outgoing, learners }: Configuration): string {
-  const old = outgoing.length === 0 ? '' : ` and ${outgoing.join(' ')}`;
-  return `{${voters.join(' ')}${old}${learners.length === 0 ? '' : ` learning ${learners.join(' ')}`}}`;
-}
-
-function entriesText(entries: readonly Entry[]): string {
-  const words = (entry: Entry): string => {
-    if (entry.kind === 'members') return ` ${configurationText(decodeMembers(entry.data).configuration)}`;
-    return entry.kind === 'command' ? ` ${Buffer.from(entry.data).toString()}` : '';
-  };
-  const texts = entries.map((entry) => show(entry) + words(entry));
-  if (texts.length > SHOWN_MAX) texts.splice(1, texts.length - 2, `… ${texts.length - 2} more …`);
-  return `[${texts.join(', ')}]`;
-}

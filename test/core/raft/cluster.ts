@@ -193,7 +193,8 @@ export class Cluster {
     const { id, applied, disk } = member;
     must(snapshot.index > applied, `member ${id} goes back from ${applied} to ${snapshot.index}`);
     must(disk.snapshot === snapshot, `member ${id} restores ${show(snapshot)} before it is on its disk`);
-    must(this.committed.get(snapshot.index)?.term === snapshot.term, `member ${id} restores ${show(snapshot)}, which nobody applied`);
+    const isCommitted = this.committed.get(snapshot.index)?.term === snapshot.term;
+    must(isCommitted, `member ${id} restores ${show(snapshot)}, which nobody applied`);
     member.applied = snapshot.index;
     member.configuration = snapshot.configuration;
     this.restores++;

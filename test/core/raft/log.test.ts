@@ -113,3 +113,22 @@ test('forgetting one entry at a time is not quadratic', (t) => {
   const tookMs = performance.now() - startMs;
   t.true(tookMs < 3000, `${count} single forgets took ${Math.round(tookMs)} ms`);
 });
+
+test('a follower whose log ends before the leader\'s begins, or differs there, needs a snapshot', (t) => {
+  const log = new RaftLog({ term: 3, index: 10 }, entries([3, 4, 4], { first: 11 }));
+  t.is(log.retryAt(5, 2), 6);
+  t.is(log.retryAt(10, 3), 11);
+  t.is(log.retryAt(12, 3), 12);
+  t.is(log.retryAt(12, 9), 13);
+  // Everything of ours from the base on is of a later term than all it has.
+  t.is(log.retryAt(12, 2), 10);
+  t.is(new RaftLog(BASE, entries([2, 2])).retryAt(2, 1), 1);
+});
+
+test('a log that starts over keeps nothing of before', (t) => {
+  const log = new RaftLog(BASE, entries([1, 1, 1]));
+  log.restart({ term: 2, index: 9 });
+  t.deepEqual([log.lastIndex, log.last.term, log.termAt(3), log.termAt(9)], [9, 2, null, 2]);
+  log.append({ kind: 'empty', term: 2, index: 10, data: new Uint8Array(0) });
+  t.deepEqual(indexes(log.slice(10, 10)), [10]);
+});

@@ -127,7 +127,8 @@ test('a follower acknowledges only what it knows to be the leader\'s', (t) => {
 test('a message for somebody else changes nothing', (t) => {
   const raft = new Raft(config(1n, [1n, 2n, 3n]), FRESH);
   const last = { term: 9, index: 9 };
-  const output = raft.step([{ kind: 'receive', message: { kind: 'vote', from: 2n, to: 3n, term: 9, last, pre: false, transfer: false } }]);
+  const message = { kind: 'vote', from: 2n, to: 3n, term: 9, last, pre: false, transfer: false } as const;
+  const output = raft.step([{ kind: 'receive', message }]);
   t.deepEqual([output.persist, output.send, raft.status().term], [null, [], 0]);
 });
 
