@@ -114,6 +114,8 @@ export class Platter {
   #names = new Map<string, PlatterFile>();
   #durableNames = new Map<string, PlatterFile>();
   #directories = new Set<string>();
+  /** Done as the program sees it, not known to be durable. */
+  #renames: { from: string; to: string; file: PlatterFile }[] = [];
 
   constructor(dice: Dice, profile: DiskProfile) {
     this.#dice = dice;
@@ -151,6 +153,7 @@ export class Platter {
     this.#names = new Map();
     this.#durableNames = new Map();
     this.#directories = new Set();
+    this.#renames = [];
   }
 
   /** What a power cut would leave right now if it took everything it may: for reading only. */
@@ -175,9 +178,18 @@ export class Platter {
 
   powerCut(): void {
     this.counts.powerCuts++;
+    const renamed = new Set<string>();
+    for (const { from, to, file } of this.#renames) {
+      renamed.add(from).add(to);
+      // Atomic: it has two names never, and none never.
+      if (this.#durableNames.get(from) !== file || this.#dice.chance(0.5)) continue;
+      this.#durableNames.delete(from);
+      this.#durableNames.set(to, file);
+    }
+    this.#renames = [];
     for (const name of [...new Set([...this.#names.keys(), ...this.#durableNames.keys()])].sort()) {
       const seen = this.#names.get(name);
-      if (seen === this.#durableNames.get(name) || this.#dice.chance(0.5)) continue;
+      if (renamed.has(name) || seen === this.#durableNames.get(name) || this.#dice.chance(0.5)) continue;
       if (seen === undefined) this.#durableNames.delete(name);
       else this.#durableNames.set(name, seen);
     }
@@ -255,6 +267,7 @@ export class Platter {
 
   rename(from: string, to: string, isDurable: boolean): void {
     const file = this.file(from);
+    if (!isDurable) this.#renames.push({ from, to, file });
     for (const names of isDurable ? [this.#names, this.#durableNames] : [this.#names]) {
       names.set(to, file);
       names.delete(from);

@@ -71,14 +71,16 @@ export function drawSwarm(seed: number): Swarm {
   const workload = drawWorkload(dice);
   const heartbeatMs = dice.pick([10, 50, 100, 100, 200, 500]);
   const faultless = dice.chance(0.05);
+  const clients = dice.pick([1, 2, 3, 4, 6, 8, 12]);
   return {
     seed,
     members,
     spares: workload.membership > 0 ? 2 : 0,
-    clients: dice.pick([1, 2, 3, 4, 6, 8, 12]),
+    clients,
     watchers: workload.watches > 0 ? 1 + dice.below(4) : 0,
     registrants: workload.registry > 0 ? 1 + dice.below(3) : 0,
-    thinkMs: dice.pick([5, 20, 50, 100, 300]),
+    // So many operations a second, all clients together.
+    thinkMs: (clients * 1000) / dice.pick([5, 20, 50, 100, 200]),
     heartbeatMs,
     electionMs: heartbeatMs * dice.pick([5, 10, 10, 20]),
     snapshotCount: dice.pick([5, 20, 100, 100, 500, 5000]),

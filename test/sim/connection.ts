@@ -1,0 +1,324 @@
+// A client process's connection to one machine: requests and answers take time, are lost with the process that had them, and
+// wait in the socket while it stands still. Everything that passes is recorded for the history check, so that what the
+// recipes do is judged like everything else.
+//
+// The contract of Client holds: a request that never reached anybody says so; a lost answer is unknown. A watch is not
+// resumed here: it ends, and whoever wanted it opens another.
+
+import type {
+  Admin, CallOptions, Client, GrantOptions, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, TxnRequest,
+  TxnResponse, Watch, WatchBatch, WatchRequest,
+} from '../../core/client.js';
+import { ApiError } from '../../core/errors.js';
+import type { OperationRequest } from '../model/history.js';
+import type { Machine } from './machine.js';
+import { Dice } from './random.js';
+import type { WatchEnd, WatchEntry } from './recorder.js';
+import { Kind } from './scheduler.js';
+import type { World } from './world.js';
+
+const DEFAULT_TIMEOUT_MS = 5000;
+/** Batches on their way to a slow reader before the member's side waits for it. */
+const WATCH_WINDOW = 4;
+
+type Server = Client & Admin;
+export type Call<T> = (server: Server, rest: { timeoutMs: number }) => Promise<T>;
+
+export class Connection implements Client {
+  readonly name: string;
+  machine: Machine;
+  readonly #world: World;
+  readonly #dice: Dice;
+  #isClosed = false;
+  #isDead = false;
+  readonly #watches = new Set<Watch>();
+
+  constructor(world: World, name: string, machine: Machine) {
+    this.#world = world;
+    this.name = name;
+    this.machine = machine;
+    this.#dice = new Dice(world.swarm.seed, name);
+  }
+
+  range(request: RangeRequest, options?: CallOptions): Promise<RangeResponse> {
+    return this.#recorded({ kind: 'range', request }, options, (server, rest) => server.range(request, rest));
+  }
+
+  txn(request: TxnRequest, options?: CallOptions): Promise<TxnResponse> {
+    return this.#recorded({ kind: 'txn', request }, options, (server, rest) => server.txn(request, rest));
+  }
+
+  grant(ttlSeconds: number, options: GrantOptions = {}): Promise<Lease> {
+    const id = options.id ?? 0n;
+    return this.#recorded({ kind: 'grant', ttlSeconds, id }, options, (server, rest) => server.grant(ttlSeconds, { ...rest, id }));
+  }
+
+  keepAlive(lease: LeaseId, options?: CallOptions): Promise<KeepAlive> {
+    return this.#recorded({ kind: 'keep_alive', lease }, options, (server, rest) => server.keepAlive(lease, rest));
+  }
+
+  revoke(lease: LeaseId, options?: CallOptions): Promise<Header> {
+    return this.#recorded({ kind: 'revoke', lease }, options, (server, rest) => server.revoke(lease, rest));
+  }
+
+  compact(revision: number, options?: CallOptions): Promise<Header> {
+    return this.#recorded({ kind: 'compact', revision }, options, (server, rest) => server.compact(revision, rest));
+  }
+
+  /** What leaves no trace in the history. */
+  call<T>(options: CallOptions | undefined, work: Call<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => this.#send(options, work, resolve, reject));
+  }
+
+  watch(request: WatchRequest, options: CallOptions = {}): Watch {
+    const watch = new RemoteWatch(this.#world, this.machine, request, {
+      ...options, name: this.name, dice: this.#dice, onEnd: () => this.#watches.delete(watch),
+    });
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return Promise.resolve();
+  }
+
+  /** The client's process is gone: nothing is asked, answered or told any more. */
+  kill(): void {
+    this.#isDead = true;
+    for (const watch of this.#watches) watch.close();
+  }
+
+  #recorded<T>(
+    request: OperationRequest, options: CallOptions | undefined,
+    work: Call<T>,
+  ): Promise<T> {
+    const world = this.#world;
+    const calledAt = world.scheduler.now;
+    const member = this.machine.memberId;
+    const entry = world.recorder.called({ client: this.name, member, calledAt, request });
+    return new Promise<T>((resolve, reject) => {
+      this.#send(options, work, (value) => {
+        world.recorder.answered(entry, world.scheduler.now, value);
+        resolve(value);
+      }, (error) => {
+        world.recorder.failed(entry, world.scheduler.now, error);
+        reject(error);
+      });
+    });
+  }
+
+  #send<T>(
+    options: CallOptions | undefined, work: Call<T>,
+    resolve: (value: T) => void, reject: (error: ApiError) => void,
+  ): void {
+    const { signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options ?? {};
+    const { scheduler } = this.#world;
+    const { machine } = this;
+    // A process that is gone waits for nothing.
+    if (this.#isDead) return;
+    if (this.#isClosed) return reject(new ApiError('closed'));
+    if (signal?.aborted === true) return reject(new ApiError('canceled', { cause: signal.reason }));
+    this.#world.openCalls++;
+    let isOpen = true;
+    const settle = (finish: () => void): void => {
+      if (!isOpen) return;
+      isOpen = false;
+      this.#world.isStirred = true;
+      this.#world.openCalls--;
+      timer.canceled = true;
+      signal?.removeEventListener('abort', onAbort);
+      if (!this.#isDead) finish();
+    };
+    const onAbort = (): void => settle(() => reject(new ApiError('canceled', { cause: signal?.reason })));
+    const timer = scheduler.after(timeoutMs, Kind.client, machine.place, () => {
+      settle(() => reject(new ApiError('deadline_exceeded')));
+    });
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const back = (finish: () => void): void => {
+      scheduler.after(this.#delayMs(), Kind.client, machine.place, () => settle(finish));
+    };
+    scheduler.after(this.#delayMs(), Kind.client, machine.place, () => {
+      const { life } = machine;
+      if (life === null || !life.isUp) return back(() => reject(new ApiError('unavailable')));
+      const onDeath = (): void => back(() => reject(new ApiError('connection_lost')));
+      life.onDeath.add(onDeath);
+      const answer = (finish: () => void): void => {
+        // An answer that was not sent before the process died never is.
+        if (life.onDeath.delete(onDeath)) back(finish);
+      };
+      life.loop.arrive(() => {
+        work(life.member.client, { timeoutMs }).then(
+          (value) => answer(() => resolve(value)),
+          (error: unknown) => answer(() => reject(asApiError(error))),
+        );
+      });
+    });
+  }
+
+  #delayMs(): number {
+    return this.#dice.tailed(this.#world.swarm.network.delayMs / 2);
+  }
+}
+
+interface Reader {
+  resolve(result: IteratorResult<WatchBatch>): void;
+  reject(error: Error): void;
+}
+
+interface RemoteWatchOptions extends CallOptions {
+  readonly name: string;
+  readonly dice: Dice;
+  readonly onEnd: () => void;
+}
+
+class RemoteWatch implements Watch {
+  readonly #world: World;
+  readonly #machine: Machine;
+  readonly #options: RemoteWatchOptions;
+  readonly #record: WatchEntry;
+  readonly #queue: WatchBatch[] = [];
+  #reader: Reader | null = null;
+  #end: 'open' | 'closed' | Error = 'open';
+  #inner: Watch | null = null;
+  #next: (() => void) | null = null;
+  #onTheWay = 0;
+  #lastArrival = 0;
+  #onDeath: () => void = () => undefined;
+
+  constructor(world: World, machine: Machine, request: WatchRequest, options: RemoteWatchOptions) {
+    this.#world = world;
+    this.#machine = machine;
+    this.#options = options;
+    this.#record = world.recorder.watched(options.name, request, machine.memberId);
+    world.openWatches.add(this);
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#ship(() => this.#open(request));
+  }
+
+  requestProgress(): void {
+    this.#ship(() => this.#machine.life?.loop.arrive(() => this.#inner?.requestProgress()));
+  }
+
+  close(): void {
+    this.#finish('closed', 'canceled');
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<WatchBatch> {
+    return {
+      next: () => this.#pull(),
+      return: () => {
+        this.close();
+        return Promise.resolve({ done: true, value: undefined });
+      },
+    };
+  }
+
+  readonly #onAbort = (): void => {
+    this.#finish(new ApiError('canceled', { cause: this.#options.signal?.reason }), 'canceled');
+  };
+
+  #open(request: WatchRequest): void {
+    const { life } = this.#machine;
+    if (this.#end !== 'open') return;
+    if (life === null || !life.isUp) {
+      return this.#ship(() => this.#finish(new ApiError('unavailable'), 'open'));
+    }
+    this.#onDeath = () => this.#ship(() => this.#finish(new ApiError('connection_lost'), 'open'));
+    life.onDeath.add(this.#onDeath);
+    life.loop.arrive(() => {
+      if (this.#end !== 'open') return;
+      const inner = life.member.client.watch(request);
+      this.#inner = inner;
+      const iterator = inner[Symbol.asyncIterator]();
+      const isLive = (): boolean => life.loop.isAlive && life.onDeath.has(this.#onDeath);
+      const pull = (): void => {
+        iterator.next().then((result) => {
+          if (!isLive()) return;
+          if (result.done === true) return this.#ship(() => this.#finish('closed', 'canceled'));
+          this.#onTheWay++;
+          this.#ship(() => this.#take(result.value));
+          if (this.#onTheWay < WATCH_WINDOW) pull();
+          else this.#next = pull;
+        }, (error: unknown) => {
+          if (!isLive()) return;
+          const failure = asApiError(error);
+          this.#ship(() => this.#finish(failure, { code: failure.code, compactRevision: failure.compactRevision }));
+        });
+      };
+      pull();
+    });
+  }
+
+  /** In order, each direction for itself being enough: a watch says little. */
+  #ship(run: () => void): void {
+    const { scheduler, swarm } = this.#world;
+    const arrival = scheduler.now + this.#options.dice.tailed(swarm.network.delayMs / 2);
+    this.#lastArrival = Math.max(arrival, this.#lastArrival + 0.001);
+    scheduler.at(this.#lastArrival, Kind.client, this.#machine.place, run);
+  }
+
+  #take(batch: WatchBatch): void {
+    if (this.#end !== 'open') return;
+    this.#world.recorder.batch(this.#record, this.#world.scheduler.now, batch);
+    this.#world.isStirred = true;
+    const reader = this.#reader;
+    if (reader === null) {
+      this.#queue.push(batch);
+      return;
+    }
+    this.#reader = null;
+    this.#taken();
+    reader.resolve({ done: false, value: batch });
+  }
+
+  #taken(): void {
+    this.#onTheWay--;
+    const next = this.#next;
+    this.#next = null;
+    if (next !== null) this.#ship(() => this.#machine.life?.loop.arrive(next));
+  }
+
+  #pull(): Promise<IteratorResult<WatchBatch>> {
+    const batch = this.#queue.shift();
+    if (batch !== undefined) {
+      this.#taken();
+      return Promise.resolve({ done: false, value: batch });
+    }
+    if (this.#end === 'closed') return Promise.resolve({ done: true, value: undefined });
+    if (this.#end !== 'open') {
+      const error = this.#end;
+      this.#end = 'closed';
+      return Promise.reject(error);
+    }
+    return new Promise((resolve, reject) => {
+      this.#reader = { resolve, reject };
+    });
+  }
+
+  #finish(end: 'closed' | Error, recorded: WatchEnd): void {
+    if (this.#end !== 'open') return;
+    this.#end = end;
+    this.#world.isStirred = true;
+    this.#world.recorder.watchEnded(this.#record, recorded);
+    this.#world.openWatches.delete(this);
+    this.#options.onEnd();
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#machine.life?.onDeath.delete(this.#onDeath);
+    const inner = this.#inner;
+    this.#inner = null;
+    this.#next = null;
+    if (inner !== null) this.#ship(() => this.#machine.life?.loop.arrive(() => inner.close()));
+    const reader = this.#reader;
+    this.#reader = null;
+    if (reader === null) return;
+    if (end === 'closed') return reader.resolve({ done: true, value: undefined });
+    this.#end = 'closed';
+    reader.reject(end);
+  }
+}
+
+/** What is no ApiError is a failure of the product, which the client that gets this code reports. */
+function asApiError(error: unknown): ApiError {
+  return error instanceof ApiError ? error : new ApiError('internal', { detail: String(error), cause: error });
+}

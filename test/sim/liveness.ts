@@ -1,0 +1,174 @@
+// After the faults: a core, a random quorum and maybe others, is whole again and well connected; everybody else stays dead,
+// paused or cut off, even with ways into the core still open. Then all of this must come about by itself (reliability 3.10):
+// one leader whose term stands still, every client answered, every member of the core at the same point with the same
+// contents, everything anybody held given back.
+
+import type { Configuration, NodeId } from '../../core/raft/types.js';
+import type { Machine } from './machine.js';
+import { Dice } from './random.js';
+import type { Registry } from './registrants.js';
+import { Kind } from './scheduler.js';
+import type { World } from './world.js';
+
+const LOOK_MS = 100;
+/** Clients go on for so long with a core that has recovered. */
+const EASE_MS = 3000;
+/** Longest lease, client time-out, and the recipes' own patience. */
+const SLACK_MS = 60_000;
+/** Timers a process at rest may have: the tick, the log's proof, the transport's heartbeats and the like. */
+const TIMERS_AT_REST = 40;
+
+/** A random set of machines that has a quorum of every configuration anybody may stand by. */
+export function chooseCore(world: World): readonly Machine[] {
+  const dice = new Dice(world.swarm.seed, 'core');
+  const usable = world.machines.filter((machine) => machine.birth !== null && machine.broken === null && !machine.isDamaged);
+  const wanted = world.configurations();
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const core = dice.chance(0.3) ? usable : dice.some(usable, dice.pick([0.5, 0.7, 0.9]));
+    const ids = new Set(core.map(({ memberId }) => memberId));
+    if (core.length > 0 && wanted.every((configuration) => isQuorum(ids, configuration))) return core;
+  }
+  return usable;
+}
+
+function isQuorum(ids: ReadonlySet<NodeId>, { voters, outgoing }: Configuration): boolean {
+  return [voters, outgoing].every((side) => side.length === 0 || side.filter((id) => ids.has(id)).length * 2 > side.length);
+}
+
+export class Recovery {
+  /** From the end of the faults. */
+  tookMs: number | null = null;
+  readonly #world: World;
+  readonly #registry: Registry;
+  readonly #patience: number;
+  readonly #dice: Dice;
+
+  constructor(world: World, registry: Registry, patience: number) {
+    this.#world = world;
+    this.#registry = registry;
+    this.#patience = patience;
+    this.#dice = new Dice(world.swarm.seed, 'recovery');
+  }
+
+  async run(core: readonly Machine[], isOver: () => boolean): Promise<void> {
+    const world = this.#world;
+    const began = world.scheduler.now;
+    this.#heal(core);
+    const limit = began + this.#patience * (12 * world.swarm.electionMs + SLACK_MS);
+    let reason: string | null = 'no time has passed';
+    // A core without a quorum of what may be in force cannot be asked for progress; what it says must still be right.
+    const ids = new Set(core.map(({ memberId }) => memberId));
+    const isJudged = world.configurations().every((configuration) => isQuorum(ids, configuration));
+    await this.#until(limit, isOver, () => (reason = this.#leaderless(core)));
+    if (reason === null) this.tookMs = world.scheduler.now - began;
+    await world.runUntil(Math.min(limit, world.scheduler.now + EASE_MS), isOver);
+    world.isClosing = true;
+    for (const watch of [...world.openWatches]) watch.close();
+    await this.#until(limit, isOver, () => (reason = this.#unrest(core)));
+    if (world.violation !== null || isOver()) return;
+    if (reason !== null && isJudged) return world.fail('liveness', `not at rest ${world.scheduler.now - began} ms after the faults: ${reason}`);
+    if (!isJudged) return world.covered('no quorum was left whole');
+    await this.#finish(core, isOver);
+  }
+
+  async #until(limit: number, isOver: () => boolean, look: () => string | null): Promise<void> {
+    const world = this.#world;
+    while (look() !== null && world.scheduler.now < limit && world.violation === null && !isOver()) {
+      await world.runUntil(world.scheduler.now + LOOK_MS, isOver);
+    }
+  }
+
+  #heal(core: readonly Machine[]): void {
+    const world = this.#world;
+    world.note(`faults end; the core is ${core.map(({ name }) => name).join(' ')}`);
+    world.restarts = false;
+    world.serving = core;
+    for (const machine of world.machines) {
+      if (core.includes(machine)) this.#revive(machine);
+      else this.#leaveOut(machine, core);
+    }
+    this.#registry.settle();
+  }
+
+  #revive(machine: Machine): void {
+    const world = this.#world;
+    machine.life?.loop.relieve();
+    if (machine.life === null) machine.start();
+    // One that was stopping, or starting on a disk that failed, ends and must come back.
+    const look = (): void => {
+      if (machine.life === null && machine.broken === null) machine.start();
+      world.scheduler.after(LOOK_MS, Kind.fault, machine.place, look);
+    };
+    look();
+  }
+
+  #leaveOut(machine: Machine, core: readonly Machine[]): void {
+    const { network } = this.#world;
+    const how = this.#dice.below(4);
+    if (how === 0 && machine.life !== null) machine.die('process');
+    else if (how === 1) machine.life?.loop.pause(false);
+    for (const { place } of core) {
+      network.cut('left out', place, machine.place);
+      // Half of them are heard by the core, and hear nothing of it.
+      if (how !== 3) network.cut('left out', machine.place, place);
+    }
+  }
+
+  #leaderless(core: readonly Machine[]): string | null {
+    const roles = core.map((machine) => (machine.isUp ? machine.life?.member.node.role : undefined));
+    const down = core.filter((_, i) => roles[i] === undefined);
+    if (down.length > 0) return `${down.map(({ name, broken }) => `${name}${broken === null ? '' : ` (${broken})`}`).join(' ')} not up`;
+    const leaders = new Set(roles.map((role) => role?.leader ?? 0n));
+    const [leader] = leaders;
+    if (leaders.size > 1 || leader === undefined || leader === 0n) {
+      return `leaders known: ${[...leaders].map((id) => this.#world.nameOf(id)).join(' ')}`;
+    }
+    return core.some(({ memberId }) => memberId === leader) ? null : `leader ${this.#world.nameOf(leader)} is not of the core`;
+  }
+
+  #unrest(core: readonly Machine[]): string | null {
+    const world = this.#world;
+    const leaderless = this.#leaderless(core);
+    if (leaderless !== null) return leaderless;
+    if (world.tasks > 0) return `${world.tasks} clients have not ended`;
+    const nodes = core.map(({ life }) => life?.member.node);
+    const applied = new Set(nodes.map((node) => node?.store.applied.index ?? -1));
+    if (applied.size > 1) return `applied: ${[...applied].join(' ')}`;
+    const pending = nodes.find((node) => (node?.proposalsPending ?? 0) > 0);
+    if (pending !== undefined) return 'proposals are pending';
+    const leases = nodes.find((node) => [...(node?.store.leases() ?? [])].some(({ ttlSeconds }) => ttlSeconds <= 5));
+    if (leases !== undefined && world.swarm.registrants === 0) return 'short leases are still there';
+    return this.#registry.difference();
+  }
+
+  async #finish(core: readonly Machine[], isOver: () => boolean): Promise<void> {
+    const world = this.#world;
+    const terms = (): string => core.map(({ life }) => life?.member.node.role.term).join(' ');
+    const lives = core.map((machine) => machine.lives).join(' ');
+    const before = terms();
+    await world.runUntil(world.scheduler.now + 3 * world.swarm.electionMs, isOver);
+    if (world.violation !== null) return;
+    // One that had been asked to stop before the faults ended, and did it now, does not count.
+    if (terms() !== before && lives === core.map((machine) => machine.lives).join(' ')) return world.fail('liveness', `the term moved from ${before} to ${terms()} while nothing happened`);
+    const hashes = core.map(({ life, name }) => `${name}=${life?.member.node.store.stateHash()}`);
+    if (new Set(hashes.map((text) => text.split('=')[1])).size > 1) {
+      return world.fail('I21', `members at the same index differ: ${hashes.join(' ')}`);
+    }
+    this.#settleResources(core);
+  }
+
+  /** I43: what anybody held has been given back. */
+  #settleResources(core: readonly Machine[]): void {
+    const world = this.#world;
+    if (world.openCalls > 0 && world.swarm.registrants === 0) world.fail('I43', `${world.openCalls} calls were never answered`);
+    for (const { life, name } of core) {
+      if (life === null) continue;
+      const { node } = life.member;
+      const watchers = world.swarm.registrants === 0 ? node.hub.watcherCount : 0;
+      const timers = life.loop.timersPending;
+      if (watchers > 0) world.fail('I43', `${name} still has ${watchers} watchers`);
+      if (timers > TIMERS_AT_REST) world.fail('I43', `${name} at rest has ${timers} timers`);
+      if (life.session.pending > 4) world.fail('I43', `${name} at rest waits for ${life.session.pending} calls of the disk`);
+    }
+  }
+}
