@@ -1,33 +1,56 @@
-// Embedding: a whole node in this process. A composition root: here, and in the command line, implementations are chosen.
+// Embedding: a whole node in this process, alone or as a member of a cluster. A composition root: here, and in the command
+// line, implementations are chosen. Who a new member is, is decided here from its settings, by etcd's rules (contract 14.3).
 
 import { randomInt } from 'node:crypto';
 import { systemClock, type Clock } from './base/clock.js';
 import { whenDone } from './base/done.js';
 import { systemFiles, type Files } from './base/files.js';
 import { systemLock } from './base/lock.js';
-import { Prng } from './base/prng.js';
 import type { Admin, Client } from './client.js';
-import { isApiError } from './errors.js';
-import { clusterId, memberId } from './identity.js';
+import { clusterId, memberId, type MemberSpec } from './identity.js';
 import type { LogStorage } from './log/log-storage.js';
 import { MemoryLogStorage } from './log/memory-log-storage.js';
 import { WalStorage } from './log/wal.js';
 import type { NodeEvent, Observe } from './node/events.js';
 import { defaultLimits, type NodeLimits } from './node/limits.js';
-import { LocalClient } from './node/local-client.js';
-import { Node } from './node/node.js';
+import { Member, type MemberConfig, type MemberIdentity, type NodeFacts } from './node/member.js';
+import { refusal } from './node/refusal.js';
+import type { Transport } from './peer/transport.js';
+import type { MemberRecord } from './store/members.js';
 import { etcdVersion } from './version.js';
+
+
+export type { NodeFacts } from './node/member.js';
+
+/** Certificates for the connections between members, as PEM text. */
+export interface PeerTls {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca?: string;
+  readonly requireClientCert: boolean;
+}
 
 export interface NodeOptions {
   /** The member's name, shown to people. Default `default`. */
   readonly name?: string;
   /** Where the log and the snapshots live; created if missing. null: in memory, gone with the process (for tests). */
   readonly dataDir: string | null;
-  /** Together with the token they determine the ids (contract 1.6). Default `http://localhost:2380`. */
+  /** Where the other members reach this one. With the token they determine the ids (contract 1.6). Default `http://localhost:2380`. */
   readonly peerUrls?: readonly string[];
+  /** Where to listen for other members. Default: `peerUrls` in a cluster, nowhere alone. */
+  readonly listenPeerUrls?: readonly string[];
   /** What the member list tells clients to dial. */
   readonly clientUrls?: readonly string[];
+  /** All members of the cluster, this one among them. Only looked at while there is no data. Default: itself. */
+  readonly initialCluster?: readonly MemberSpec[];
+  /** `new`: these members found a cluster. `existing`: it runs, and this member was added to it. Default `new`. */
+  readonly initialClusterState?: 'new' | 'existing';
   readonly clusterToken?: string;
+  readonly peerTls?: PeerTls;
+  /** Refuse changes of members that could cost the majority. Default true. */
+  readonly strictReconfig?: boolean;
+  /** Go on alone with the data there is: for when the majority of the members is lost for ever. Default false. */
+  readonly forceNewCluster?: boolean;
   /** Default 100. */
   readonly heartbeatMs?: number;
   /** At least five heartbeats. Default 1000. */
@@ -36,9 +59,10 @@ export interface NodeOptions {
   readonly snapshotCount?: number;
   readonly limits?: Partial<NodeLimits>;
   readonly observe?: Observe;
-  /** For tests: another clock, another disk. */
+  /** For tests: another clock, another disk, another network. */
   readonly clock?: Clock;
   readonly files?: Files;
+  readonly transport?: (identity: MemberIdentity) => Transport;
 }
 
 export interface RunningNode {
@@ -55,75 +79,48 @@ export interface RunningNode {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export interface NodeFacts {
-  readonly state: 'follower' | 'candidate' | 'leader';
-  readonly term: number;
-  readonly leader: bigint;
-  readonly committed: number;
-  readonly applied: number;
-  readonly proposalsPending: number;
-  readonly revision: number;
-  readonly compacted: number;
-  readonly keys: number;
-  readonly leases: number;
-  readonly watchers: number;
-  readonly slowWatchers: number;
-}
+type Birth = Pick<MemberConfig, 'identity' | 'founders' | 'contacts'>;
 
-/** Starts a node and resolves once it serves: it has a leader and has applied what it had acknowledged before. */
+/** How long a member of the cluster has to say who its members are. */
+
+
+/** Starts a node and resolves once it serves: it has a leader and has applied what was acknowledged before. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const name = options.name ?? 'default';
-  const peerUrls = options.peerUrls ?? ['http://localhost:2380'];
-  const self = memberId(peerUrls, options.clusterToken ?? 'etcd-cluster');
-  const cluster = clusterId([self]);
   const clock = options.clock ?? systemClock;
-  const observe: Observe = options.observe ?? ignore;
-  const limits = { ...defaultLimits, ...options.limits };
-  const electionMs = options.electionMs ?? 1000;
-  const heartbeatMs = options.heartbeatMs ?? 100;
-  if (!(heartbeatMs >= 1)) throw new Error(`heartbeatMs (${heartbeatMs}) must be at least 1`);
-  if (!(electionMs >= 5 * heartbeatMs)) {
-    throw new Error(`electionMs (${electionMs}) must be at least five times heartbeatMs (${heartbeatMs})`);
-  }
-  const snapshotCount = options.snapshotCount ?? 100_000;
-  if (!(snapshotCount >= 1)) throw new Error(`snapshotCount (${snapshotCount}) must be at least 1`);
-  const log = openLog(options, { clusterId: cluster, memberId: self }, clock, observe);
-  const node = new Node(
-    {
-      id: self,
-      voters: [self],
-      heartbeatMs,
-      electionMs,
-      snapshotCount,
-      seed: randomInt(2 ** 32),
-      limits,
-    },
-    { clock, log, observe },
-  );
-  const client = new LocalClient(
-    node,
-    { clock, dice: new Prng(randomInt(2 ** 32)) },
-    {
-      clusterId: cluster,
-      memberId: self,
-      members: [{ id: self, name, peerUrls, clientUrls: options.clientUrls ?? [], isLearner: false }],
-      version: etcdVersion,
-      electionMs,
-      limits,
-    },
-  );
-  const { ended } = await begin(node, client);
-  const close = async (): Promise<void> => {
-    await client.close();
-    await whenDone((done) => node.stop(done));
+  const { heartbeatMs, electionMs, snapshotCount } = timing(options);
+  const onDisk = await identityOnDisk(options);
+  const born = onDisk === null ? await birth(options, clock) : await rebirth(options, onDisk, clock);
+  const config: MemberConfig = {
+    ...born,
+    name,
+    clientUrls: options.clientUrls ?? [],
+    heartbeatMs,
+    electionMs,
+    snapshotCount,
+    limits: { ...defaultLimits, ...options.limits },
+    strictReconfig: options.strictReconfig ?? true,
+    forceNewCluster: options.forceNewCluster ?? false,
+    version: etcdVersion,
+    seed: randomInt(2 ** 32),
   };
+  const observe: Observe = options.observe ?? ignore;
+  const member: Member = new Member(config, {
+    clock,
+    observe,
+    readIdentity: (done) => clock.schedule(0, () => done(null, onDisk)),
+    openLog: (identity) => openLog(options, identity, clock, observe),
+    connect: connector(options),
+  });
+  const { ended } = await begin(member);
+  const close = (): Promise<void> => whenDone<void>((done) => member.stop(done));
   let closing: Promise<void> | null = null;
   const running: RunningNode = {
-    client,
+    client: member.client,
     name,
-    memberId: self,
-    clusterId: cluster,
-    facts: () => factsOf(node),
+    memberId: member.identity.memberId,
+    clusterId: member.identity.clusterId,
+    facts: () => member.facts(),
     ended,
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => running.close(),
@@ -131,65 +128,159 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   return running;
 }
 
-async function begin(node: Node, client: LocalClient): Promise<{ ended: Promise<Error | null> }> {
+function timing(options: NodeOptions): { heartbeatMs: number; electionMs: number; snapshotCount: number } {
+  const { heartbeatMs = 100, electionMs = 1000, snapshotCount = 100_000 } = options;
+  if (!(heartbeatMs >= 1)) throw new Error(`heartbeatMs (${heartbeatMs}) must be at least 1`);
+  if (!(electionMs >= 5 * heartbeatMs)) {
+    throw new Error(`electionMs (${electionMs}) must be at least five times heartbeatMs (${heartbeatMs})`);
+  }
+  if (!(snapshotCount >= 1)) throw new Error(`snapshotCount (${snapshotCount}) must be at least 1`);
+  return { heartbeatMs, electionMs, snapshotCount };
+}
+async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> {
   const end = { resolve: (_error: Error | null): void => undefined };
   const ended = new Promise<Error | null>((resolve) => {
     end.resolve = resolve;
   });
-  const onEnd = (error: Error | null): void => {
-    client.nodeStopped();
-    end.resolve(error);
-  };
-  await whenDone((done) => node.start(onEnd, done));
+  await whenDone<void>((done) => member.start((error) => end.resolve(error), done));
   try {
-    await firstRead(node);
-  } catch (error) {
+    await whenDone<void>((done) => member.whenReady(done));
+  }
+  catch (error) {
     // What stopped it says more than that it stopped; and then the log is closed, the directory given back.
-    node.stop(() => undefined);
+    member.stop(() => undefined);
     throw (await ended) ?? error;
   }
   return { ended };
 }
 
-/** The election, and then replaying a long log, may take more than one request is allowed. Ends early when the node stops. */
-async function firstRead(node: Node): Promise<void> {
-  for (;;) {
-    try {
-      return await whenDone((done) => node.read(done));
-    } catch (error) {
-      if (!isApiError(error, 'timeout')) throw error;
-    }
-  }
+function identityOnDisk(options: NodeOptions): Promise<MemberIdentity | null> {
+  return Promise.resolve(options.dataDir === null ? null : null);
 }
 
-function openLog(
+/** A member without data: it founds a cluster with others, or joins one that runs. */
+function birth(options: NodeOptions, clock: Clock): Promise<Birth> {
+  const { own, specs } = membersOf(options);
+  return options.initialClusterState === 'existing' ? join(options, own, specs, clock) : found(options, own, specs, clock);
+}
+
+/** A member with data: it knows who it is. Who joined and stopped before it heard of the others asks for them again. */
+async function rebirth(options: NodeOptions, identity: MemberIdentity, clock: Clock): Promise<Birth> {
+  const founders = options.initialClusterState === 'existing' ? [] : foundersOf(options).founders;
+  const others = (options.initialCluster ?? []).flatMap((spec) => spec.peerUrls);
+  const answers = options.initialClusterState === 'existing' ? await descriptions(options, others, clock) : [];
+  const known = answers.find((answer) => answer.clusterId === identity.clusterId);
+  const { incarnation } = identity;
+  // The founders count only where the log is still empty, and only for the cluster they found (member.ts).
+  return { identity: { ...identity, incarnation }, founders, contacts: known?.members ?? [] };
+}
+
+function membersOf(options: NodeOptions): { own: MemberSpec; specs: readonly MemberSpec[] } {
+  const name = options.name ?? 'default';
+  const peerUrls = options.peerUrls ?? ['http://localhost:2380'];
+  const specs = options.initialCluster === undefined || options.initialCluster.length === 0
+    ? [{ name, peerUrls }]
+    : options.initialCluster;
+  const own = specs.find((spec) => spec.name === name);
+  if (own === undefined) {
+    const names = specs.map((spec) => spec.name).join(', ');
+    throw new Error(`the initial cluster names ${names}, but not this member, ${name}. Add it there, or correct the name`);
+  }
+  if (own.peerUrls.toSorted().join() !== peerUrls.toSorted().join()) {
+    throw new Error(`the initial cluster says that ${name} is reached at ${own.peerUrls.join()}, and it is told to advertise `
+      + `${peerUrls.join()}. Make them equal`);
+  }
+  return { own, specs };
+}
+
+function foundersOf(options: NodeOptions): { founders: readonly MemberRecord[]; identity: MemberIdentity } {
+  const { own, specs } = membersOf(options);
+  const token = options.clusterToken ?? 'etcd-cluster';
+  const founders = specs.map(({ name, peerUrls }) => {
+    return { id: memberId(peerUrls, token), name, peerUrls, clientUrls: [], isLearner: false, incarnation: 0n };
+  });
+  const ids = founders.map(({ id }) => id);
+  if (new Set(ids).size !== ids.length) {
+    throw new Error('the initial cluster gives two members the same peer URLs. Each needs its own');
+  }
+  // A founder's name is known from the settings of all; that it has started is not, so it is not told yet.
+  const records = founders.map((record) => ({ ...record, name: '' }));
+  const incarnation = random63();
+  return { founders: records, identity: { clusterId: clusterId(ids), memberId: memberId(own.peerUrls, token), incarnation } };
+}
+async function found(
   options: NodeOptions,
-  identity: { clusterId: bigint; memberId: bigint },
+  own: MemberSpec,
+  specs: readonly MemberSpec[],
   clock: Clock,
-  observe: Observe,
-): LogStorage {
+): Promise<Birth> {
+  const { founders, identity } = foundersOf(options);
+  // A founder that comes back without its data would vote a second time in the same terms (reliability E1).
+  const others = specs.filter((spec) => spec !== own).flatMap((spec) => spec.peerUrls);
+  for (const { clusterId: cluster, members } of await descriptions(options, others, clock)) {
+    if (cluster !== identity.clusterId) continue;
+    const known = members.find((member) => member.id === identity.memberId);
+    const teller = members.find((member) => member.id !== identity.memberId)?.id ?? identity.memberId;
+    if (known === undefined && members.length > 0) throw refusal('removed', identity.memberId, teller);
+    if (known !== undefined && known.incarnation !== 0n) throw refusal('other_incarnation', identity.memberId, teller);
+  }
+  return { identity, founders, contacts: [] };
+}
+async function join(
+  options: NodeOptions,
+  own: MemberSpec,
+  specs: readonly MemberSpec[],
+  clock: Clock,
+): Promise<Birth> {
+  const others = specs.filter((spec) => spec !== own).flatMap((spec) => spec.peerUrls);
+  if (others.length === 0) throw new Error('to join a cluster, the initial cluster must name a member that runs. Name one');
+  const [answer] = await descriptions(options, others, clock);
+  if (answer === undefined) {
+    throw new Error(`no member of the cluster answers at ${others.join()}. Start one, or correct the initial cluster`);
+  }
+  if (answer.members.length !== specs.length) {
+    throw new Error(`the cluster has ${answer.members.length} members and the initial cluster names ${specs.length}. Name those `
+      + 'that the member list shows, this one included; add it first (coterie member add) if it is not there');
+  }
+  const record = answer.members.find(({ peerUrls }) => peerUrls.toSorted().join() === own.peerUrls.toSorted().join());
+  if (record === undefined) {
+    throw new Error(`no member of the cluster is reached at ${own.peerUrls.join()}. Add it first (coterie member add), or `
+      + 'correct the peer URLs');
+  }
+  const teller = answer.members.find((member) => member.id !== record.id)?.id ?? record.id;
+  if (record.incarnation !== 0n) throw refusal('other_incarnation', record.id, teller);
+  const identity = { clusterId: answer.clusterId, memberId: record.id, incarnation: random63() };
+  return { identity, founders: [], contacts: answer.members };
+}
+
+/** What members that answer in time say of the cluster. */
+function descriptions(_options: NodeOptions, _urls: readonly string[], _clock: Clock): Promise<readonly Description[]> {
+  return Promise.resolve([]);
+}
+
+interface Description {
+  readonly clusterId: bigint;
+  readonly members: readonly MemberRecord[];
+}
+
+function connector(options: NodeOptions): ((identity: MemberIdentity) => Transport) | null {
+  if (options.transport !== undefined) return options.transport;
+  const peerUrls = options.peerUrls ?? ['http://localhost:2380'];
+  const isAlone = (options.initialCluster ?? []).length < 2 && options.initialClusterState !== 'existing';
+  const listen = options.listenPeerUrls ?? (isAlone ? [] : peerUrls);
+  if (listen.length === 0) return null;
+  throw new Error('members are reached over a network in the next step; start one without listenPeerUrls');
+}
+
+function openLog(options: NodeOptions, identity: MemberIdentity, clock: Clock, observe: Observe): LogStorage {
   if (options.dataDir === null) return new MemoryLogStorage(clock);
   const disk = options.files === undefined ? { files: systemFiles, lock: systemLock } : { files: options.files };
   return new WalStorage({ ...disk, clock, directory: options.dataDir, identity, observe });
 }
 
-function factsOf(node: Node): NodeFacts {
-  const raft = node.status();
-  const store = node.store;
-  return {
-    state: raft.state,
-    term: raft.term,
-    leader: raft.leader,
-    committed: raft.commit,
-    applied: raft.applied,
-    proposalsPending: node.proposalsPending,
-    revision: store.revision,
-    compacted: store.compacted,
-    keys: store.keyCount,
-    leases: store.leaseCount,
-    watchers: node.hub.watcherCount,
-    slowWatchers: node.hub.slowWatcherCount,
-  };
+/** A positive number of 63 random bits. */
+function random63(): bigint {
+  return 0n;
 }
 
 function ignore(_event: NodeEvent): void {

@@ -1,9 +1,11 @@
 // What a node tells whoever runs it. Core never prints: it calls the one `observe` function handed in at the composition
 // root, from which logs and metrics are made. Nothing here is on the path of a single request.
 
+import type { PeerEvent } from '../peer/events.js';
 import type { NodeId, Term } from '../raft/types.js';
 
 export type NodeEvent =
+  | PeerEvent
   | { readonly kind: 'role'; readonly state: 'follower' | 'candidate' | 'leader'; readonly term: Term; readonly leader: NodeId }
   /** The log ended in an unfinished batch, which was cut off: never acknowledged, so nothing is lost. */
   | { readonly kind: 'log_repaired'; readonly file: string; readonly offset: number; readonly droppedBytes: number }
@@ -21,6 +23,21 @@ export type NodeEvent =
   /** The event loop stood still this long; leases were extended by it (reliability D4). */
   | { readonly kind: 'stalled'; readonly lateMs: number }
   | { readonly kind: 'lease_expired'; readonly id: bigint }
+  /** What was left of long leases could not be written down: after a change of leader they have their whole time again. */
+  | { readonly kind: 'checkpoint_lost'; readonly leases: number; readonly error: Error }
+  /** A configuration was applied: who votes, who only listens. */
+  | {
+      readonly kind: 'members';
+      readonly voters: readonly NodeId[];
+      readonly outgoing: readonly NodeId[];
+      readonly learners: readonly NodeId[];
+    }
+  /** A snapshot went to another member; `ok` says that it has it whole. */
+  | { readonly kind: 'snapshot_sent'; readonly to: NodeId; readonly ok: boolean }
+  /** The store was replaced by a snapshot that another member sent. */
+  | { readonly kind: 'snapshot_installed'; readonly index: number; readonly revision: number }
+  /** The cluster will not have this member: it stops. */
+  | { readonly kind: 'refused'; readonly reason: 'removed' | 'other_incarnation'; readonly by: NodeId }
   /** The node stopped taking part. `error` null: on purpose. */
   | { readonly kind: 'stopped'; readonly error: Error | null };
 

@@ -1,14 +1,11 @@
 // Lease deadlines: on the leader only, on its own Clock, in memory. The store knows which leases exist and their TTL but
 // no time; a lease ends only by a committed `lease_revoke`. This file decides when to propose one.
 //
-// Never early: a deadline counts from when a renewal was processed, a new leader gives every lease its whole TTL and an
-// election time-out on top, and time that passed while the event loop stood still does not count (reliability D4).
-// Never late by much: at most one tick, plus the queue when very many expire at once (`expiriesPerTickMax`).
+// Never early: a deadline counts from when a renewal was processed, a new leader gives every lease what it had left at the
+// last checkpoint, or its whole TTL, and an election time-out on top, and time that passed while the event loop stood still
+// does not count (reliability D4). Never late by much: at most one tick, plus the queue when very many expire at once.
 
 import type { LeaseId } from '../client.js';
-
-/** At most this many revokes are proposed in one tick, so that a mass expiry does not delay heartbeats (R-19). */
-export const expiriesPerTickMax = 1000;
 
 interface Deadline {
   /** On the lessor's own time: clock time minus all stalls so far. */
@@ -30,11 +27,20 @@ export class Lessor {
     return this.#heap.length;
   }
 
-  /** Leadership begins: every lease the store has starts over. */
-  activate(leases: Iterable<{ id: LeaseId; ttlSeconds: number }>, nowMs: number, graceMs: number): void {
+  get isActive(): boolean {
+    return this.#active;
+  }
+
+  /** Leadership begins: every lease the store has goes on from what is written down of it. */
+  activate(
+    leases: Iterable<{ id: LeaseId; ttlSeconds: number; remainingSeconds: number }>,
+    nowMs: number,
+    graceMs: number,
+  ): void {
     this.deactivate();
     this.#active = true;
-    for (const lease of leases) this.#add(lease.id, lease.ttlSeconds, this.#local(nowMs) + graceMs);
+    const fromMs = this.#local(nowMs) + graceMs;
+    for (const lease of leases) this.#add(lease.id, lease.ttlSeconds, fromMs + lease.remainingSeconds * 1000);
   }
 
   /** Leadership ended: somebody else keeps the time now. */
@@ -46,7 +52,7 @@ export class Lessor {
 
   /** The store granted a lease. */
   onGranted(id: LeaseId, ttlSeconds: number, nowMs: number): void {
-    if (this.#active) this.#add(id, ttlSeconds, this.#local(nowMs));
+    if (this.#active) this.#add(id, ttlSeconds, this.#local(nowMs) + ttlSeconds * 1000);
   }
 
   /** The store no longer has the lease. */
@@ -74,11 +80,11 @@ export class Lessor {
     this.#stalledMs += lateMs;
   }
 
-  /** Leases whose time is over, at most `expiriesPerTickMax`; each is named once until `onRevokeFailed`. */
-  expired(nowMs: number): LeaseId[] {
+  /** Leases whose time is over, at most `max`; each is named once until `onRevokeFailed`. */
+  expired(nowMs: number, max: number): LeaseId[] {
     const due: LeaseId[] = [];
     const now = this.#local(nowMs);
-    while (due.length < expiriesPerTickMax) {
+    while (due.length < max) {
       const top = this.#heap[0];
       if (top === undefined || top.at > now) break;
       this.#pop();
@@ -94,6 +100,13 @@ export class Lessor {
     return due;
   }
 
+  /** Leases granted for longer than `ttlMs`. */
+  longerThan(ttlMs: number): LeaseId[] {
+    const long: LeaseId[] = [];
+    for (const [id, { ttlSeconds }] of this.#deadlines) if (ttlSeconds * 1000 > ttlMs) long.push(id);
+    return long;
+  }
+
   /** A proposed revoke did not happen: try again at the next tick. */
   onRevokeFailed(id: LeaseId): void {
     const deadline = this.#deadlines.get(id);
@@ -106,8 +119,7 @@ export class Lessor {
     return nowMs - this.#stalledMs;
   }
 
-  #add(id: LeaseId, ttlSeconds: number, fromMs: number): void {
-    const at = fromMs + ttlSeconds * 1000;
+  #add(id: LeaseId, ttlSeconds: number, at: number): void {
     this.#deadlines.set(id, { at, ttlSeconds, revoking: false });
     this.#push(at, id);
   }

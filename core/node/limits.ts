@@ -19,6 +19,42 @@ export interface NodeLimits {
   readonly progressNotifyMs: number;
 }
 
+/** Entries in one call of a follower to the leader, and their bytes; one larger entry still goes alone. */
+export const callItemsMax = 1000;
+export const callBytesMax = 1024 * 1024;
+/** Such calls on their way at once; what comes meanwhile waits with its caller's deadline. */
+export const proposeCallsMax = 32;
+/** The same for calls that ask for a read index: each serves all who came before it. */
+export const readCallsMax = 8;
+/** Leases in one keep-alive call. */
+export const leasesPerCallMax = 1000;
+/** Questions to the leader (keep-alives, remaining times, changes of members) waiting at one member. */
+export const questionsMax = 10_000;
+/** Reads of other members waiting at the leader for one answer. */
+export const readersMax = 10_000;
+/** Changes of members waiting at the leader; they are made one after the other. */
+export const changesMax = 16;
+/** URLs of one member. */
+export const peerUrlsMax = 64;
+/** Process starts of one member that a leader tells apart within a term. */
+export const sessionsMax = 8;
+/** Learners in a cluster; etcd: 1. */
+export const learnersMax = 1;
+/** How long voters must have been reached without a break before a change counts on them; etcd: 5 s. */
+export const healthyMs = 5000;
+/** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
+export const catchUpEntries = 5000;
+/** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */
+export const expiringMax = 1000;
+/** A timer later than this, or than two ticks, means that the event loop stood still (reliability D4). */
+export const stallMsMin = 100;
+/** How often what is left of long leases is written down, so that a change of leader does not start them over; etcd: 5 min. */
+export const leaseCheckpointMs = 300_000;
+/** Leases in one such entry. */
+export const leasesPerCheckpointMax = 1000;
+/** Bytes in one piece of a snapshot for a client, and pieces counted or handed out in one turn. */
+export const snapshotPieceBytes = 64 * 1024;
+
 /** Rows of compacted history looked at in each tick, so that memory comes back also where nobody writes: some milliseconds. */
 export const tidyRowsPerTick = 8192;
 

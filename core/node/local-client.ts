@@ -1,6 +1,6 @@
-// LocalClient implements Client (and Admin) in the node's own process: home 1. Its job is the bridge from callbacks to
-// promises; it is the one file of this room that may use them. It validates what can be judged before the log
-// (store/check.ts), so that a refused request never costs an entry.
+// LocalClient implements Client (and Admin) in the node's own process: home 1, on the leader as on any other member. Its job
+// is the bridge from callbacks to promises. It validates what can be judged before the log (store/check.ts), so that a
+// refused request never costs an entry. On a learner only `status` and serializable reads are served (contract 7).
 
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
@@ -11,14 +11,15 @@ import { ApiError } from '../errors.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable } from '../store/check.js';
 import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
+import type { ChangeRequest } from './calls.js';
 import type { NodeLimits } from './limits.js';
+import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
 import type { Node } from './node.js';
 
 export interface LocalClientConfig {
   readonly clusterId: bigint;
   readonly memberId: bigint;
-  readonly members: readonly api.Member[];
   /** What `status` reports: the etcd release whose API is served. */
   readonly version: string;
   readonly electionMs: number;
@@ -35,6 +36,7 @@ export class LocalClient implements api.Client, api.Admin {
   readonly #dice: Prng;
   readonly #config: LocalClientConfig;
   readonly #watches = new Set<LocalWatch>();
+  readonly #snapshots = new Set<LocalSnapshot>();
   #closed = false;
   #cancelAll = new Set<(error: ApiError) => void>();
 
@@ -47,6 +49,7 @@ export class LocalClient implements api.Client, api.Admin {
   }
 
   range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
+    const isLocal = request.serializable === true;
     return this.#call<api.RangeResponse>(options, (done) => {
       const code = checkRange(request);
       if (code !== null) return done(new ApiError(code));
@@ -55,9 +58,9 @@ export class LocalClient implements api.Client, api.Admin {
         if (typeof result === 'string') done(new ApiError(result));
         else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
       };
-      if (request.serializable === true) answer();
+      if (isLocal) answer();
       else this.#node.read((error) => (error === null ? answer() : done(error)));
-    });
+    }, isLocal);
   }
 
   txn(request: api.TxnRequest, options?: api.CallOptions): Promise<api.TxnResponse> {
@@ -108,19 +111,16 @@ export class LocalClient implements api.Client, api.Admin {
 
   keepAlive(lease: api.LeaseId, options?: api.CallOptions): Promise<api.KeepAlive> {
     return this.#call<api.KeepAlive>(options, (done) => {
-      // Leadership is proven after the request came in, so a deposed leader cannot promise time it does not keep.
-      this.#node.read((error) => {
+      this.#node.keepAlive(lease, (error, ttlSeconds) => {
         if (error !== null) return done(error);
-        const known = this.#node.store.lease(lease);
-        const renewed = known !== null && this.#node.lessor.renew(lease, this.#clock.now());
-        done(null, { header: this.#header(), ttlSeconds: renewed ? known.ttlSeconds : 0 });
+        done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? 0 });
       });
     });
   }
 
   revoke(lease: api.LeaseId, options?: api.CallOptions): Promise<api.Header> {
     return this.#call<api.Header>(options, (done) => {
-      this.#node.propose({ kind: 'lease_revoke', id: lease, term: 0 }, (error, reply) => {
+      this.#node.propose({ kind: 'lease_revoke', id: lease, term: 0, granted: 0 }, (error, reply) => {
         const answer = this.#expect('lease_revoke', error, reply, done);
         if (answer !== null) done(null, this.#header(answer.revision));
       });
@@ -138,29 +138,33 @@ export class LocalClient implements api.Client, api.Admin {
 
   leaseInfo(lease: api.LeaseId, options: api.CallOptions & { keys?: boolean } = {}): Promise<api.LeaseInfo> {
     return this.#call<api.LeaseInfo>(options, (done) => {
-      this.#node.read((error) => {
+      this.#node.leaseRemaining(lease, (error, leftMs) => {
         if (error !== null) return done(error);
-        const known = this.#node.store.lease(lease);
-        const leftMs = this.#node.lessor.remainingMs(lease, this.#clock.now());
-        const gone = known === null || leftMs === null;
-        done(null, {
-          header: this.#header(),
-          id: lease,
-          ttlSeconds: gone ? -1 : Math.max(0, Math.floor(leftMs / 1000)),
-          grantedTtlSeconds: gone ? 0 : known.ttlSeconds,
-          keys: gone || options.keys !== true ? [] : this.#node.store.leaseKeys(lease),
+        // The leader's answer may be ahead of this store: what it has to say of the keys is read after catching up.
+        this.#node.read((readError) => {
+          if (readError !== null) return done(readError);
+          const known = this.#node.store.lease(lease);
+          const gone = known === null || leftMs === null || leftMs === undefined;
+          done(null, {
+            header: this.#header(),
+            id: lease,
+            ttlSeconds: gone ? -1 : Math.max(0, Math.floor(leftMs / 1000)),
+            grantedTtlSeconds: gone ? 0 : known.ttlSeconds,
+            keys: gone || options.keys !== true ? [] : this.#node.store.leaseKeys(lease),
+          });
         });
       });
     });
   }
 
-  /** Ordered by remaining time, as etcd lists them. */
+  /** Ordered by remaining time, as etcd lists them, where this member knows it: the leader does. */
   leases(options?: api.CallOptions): Promise<{ header: api.Header; ids: readonly api.LeaseId[] }> {
     return this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>(options, (done) => {
-      const now = this.#clock.now();
-      const rows: { id: bigint; left: number }[] = [];
-      for (const { id } of this.#node.store.leases()) rows.push({ id, left: this.#node.lessor.remainingMs(id, now) ?? 0 });
-      rows.sort((a, b) => a.left - b.left);
+      const rows: { id: bigint; leftMs: number }[] = [];
+      for (const { id, remainingSeconds } of this.#node.store.leases()) {
+        rows.push({ id, leftMs: this.#node.leaseRemainingHere(id) ?? remainingSeconds * 1000 });
+      }
+      rows.sort((a, b) => a.leftMs - b.leftMs);
       done(null, { header: this.#header(), ids: rows.map((row) => row.id) });
     });
   }
@@ -179,14 +183,71 @@ export class LocalClient implements api.Client, api.Admin {
         raftAppliedIndex: raft.applied,
         raftTerm: raft.term,
         errors: raft.leader === 0n ? ['etcdserver: no leader'] : [],
-        isLearner: false,
+        isLearner: this.#node.isLearner,
+      });
+    }, true);
+  }
+
+  members(options: api.CallOptions & { linearizable?: boolean } = {}): Promise<api.MembersResponse> {
+    return this.#call<api.MembersResponse>(options, (done) => {
+      if (options.linearizable !== true) return done(null, this.#members());
+      this.#node.read((error) => (error === null ? done(null, this.#members()) : done(error)));
+    });
+  }
+
+  addMember(request: { peerUrls: readonly string[]; isLearner?: boolean }, options?: api.CallOptions): Promise<api.MemberAdded> {
+    return this.#call<api.MemberAdded>(options, (done) => {
+      const id = this.#freeMemberId();
+      const { peerUrls, isLearner = false } = request;
+      this.#node.changeMembers({ kind: 'add', id, peerUrls, isLearner }, (error) => {
+        if (error !== null) return done(error);
+        const all = this.#members();
+        // It may have been removed again by the time this member hears of it.
+        const member = all.members.find((each) => each.id === id) ?? { id, name: '', peerUrls, clientUrls: [], isLearner };
+        done(null, { ...all, member });
       });
     });
   }
 
-  members(options?: api.CallOptions): Promise<api.MembersResponse> {
+  removeMember(id: bigint, options?: api.CallOptions): Promise<api.MembersResponse> {
+    return this.#changeMembers({ kind: 'remove', id }, options);
+  }
+
+  updateMember(id: bigint, peerUrls: readonly string[], options?: api.CallOptions): Promise<api.MembersResponse> {
     return this.#call<api.MembersResponse>(options, (done) => {
-      done(null, { header: this.#header(0), members: this.#config.members });
+      const command: Command = { kind: 'member_update', id, name: null, peerUrls, clientUrls: null, incarnation: 0n };
+      this.#node.propose(command, (error, reply) => {
+        if (this.#expect('member_update', error, reply, done) !== null) done(null, this.#members());
+      });
+    });
+  }
+
+  promoteMember(id: bigint, options?: api.CallOptions): Promise<api.MembersResponse> {
+    return this.#changeMembers({ kind: 'promote', id }, options);
+  }
+
+  moveLeader(to: bigint, options?: api.CallOptions): Promise<api.Header> {
+    return this.#call<api.Header>(options, (done) => {
+      this.#node.transfer(to, (error) => (error === null ? done(null, this.#header()) : done(error)));
+    });
+  }
+
+  snapshot(options: api.CallOptions = {}): api.SnapshotStream {
+    const refusal = this.#refusal(true);
+    const stream = new LocalSnapshot(refusal ?? this.#node.store.freeze(), {
+      clock: this.#clock,
+      onEnd: () => this.#snapshots.delete(stream),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    if (refusal === null) this.#snapshots.add(stream);
+    return stream;
+  }
+
+  hash(revision: api.Revision, options?: api.CallOptions): Promise<api.HashResponse> {
+    return this.#call<api.HashResponse>(options, (done) => {
+      const result = this.#node.store.hash(revision);
+      if (typeof result === 'string') return done(new ApiError(result));
+      done(null, { header: this.#header(), hash: result.hash, compactRevision: result.compactRevision });
     });
   }
 
@@ -196,12 +257,14 @@ export class LocalClient implements api.Client, api.Admin {
     // Calls under way may have happened: 'canceled' says so, 'closed' would deny it.
     for (const cancel of [...this.#cancelAll]) cancel(new ApiError('canceled', { detail: 'the client was closed meanwhile' }));
     for (const watch of [...this.#watches]) watch.close();
+    for (const stream of [...this.#snapshots]) stream.close();
     return Promise.resolve();
   }
 
   /** The node has stopped: watches end with `stopped`, as calls do. */
   nodeStopped(): void {
     for (const watch of [...this.#watches]) watch.fail(new ApiError('stopped'));
+    for (const stream of [...this.#snapshots]) stream.fail(new ApiError('stopped'));
   }
 
   #header(revision: number = this.#node.store.revision): api.Header {
@@ -219,6 +282,28 @@ export class LocalClient implements api.Client, api.Admin {
       const id = this.#dice.id63();
       if (this.#node.store.lease(id) === null) return id;
     }
+  }
+
+  /** An id is never used twice, so it must be nobody's and have been nobody's; the leader looks again. */
+  #freeMemberId(): bigint {
+    const { store } = this.#node;
+    for (;;) {
+      const id = this.#dice.id63();
+      if (!store.isRemoved(id) && !store.members().some((member) => member.id === id)) return id;
+    }
+  }
+
+  #changeMembers(change: ChangeRequest, options: api.CallOptions | undefined): Promise<api.MembersResponse> {
+    return this.#call<api.MembersResponse>(options, (done) => {
+      this.#node.changeMembers(change, (error) => (error === null ? done(null, this.#members()) : done(error)));
+    });
+  }
+
+  #members(): api.MembersResponse {
+    const members = this.#node.store.members().map(({ id, name, peerUrls, clientUrls, isLearner }) => {
+      return { id, name, peerUrls, clientUrls, isLearner };
+    });
+    return { header: this.#header(0), members };
   }
 
   /** The reply as the kind asked for; otherwise settles `done` with the error and returns null. */
@@ -241,9 +326,16 @@ export class LocalClient implements api.Client, api.Admin {
     return reply;
   }
 
-  #call<T>(options: api.CallOptions | undefined, start: (done: Done<T>) => void): Promise<T> {
-    if (this.#closed) return Promise.reject(new ApiError('closed'));
-    if (!this.#node.running) return Promise.reject(new ApiError('stopped'));
+  /** Why nothing can be asked at all; null: it can. */
+  #refusal(onLearnerToo: boolean): ApiError | null {
+    if (this.#closed) return new ApiError('closed');
+    if (!this.#node.running) return new ApiError('stopped');
+    return this.#node.isLearner && !onLearnerToo ? new ApiError('learner_unsupported') : null;
+  }
+
+  #call<T>(options: api.CallOptions | undefined, start: (done: Done<T>) => void, onLearnerToo = false): Promise<T> {
+    const refusal = this.#refusal(onLearnerToo);
+    if (refusal !== null) return Promise.reject(refusal);
     if (options?.signal === undefined && options?.timeoutMs === undefined) return this.#plainCall(start);
     return this.#boundedCall(options, start);
   }

@@ -38,6 +38,7 @@ export class LocalWatch implements Watch {
     this.#onAbort = () => this.#finish(new ApiError('canceled', { cause: options.signal?.reason }));
     if (node === null) this.#end = 'closed';
     else if (!node.running) this.#end = new ApiError('stopped');
+    else if (node.isLearner) this.#end = new ApiError('learner_unsupported');
     else if (options.signal?.aborted === true) this.#end = new ApiError('canceled', { cause: options.signal.reason });
     if (node === null || this.#end !== 'open') return;
     this.#watcher = node.hub.open(request);

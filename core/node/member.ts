@@ -75,7 +75,11 @@ export interface NodeFacts {
   readonly watchers: number;
   readonly slowWatchers: number;
   /** The other members, ascending. `match` and `isActive` are known to the leader only; else 0 and the connection. */
-  readonly peers: readonly { readonly id: bigint; readonly match: number; readonly isActive: boolean }[];
+  readonly peers: readonly {
+    readonly id: bigint;
+    readonly match: number;
+    readonly isActive: boolean;
+  }[];
 }
 
 export class Member {
@@ -116,7 +120,7 @@ export class Member {
       if (error !== null) return done(error);
       const identity = found ?? newborn;
       this.#identity = identity;
-      this.#start(identity, found === null || found === undefined, onEnd, done);
+      this.#start(identity, onEnd, done);
     });
   }
 
@@ -125,38 +129,66 @@ export class Member {
    * acknowledged before. Fails only when it stops first.
    */
   whenReady(done: Done): void {
-    this.node.read(done);
+    this.node.whenReady(done);
   }
 
-  /** Stops taking part; a leader hands leadership over first, for an election time-out at most. Idempotent. */
+  /** Stops taking part; a leader hands leadership over first, for two election time-outs at most. Idempotent. */
   stop(done: Done): void {
-    this.node.stop(done);
+    const { clock } = this.#doors;
+    const [node, client] = [this.#node, this.#client];
+    if (node === null || client === null) return void clock.schedule(0, () => done(null));
+    node.handOver(() => {
+      void client.close();
+      node.stop(done);
+    });
   }
 
   facts(): NodeFacts {
     const raft = this.node.status();
-    const { store, hub } = this.node;
+    const { store, hub, isLearner, proposalsPending } = this.node;
+    const progress = new Map(raft.peers.map((peer) => [peer.id, peer]));
+    const others = store.members().filter(({ id }) => id !== this.identity.memberId);
     return {
       state: raft.state,
       term: raft.term,
       leader: raft.leader,
-      isLearner: raft.configuration.learners.includes(this.identity.memberId),
+      isLearner,
       committed: raft.commit,
       applied: raft.applied,
-      proposalsPending: this.node.proposalsPending,
+      proposalsPending,
       revision: store.revision,
       compacted: store.compacted,
       keys: store.keyCount,
       leases: store.leaseCount,
       watchers: hub.watcherCount,
       slowWatchers: hub.slowWatcherCount,
-      peers: raft.peers.map(({ id, match, isActive }) => ({ id, match, isActive })),
+      peers: others.map(({ id }) => {
+        const peer = progress.get(id);
+        return { id, match: peer?.match ?? 0, isActive: peer?.isActive ?? this.node.isConnected(id) };
+      }),
     };
   }
 
-  #start(identity: MemberIdentity, isNew: boolean, onEnd: (error: Error | null) => void, done: Done): void {
-    assert(isNew || identity.clusterId !== 0n, 'a cluster has an id');
-    this.#node?.start(onEnd, done);
-    this.#client = null;
+  #start(identity: MemberIdentity, onEnd: (error: Error | null) => void, done: Done): void {
+    const { clusterId, memberId, incarnation } = identity;
+    const config = this.#config;
+    const dice = new Prng(config.seed);
+    // Settings for founding count only for the very cluster and member whose directory this is.
+    const isSame = clusterId === config.identity.clusterId && memberId === config.identity.memberId;
+    const { heartbeatMs, electionMs, snapshotCount, limits, name, clientUrls, contacts, strictReconfig, forceNewCluster } = config;
+    const { clock, observe } = this.#doors;
+    const node = new Node({
+      id: memberId, clusterId, incarnation, session: dice.u32(), seed: dice.u32(),
+      founders: isSame ? config.founders : [],
+      contacts, name, clientUrls, heartbeatMs, electionMs, snapshotCount, limits, strictReconfig, forceNewCluster,
+    }, { clock, observe, log: this.#doors.openLog(identity), transport: this.#doors.connect?.(identity) ?? null });
+    const { version } = config;
+    const client = new LocalClient(node, { clock, dice: new Prng(dice.u32()) }, { clusterId, memberId, version, electionMs, limits });
+    this.#node = node;
+    this.#client = client;
+    node.start((error) => {
+      client.nodeStopped();
+      onEnd(error);
+    }, done);
   }
 }

@@ -1,78 +1,166 @@
 // The driver: the one place that knows the machine, the store and the doors. It decides nothing; it keeps the order.
 //
-//   inbox -> Raft.step -> persist, apply, settle -> callers and watchers
+//   inbox -> Raft.step -> send, persist, apply, settle -> callers and watchers
 //
 // A turn is taken whenever the inbox is not empty: everything that arrived since the last turn goes into one step, so
 // batching and group commit fall out of the shape. Any error of the disk, and any failed assertion, stops the node for
 // good: it must not guess what is on disk, nor go on with a state it does not understand.
+//
+// By theme: founding.ts (how a log begins), pending.ts (who waits), forwarding.ts and acceptor.ts (follower and leader),
+// questions.ts (what only the leader knows), leases.ts, snapshots.ts, membership.ts and changes.ts.
 
-import { assert } from '../base/assert.js';
+import { assert, unreachable } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
+import type { LeaseId } from '../client.js';
 import { ApiError } from '../errors.js';
 import type { LogStorage } from '../log/log-storage.js';
+import { Peers, type PeersHandlers } from '../peer/peers.js';
+import type { Transport } from '../peer/transport.js';
+import { decodeMembers } from '../raft/members.js';
 import { Raft } from '../raft/raft.js';
-import type { Entry, Input, NodeId, Output, Persist, Resumed, Role, SnapshotMeta, Status } from '../raft/types.js';
+import type {
+  Entry, EntryId, Input, NodeId, Output, Resumed, Role, Settled, SnapshotMeta, Status, Token,
+} from '../raft/types.js';
 import { decodeCommand, encodeCommand, type Command } from '../store/command.js';
 import { Hub } from '../store/hub.js';
-import { Store, type Applied, type Reply } from '../store/store.js';
+import type { MemberRecord } from '../store/members.js';
+import { Store, type Reply } from '../store/store.js';
+import { Acceptor } from './acceptor.js';
+import { decodeRequest, encodeAnswer, type Answer, type ChangeRequest, type Request } from './calls.js';
+import { attempt, caught } from './caught.js';
+import { Changes } from './changes.js';
 import type { Observe } from './events.js';
-import { Lessor } from './lessor.js';
-import { tidyRowsPerTick, type NodeLimits } from './limits.js';
+import { Forwarding } from './forwarding.js';
+import { prepare } from './founding.js';
+import { Leases } from './leases.js';
+import { catchUpEntries, leasesPerCallMax, stallMsMin, tidyRowsPerTick, type NodeLimits } from './limits.js';
+import { Membership } from './membership.js';
 import { Pending } from './pending.js';
+import { Questions } from './questions.js';
+import { judge } from './reconfigure.js';
+import { refusal } from './refusal.js';
+import { Snapshots } from './snapshots.js';
+import { commandIn, isTagged, tagOf } from './tag.js';
+import { Transfers } from './transfers.js';
 
 export interface NodeConfig {
   readonly id: NodeId;
-  readonly voters: readonly NodeId[];
+  readonly clusterId: bigint;
+  /** The life of the data directory. */
+  readonly incarnation: bigint;
+  /** Names this process start to the others; differs from start to start. */
+  readonly session: number;
+  /** Of a new cluster, this member among them; empty: it joins a running one. Counts only where the log is empty. */
+  readonly founders: readonly MemberRecord[];
+  /** Where members may be reached until the log says so. */
+  readonly contacts: readonly MemberRecord[];
+  readonly name: string;
+  readonly clientUrls: readonly string[];
   readonly heartbeatMs: number;
   readonly electionMs: number;
   /** A snapshot is taken once this many entries were applied since the last, and the log has grown enough to be worth it. */
   readonly snapshotCount: number;
   readonly seed: number;
   readonly limits: NodeLimits;
+  /** Refuse changes of members that could cost the majority. */
+  readonly strictReconfig: boolean;
+  readonly forceNewCluster: boolean;
 }
 
 export interface NodeDoors {
   readonly clock: Clock;
   readonly log: LogStorage;
+  /** Null: alone, without a network. */
+  readonly transport: Transport | null;
   readonly observe: Observe;
 }
 
-type Call = Extract<Input, { kind: 'propose' | 'read' }>;
 type State = 'new' | 'running' | 'stopping' | 'stopped';
 
 export class Node {
   readonly hub: Hub;
-  readonly lessor = new Lessor();
   readonly #config: NodeConfig;
   readonly #doors: NodeDoors;
-  readonly #pending = new Pending();
+  readonly #peers: Peers | null;
+  readonly #pending: Pending;
+  readonly #forwarding: Forwarding;
+  readonly #acceptor: Acceptor;
+  readonly #questions: Questions;
+  readonly #changes: Changes;
+  readonly #leases: Leases;
+  readonly #snapshots: Snapshots;
+  readonly #membership: Membership;
+  readonly #transfers: Transfers;
   #store = new Store();
   #raft: Raft | null = null;
   #state: State = 'new';
   #inbox: Input[] = [];
-  /** Callers' inputs. They are given to the machine only while a leader is known; until then they wait, as in etcd. */
-  #calls: Call[] = [];
   #turnScheduled = false;
-  #readCallers: Done[] = [];
+  /** The machine refuses for the moment: own calls wait for the next tick or change of role. */
+  #isPaused = false;
   #role: Role = { state: 'follower', term: 0, leader: 0n };
+  #leaderLostMs = -Infinity;
+  #appliedTerm = 0;
+  #lastToken: Token = 0;
+  /** Keep-alives of this turn, asked for together. */
+  #renewals: { readonly lease: LeaseId; readonly done: Done<number> }[] = [];
   #cancelTick: () => void = () => undefined;
   #tickDueMs = 0;
   #onEnd: ((error: Error | null) => void) | null = null;
-  #stopDone: Done | null = null;
-
-  #snapshotRunning = false;
-  #snapshotIndex = 0;
-  #snapshotBytes = 0;
-  #logBytes = 0;
+  #stopCallers: Done[] = [];
+  #readyCallers: Done[] = [];
+  #isLeaving = false;
 
   constructor(config: NodeConfig, doors: NodeDoors) {
+    const { clock, log, transport, observe } = doors;
     this.#config = config;
     this.#doors = doors;
-    this.hub = new Hub(() => this.#store, {
-      bufferBytesMax: config.limits.watchBufferBytesMax,
-      catchUpRevisionsMax: config.limits.watchCatchUpRevisionsMax,
+    const { id, clusterId, incarnation, session, limits } = config;
+    const store = (): Store => this.#store;
+    const nextToken = (): Token => (this.#lastToken += 1);
+    const submit = (command: Command, done: Done<Reply>): void => this.#submit(encodeCommand(command), done);
+    this.hub = new Hub(store, {
+      bufferBytesMax: limits.watchBufferBytesMax,
+      catchUpRevisionsMax: limits.watchCatchUpRevisionsMax,
     });
+    this.#peers = transport === null
+      ? null
+      : new Peers({ clusterId, self: id, incarnation, session }, { clock, transport, log, observe }, this.#handlers());
+    const call = (to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void => {
+      if (this.#peers === null) clock.schedule(0, () => done(new ApiError('unavailable')));
+      else this.#peers.call(to, request, timeoutMs, done);
+    };
+    this.#pending = new Pending(nextToken);
+    this.#forwarding = new Forwarding({ id, session }, this.#pending, {
+      call: (to, request, done) => call(to, request, config.electionMs, done),
+      applied: () => this.#store.applied.index,
+      wake: () => this.#wake(),
+    });
+    this.#acceptor = new Acceptor(nextToken);
+    this.#questions = new Questions(id, config.electionMs, {
+      call,
+      answer: (request, reply) => this.#answer(id, request, reply),
+      now: () => clock.now(),
+    });
+    this.#changes = new Changes(nextToken, (request) => this.#judge(request));
+    this.#leases = new Leases(config.electionMs, {
+      clock, observe, store, submit,
+      role: () => this.#role,
+      read: (done) => this.read(done),
+    });
+    this.#snapshots = new Snapshots({ snapshotCount: config.snapshotCount, logBytesMax: limits.logBytesMax }, {
+      clock, log,
+      saved: (snapshot) => this.#give({ kind: 'snapshotted', snapshot }),
+      failed: (error) => this.#end(error),
+    });
+    this.#membership = new Membership(config, config.contacts, {
+      clock, observe, store, submit,
+      isConnected: (peer) => transport?.isConnected(peer) === true,
+      setPeers: (members) => this.#peers?.setMembers(members, (each) => this.#store.isRemoved(each)),
+      refused: (reason) => this.#leave(reason, id),
+    });
+    this.#transfers = new Transfers(config.electionMs, clock);
   }
 
   /** What the node has applied. Readers must not keep it across turns: a restore replaces it. */
@@ -88,6 +176,10 @@ export class Node {
     return this.#state === 'running';
   }
 
+  get isLearner(): boolean {
+    return this.#store.configuration.learners.includes(this.#config.id);
+  }
+
   get proposalsPending(): number {
     return this.#pending.proposals;
   }
@@ -97,6 +189,10 @@ export class Node {
     return this.#raft.status();
   }
 
+  isConnected(peer: NodeId): boolean {
+    return this.#doors.transport?.isConnected(peer) === true;
+  }
+
   /**
    * Reads the log, rebuilds the store, begins to take part. Done when it runs, which is before it has a leader; an error
    * means it never ran, and the log has been closed. `onEnd` is called once when it stops later on, with null if that was
@@ -104,36 +200,62 @@ export class Node {
    */
   start(onEnd: (error: Error | null) => void, done: Done): void {
     assert(this.#state === 'new', 'a node starts once');
-    const startedMs = this.#doors.clock.now();
-    this.#doors.log.open((error, resumed) => {
+    const { log, clock, observe } = this.#doors;
+    const startedMs = clock.now();
+    const fail = (failure: Error): void => {
+      this.#state = 'stopped';
+      log.close(() => done(failure));
+    };
+    log.open((error, found) => {
       if (error !== null) return done(error);
-      assert(resumed !== undefined, 'an opened log has contents');
-      this.#restore(resumed.snapshot, (restoreError) => {
-        const failure = restoreError ?? caught(() => this.#begin(resumed));
-        if (failure !== null) {
-          this.#state = 'stopped';
-          return this.#doors.log.close(() => done(failure));
-        }
+      assert(found !== undefined, 'an opened log has contents');
+      const prepared = attempt(() => prepare(found, this.#config));
+      if (prepared instanceof Error) return fail(prepared);
+      const { resumed, founding } = prepared;
+      const load = (): void => this.#snapshots.load(resumed, (loadError, store) => {
+        if (loadError !== null) return fail(loadError);
+        assert(store !== undefined, 'a snapshot that was loaded is a store');
+        this.#store = store;
+        const failure = caught(() => this.#begin(resumed));
+        if (failure !== null) return fail(failure);
         this.#onEnd = onEnd;
-        this.#doors.observe({
-          kind: 'restored',
-          snapshotIndex: resumed.snapshot.index,
-          entries: resumed.entries.length,
-          revision: this.#store.revision,
-          tookMs: this.#doors.clock.now() - startedMs,
+        const { snapshot, entries } = resumed;
+        const tookMs = clock.now() - startedMs;
+        observe({ kind: 'restored', snapshotIndex: snapshot.index, entries: entries.length, revision: store.revision, tookMs });
+        if (this.#peers === null) return done(null);
+        this.#peers.start((startError) => {
+          if (startError !== null) this.#end(startError);
+          done(startError);
         });
-        done(null);
       });
+      if (founding === null) return load();
+      log.append(founding, (appendError) => (appendError === null ? load() : fail(appendError)));
     });
   }
 
-  /** Proposes a command. Done with the store's reply once it is committed, durable and applied; or an ApiError. */
+  /** Done once the members know how this one is called and reached, and it has read what was acknowledged before. */
+  whenReady(done: Done): void {
+    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
+    this.#readyCallers.push(done);
+    const settle = (error: Error | null): void => {
+      const at = this.#readyCallers.indexOf(done);
+      if (at === -1) return;
+      // Election and replay may take longer than one request is allowed.
+      if (error !== null && this.running) return read();
+      this.#readyCallers.splice(at, 1);
+      done(error);
+    };
+    const read = (): void => (this.isLearner ? settle(null) : this.read(settle));
+    this.#membership.whenAnnounced(read);
+  }
+
+  /** Proposes a command. Done with the store's reply once it is committed, durable and applied here; or an ApiError. */
   propose(command: Command, done: Done<Reply>): void {
     if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
     const data = encodeCommand(command);
-    const limits = this.#config.limits;
-    if (data.length > limits.requestBytesMax) return this.#refuse(done, new ApiError('request_too_large'));
-    if (this.#pending.proposals >= limits.proposalsMax || this.#pending.sizeBytes + data.length > limits.proposalBytesMax) {
+    const { requestBytesMax, proposalsMax, proposalBytesMax } = this.#config.limits;
+    if (data.length > requestBytesMax) return this.#refuse(done, new ApiError('request_too_large'));
+    if (this.#pending.proposals >= proposalsMax || this.#pending.sizeBytes + data.length > proposalBytesMax) {
       return this.#refuse(done, new ApiError('too_many_requests'));
     }
     this.#submit(data, done);
@@ -142,73 +264,197 @@ export class Node {
   /** Done when the store holds everything acknowledged before this call (linearizable read, thesis 6.4). */
   read(done: Done): void {
     if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    if (this.#readCallers.length + this.#pending.readers >= this.#config.limits.proposalsMax) {
+    if (this.#pending.readers >= this.#config.limits.proposalsMax) {
       return this.#refuse(done, new ApiError('too_many_requests'));
     }
-    this.#readCallers.push(done);
+    this.#pending.addReader(done);
     this.#wake();
   }
 
-  /** Stops taking part; done when the log is closed. Waiting callers are told `stopped`. */
+  /** Starts the lease's time over. Done with the seconds it has now; 0: it is gone. */
+  keepAlive(lease: LeaseId, done: Done<number>): void {
+    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
+    this.#renewals.push({ lease, done });
+    this.#wake();
+  }
+
+  /** Done with what is left of the lease in ms, as its leader sees it; null: it is gone. */
+  leaseRemaining(lease: LeaseId, done: Done<number | null>): void {
+    this.#ask({ kind: 'remaining', lease }, (error, answer) => {
+      if (error !== null) return done(error);
+      assert(answer?.kind === 'left', 'what is left is answered by what is left');
+      done(null, answer.remainingMs);
+    });
+  }
+
+  /** What is left of a lease, as far as this member knows without asking. */
+  leaseRemainingHere(lease: LeaseId): number | null {
+    return this.#leases.remainingMs(lease);
+  }
+
+  /** Changes who is a member. Done when this member has applied the change, too. */
+  changeMembers(change: ChangeRequest, done: Done): void {
+    this.#ask({ kind: 'change', change }, (error, answer) => {
+      if (error !== null) return done(error);
+      assert(answer?.kind === 'index', 'a change is answered by its index');
+      this.#pending.addCleared(answer.index, this.#store.applied.index, this.#doors.clock.now(), this.#deadlineMs(), done);
+    });
+  }
+
+  /** Hands leadership over; only the leader can. Done when `to` leads. */
+  transfer(to: NodeId, done: Done): void {
+    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
+    if (this.#role.state !== 'leader') return this.#refuse(done, new ApiError('not_leader'));
+    if (to === this.#config.id) return void this.#doors.clock.schedule(0, () => done(null));
+    if (!this.#store.configuration.voters.includes(to)) return this.#refuse(done, new ApiError('bad_transferee'));
+    this.#transfers.add(to, done);
+    this.#give({ kind: 'transfer', to });
+  }
+
+  /** A leader that is about to stop gives leadership away. Done when it has, or cannot, or it takes too long. */
+  handOver(done: Done): void {
+    const heir = this.#state === 'running' ? this.#heir() : null;
+    if (heir === null) return void this.#doors.clock.schedule(0, () => done(null));
+    this.#transfers.add(heir, () => done(null));
+    this.#give({ kind: 'transfer', to: heir });
+  }
+
+  /** Stops taking part. Done when the log is closed. Waiting callers are told `stopped`. */
   stop(done: Done): void {
     if (this.#state === 'stopped' || this.#state === 'new') {
       this.#doors.clock.schedule(0, () => done(null));
       return;
     }
-    assert(this.#stopDone === null, 'a node is stopped once');
-    this.#stopDone = done;
+    this.#stopCallers.push(done);
     this.#end(null);
-  }
-
-  #submit(data: Uint8Array, done: Done<Reply>): void {
-    const token = this.#pending.addProposal(data.length, this.#deadlineMs(), done);
-    this.#calls.push({ kind: 'propose', token, data });
-    this.#wake();
   }
 
   #begin(resumed: Resumed): void {
     const config = this.#config;
-    this.#raft = new Raft(
-      {
-        id: config.id,
-        voters: config.voters,
-        electionTicks: Math.max(3, Math.round(config.electionMs / config.heartbeatMs)),
-        heartbeatTicks: 1,
-        seed: config.seed,
-        appendBytesMax: 1024 * 1024,
-        uncommittedMax: 2 * config.limits.proposalsMax,
-      },
-      founded(resumed),
-    );
-    this.#snapshotIndex = resumed.snapshot.index;
-    for (const entry of resumed.entries) this.#logBytes += entry.data.length;
+    this.#raft = new Raft({
+      id: config.id,
+      voters: [],
+      electionTicks: Math.max(3, Math.round(config.electionMs / config.heartbeatMs)),
+      heartbeatTicks: 1,
+      seed: config.seed,
+      appendBytesMax: 1024 * 1024,
+      uncommittedMax: 2 * config.limits.proposalsMax,
+      catchUpEntries,
+    }, resumed);
+    this.#appliedTerm = this.#store.applied.term;
+    for (const entry of resumed.entries) {
+      if (entry.kind === 'members') this.#membership.learn(decodeMembers(entry.data).context);
+    }
+    if (this.#store.isRemoved(config.id)) throw refusal('removed', config.id, config.id);
     this.#state = 'running';
+    this.#membership.onChange();
     this.#scheduleTick();
-    this.#inbox.push({ kind: 'tick' });
+    this.#give({ kind: 'tick' });
+  }
+
+  #handlers(): PeersHandlers {
+    return {
+      onMessages: (messages) => {
+        for (const message of messages) this.#inbox.push({ kind: 'receive', message });
+        this.#wake();
+      },
+      onCall: (from, bytes, answer) => {
+        const request = attempt(() => decodeRequest(bytes));
+        if (request instanceof Error) return answer(encodeAnswer({ kind: 'error', code: 'invalid_request' }));
+        this.#answer(from, request, (reply) => answer(encodeAnswer(reply)));
+      },
+      onSnapshotBegin: (meta) => (this.running ? this.#snapshots.begin(meta, this.#store.applied.index) : null),
+      onSnapshotEnd: (message) => {
+        if (!this.running) return;
+        const failure = this.#snapshots.finish(message.snapshot);
+        if (failure !== null) return this.#end(failure);
+        this.#give({ kind: 'receive', message });
+      },
+      onSnapshotSent: (to, ok) => {
+        this.#doors.observe({ kind: 'snapshot_sent', to, ok });
+        this.#give({ kind: 'snapshot_sent', to, ok });
+      },
+      onUnreachable: (peer) => this.#give({ kind: 'unreachable', peer }),
+      onRefused: (reason, by) => this.#leave(reason, by),
+    };
+  }
+
+  #submit(data: Uint8Array, done: Done<Reply>): void {
+    this.#pending.add(data, this.#doors.clock.now(), this.#deadlineMs(), done);
     this.#wake();
   }
 
-  #restore(snapshot: SnapshotMeta, done: Done): void {
-    if (snapshot.index === 0) return done(null);
-    const loader = Store.load();
-    let failure: Error | null = null;
-    this.#doors.log.readSnapshot(
-      snapshot,
-      (chunk) => {
-        this.#snapshotBytes += chunk.length;
-        failure ??= caught(() => loader.push(chunk));
-      },
-      (error) => {
-        if (error !== null) return done(error);
-        failure ??= caught(() => {
-          this.#store = loader.finish();
+  #ask(request: Request, done: Done<Answer>): void {
+    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
+    // From a later turn, whoever answers.
+    this.#doors.clock.schedule(0, () => {
+      if (this.running) this.#questions.ask(request, this.#deadlineMs(), done);
+      else done(new ApiError('stopped'));
+    });
+  }
+
+  /** A question to the leader has come here, from another member or from this one. */
+  #answer(from: NodeId, request: Request, reply: (answer: Answer) => void): void {
+    const again: Answer = { kind: 'again' };
+    if (this.#role.state !== 'leader' || !this.running) return reply(again);
+    switch (request.kind) {
+      case 'propose':
+        this.#acceptor.onPropose(from, request, reply);
+        return this.#wake();
+      case 'read':
+        this.#acceptor.onRead(reply);
+        return this.#wake();
+      case 'keep_alive':
+        // Leadership is proven after the request came in, so a deposed leader cannot promise time it does not keep.
+        return this.read((error) => {
+          if (error !== null) return reply(again);
+          this.#leases.renew(request.leases, (renewError, ttlSeconds) => {
+            reply(renewError !== null || ttlSeconds === undefined ? again : { kind: 'kept', ttlSeconds });
+          });
         });
-        if (failure === null) return done(null);
-        const problem = `the snapshot at index ${snapshot.index} cannot be loaded: ${reasonOf(failure)}`;
-        const remedy = 'Start the release that wrote it, or restore the data directory from a backup';
-        done(new Error(`${problem}. ${remedy}`, { cause: failure }));
-      },
-    );
+      case 'remaining':
+        return this.read((error) => {
+          if (error !== null || !this.#leases.lessor.isActive) return reply(again);
+          reply({ kind: 'left', remainingMs: this.#leases.remainingMs(request.lease) });
+        });
+      case 'change':
+        this.#changes.add(request.change, this.#deadlineMs(), reply);
+        return this.#wake();
+      default:
+        return unreachable(request);
+    }
+  }
+
+  #judge(change: ChangeRequest): ReturnType<typeof judge> {
+    const { peers, durable } = this.status();
+    const peer = (id: NodeId): (typeof peers)[number] | undefined => peers.find((each) => each.id === id);
+    return judge(change, {
+      self: this.#config.id,
+      isStrict: this.#config.strictReconfig,
+      members: this.#store.members(),
+      isRemoved: (id) => this.#store.isRemoved(id),
+      isHealthy: (id) => peer(id)?.isActive === true && this.#membership.isHealthy(id),
+      isActive: (id) => peer(id)?.isActive === true,
+      match: (id) => peer(id)?.match ?? 0,
+      ownMatch: durable,
+    });
+  }
+
+  /** Who is best placed to lead next; null: nobody, or this node does not lead. */
+  #heir(): NodeId | null {
+    if (this.#role.state !== 'leader') return null;
+    const { voters } = this.#store.configuration;
+    const fit = this.status().peers.filter(({ id, isActive }) => isActive && voters.includes(id));
+    return fit.sort((a, b) => b.match - a.match)[0]?.id ?? null;
+  }
+
+  /** This member does not belong to the cluster (any more): it stops, a little later, so that what it has to say gets out. */
+  #leave(reason: 'removed' | 'other_incarnation', by: NodeId): void {
+    if (this.#isLeaving || this.#state !== 'running') return;
+    this.#isLeaving = true;
+    this.#doors.observe({ kind: 'refused', reason, by });
+    const delayMs = this.#role.state === 'leader' ? this.#config.electionMs : 2 * this.#config.heartbeatMs;
+    this.#doors.clock.schedule(delayMs, () => this.#end(refusal(reason, this.#config.id, by)));
   }
 
   #scheduleTick(): void {
@@ -222,209 +468,197 @@ export class Node {
     const now = this.#doors.clock.now();
     const lateMs = now - this.#tickDueMs;
     this.#scheduleTick();
-    this.#pending.expire(now);
-    // Without a leader nobody takes the calls: those that nobody waits for any more must not pile up.
-    if (this.#role.leader === 0n) this.#calls = this.#calls.filter((call) => this.#pending.isWanted(call.token));
-    if (lateMs > Math.max(100, 2 * this.#config.heartbeatMs)) {
-      // Renewals may lie unread in the sockets: nothing expires on the strength of this time. The next tick comes after
-      // they have been read.
-      this.lessor.onStall(lateMs);
+    this.#isPaused = false;
+    this.#pending.expire(now, this.#leaderLostMs);
+    this.#questions.onTick(now, this.#leaderLostMs);
+    this.#changes.onTick(now);
+    this.#transfers.onTick(now);
+    this.#forwarding.onTick();
+    this.#membership.onTick(this.#role.leader !== 0n);
+    if (lateMs > Math.max(stallMsMin, 2 * this.#config.heartbeatMs)) {
+      this.#leases.onStall(lateMs);
       this.#doors.observe({ kind: 'stalled', lateMs });
-    } else {
-      this.#expireLeases(now);
+    }
+    else {
+      this.#leases.onTick();
     }
     const failure = caught(() => void this.#store.tidy(tidyRowsPerTick));
     if (failure !== null) return this.#end(failure);
-    this.#inbox.push({ kind: 'tick' });
+    this.#give({ kind: 'tick' });
+  }
+  #give(input: Input): void {
+    this.#inbox.push(input);
     this.#wake();
   }
-
-  #expireLeases(nowMs: number): void {
-    if (this.#role.state !== 'leader') return;
-    for (const id of this.lessor.expired(nowMs)) {
-      // Not held to the callers' limits: they could keep the node so busy that no lease ever ends.
-      this.#submit(encodeCommand({ kind: 'lease_revoke', id, term: this.#role.term }), (error, reply) => {
-        if (error === null && reply?.kind === 'lease_revoke') this.#doors.observe({ kind: 'lease_expired', id });
-        else this.lessor.onRevokeFailed(id);
-      });
-    }
-  }
-
   #wake(): void {
     if (this.#turnScheduled || this.#state !== 'running') return;
     this.#turnScheduled = true;
     this.#doors.clock.schedule(0, () => this.#turn());
   }
-
   #turn(): void {
     this.#turnScheduled = false;
     if (this.#state !== 'running' || this.#raft === null) return;
+    const raft = this.#raft;
     const inputs = this.#inbox;
     this.#inbox = [];
-    if (this.#readCallers.length > 0) {
-      const token = this.#pending.addRead(this.#readCallers, this.#deadlineMs());
-      this.#readCallers = [];
-      this.#calls.push({ kind: 'read', token });
-    }
-    if (this.#role.leader !== 0n && this.#calls.length > 0) {
-      for (const call of this.#calls) inputs.push(call);
-      this.#calls = [];
-    }
-    const raft = this.#raft;
+    this.#takeCalls(inputs);
     const failure = caught(() => this.#act(raft.step(inputs)));
-    if (failure !== null) this.#end(failure);
+    if (failure !== null) return this.#end(failure);
+    const hasMore = this.#pending.hasReady || this.#pending.hasReadyReads || this.#changes.hasReady;
+    if (hasMore && !this.#isPaused && this.#role.state === 'leader') this.#wake();
   }
-
-  #act(output: Output): void {
-    assert(output.send.length === 0, 'a single member has nobody to write to');
-    assert(output.restore === null, 'a single member gets no snapshot from others');
-    if (output.persist !== null) this.#persist(output.persist);
-    for (const settled of output.settled) {
-      if (settled.kind === 'appended') this.#pending.onAppended(settled.token, settled.id);
-      else if (settled.kind === 'refused') this.#pending.onRefused(settled.token, settled.reason);
-      else this.#pending.onReadable(settled.token, settled.index, this.#store.applied.index);
+  /** Callers' wishes: to the machine while this node leads, to the leader while another one does; else they wait. */
+  #takeCalls(inputs: Input[]): void {
+    this.#pending.closeGroup(this.#doors.clock.now(), this.#deadlineMs());
+    if (this.#renewals.length > 0) this.#askRenewals();
+    for (const input of this.#acceptor.takeInputs()) inputs.push(input);
+    if (this.#role.state !== 'leader') return this.#forwarding.send();
+    if (this.#isPaused) return;
+    for (const proposal of this.#pending.takeReady()) {
+      inputs.push({ kind: 'propose', token: this.#pending.give(proposal), data: proposal.data });
     }
-    if (output.role !== null) this.#onRole(output.role);
-    for (const entry of output.apply) this.#apply(entry);
-    if (output.apply.length > 0) {
-      this.#pending.onCaughtUp(this.#store.applied.index);
-      this.#snapshotIfDue();
-    }
+    for (const token of this.#pending.takeReads()) inputs.push({ kind: 'read', token });
+    const change = this.#changes.takeInput();
+    if (change !== null) inputs.push(change);
   }
-
-  #persist(batch: Persist): void {
-    for (const entry of batch.entries) this.#logBytes += entry.data.length;
-    this.#doors.log.append(batch, (error) => {
-      if (error !== null) return this.#end(error);
-      this.#inbox.push({ kind: 'persisted', seq: batch.seq });
-      this.#wake();
-    });
-  }
-
-  #onRole(role: Role): void {
-    const wasLeader = this.#role.state === 'leader';
-    this.#role = role;
-    if (role.state !== 'leader' && wasLeader) this.lessor.deactivate();
-    this.#doors.observe({ kind: 'role', state: role.state, term: role.term, leader: role.leader });
-    if (role.leader !== 0n) this.#wake();
-  }
-
-  #apply(entry: Entry): void {
-    const id = { term: entry.term, index: entry.index };
-    if (entry.kind !== 'command') {
-      this.#store.skip(id);
-      this.#pending.onApplied(id, null);
-      // The leader's first own entry: everything before it is applied, so the lease table is complete.
-      if (entry.term === this.#role.term && this.#role.state === 'leader') this.#beginLeases();
-      return;
-    }
-    const command = decodeCommand(entry.data);
-    const applied = this.#store.apply(id, command);
-    this.#followLeases(command, applied);
-    if (applied.events !== null) this.hub.publish(applied.events);
-    this.#pending.onApplied(id, applied.reply);
-  }
-
-  #beginLeases(): void {
-    this.lessor.activate(this.#store.leases(), this.#doors.clock.now(), this.#config.electionMs);
-  }
-
-  #followLeases(command: Command, applied: Applied): void {
-    const reply = applied.reply;
-    if (reply.kind === 'lease_grant') this.lessor.onGranted(reply.id, reply.ttlSeconds, this.#doors.clock.now());
-    else if (reply.kind === 'lease_revoke') this.lessor.onRevoked(reply.id);
-    else if (command.kind === 'lease_revoke' && reply.kind === 'error' && reply.code === 'lease_not_found') {
-      this.lessor.onRevoked(command.id);
-    }
-  }
-
-  #snapshotIfDue(): void {
-    const applied = this.#store.applied;
-    const { snapshotCount, limits } = this.#config;
-    const worthIt = applied.index - this.#snapshotIndex >= snapshotCount && this.#logBytes * 2 >= this.#snapshotBytes;
-    if (this.#snapshotRunning || !(worthIt || this.#logBytes >= limits.logBytesMax)) return;
-    assert(this.#raft !== null, 'a running node has a machine');
-    const meta: SnapshotMeta = { ...applied, configuration: this.#raft.status().configuration };
-    const frozen = this.#store.freeze();
-    const counted = new CountedChunks(frozen.chunks());
-    this.#snapshotRunning = true;
-    this.#logBytes = 0;
-    this.#doors.log.saveSnapshot(meta, counted, (error) => {
-      frozen.release();
-      if (error !== null) return this.#end(error);
-      this.#snapshotRunning = false;
-      this.#snapshotIndex = meta.index;
-      this.#snapshotBytes = counted.sizeBytes;
-      this.#inbox.push({ kind: 'snapshotted', snapshot: meta });
-      this.#wake();
-      this.#doors.log.compact(meta.index, (compactError) => {
-        if (compactError !== null) this.#end(compactError);
+  #askRenewals(): void {
+    const renewals = this.#renewals.splice(0, leasesPerCallMax);
+    this.#ask({ kind: 'keep_alive', leases: renewals.map(({ lease }) => lease) }, (error, answer) => {
+      renewals.forEach(({ done }, i) => {
+        if (error !== null) return done(error);
+        assert(answer?.kind === 'kept', 'a keep-alive is answered by what was kept');
+        done(null, answer.ttlSeconds[i] ?? 0);
       });
     });
+    if (this.#renewals.length > 0) this.#wake();
   }
-
+  #act(output: Output): void {
+    this.#persist(output);
+    if (output.send.length > 0) this.#peers?.send(output.send);
+    for (const settled of output.settled) this.#settle(settled);
+    if (output.role !== null) this.#onRole(output.role);
+    if (output.restore !== null) this.#restore(output.restore);
+    for (const entry of output.apply) this.#apply(entry);
+    if (output.apply.length === 0) return;
+    this.#pending.onCaughtUp(this.#store.applied.index);
+    this.#snapshots.saveIfDue(this.#store);
+  }
+  #persist({ persist }: Output): void {
+    if (persist !== null) {
+      this.#snapshots.onPersist(persist);
+      this.#doors.log.append(persist, (error) => {
+        if (error !== null) return this.#end(error);
+        this.#give({ kind: 'persisted', seq: persist.seq });
+      });
+    }
+    this.#snapshots.onStep();
+  }
+  #settle(settled: Settled): void {
+    const { token } = settled;
+    if (settled.kind === 'appended') {
+      if (this.#pending.onAppended(token, settled.id) || this.#acceptor.onAppended(token)) return;
+      this.#changes.onAppended(token, settled.id);
+    }
+    else if (settled.kind === 'readable') {
+      const { index } = settled;
+      if (!this.#pending.onReadable(token, index, this.#store.applied.index)) this.#acceptor.onReadable(token, index);
+    }
+    else if (!this.#acceptor.onRefused(token, settled.reason)) {
+      this.#isPaused = true;
+      if (!this.#pending.onRefused(token, settled.reason)) this.#changes.onRefused(token, settled.reason);
+    }
+  }
+  #onRole(role: Role): void {
+    const before = this.#role;
+    this.#role = role;
+    this.#isPaused = false;
+    if (before.leader !== 0n && before.leader !== role.leader) this.#leaderLostMs = this.#doors.clock.now();
+    if (before.state === 'leader' && (role.state !== 'leader' || role.term !== before.term)) this.#leases.end();
+    this.#acceptor.onRole(role);
+    this.#forwarding.onRole(role);
+    this.#changes.onRole(role);
+    this.#questions.onRole(role);
+    this.#transfers.onRole(role);
+    this.#doors.observe({ kind: 'role', state: role.state, term: role.term, leader: role.leader });
+    if (role.leader === 0n) return;
+    this.#membership.announce();
+    this.#wake();
+  }
+  #restore(meta: SnapshotMeta): void {
+    this.#store = this.#snapshots.take(meta);
+    this.#appliedTerm = meta.term;
+    this.#leases.end();
+    this.#changes.onRestored();
+    this.#pending.onRestored(meta);
+    this.hub.restored();
+    this.#membership.onChange();
+    this.#doors.observe({ kind: 'snapshot_installed', index: meta.index, revision: this.#store.revision });
+  }
+  #apply(entry: Entry): void {
+    const id = { term: entry.term, index: entry.index };
+    if (entry.term > this.#appliedTerm) {
+      this.#appliedTerm = entry.term;
+      this.#pending.onTerm(entry.term);
+      this.#changes.onTerm(entry.term);
+    }
+    if (entry.kind === 'command') this.#applyCommand(id, entry.data);
+    else if (entry.kind === 'members') this.#applyMembers(id, entry.data);
+    else {
+      this.#store.skip(id);
+      this.#pending.onApplied(id, null);
+    }
+    const isOwn = this.#role.state === 'leader' && entry.term === this.#role.term;
+    if (isOwn && !this.#leases.lessor.isActive) this.#leases.begin();
+  }
+  #applyCommand(id: EntryId, data: Uint8Array): void {
+    const command = decodeCommand(commandIn(data));
+    const applied = this.#store.apply(id, command);
+    this.#leases.onApplied(command, applied);
+    if (applied.events !== null) this.hub.publish(applied.events);
+    this.#pending.onApplied(id, applied.reply);
+    if (isTagged(data)) {
+      const { origin, session, sequence } = tagOf(data);
+      if (origin === this.#config.id && session === this.#config.session) {
+        this.#pending.onForwardApplied(sequence, applied.reply);
+      }
+    }
+    if (command.kind === 'member_update') this.#membership.onChange();
+  }
+  #applyMembers(id: EntryId, data: Uint8Array): void {
+    const { configuration, context } = decodeMembers(data);
+    this.#store.applyMembers(id, configuration, context);
+    this.#pending.onApplied(id, null);
+    this.#membership.onChange();
+    this.#changes.onApplied(id);
+    this.#doors.observe({ kind: 'members', ...configuration });
+  }
   #end(error: Error | null): void {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#cancelTick();
     this.#inbox = [];
-    this.#calls = [];
     const stopped = new ApiError('stopped', error === null ? {} : { cause: error });
-    for (const done of this.#readCallers) this.#refuse(done, stopped);
-    this.#readCallers = [];
     this.#pending.failAll(stopped);
-    this.lessor.deactivate();
-    this.#doors.log.close((closeError) => {
+    this.#questions.failAll(stopped);
+    this.#transfers.failAll(stopped);
+    for (const { done } of this.#renewals.splice(0)) done(stopped);
+    for (const done of this.#readyCallers.splice(0)) done(stopped);
+    this.#leases.end();
+    const closeLog = (): void => this.#doors.log.close((closeError) => {
       this.#state = 'stopped';
       const cause = error ?? closeError;
       this.#doors.observe({ kind: 'stopped', error: cause });
-      this.#stopDone?.(closeError);
+      for (const done of this.#stopCallers.splice(0)) done(closeError);
       this.#onEnd?.(cause);
     });
+    if (this.#peers === null) closeLog();
+    else this.#peers.close(closeLog);
   }
-
   #deadlineMs(): number {
     // etcd's allowance for a request: 5 s and two election time-outs (contract 1.4).
     return this.#doors.clock.now() + 5000 + 2 * this.#config.electionMs;
   }
-
   #refuse(done: (error: Error) => void, error: ApiError): void {
     this.#doors.clock.schedule(0, () => done(error));
-  }
-}
-
-/** Founding the cluster counts as term 1, which never had a leader; so a first leader has term 2, as etcd's clients see it. */
-function founded(resumed: Resumed): Resumed {
-  return resumed.hard.term > 0 ? resumed : { ...resumed, hard: { ...resumed.hard, term: 1 } };
-}
-
-function caught(work: () => void): Error | null {
-  try {
-    work();
-    return null;
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
-  }
-}
-
-/** The first reason of all, which says most. */
-function reasonOf(error: Error): string {
-  return error.cause instanceof Error ? reasonOf(error.cause) : error.message;
-}
-
-/** Passes chunks through and counts their bytes. */
-class CountedChunks implements Iterable<Uint8Array> {
-  sizeBytes = 0;
-  readonly #chunks: Iterable<Uint8Array>;
-
-  constructor(chunks: Iterable<Uint8Array>) {
-    this.#chunks = chunks;
-  }
-
-  *[Symbol.iterator](): Iterator<Uint8Array> {
-    for (const chunk of this.#chunks) {
-      this.sizeBytes += chunk.length;
-      yield chunk;
-    }
   }
 }

@@ -1,51 +1,99 @@
-// Who is waiting for what: proposals for the index they were given, reads for the store to catch up. Every wait ends:
-// by its entry being applied, by another entry taking its slot, by time, or by the node stopping. Waits time out in the
-// order they began, because all have the same allowance; so one queue serves and nothing is scanned.
+// Who is waiting for what. Every wait ends: by its entry being applied, by time, or by the node stopping.
 //
-// A proposal whose caller was told that its time is over still lies in the log and counts until its slot is decided: while
-// the disk stands still, time must not make room for more.
+// A proposal is 'ready' (not given to anybody), 'slotted' (this node leads, and it has a place in the log), or 'forwarded'
+// (the leader of a term was asked to append it under our tag). It happened when its entry is applied here. It is dead for
+// certain once an entry of a later term is applied here: the terms of a log never fall (Raft §5.4), so none of its own term
+// can follow. The dead become ready again until their caller's time is over: a change of leader loses none and doubles none.
+//
+// Waits time out in the order they began, because all have the same allowance; so one queue serves and nothing is scanned.
+// A slotted proposal whose caller was told that its time is over counts until it is decided: while the disk stands still,
+// time must not make room for more.
 
-import { ApiError, type ErrorCode } from '../errors.js';
 import type { Done } from '../base/done.js';
-import type { EntryId, Index, RefusedReason, Token } from '../raft/types.js';
+import { ApiError } from '../errors.js';
+import type { EntryId, Index, RefusedReason, SnapshotMeta, Term, Token } from '../raft/types.js';
 import type { Reply } from '../store/store.js';
 
-interface Wait {
+export interface Proposal {
+  readonly data: Uint8Array;
+  readonly beganMs: number;
   readonly deadlineMs: number;
-  readonly sizeBytes: number;
-  /** Null once its caller was told, so that the queue may drop it lazily. */
+  /** Null once its caller was told, so that queues may drop it lazily. */
   done: Done<Reply> | null;
-  /** 0 until the machine has given it a slot. */
+  stage: 'ready' | 'given' | 'slotted' | 'forwarded' | 'decided';
+  /** Of its slot, or of the leader that was asked. */
+  term: Term;
+  /** Of its slot; 0: none. */
   index: Index;
-  term: number;
+  /** Of its tag; 0: none. */
+  sequence: number;
 }
 
-interface ReadWait {
+interface Readers {
+  readonly beganMs: number;
   readonly deadlineMs: number;
   /** Null once settled. */
   callers: Done[] | null;
 }
 
-const REFUSALS: Record<RefusedReason, ErrorCode> = {
-  no_leader: 'no_leader',
-  not_leader: 'not_leader',
-  leader_changed: 'leader_changed',
-  too_many: 'too_many_requests',
-};
+/** In the order they began, with the dead at the front taken off. */
+class Timeline<T extends { readonly deadlineMs: number }> {
+  #items: T[] = [];
+  #head = 0;
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  /** Takes off, from the front, those that are over or satisfy `isGone`. */
+  expire(nowMs: number, isGone: (item: T) => boolean, each: (item: T) => void): void {
+    for (; this.#head < this.#items.length; this.#head++) {
+      const item = this.#items[this.#head];
+      if (item === undefined) break;
+      if (isGone(item)) continue;
+      if (item.deadlineMs > nowMs) break;
+      each(item);
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
+      this.#items.splice(0, this.#head);
+      this.#head = 0;
+    }
+  }
+
+  drain(): readonly T[] {
+    const items = this.#items.slice(this.#head);
+    this.#items = [];
+    this.#head = 0;
+    return items;
+  }
+}
 
 export class Pending {
-  #nextToken: Token = 1;
+  readonly #nextToken: () => Token;
+  #sequence = 0;
+  #count = 0;
   #sizeBytes = 0;
-  readonly #proposals = new Map<Token, Wait>();
-  /** Proposals that have a slot. Invariant: every value's `index` is its key. */
-  readonly #byIndex = new Map<Index, Wait>();
-  readonly #queue: Wait[] = [];
-  #queueHead = 0;
-  readonly #reads = new Map<Token, ReadWait>();
-  /** Reads cleared by the machine, waiting for the store; ascending by arrival, not by index. */
-  #cleared: { index: Index; wait: ReadWait }[] = [];
-
+  #ready: Proposal[] = [];
+  readonly #given = new Map<Token, Proposal>();
+  /** Invariant: every value's `index` is its key. */
+  readonly #byIndex = new Map<Index, Proposal>();
+  /** Forwarded and not decided. Invariant: every value's `sequence` is its key; keys ascend. */
+  readonly #bySequence = new Map<number, Proposal>();
+  readonly #timeline = new Timeline<Proposal>();
+  /** Callers of this turn, not yet a group. */
+  #gathering: Done[] = [];
+  /** Groups that nobody was asked for, or that were refused. */
+  #readyReads: Readers[] = [];
+  readonly #reads = new Map<Token, Readers>();
+  /** Groups whose index is known, waiting for the store; ascending by arrival, not by index. */
+  #cleared: { index: Index; readers: Readers }[] = [];
+  readonly #readTimeline = new Timeline<Readers>();
   #readers = 0;
+
+  /** `nextToken` never gives a token twice; others may use it too. */
+  constructor(nextToken: () => Token) {
+    this.#nextToken = nextToken;
+  }
 
   /** Bytes of commands proposed and not yet decided. */
   get sizeBytes(): number {
@@ -53,7 +101,7 @@ export class Pending {
   }
 
   get proposals(): number {
-    return this.#proposals.size + this.#byIndex.size;
+    return this.#count;
   }
 
   /** Callers that wait to read. */
@@ -61,72 +109,188 @@ export class Pending {
     return this.#readers;
   }
 
-  addProposal(sizeBytes: number, deadlineMs: number, done: Done<Reply>): Token {
-    const token = this.#nextToken++;
-    const wait: Wait = { deadlineMs, sizeBytes, done, index: 0, term: 0 };
-    this.#proposals.set(token, wait);
-    this.#queue.push(wait);
-    this.#sizeBytes += sizeBytes;
+  get hasReady(): boolean {
+    return this.#ready.length > 0;
+  }
+
+  /** The oldest sequence not decided; the next one when all are. Leaders forget what lies before. */
+  get oldestSequence(): number {
+    for (const sequence of this.#bySequence.keys()) return sequence;
+    return this.#sequence + 1;
+  }
+
+  add(data: Uint8Array, beganMs: number, deadlineMs: number, done: Done<Reply>): void {
+    const proposal: Proposal = { data, beganMs, deadlineMs, done, stage: 'ready', term: 0, index: 0, sequence: 0 };
+    this.#ready.push(proposal);
+    this.#timeline.push(proposal);
+    this.#count += 1;
+    this.#sizeBytes += data.length;
+  }
+
+  /** Proposals to be given to a leader now; the caller gives each to somebody, or `putBack`. */
+  takeReady(): readonly Proposal[] {
+    const ready = this.#ready;
+    this.#ready = [];
+    return ready.some((proposal) => proposal.done === null) ? ready.filter((proposal) => proposal.done !== null) : ready;
+  }
+
+  putBack(proposal: Proposal): void {
+    if (proposal.done === null) return this.#decide(proposal);
+    proposal.stage = 'ready';
+    this.#ready.push(proposal);
+  }
+
+  /** This node leads: the machine gets it under this token. */
+  give(proposal: Proposal): Token {
+    const token = this.#nextToken();
+    proposal.stage = 'given';
+    this.#given.set(token, proposal);
     return token;
   }
 
-  addRead(callers: Done[], deadlineMs: number): Token {
-    const token = this.#nextToken++;
-    this.#readers += callers.length;
-    this.#reads.set(token, { deadlineMs, callers });
-    return token;
+  /** The leader of `term` is asked to append it, under the tag with this sequence. */
+  forward(proposal: Proposal, term: Term): number {
+    this.#sequence += 1;
+    proposal.stage = 'forwarded';
+    proposal.term = term;
+    proposal.sequence = this.#sequence;
+    this.#bySequence.set(this.#sequence, proposal);
+    return this.#sequence;
   }
 
-  /** Whether somebody waits for a call that the machine has not been given yet; otherwise it is forgotten. */
-  isWanted(token: Token): boolean {
-    const wait = this.#proposals.get(token);
-    if (wait === undefined) return this.#reads.has(token);
-    if (wait.done !== null) return true;
-    this.#proposals.delete(token);
-    this.#sizeBytes -= wait.sizeBytes;
-    return false;
-  }
-
-  onAppended(token: Token, id: EntryId): void {
-    const wait = this.#proposals.get(token);
-    if (wait === undefined) return;
-    this.#proposals.delete(token);
+  onAppended(token: Token, id: EntryId): boolean {
+    const proposal = this.#given.get(token);
+    if (proposal === undefined) return false;
+    this.#given.delete(token);
+    // Whoever had this slot was overwritten, and this node, which leads, has every committed entry (Raft §5.4.3).
     const squatter = this.#byIndex.get(id.index);
-    if (squatter !== undefined) this.#settle(squatter, new ApiError('leader_changed'));
-    wait.index = id.index;
-    wait.term = id.term;
-    this.#byIndex.set(id.index, wait);
+    if (squatter !== undefined) this.putBack(squatter);
+    proposal.stage = 'slotted';
+    proposal.index = id.index;
+    proposal.term = id.term;
+    this.#byIndex.set(id.index, proposal);
+    return true;
   }
 
-  onRefused(token: Token, reason: RefusedReason): void {
-    const error = new ApiError(REFUSALS[reason]);
-    const wait = this.#proposals.get(token);
-    if (wait !== undefined) {
-      this.#proposals.delete(token);
-      this.#settle(wait, error);
-      return;
+  onRefused(token: Token, reason: RefusedReason): boolean {
+    const proposal = this.#given.get(token);
+    if (proposal !== undefined) {
+      this.#given.delete(token);
+      this.#refuse(proposal, reason);
+      return true;
     }
-    const read = this.#reads.get(token);
-    if (read === undefined) return;
+    const readers = this.#reads.get(token);
+    if (readers === undefined) return false;
     this.#reads.delete(token);
-    this.#settleRead(read, error);
+    if (readers.callers !== null) this.#readyReads.push(readers);
+    return true;
   }
 
-  onReadable(token: Token, index: Index, applied: Index): void {
-    const read = this.#reads.get(token);
-    if (read === undefined) return;
-    this.#reads.delete(token);
-    if (applied >= index) this.#settleRead(read, null);
-    else this.#cleared.push({ index, wait: read });
+  /** The leader says for certain that it has not appended it and never will under this tag. */
+  onForwardRefused(sequence: number, reason: RefusedReason): void {
+    const proposal = this.#bySequence.get(sequence);
+    if (proposal === undefined) return;
+    this.#bySequence.delete(sequence);
+    this.#refuse(proposal, reason);
+  }
+
+  isForwarded(proposal: Proposal, sequence: number): boolean {
+    return proposal.stage === 'forwarded' && proposal.sequence === sequence && proposal.done !== null;
   }
 
   /** The entry at `id` was applied with this outcome; null when it was no command. */
   onApplied(id: EntryId, reply: Reply | null): void {
-    const wait = this.#byIndex.get(id.index);
-    if (wait === undefined) return;
+    const proposal = this.#byIndex.get(id.index);
+    if (proposal === undefined) return;
     this.#byIndex.delete(id.index);
-    if (wait.term !== id.term || reply === null) this.#settle(wait, new ApiError('leader_changed'));
-    else this.#settle(wait, null, reply);
+    if (proposal.term !== id.term || reply === null) this.putBack(proposal);
+    else this.#settle(proposal, null, reply);
+  }
+
+  /** An entry under our tag was applied. */
+  onForwardApplied(sequence: number, reply: Reply): void {
+    const proposal = this.#bySequence.get(sequence);
+    if (proposal === undefined) return;
+    this.#bySequence.delete(sequence);
+    this.#settle(proposal, null, reply);
+  }
+
+  /** An entry of `term`, the first one, is about to be applied: what waits for entries of earlier terms is dead. */
+  onTerm(term: Term): void {
+    for (const [index, proposal] of this.#byIndex) {
+      if (proposal.term >= term) continue;
+      this.#byIndex.delete(index);
+      this.putBack(proposal);
+    }
+    for (const [sequence, proposal] of this.#bySequence) {
+      if (proposal.term >= term) continue;
+      this.#bySequence.delete(sequence);
+      this.putBack(proposal);
+    }
+  }
+
+  /** The store was replaced by one that has applied `meta`: what happened on the way there cannot be told any more. */
+  onRestored(meta: SnapshotMeta): void {
+    for (const [index, proposal] of this.#byIndex) {
+      if (index > meta.index) continue;
+      this.#byIndex.delete(index);
+      this.#settle(proposal, new ApiError('leader_changed'));
+    }
+    for (const [sequence, proposal] of this.#bySequence) {
+      if (proposal.term > meta.term) continue;
+      this.#bySequence.delete(sequence);
+      this.#settle(proposal, new ApiError('leader_changed'));
+    }
+    this.onTerm(meta.term);
+    this.onCaughtUp(meta.index);
+  }
+
+  addReader(done: Done): void {
+    this.#readers += 1;
+    this.#gathering.push(done);
+  }
+
+  /** Makes a group of those that came since the last call. */
+  closeGroup(beganMs: number, deadlineMs: number): void {
+    if (this.#gathering.length === 0) return;
+    const readers: Readers = { beganMs, deadlineMs, callers: this.#gathering };
+    this.#gathering = [];
+    this.#readyReads.push(readers);
+    this.#readTimeline.push(readers);
+  }
+
+  get hasReadyReads(): boolean {
+    return this.#readyReads.length > 0;
+  }
+
+  /** A token for each group that waits to be asked for. */
+  takeReads(): readonly Token[] {
+    if (this.#readyReads.length === 0) return [];
+    const groups = this.#readyReads.filter((readers) => readers.callers !== null);
+    this.#readyReads = [];
+    return groups.map((readers) => {
+      const token = this.#nextToken();
+      this.#reads.set(token, readers);
+      return token;
+    });
+  }
+
+  onReadable(token: Token, index: Index, applied: Index): boolean {
+    const readers = this.#reads.get(token);
+    if (readers === undefined) return false;
+    this.#reads.delete(token);
+    if (applied >= index) this.#settleRead(readers, null);
+    else if (readers.callers !== null) this.#cleared.push({ index, readers });
+    return true;
+  }
+
+  /** Done once the store has applied `index`. */
+  addCleared(index: Index, applied: Index, beganMs: number, deadlineMs: number, done: Done): void {
+    if (applied >= index) return done(null);
+    const readers: Readers = { beganMs, deadlineMs, callers: [done] };
+    this.#readers += 1;
+    this.#cleared.push({ index, readers });
+    this.#readTimeline.push(readers);
   }
 
   /** The store has applied through `applied`: reads that waited for it may go. */
@@ -135,66 +299,82 @@ export class Pending {
     const waiting = this.#cleared;
     this.#cleared = [];
     for (const read of waiting) {
-      if (read.index <= applied) this.#settleRead(read.wait, null);
+      if (read.index <= applied) this.#settleRead(read.readers, null);
       else this.#cleared.push(read);
     }
   }
 
-  /** Ends every wait whose time is over. A proposal that timed out may still happen: its outcome is unknown. */
-  expire(nowMs: number): void {
-    while (this.#queueHead < this.#queue.length) {
-      const wait = this.#queue[this.#queueHead];
-      if (wait === undefined || (wait.done !== null && wait.deadlineMs > nowMs)) break;
-      this.#queueHead++;
-      if (wait.done !== null) this.#tell(wait, new ApiError('timeout'));
-    }
-    if (this.#queueHead > 1024 && this.#queueHead * 2 > this.#queue.length) {
-      this.#queue.splice(0, this.#queueHead);
-      this.#queueHead = 0;
-    }
-    for (const [token, read] of this.#reads) {
-      if (read.deadlineMs > nowMs) break;
-      this.#reads.delete(token);
-      this.#settleRead(read, new ApiError('timeout'));
-    }
-    for (const read of this.#cleared) {
-      if (read.wait.deadlineMs <= nowMs) this.#settleRead(read.wait, new ApiError('timeout'));
-    }
-    this.#cleared = this.#cleared.filter((read) => read.wait.callers !== null);
+  /**
+   * Ends every wait whose time is over; what is appended or was forwarded may still happen: its outcome is unknown.
+   * `leaderLostMs`: when a leader was last lost.
+   */
+  expire(nowMs: number, leaderLostMs: number): void {
+    const late = (beganMs: number): ApiError => new ApiError(beganMs <= leaderLostMs ? 'timeout_leader_lost' : 'timeout');
+    this.#timeline.expire(nowMs, (proposal) => proposal.done === null, (proposal) => {
+      if (proposal.stage === 'slotted' || proposal.stage === 'given') return this.#tell(proposal, late(proposal.beganMs));
+      if (proposal.stage === 'forwarded') this.#bySequence.delete(proposal.sequence);
+      this.#settle(proposal, late(proposal.beganMs));
+    });
+    // Without a leader nobody takes these: they must not pile up.
+    if (this.#ready[0]?.done === null) this.#ready = this.#ready.filter((proposal) => proposal.done !== null);
+    let anyRead = false;
+    this.#readTimeline.expire(nowMs, (readers) => readers.callers === null, (readers) => {
+      anyRead = true;
+      this.#settleRead(readers, late(readers.beganMs));
+    });
+    if (!anyRead) return;
+    this.#readyReads = this.#readyReads.filter((readers) => readers.callers !== null);
+    this.#cleared = this.#cleared.filter(({ readers }) => readers.callers !== null);
+    for (const [token, readers] of this.#reads) if (readers.callers === null) this.#reads.delete(token);
   }
 
   /** The node stops: nobody is left waiting. */
   failAll(error: Error): void {
-    for (const wait of this.#queue) this.#tell(wait, error);
-    for (const read of this.#reads.values()) this.#settleRead(read, error);
-    for (const read of this.#cleared) this.#settleRead(read.wait, error);
+    for (const proposal of this.#timeline.drain()) this.#tell(proposal, error);
+    this.closeGroup(0, 0);
+    for (const readers of this.#readTimeline.drain()) this.#settleRead(readers, error);
+    this.#count = 0;
     this.#sizeBytes = 0;
-    this.#proposals.clear();
+    this.#ready = [];
+    this.#given.clear();
     this.#byIndex.clear();
-    this.#queue.length = 0;
-    this.#queueHead = 0;
+    this.#bySequence.clear();
+    this.#readyReads = [];
     this.#reads.clear();
     this.#cleared = [];
   }
 
-  /** Its fate is decided: it counts no longer. */
-  #settle(wait: Wait, error: Error | null, reply?: Reply): void {
-    this.#sizeBytes -= wait.sizeBytes;
-    this.#tell(wait, error, reply);
+  /** It was not appended: try again where that may help. */
+  #refuse(proposal: Proposal, reason: RefusedReason): void {
+    if (reason === 'too_many') this.#settle(proposal, new ApiError('too_many_requests'));
+    else this.putBack(proposal);
   }
 
-  #tell(wait: Wait, error: Error | null, reply?: Reply): void {
-    const done = wait.done;
+  #settle(proposal: Proposal, error: Error | null, reply?: Reply): void {
+    this.#decide(proposal);
+    this.#tell(proposal, error, reply);
+  }
+
+  /** Its fate is known: it counts no longer. */
+  #decide(proposal: Proposal): void {
+    if (proposal.stage === 'decided') return;
+    proposal.stage = 'decided';
+    this.#count -= 1;
+    this.#sizeBytes -= proposal.data.length;
+  }
+
+  #tell(proposal: Proposal, error: Error | null, reply?: Reply): void {
+    const done = proposal.done;
     if (done === null) return;
-    wait.done = null;
+    proposal.done = null;
     if (error === null) done(null, reply);
     else done(error);
   }
 
-  #settleRead(read: ReadWait, error: Error | null): void {
-    const callers = read.callers;
+  #settleRead(readers: Readers, error: Error | null): void {
+    const callers = readers.callers;
     if (callers === null) return;
-    read.callers = null;
+    readers.callers = null;
     this.#readers -= callers.length;
     for (const done of callers) done(error);
   }

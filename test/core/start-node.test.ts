@@ -41,12 +41,12 @@ test('a snapshot that cannot be read is refused with path and remedy, and the di
 test('a snapshot whose content makes no sense is refused with the remedy', async (t) => {
   const files = new SimDisk();
   const self = memberId(['http://localhost:2380'], 'etcd-cluster');
-  const identity = { clusterId: clusterId([self]), memberId: self };
+  const identity = { clusterId: clusterId([self]), memberId: self, incarnation: 1n };
   const log = new WalStorage({ files, clock: systemClock, directory: '/d', identity });
   await whenDone((done) => log.open(done));
   const entries = [{ kind: 'empty' as const, term: 2, index: 1, data: new Uint8Array(0) }];
   const hard = { term: 2, vote: self, commit: 1 };
-  await whenDone<void>((done) => log.append({ seq: 1, hard, truncateAfter: null, entries }, done));
+  await whenDone<void>((done) => log.append({ seq: 1, hard, truncateAfter: null, snapshot: null, entries }, done));
   const meta = { term: 2, index: 1, configuration: { voters: [self], outgoing: [], learners: [] } };
   // Too long a frame, then nothing that is a frame at all.
   const chunks = [Buffer.alloc(600, 0xff), Buffer.alloc(600, 1)];

@@ -1,90 +1,162 @@
 // Who waits for what, and how every wait ends.
 
 import test from 'ava';
-import { Pending } from '../../../core/node/pending.js';
 import { isApiError } from '../../../core/errors.js';
+import { Pending } from '../../../core/node/pending.js';
 
 type Outcome = { error: Error | null; reply: unknown };
 
-function watched(): { outcomes: Outcome[]; done: (error: Error | null, reply?: unknown) => void } {
-  const outcomes: Outcome[] = [];
-  return { outcomes, done: (error, reply) => outcomes.push({ error, reply }) };
-}
-
+const DATA = new Uint8Array(10);
+const META = { term: 4, index: 9, configuration: { voters: [1n], outgoing: [], learners: [] } };
 const reply = { kind: 'compact', revision: 7 } as const;
 
-test('a proposal is answered by the entry in its very slot', (t) => {
-  const pending = new Pending();
+function fresh(): Pending {
+  let token = 0;
+  return new Pending(() => (token += 1));
+}
+
+function watched(): { outcomes: Outcome[]; done: (error: Error | null, reply?: unknown) => void } {
+  const outcomes: Outcome[] = [];
+  return { outcomes, done: (error, value) => outcomes.push({ error, reply: value }) };
+}
+
+/** A proposal with a slot in the log. */
+function slotted(pending: Pending, id: { term: number; index: number }, deadlineMs = 1000): Outcome[] {
   const { outcomes, done } = watched();
-  const token = pending.addProposal(10, 1000, done);
-  pending.onAppended(token, { term: 2, index: 5 });
+  pending.add(DATA, 0, deadlineMs, done);
+  for (const proposal of pending.takeReady()) pending.onAppended(pending.give(proposal), id);
+  return outcomes;
+}
+
+function forwarded(pending: Pending, term: number, deadlineMs = 1000): { outcomes: Outcome[]; sequence: number } {
+  const { outcomes, done } = watched();
+  pending.add(DATA, 0, deadlineMs, done);
+  let sequence = 0;
+  for (const proposal of pending.takeReady()) sequence = pending.forward(proposal, term);
+  return { outcomes, sequence };
+}
+
+test('a proposal is answered by the entry in its very slot', (t) => {
+  const pending = fresh();
+  const outcomes = slotted(pending, { term: 2, index: 5 });
   pending.onApplied({ term: 2, index: 4 }, reply);
   t.deepEqual(outcomes, []);
   pending.onApplied({ term: 2, index: 5 }, reply);
   t.deepEqual(outcomes, [{ error: null, reply }]);
-  t.is(pending.sizeBytes, 0);
-  t.is(pending.proposals, 0);
+  t.deepEqual([pending.sizeBytes, pending.proposals], [0, 0]);
 });
 
-test('another leader\'s entry in its slot leaves the outcome unknown', (t) => {
-  const pending = new Pending();
-  const { outcomes, done } = watched();
-  pending.onAppended(pending.addProposal(10, 1000, done), { term: 2, index: 5 });
-  pending.onApplied({ term: 3, index: 5 }, reply);
-  t.true(isApiError(outcomes[0]?.error, 'leader_changed'));
+test('a forwarded proposal is answered by the entry with its tag', (t) => {
+  const pending = fresh();
+  const { outcomes, sequence } = forwarded(pending, 2);
+  pending.onForwardApplied(sequence + 1, reply);
+  t.deepEqual(outcomes, []);
+  pending.onForwardApplied(sequence, reply);
+  pending.onForwardApplied(sequence, reply);
+  t.deepEqual(outcomes, [{ error: null, reply }]);
 });
 
-test('a refused proposal says why, and counts no longer', (t) => {
-  const pending = new Pending();
+test('an entry of a later term shows that a proposal is dead: it is ready again, under another tag', (t) => {
+  const pending = fresh();
+  const first = slotted(pending, { term: 2, index: 5 });
+  const { outcomes, sequence } = forwarded(pending, 2);
+  pending.onTerm(2);
+  t.false(pending.hasReady);
+  pending.onTerm(3);
+  const again = pending.takeReady();
+  t.is(again.length, 2);
+  const sequences = again.map((proposal) => pending.forward(proposal, 3));
+  t.false(sequences.includes(sequence));
+  for (const each of sequences) pending.onForwardApplied(each, reply);
+  t.deepEqual([first.length, outcomes.length], [1, 1]);
+});
+
+test('a proposal whose slot went to another entry is ready again', (t) => {
+  const pending = fresh();
+  slotted(pending, { term: 2, index: 5 });
+  pending.onApplied({ term: 2, index: 5 }, null);
+  t.is(pending.takeReady().length, 1);
+});
+
+test('what a snapshot has jumped over has an unknown outcome, and what lies behind it is dead or goes on', (t) => {
+  const pending = fresh();
+  const covered = slotted(pending, { term: 4, index: 9 });
+  const maybe = forwarded(pending, 4);
+  const behind = slotted(pending, { term: 3, index: 12 });
+  const later = forwarded(pending, 5);
+  pending.onRestored(META);
+  t.true(isApiError(covered[0]?.error, 'leader_changed'));
+  t.true(isApiError(maybe.outcomes[0]?.error, 'leader_changed'));
+  t.deepEqual([behind.length, later.outcomes.length, pending.takeReady().length], [0, 0, 1]);
+});
+
+test('a proposal refused because there are too many says so; refused for another reason it is ready again', (t) => {
+  const pending = fresh();
   const { outcomes, done } = watched();
-  pending.onRefused(pending.addProposal(10, 1000, done), 'too_many');
+  pending.add(DATA, 0, 1000, done);
+  pending.add(DATA, 0, 1000, done);
+  const [first = 0, second = 0] = pending.takeReady().map((proposal) => pending.give(proposal));
+  pending.onRefused(first, 'too_many');
+  pending.onRefused(second, 'transferring');
   t.true(isApiError(outcomes[0]?.error, 'too_many_requests'));
-  t.is(pending.sizeBytes, 0);
+  t.deepEqual([outcomes.length, pending.sizeBytes, pending.hasReady], [1, 10, true]);
 });
 
-test('waits end by time, in the order they began, once', (t) => {
-  const pending = new Pending();
-  const first = watched();
-  const second = watched();
-  pending.addProposal(1, 1000, first.done);
-  const token = pending.addProposal(1, 2000, second.done);
-  pending.onAppended(token, { term: 1, index: 1 });
-  pending.expire(1500);
-  t.true(isApiError(first.outcomes[0]?.error, 'timeout'));
-  t.is(second.outcomes.length, 0);
-  pending.expire(2500);
-  pending.onApplied({ term: 1, index: 1 }, reply);
-  t.is(second.outcomes.length, 1);
-  t.is(first.outcomes.length, 1);
+test('waits end by time, in the order they began, once; and say whether a leader was lost meanwhile', (t) => {
+  const pending = fresh();
+  const first = slotted(pending, { term: 1, index: 1 }, 1000);
+  const second = slotted(pending, { term: 1, index: 2 }, 2000);
+  pending.expire(1500, -Infinity);
+  t.true(isApiError(first[0]?.error, 'timeout'));
+  t.is(second.length, 0);
+  pending.expire(2500, 700);
+  t.true(isApiError(second[0]?.error, 'timeout_leader_lost'));
+  pending.onApplied({ term: 1, index: 2 }, reply);
+  t.deepEqual([first.length, second.length], [1, 1]);
 });
 
 test('a proposal that timed out counts until its slot is decided: time makes no room on a disk that stands still', (t) => {
-  const pending = new Pending();
-  const { outcomes, done } = watched();
-  pending.onAppended(pending.addProposal(10, 1000, done), { term: 1, index: 1 });
-  pending.expire(1500);
+  const pending = fresh();
+  const outcomes = slotted(pending, { term: 1, index: 1 });
+  pending.expire(1500, -Infinity);
   t.true(isApiError(outcomes[0]?.error, 'timeout'));
   t.deepEqual([pending.sizeBytes, pending.proposals], [10, 1]);
   pending.onApplied({ term: 1, index: 1 }, reply);
   t.deepEqual([pending.sizeBytes, pending.proposals, outcomes.length], [0, 0, 1]);
 });
 
-test('a call that nobody took and nobody waits for is forgotten', (t) => {
-  const pending = new Pending();
+test('what nobody took and nobody waits for is forgotten', (t) => {
+  const pending = fresh();
   const { outcomes, done } = watched();
-  const early = pending.addProposal(10, 1000, done);
-  const late = pending.addProposal(10, 2000, done);
-  const read = pending.addRead([done, done], 1000);
+  pending.add(DATA, 0, 1000, done);
+  pending.add(DATA, 0, 2000, done);
+  pending.addReader(done);
+  pending.addReader(done);
+  pending.closeGroup(0, 1000);
   t.is(pending.readers, 2);
-  pending.expire(1500);
-  t.deepEqual([early, late, read].map((token) => pending.isWanted(token)), [false, true, false]);
+  pending.expire(1500, -Infinity);
   t.deepEqual([pending.sizeBytes, pending.proposals, pending.readers, outcomes.length], [10, 1, 0, 3]);
+  t.deepEqual([pending.takeReady().length, pending.takeReads().length], [1, 0]);
 });
 
-test('a read waits until the store has caught up', (t) => {
-  const pending = new Pending();
+test('the oldest open sequence moves on when the oldest is decided', (t) => {
+  const pending = fresh();
+  const first = forwarded(pending, 2);
+  const second = forwarded(pending, 2);
+  t.is(pending.oldestSequence, first.sequence);
+  pending.onForwardApplied(first.sequence, reply);
+  t.is(pending.oldestSequence, second.sequence);
+  pending.expire(1500, -Infinity);
+  t.is(pending.oldestSequence, second.sequence + 1);
+});
+
+test('a read waits until the store has caught up, and one that was refused is asked for again', (t) => {
+  const pending = fresh();
   const { outcomes, done } = watched();
-  pending.onReadable(pending.addRead([done], 1000), 9, 7);
+  pending.addReader(done);
+  pending.closeGroup(0, 1000);
+  for (const token of pending.takeReads()) pending.onRefused(token, 'leader_changed');
+  for (const token of pending.takeReads()) pending.onReadable(token, 9, 7);
   pending.onCaughtUp(8);
   t.is(outcomes.length, 0);
   pending.onCaughtUp(9);
@@ -92,13 +164,17 @@ test('a read waits until the store has caught up', (t) => {
 });
 
 test('a stopping node leaves nobody waiting', (t) => {
-  const pending = new Pending();
+  const pending = fresh();
   const { outcomes, done } = watched();
-  pending.addProposal(1, 1000, done);
-  pending.onAppended(pending.addProposal(1, 1000, done), { term: 1, index: 1 });
-  pending.addRead([done], 1000);
-  pending.onReadable(pending.addRead([done], 1000), 9, 7);
+  const first = slotted(pending, { term: 1, index: 1 });
+  const second = forwarded(pending, 1);
+  pending.add(DATA, 0, 1000, done);
+  pending.addReader(done);
+  pending.closeGroup(0, 1000);
+  for (const token of pending.takeReads()) pending.onReadable(token, 9, 7);
+  pending.addReader(done);
   pending.failAll(new Error('stopped'));
-  t.is(outcomes.length, 4);
-  t.true(outcomes.every((outcome) => outcome.error?.message === 'stopped'));
+  const all = [...first, ...second.outcomes, ...outcomes];
+  t.is(all.length, 5);
+  t.true(all.every((outcome) => outcome.error?.message === 'stopped'));
 });

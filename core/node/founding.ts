@@ -1,0 +1,59 @@
+// How a log begins. All founders of a cluster begin with the same first entry, which names them; so nobody has to be asked
+// who they are, and restarts need no settings. A member that joins begins with nothing. And one that goes on alone, because
+// the majority is lost for ever, appends the configuration that names only itself.
+
+import { encodeMembers } from '../raft/members.js';
+import type { Entry, NodeId, Persist, Resumed } from '../raft/types.js';
+import { encodeMemberRecords, type MemberRecord } from '../store/members.js';
+
+export interface FoundingConfig {
+  readonly id: NodeId;
+  readonly founders: readonly MemberRecord[];
+  readonly forceNewCluster: boolean;
+}
+
+export interface Prepared {
+  readonly resumed: Resumed;
+  /** To be made durable before the machine starts; null: nothing. */
+  readonly founding: Persist | null;
+}
+
+const NO_CONTEXT = new Uint8Array(0);
+
+/** Pure: what the machine resumes from, given what the log held. */
+export function prepare(found: Resumed, config: FoundingConfig): Prepared {
+  const isEmpty = found.hard.term === 0 && found.snapshot.index === 0 && found.entries.length === 0;
+  if (isEmpty && config.founders.length > 0) return founded(config.founders);
+  if (config.forceNewCluster && !isEmpty) return alone(found, config.id);
+  return { resumed: found, founding: null };
+}
+
+/** Founding the cluster counts as term 1, which never had a leader; so a first leader has term 2, as etcd's clients see it. */
+function founded(founders: readonly MemberRecord[]): Prepared {
+  const records = [...founders].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const voters = records.map(({ id }) => id);
+  const data = encodeMembers({ voters, outgoing: [], learners: [] }, encodeMemberRecords(records));
+  const entry: Entry = { term: 1, index: 1, kind: 'members', data };
+  const hard = { term: 1, vote: 0n, commit: 1 };
+  return {
+    resumed: { hard, snapshot: { term: 0, index: 0, configuration: { voters: [], outgoing: [], learners: [] } }, entries: [entry] },
+    founding: { seq: 0, hard, truncateAfter: null, snapshot: null, entries: [entry] },
+  };
+}
+
+/**
+ * The whole log counts as committed, and then this member is alone. Entries behind the commit index written down last are
+ * kept: it lags, so dropping them could lose what was acknowledged; keeping one that never was is no more than an answer
+ * that got lost.
+ */
+function alone(found: Resumed, self: NodeId): Prepared {
+  const last = found.entries.at(-1) ?? found.snapshot;
+  const term = Math.max(found.hard.term, last.term, 1);
+  const data = encodeMembers({ voters: [self], outgoing: [], learners: [] }, NO_CONTEXT);
+  const entry: Entry = { term, index: last.index + 1, kind: 'members', data };
+  const hard = { term, vote: found.hard.vote, commit: entry.index };
+  return {
+    resumed: { hard, snapshot: found.snapshot, entries: [...found.entries, entry] },
+    founding: { seq: 0, hard, truncateAfter: null, snapshot: null, entries: [entry] },
+  };
+}

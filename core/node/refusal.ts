@@ -1,0 +1,15 @@
+// What an operator is told when a member must not take part (reliability E1, E3): what happened, why, and what to do.
+
+import type { NodeId } from '../raft/types.js';
+
+export function refusal(reason: 'removed' | 'other_incarnation', self: NodeId, by: NodeId): Error {
+  const who = `member ${self.toString(16)}`;
+  const source = by === self ? 'its own log says' : `member ${by.toString(16)} says`;
+  if (reason === 'removed') {
+    return new Error(`${who} was removed from the cluster, as ${source}; an id that was removed never returns. To bring it `
+      + 'back, add it as a new member, and start it with an empty data directory and --initial-cluster-state existing');
+  }
+  return new Error(`${who} has lost its data: the cluster knows it with another data directory, as ${source}. It must not vote `
+    + 'again under this id, because it cannot know what it promised. Remove the member and add it anew: it gets a new id, '
+    + 'starts with an empty data directory and --initial-cluster-state existing, and its data comes from the others');
+}

@@ -1,0 +1,155 @@
+// Snapshots of the store: written when the log has grown enough, read at the start, taken in from another member. One that
+// arrives is loaded beside the store while it streams; the store is replaced only when the machine says `restore`, which is
+// when the log has it, too.
+
+import { assert } from '../base/assert.js';
+import type { Clock } from '../base/clock.js';
+import type { Done } from '../base/done.js';
+import type { LogStorage } from '../log/log-storage.js';
+import type { Persist, Resumed, SnapshotMeta } from '../raft/types.js';
+import { Store, type StoreLoader } from '../store/store.js';
+import { attempt, caught, reasonOf } from './caught.js';
+
+export interface SnapshotsConfig {
+  readonly snapshotCount: number;
+  readonly logBytesMax: number;
+}
+
+export interface SnapshotsDoors {
+  readonly clock: Clock;
+  readonly log: LogStorage;
+  /** A snapshot is durable: the machine may forget. */
+  saved(meta: SnapshotMeta): void;
+  failed(error: Error): void;
+}
+
+export class Snapshots {
+  readonly #config: SnapshotsConfig;
+  readonly #doors: SnapshotsDoors;
+  #isSaving = false;
+  /** Of the newest on disk. */
+  #index = 0;
+  #sizeBytes = 0;
+  /** Of commands in the log since then. */
+  #logBytes = 0;
+  #arriving: { readonly meta: SnapshotMeta; readonly loader: StoreLoader; failure: Error | null } | null = null;
+  #arrived: { readonly meta: SnapshotMeta; readonly store: Store; isInstalling: boolean; isNew: boolean } | null = null;
+
+  constructor(config: SnapshotsConfig, doors: SnapshotsDoors) {
+    this.#config = config;
+    this.#doors = doors;
+  }
+
+  /** The store as the newest snapshot has it; an empty one when there is none. */
+  load({ snapshot, entries }: Resumed, done: Done<Store>): void {
+    this.#index = snapshot.index;
+    for (const entry of entries) this.#logBytes += entry.data.length;
+    if (snapshot.index === 0) return done(null, new Store());
+    const loader = Store.load();
+    let failure: Error | null = null;
+    const each = (chunk: Uint8Array): void => {
+      this.#sizeBytes += chunk.length;
+      failure ??= caught(() => loader.push(chunk));
+    };
+    this.#doors.log.readSnapshot(snapshot, each, (error) => {
+      if (error !== null) return done(error);
+      const store = failure ?? attempt(() => loader.finish());
+      if (store instanceof Store) return done(null, store);
+      const problem = `the snapshot at index ${snapshot.index} cannot be loaded: ${reasonOf(store)}`;
+      const remedy = 'Start the release that wrote it, or restore the data directory from a backup';
+      done(new Error(`${problem}. ${remedy}`, { cause: store }));
+    });
+  }
+
+  onPersist(batch: Persist): void {
+    if (batch.snapshot !== null) {
+      assert(this.#arrived !== null, 'a snapshot is installed that has arrived');
+      this.#arrived.isInstalling = true;
+      this.#index = batch.snapshot.index;
+      this.#logBytes = 0;
+    }
+    for (const entry of batch.entries) this.#logBytes += entry.data.length;
+  }
+
+  saveIfDue(store: Store): void {
+    const { applied } = store;
+    const { snapshotCount, logBytesMax } = this.#config;
+    const isWorthIt = applied.index - this.#index >= snapshotCount && this.#logBytes * 2 >= this.#sizeBytes;
+    if (this.#isSaving || !(isWorthIt || this.#logBytes >= logBytesMax)) return;
+    const meta: SnapshotMeta = { ...applied, configuration: store.configuration };
+    const frozen = store.freeze();
+    const counted = new CountedChunks(frozen.chunks());
+    this.#isSaving = true;
+    this.#logBytes = 0;
+    this.#doors.log.saveSnapshot(meta, counted, (error) => {
+      frozen.release();
+      if (error !== null) return this.#doors.failed(error);
+      this.#isSaving = false;
+      // A newer one may have arrived from another member meanwhile.
+      if (meta.index < this.#index) return;
+      this.#index = meta.index;
+      this.#sizeBytes = counted.sizeBytes;
+      this.#doors.saved(meta);
+      this.#doors.log.compact(meta.index, (compactError) => {
+        if (compactError !== null) this.#doors.failed(compactError);
+      });
+    });
+  }
+
+  /** Another member begins to send one. Null: not wanted. */
+  begin(meta: SnapshotMeta, applied: number): ((chunk: Uint8Array) => void) | null {
+    if (meta.index <= applied || this.#arrived?.isNew === true || this.#arrived?.isInstalling === true) return null;
+    this.#arrived = null;
+    const arriving = { meta, loader: Store.load(), failure: null as Error | null };
+    this.#arriving = arriving;
+    return (chunk) => {
+      arriving.failure ??= caught(() => arriving.loader.push(chunk));
+    };
+  }
+
+  /** Every chunk was there. An error: it is whole and verified, and yet this release cannot read it. */
+  finish(meta: SnapshotMeta): Error | null {
+    const arriving = this.#arriving;
+    this.#arriving = null;
+    assert(arriving !== null && arriving.meta.index === meta.index && arriving.meta.term === meta.term, 'a snapshot ends that began');
+    const store = arriving.failure ?? attempt(() => arriving.loader.finish());
+    if (!(store instanceof Store)) {
+      const problem = `the snapshot at index ${meta.index} that another member sent cannot be loaded: ${reasonOf(store)}`;
+      return new Error(`${problem}. Run the same release on all members`, { cause: store });
+    }
+    this.#arrived = { meta, store, isInstalling: false, isNew: true };
+    return null;
+  }
+
+  /** What `finish` has loaded, for the machine has installed it. */
+  take(meta: SnapshotMeta): Store {
+    const arrived = this.#arrived;
+    this.#arrived = null;
+    assert(arrived?.meta.index === meta.index && arrived.meta.term === meta.term, `no store was loaded at index ${meta.index}`);
+    return arrived.store;
+  }
+
+  /** The machine has been given what has arrived; it may not have wanted it. */
+  onStep(): void {
+    if (this.#arrived === null) return;
+    this.#arrived.isNew = false;
+    if (!this.#arrived.isInstalling) this.#arrived = null;
+  }
+}
+
+/** Passes chunks through and counts their bytes. */
+class CountedChunks implements Iterable<Uint8Array> {
+  sizeBytes = 0;
+  readonly #chunks: Iterable<Uint8Array>;
+
+  constructor(chunks: Iterable<Uint8Array>) {
+    this.#chunks = chunks;
+  }
+
+  *[Symbol.iterator](): Iterator<Uint8Array> {
+    for (const chunk of this.#chunks) {
+      this.sizeBytes += chunk.length;
+      yield chunk;
+    }
+  }
+}

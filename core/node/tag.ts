@@ -1,0 +1,47 @@
+// The tag on a proposal that one member wrote and another appended: whose it is, and which. The member that wrote it finds
+// its caller by it when it applies the entry. A leader's own proposals carry none: it knows their slots.
+//
+//   byte 0xf7 | origin (8 bytes) | session (4) | sequence (6) | the command         commands never begin with 0xf7
+
+import type { NodeId } from '../raft/types.js';
+
+export interface Tag {
+  readonly origin: NodeId;
+  /** The process start of the origin: sequences begin anew with each. */
+  readonly session: number;
+  readonly sequence: number;
+}
+
+const MARK = 0xf7;
+
+export const TAG_BYTES = 19;
+
+export function withTag(tag: Tag, command: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(TAG_BYTES + command.length);
+  const view = new DataView(bytes.buffer);
+  bytes[0] = MARK;
+  view.setBigUint64(1, tag.origin);
+  view.setUint32(9, tag.session);
+  view.setUint16(13, Math.floor(tag.sequence / 2 ** 32));
+  view.setUint32(15, tag.sequence % 2 ** 32);
+  bytes.set(command, TAG_BYTES);
+  return bytes;
+}
+
+export function isTagged(data: Uint8Array): boolean {
+  return data[0] === MARK && data.length > TAG_BYTES;
+}
+
+/** Of data that is tagged. */
+export function tagOf(data: Uint8Array): Tag {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  return {
+    origin: view.getBigUint64(1),
+    session: view.getUint32(9),
+    sequence: view.getUint16(13) * 2 ** 32 + view.getUint32(15),
+  };
+}
+
+export function commandIn(data: Uint8Array): Uint8Array {
+  return isTagged(data) ? data.subarray(TAG_BYTES) : data;
+}

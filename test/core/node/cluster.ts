@@ -1,0 +1,187 @@
+// Members in one process, on one simulated clock, one network and logs in memory: for tests of what the driver does with
+// others. A kill takes a member's clock and network away at once, as the end of its process would; its log stays.
+
+import type { Clock } from '../../../core/base/clock.js';
+import { whenDone } from '../../../core/base/done.js';
+import type { Admin, Client } from '../../../core/client.js';
+import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
+import type { NodeEvent } from '../../../core/node/events.js';
+import { defaultLimits, type NodeLimits } from '../../../core/node/limits.js';
+import { Member, type MemberConfig } from '../../../core/node/member.js';
+import type { MemberRecord } from '../../../core/store/members.js';
+import { SimClock } from '../../sim/clock.js';
+import { Switchboard } from '../peer/memory-transport.js';
+
+export interface ClusterOptions {
+  readonly size?: number;
+  readonly snapshotCount?: number;
+  readonly limits?: Partial<NodeLimits>;
+  readonly strictReconfig?: boolean;
+}
+
+export const CLUSTER_ID = 0xc1n;
+export const ELECTION_MS = 1000;
+
+/** A clock that dies with its process. */
+class LifeClock implements Clock {
+  isAlive = true;
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  schedule(delayMs: number, run: () => void): () => void {
+    return this.#clock.schedule(delayMs, () => {
+      if (this.isAlive) run();
+    });
+  }
+}
+
+interface Life {
+  readonly member: Member;
+  readonly clock: LifeClock;
+  readonly close: () => void;
+}
+
+export class Cluster {
+  readonly clock = new SimClock();
+  readonly board = new Switchboard(this.clock);
+  readonly events: { readonly id: bigint; readonly event: NodeEvent }[] = [];
+  readonly ends = new Map<bigint, Error | null>();
+  readonly #options: ClusterOptions;
+  readonly #logs = new Map<bigint, MemoryLogStorage>();
+  readonly #lives = new Map<bigint, Life>();
+  readonly #founders: readonly MemberRecord[];
+  #seed = 1;
+
+  constructor(options: ClusterOptions = {}) {
+    this.#options = options;
+    this.board.delayMs = 1;
+    this.#founders = Array.from({ length: options.size ?? 3 }, (_, i) => record(BigInt(i + 1)));
+  }
+
+  /** Starts all founders and waits until each is ready. */
+  static async running(options: ClusterOptions = {}): Promise<Cluster> {
+    const cluster = new Cluster(options);
+    for (const { id } of cluster.#founders) await cluster.start(id, { isReady: false });
+    for (const { id } of cluster.#founders) await cluster.ready(id);
+    return cluster;
+  }
+
+  get ids(): readonly bigint[] {
+    return [...this.#lives.keys()];
+  }
+
+  /** `contacts`: it joins the cluster of these. */
+  async start(id: bigint, options: { contacts?: readonly MemberRecord[]; isReady?: boolean; force?: boolean } = {}): Promise<void> {
+    const clock = new LifeClock(this.clock);
+    const log = this.#logs.get(id) ?? new MemoryLogStorage(this.clock);
+    this.#logs.set(id, log);
+    const config: MemberConfig = {
+      identity: { clusterId: CLUSTER_ID, memberId: id, incarnation: 1000n + id },
+      founders: options.contacts === undefined ? this.#founders : [],
+      contacts: options.contacts ?? [],
+      name: `m${id}`,
+      clientUrls: [`http://m${id}:2379`],
+      heartbeatMs: 100,
+      electionMs: ELECTION_MS,
+      snapshotCount: this.#options.snapshotCount ?? 100_000,
+      limits: { ...defaultLimits, ...this.#options.limits },
+      strictReconfig: this.#options.strictReconfig ?? true,
+      forceNewCluster: options.force ?? false,
+      version: '3.5.0',
+      seed: (this.#seed += 7919),
+    };
+    const transport = this.board.transport(id);
+    const member: Member = new Member(config, {
+      clock,
+      observe: (event) => void this.events.push({ id, event }),
+      readIdentity: (done) => clock.schedule(0, () => done(null, null)),
+      openLog: () => log,
+      connect: () => transport,
+    });
+    const close = (): void => {
+      transport.close(() => undefined);
+      log.close(() => undefined);
+    };
+    this.#lives.set(id, { member, clock, close });
+    await this.until(whenDone<void>((done) => member.start((error) => void this.ends.set(id, error), done)));
+    if (options.isReady !== false) await this.ready(id);
+  }
+
+  ready(id: bigint): Promise<void> {
+    return this.until(whenDone<void>((done) => this.member(id).whenReady(done)));
+  }
+
+  member(id: bigint): Member {
+    const life = this.#lives.get(id);
+    if (life === undefined) throw new Error(`member ${id} is not alive`);
+    return life.member;
+  }
+
+  client(id: bigint): Client & Admin {
+    return this.member(id).client;
+  }
+
+  kill(id: bigint): void {
+    const life = this.#lives.get(id);
+    if (life === undefined) return;
+    life.clock.isAlive = false;
+    life.close();
+    this.#lives.delete(id);
+  }
+
+  async stop(id: bigint): Promise<void> {
+    const member = this.member(id);
+    await this.until(whenDone<void>((done) => member.stop(done)));
+    this.#lives.delete(id);
+  }
+
+  async stopAll(): Promise<void> {
+    for (const id of this.ids) this.kill(id);
+    await this.clock.settle();
+  }
+
+  /** The leader that a majority of the living agrees on; waits for it. */
+  async leader(except: bigint = 0n): Promise<bigint> {
+    for (let i = 0; i < 1000; i++) {
+      for (const id of this.ids) {
+        const { state } = this.member(id).node.role;
+        const followers = this.ids.filter((each) => this.member(each).node.role.leader === id);
+        if (id !== except && state === 'leader' && followers.length * 2 > this.ids.length) return id;
+      }
+      await this.clock.advance(50);
+    }
+    throw new Error('no leader was found');
+  }
+
+  async follower(): Promise<bigint> {
+    const leader = await this.leader();
+    const id = this.ids.find((each) => each !== leader);
+    if (id === undefined) throw new Error('there is no follower');
+    return id;
+  }
+
+  until<T>(work: Promise<T>): Promise<T> {
+    return this.clock.until(work);
+  }
+
+  /** Waits until the living have applied the same. */
+  async level(): Promise<void> {
+    for (let i = 0; i < 400; i++) {
+      const applied = new Set(this.ids.map((id) => this.member(id).node.store.applied.index));
+      if (applied.size === 1) return;
+      await this.clock.advance(50);
+    }
+    throw new Error('the members did not become level');
+  }
+}
+
+export function record(id: bigint): MemberRecord {
+  return { id, name: '', peerUrls: [`http://m${id}:2380`], clientUrls: [], isLearner: false, incarnation: 0n };
+}
