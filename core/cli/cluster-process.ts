@@ -20,6 +20,8 @@ export type MemberNews =
   | { readonly kind: 'leader'; readonly leader: string; readonly term: number }
   | { readonly kind: 'ended'; readonly code: number | null; readonly signal: string | null };
 
+/** So that its log can be read whatever the environment says. */
+const HEARD: readonly string[] = ['--log-level', 'info', '--log-format', 'json', '--log-outputs', 'stderr'];
 /** Between asking a member to end and ending it: it needs 9.7 s at most (lifecycle.ts). */
 const STOP_MS = 12_000;
 /** What a member said last, kept for when it ends without being asked. */
@@ -38,7 +40,7 @@ export class ClusterProcess {
     const main = fileURLToPath(new URL('../main.js', import.meta.url));
     // A group of its own: Ctrl-C is for this process, which then ends them one after another.
     const options = { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] as ['ignore', 'ignore', 'pipe', 'ipc'], detached: true };
-    this.#child = spawn(process.execPath, [main, 'serve', ...plan.flags], options);
+    this.#child = spawn(process.execPath, [main, 'serve', ...plan.flags, ...HEARD], options);
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#onText(text, onNews));
     this.#exited = new Promise((resolve) => {
       const end = (code: number | null, signal: string | null): void => {

@@ -32,13 +32,20 @@ function inGoWords(name: string): string {
   return name.replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
+/** Streams with one request; the wire treats all alike. */
+const SERVER_STREAMS: ReadonlySet<string> = new Set(['etcdserverpb.Maintenance/Snapshot']);
+
 /** etcd's buckets for the disk: 1 ms, doubling, 14 times. */
 const DISK_BUCKETS = Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i);
 
 export class ServerMetrics {
   readonly #registry = new Registry();
   readonly #calls = new Map<string, CallCounts>();
-  readonly #totals = { leaderChanges: 0, walBytes: 0, expired: 0, stalls: 0, sentBytes: 0, receivedBytes: 0, refused: 0 };
+  readonly #totals = {
+    leaderChanges: 0, walBytes: 0, expired: 0, stalls: 0, sentBytes: 0, receivedBytes: 0, refused: 0,
+    snapshotsInstalled: 0, snapshotsSent: 0, snapshotsFailed: 0, peersLost: 0, promotions: 0,
+  };
+  #learners: readonly bigint[] = [];
   readonly #fsync: Histogram;
   readonly #snapshot: Histogram;
   #leader = 0n;
@@ -65,6 +72,13 @@ export class ServerMetrics {
     if (event.kind === 'snapshot_saved') this.#snapshot.observe(event.tookMs / 1000);
     if (event.kind === 'lease_expired') this.#totals.expired += 1;
     if (event.kind === 'stalled') this.#totals.stalls += 1;
+    if (event.kind === 'peer_lost') this.#totals.peersLost += 1;
+    if (event.kind === 'snapshot_installed') this.#totals.snapshotsInstalled += 1;
+    if (event.kind === 'snapshot_sent') this.#totals[event.ok ? 'snapshotsSent' : 'snapshotsFailed'] += 1;
+    if (event.kind === 'members') {
+      this.#totals.promotions += this.#learners.filter((id) => event.voters.includes(id)).length;
+      this.#learners = event.learners;
+    }
   }
 
   onWire(event: WireEvent): void {
@@ -92,7 +106,8 @@ export class ServerMetrics {
     const key = `${method.service}/${method.name}`;
     const known = this.#calls.get(key);
     if (known !== undefined) return known;
-    const grpc_type = method.kind === 'unary' ? 'unary' : 'bidi_stream';
+    const stream = SERVER_STREAMS.has(key) ? 'server_stream' : 'bidi_stream';
+    const grpc_type = method.kind === 'unary' ? 'unary' : stream;
     const labels = { grpc_method: method.name, grpc_service: method.service, grpc_type };
     const counts: CallCounts = { labels, started: 0, handled: new Map<number, number>(), received: 0, sent: 0 };
     this.#calls.set(key, counts);
@@ -146,6 +161,11 @@ export class ServerMetrics {
     );
     this.#counter('etcd_network_client_grpc_sent_bytes_total', 'Bytes sent to clients.', () => totals.sentBytes);
     this.#counter('etcd_network_client_grpc_received_bytes_total', 'Bytes received from clients.', () => totals.receivedBytes);
+    this.#counter('etcd_server_learner_promote_successes', 'Learners that became voters.', () => totals.promotions);
+    this.#counter('coterie_peer_connections_lost_total', 'Connections to members lost.', () => totals.peersLost);
+    this.#counter('coterie_snapshots_sent_total', 'Snapshots sent to members.', () => totals.snapshotsSent);
+    this.#counter('coterie_snapshots_failed_total', 'Snapshots that did not reach a member.', () => totals.snapshotsFailed);
+    this.#counter('coterie_snapshots_installed_total', 'Snapshots of other members installed.', () => totals.snapshotsInstalled);
     this.#counter('coterie_event_loop_stalls_total', 'How often the process stood still.', () => totals.stalls);
     this.#counter('coterie_connections_refused_total', 'Connections refused because the port was full.', () => totals.refused);
     this.#constant('etcd_server_version', 'The etcd release whose API is served.', 'server_version', etcdVersion);
@@ -184,7 +204,7 @@ export class ServerMetrics {
     const facts = (): NodeFacts => source.facts();
     this.#gauge('etcd_server_has_leader', '1: a leader is known.', () => Number(facts().leader !== 0n));
     this.#gauge('etcd_server_is_leader', '1: this member leads.', () => Number(facts().state === 'leader'));
-    this.#gauge('etcd_server_is_learner', '1: this member does not vote.', () => 0);
+    this.#gauge('etcd_server_is_learner', '1: this member does not vote.', () => Number(facts().isLearner));
     this.#gauge('etcd_server_proposals_committed_total', 'The highest committed index.', () => facts().committed);
     this.#gauge('etcd_server_proposals_applied_total', 'The highest applied index.', () => facts().applied);
     this.#gauge('etcd_server_proposals_pending', 'Proposals waiting to be committed.', () => facts().proposalsPending);
@@ -194,6 +214,7 @@ export class ServerMetrics {
     this.#gauge('etcd_debugging_mvcc_watcher_total', 'Watches.', () => facts().watchers);
     this.#gauge('etcd_debugging_mvcc_slow_watcher_total', 'Watches that are fed from history.', () => facts().slowWatchers);
     this.#gauge('coterie_leases', 'Leases alive.', () => facts().leases);
+    this.#addPeers(source);
     this.#constant('etcd_server_id', 'The id of this member, in hex.', 'server_id', source.memberId.toString(16));
     new Gauge({
       name: 'etcd_mvcc_db_total_size_in_bytes', help: 'Bytes the store takes.', registers: [this.#registry],
@@ -207,5 +228,21 @@ export class ServerMetrics {
         this.set((await source.dbSizes()).inUseBytes);
       },
     });
+  }
+
+  /** Of other members: none where there are none, as with etcd. */
+  #addPeers(source: MetricsSource): void {
+    const local = source.memberId.toString(16);
+    const add = (name: string, help: string, read: (peer: NodeFacts['peers'][number]) => number): void => {
+      new Gauge({
+        name, help, labelNames: ['Local', 'Remote'], registers: [this.#registry],
+        collect() {
+          this.reset();
+          for (const peer of source.facts().peers) this.set({ Local: local, Remote: peer.id.toString(16) }, read(peer));
+        },
+      });
+    };
+    add('etcd_network_known_peers', '1: a member this one knows.', () => 1);
+    add('etcd_network_active_peers', '1: a member this one is connected to.', ({ isActive }) => Number(isActive));
   }
 }

@@ -22,6 +22,22 @@ export function reportNode(log: Logger, event: NodeEvent): void {
       return log.info(fieldsOf(event), 'snapshot saved');
     case 'stalled':
       return log.warn(fieldsOf(event), 'the process stood still; leases were extended by as much');
+    case 'checkpoint_lost':
+      return log.warn({ leases: event.leases, error: event.error }, 'the time left of long leases could not be written down');
+    case 'members':
+      return log.info(membersOf(event), 'members changed');
+    case 'peer_connected':
+      return log.info({ peer: event.peer.toString(16) }, 'connected to a member');
+    case 'peer_lost':
+      return log.warn({ peer: event.peer.toString(16) }, 'connection to a member lost');
+    case 'snapshot_sent': {
+      const to = event.to.toString(16);
+      return event.ok ? log.info({ to }, 'snapshot sent to a member') : log.warn({ to }, 'a snapshot did not reach a member');
+    }
+    case 'snapshot_installed':
+      return log.info(fieldsOf(event), 'snapshot of another member installed');
+    case 'refused':
+      return log.error({ reason: event.reason, by: event.by.toString(16) }, 'the cluster will not have this member');
     case 'lease_expired':
       return log.debug({ lease: event.id.toString(16) }, 'lease expired');
     case 'stopped':
@@ -32,6 +48,12 @@ export function reportNode(log: Logger, event: NodeEvent): void {
 export function reportWire(log: Logger, event: WireEvent): void {
   if (event.kind === 'failed') log.error({ where: event.where, error: event.error }, 'serving failed');
   if (event.kind === 'connection_refused') log.warn({ connections: event.connections }, 'connection refused: the port is full');
+}
+
+function membersOf(event: Extract<NodeEvent, { kind: 'members' }>): Record<string, unknown> {
+  const hex = (ids: readonly bigint[]): string[] => ids.map((id) => id.toString(16));
+  const { voters, outgoing, learners } = event;
+  return { voters: hex(voters), ...(outgoing.length === 0 ? {} : { outgoing: hex(outgoing) }), learners: hex(learners) };
 }
 
 function fieldsOf(event: NodeEvent): Record<string, unknown> {

@@ -154,7 +154,17 @@ same('lease calls answer the same, at both of their paths', [
   post('lease/grant', { TTL: '9000000001' }),
 ]);
 
-same('cluster and maintenance answer the same', [post('cluster/member/list', {}), post('maintenance/status', {})]);
+same('cluster and maintenance answer the same', [
+  post('cluster/member/list', {}),
+  post('maintenance/status', {}),
+  post('cluster/member/remove', { ID: '5' }),
+  post('cluster/member/update', { ID: 5, peerURLs: ['http://127.0.0.1:9'] }),
+  post('cluster/member/promote', { ID: '5' }),
+  post('cluster/member/add', { peerURLs: ['nonsense'] }),
+  post('cluster/member/add', ''),
+  post('cluster/member/add', { peerURLs: 'x' }),
+  post('maintenance/transfer-leadership', { targetID: '5' }),
+]);
 
 same('bad requests are refused in the same words', [
   ...['{"key":"YQ"}', '{"key":"YQ=-"}', '{"key":"YQ=="', '{"key":', '{', '', 'null', '[]', '"x"', '5'],
