@@ -3,7 +3,7 @@
 
 import type { Prng } from '../base/prng.js';
 import type { Members, Verdict } from './members.js';
-import type { NodeId } from './types.js';
+import type { Message, NodeId } from './types.js';
 
 export class Election {
   readonly #electionTicks: number;
@@ -47,4 +47,9 @@ export class Election {
     this.#votes.set(from, granted);
     return members.verdict((id) => this.#votes.get(id));
   }
+}
+
+/** Pre-vote speaks of terms that nobody has entered: a request does, and so does a promise (thesis 9.6). */
+export function isAboutPreVote(message: Message): boolean {
+  return message.kind === 'vote' ? message.pre : message.kind === 'vote_reply' && message.pre && message.granted;
 }

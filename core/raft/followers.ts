@@ -51,11 +51,9 @@ export class Followers {
     }
   }
 
-  /** Lets go of whoever is in neither configuration. */
-  keep(members: Members, settled: Members): void {
-    for (const id of this.#progress.keys()) {
-      if (!members.all.includes(id) && !settled.all.includes(id)) this.#progress.delete(id);
-    }
+  /** Lets go of whoever is not in `members`. */
+  keep(members: Members): void {
+    for (const id of this.#progress.keys()) if (!members.all.includes(id)) this.#progress.delete(id);
   }
 
   matchOf(id: NodeId): Index {

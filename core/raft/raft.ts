@@ -3,19 +3,20 @@
 // committed now, whom to send what, what must reach the disk, what may be applied. So a thousand proposals cost one batch
 // of each. Time, too, is judged at the end of a step: a node that was stalled hears what came meanwhile before it acts on it.
 //
-// Its parts: log.ts and membership.ts (what is decided), disk.ts (what is safe), election.ts, followers.ts with progress.ts
-// (who has what), reads.ts. This file has the roles and the rules between them.
+// Its parts: log.ts and membership.ts (what is decided), disk.ts (what is safe), election.ts, following.ts, leadership.ts with
+// followers.ts, progress.ts and reads.ts (who has what, who waits). This file has the roles and the rules between them, which lean on each other: so it is long.
 // Invariants: applied <= min(commit, durable); durable <= last; a vote or a term is on disk before anyone hears of it.
 
 import { assert, present } from '../base/assert.js';
 import { Prng } from '../base/prng.js';
 import { Disk } from './disk.js';
-import { Election } from './election.js';
-import { Followers } from './followers.js';
+import { Election, isAboutPreVote } from './election.js';
+import { Following } from './following.js';
+import { Leadership } from './leadership.js';
 import { RaftLog } from './log.js';
 import { changed, encodeMembers, left, type Members } from './members.js';
 import { Membership } from './membership.js';
-import { Reads } from './reads.js';
+import { checkConfig, checkResumed, startingConfiguration } from './start.js';
 import type {
   Configuration, Entry, EntryId, Index, Input, MemberChange, Message, NodeId, Output, RaftConfig, RefusedReason, Resumed,
   Role, Settled, SnapshotMeta, Status, Term, Token,
@@ -27,6 +28,7 @@ type MessageOf<K extends Message['kind']> = Extract<Message, { kind: K }>;
 type Handler<K extends Message['kind']> = (raft: Raft, message: MessageOf<K>) => void;
 type Handlers = { readonly [K in Message['kind']]: Handler<K> };
 
+const IGNORED = (): void => undefined;
 const NO_DATA = new Uint8Array(0);
 const NONE: readonly never[] = [];
 
@@ -35,9 +37,9 @@ export class Raft {
   static readonly #handlers: { readonly [S in State]: Handlers } = {
     follower: {
       vote: (raft, message) => raft.#onVote(message),
-      vote_reply: () => undefined,
+      vote_reply: IGNORED,
       append: (raft, message) => raft.#onAppend(message),
-      append_reply: () => undefined,
+      append_reply: IGNORED,
       timeout_now: (raft, message) => raft.#onTimeoutNow(message),
       snapshot: (raft, message) => raft.#onSnapshot(message),
     },
@@ -45,24 +47,24 @@ export class Raft {
       vote: (raft, message) => raft.#onVote(message),
       vote_reply: (raft, message) => raft.#onPreVoteReply(message),
       append: (raft, message) => raft.#onAppend(message),
-      append_reply: () => undefined,
-      timeout_now: () => undefined,
+      append_reply: IGNORED,
+      timeout_now: IGNORED,
       snapshot: (raft, message) => raft.#onSnapshot(message),
     },
     candidate: {
       vote: (raft, message) => raft.#onVote(message),
       vote_reply: (raft, message) => raft.#onVoteReply(message),
       append: (raft, message) => raft.#onAppend(message),
-      append_reply: () => undefined,
-      timeout_now: () => undefined,
+      append_reply: IGNORED,
+      timeout_now: IGNORED,
       snapshot: (raft, message) => raft.#onSnapshot(message),
     },
     leader: {
       vote: (raft, message) => raft.#onVote(message),
-      vote_reply: () => undefined,
+      vote_reply: IGNORED,
       append: (raft, message) => raft.#onRival(message),
       append_reply: (raft, message) => raft.#onAppendReply(message),
-      timeout_now: () => undefined,
+      timeout_now: IGNORED,
       snapshot: (raft, message) => raft.#onRival(message),
     },
   };
@@ -85,23 +87,8 @@ export class Raft {
   #now = 0;
   #ticked = false;
 
-  /**
-   * Follower: its log is the leader's through `matched` (this term), it has told the leader that it is durable through
-   * `told`, and an answer waits for the disk while `answerOwed`.
-   */
-  #matched: Index = 0;
-  #told: Index = 0;
-  #answerOwed = false;
-
-  /** Leader only. */
-  readonly #followers: Followers;
-  readonly #reads = new Reads();
-  #heartbeatElapsed = 0;
-  #mustTell = false;
-  /** A transfer under way, 0n: none; when it began, and whether the target knows. */
-  #transferTo: NodeId = 0n;
-  #transferSince = 0;
-  #transferTold = false;
+  readonly #following = new Following();
+  readonly #leadership: Leadership;
 
   /** What this step has gathered. */
   #send: Message[] = [];
@@ -114,27 +101,23 @@ export class Raft {
    * goes on from there.
    */
   constructor(config: RaftConfig, resumed: Resumed) {
-    assert(config.electionTicks >= 3, `electionTicks is ${config.electionTicks}; below 3 elections cannot settle`);
-    assert(config.heartbeatTicks >= 1 && config.heartbeatTicks < config.electionTicks,
-      `heartbeatTicks is ${config.heartbeatTicks}; it must be in [1, electionTicks)`);
-    assert(config.catchUpEntries >= 0, `catchUpEntries is ${config.catchUpEntries}; it must not be negative`);
+    checkConfig(config);
     const { hard, snapshot, entries } = resumed;
     this.#config = config;
     this.#log = new RaftLog(snapshot, entries);
     const last = this.#log.last;
-    assert(hard.term >= last.term, `the disk holds an entry of term ${last.term} but only term ${hard.term} itself`);
-    assert(hard.commit <= last.index, `the disk calls entry ${hard.commit} committed but its log ends at ${last.index}`);
+    checkResumed(resumed, last);
     this.#snapshot = snapshot;
     this.#term = hard.term;
     this.#vote = hard.vote;
     this.#commit = Math.max(hard.commit, snapshot.index);
     this.#applied = snapshot.index;
-    this.#membership = new Membership(snapshot.index, resumedConfiguration(config, snapshot));
+    this.#membership = new Membership(snapshot.index, startingConfiguration(config, snapshot));
     for (const entry of entries) this.#membership.appended(entry);
     this.#membership.committed(this.#commit);
     this.#disk = new Disk(last.index, this.#commit);
     this.#election = new Election(config.electionTicks, new Prng(config.seed));
-    this.#followers = new Followers(config.id, config.appendBytesMax, config.electionTicks);
+    this.#leadership = new Leadership(config);
     this.#roleTold = { state: 'follower', term: this.#term, leader: 0n };
   }
 
@@ -166,8 +149,8 @@ export class Raft {
       last: this.#log.lastIndex,
       durable: this.#disk.durable,
       configuration: this.#members.configuration,
-      peers: this.#followers.statuses(this.#now),
-      transferTo: this.#transferTo,
+      peers: this.#leadership.followers.statuses(this.#now),
+      transferTo: this.#leadership.transferTo,
     };
   }
 
@@ -185,8 +168,8 @@ export class Raft {
       case 'transfer': return this.#onTransfer(input.to);
       case 'persisted': return this.#onPersisted(input.seq);
       case 'snapshotted': return this.#onSnapshotted(input.snapshot);
-      case 'snapshot_sent': return this.#followers.get(input.to)?.shipped(input.ok, this.#now);
-      case 'unreachable': return this.#followers.get(input.peer)?.unreachable();
+      case 'snapshot_sent': return this.#leadership.followers.get(input.to)?.shipped(input.ok, this.#now);
+      case 'unreachable': return this.#leadership.followers.get(input.peer)?.unreachable();
     }
   }
 
@@ -195,7 +178,7 @@ export class Raft {
   #onTick(): void {
     this.#now++;
     this.#ticked = true;
-    if (this.#state === 'leader') this.#heartbeatElapsed++;
+    if (this.#state === 'leader') this.#leadership.tick();
     else this.#election.tick();
   }
 
@@ -206,16 +189,10 @@ export class Raft {
 
   /** A leader that cannot do its work makes room for one that can: nobody answers it, or its own disk does not. */
   #onLeaderTime(): void {
-    const self = this.#config.id;
-    const isAlone = this.#members.isSole(self);
-    const answering = this.#members.verdict((id) => id === self || this.#followers.isActive(id, this.#now));
-    if (!isAlone && (answering !== 'won' || this.#isDiskHung)) return this.#stepDown();
-    if (this.#transferTo !== 0n && this.#now - this.#transferSince >= this.#config.electionTicks) this.#transferTo = 0n;
-    this.#followers.tick(this.#now);
-    if (this.#heartbeatElapsed < this.#config.heartbeatTicks) return;
-    this.#heartbeatElapsed = 0;
-    this.#mustTell = true;
-    this.#transferTold = false;
+    const isAlone = this.#members.isSole(this.#config.id);
+    const isAble = this.#leadership.isAnswered(this.#members, this.#now) && !this.#isDiskHung;
+    if (isAlone || isAble) this.#leadership.onTime(this.#now);
+    else this.#stepDown();
   }
 
   /**
@@ -286,19 +263,17 @@ export class Raft {
     this.#disk.hardChanged();
     this.#state = state;
     this.#leader = leader;
-    this.#matched = 0;
-    this.#told = 0;
-    this.#answerOwed = false;
+    this.#following.reset();
   }
 
   #becomeLeader(): void {
     assert(this.#state === 'candidate', `a ${this.#state} cannot win an election`);
     this.#state = 'leader';
     this.#leader = this.#config.id;
-    this.#heartbeatElapsed = 0;
     const next = this.#log.lastIndex + 1;
-    this.#followers.add(this.#membership.settled, next, this.#now);
-    this.#followers.add(this.#members, next, this.#now);
+    this.#leadership.begin();
+    this.#leadership.followers.add(this.#membership.settled, next, this.#now);
+    this.#leadership.followers.add(this.#members, next, this.#now);
     // Raft §8: an entry of its own term, so that the leader learns what is committed.
     this.#log.append({ kind: 'empty', term: this.#term, index: next, data: NO_DATA });
   }
@@ -311,10 +286,7 @@ export class Raft {
   }
 
   #stopLeading(leader: NodeId): void {
-    for (const token of this.#reads.drop()) this.#refuse(token, 'leader_changed', leader);
-    this.#followers.clear();
-    this.#mustTell = false;
-    this.#transferTo = 0n;
+    for (const token of this.#leadership.end()) this.#refuse(token, 'leader_changed', leader);
     this.#election.restart();
   }
 
@@ -431,12 +403,11 @@ export class Raft {
     }
     this.#takeEntries(entries);
     const through = previous.index + entries.length;
-    this.#matched = Math.max(this.#matched, through);
     // Raft figure 2: only up to the last entry known to be the leader's.
     this.#commit = Math.max(this.#commit, Math.min(message.commit, through));
     // A heartbeat or a read round needs no disk; new entries do, and their answer leaves when they are durable.
-    if (through > this.#disk.durable) this.#answerOwed = true;
-    if (round > 0 || entries.length === 0 || through <= this.#disk.durable) this.#answerAppend(round);
+    const isDurable = this.#following.agree(through, this.#disk.durable);
+    if (isDurable || round > 0 || entries.length === 0) this.#answerAppend(round);
   }
 
   #takeEntries(entries: readonly Entry[]): void {
@@ -473,16 +444,11 @@ export class Raft {
       this.#snapshot = snapshot;
     }
     this.#commit = Math.max(this.#commit, snapshot.index);
-    this.#matched = Math.max(this.#matched, this.#commit);
-    this.#answerOwed = this.#matched > this.#disk.durable;
-    if (!isNew || !this.#answerOwed) this.#answerAppend(0);
+    if (this.#following.agree(this.#commit, this.#disk.durable) || !isNew) this.#answerAppend(0);
   }
 
   #answerAppend(round: number): void {
-    const index = Math.min(this.#matched, this.#disk.durable);
-    this.#told = index;
-    this.#answerOwed = this.#matched > this.#disk.durable;
-    this.#answer(true, index, 0, round);
+    this.#answer(true, this.#following.answer(this.#disk.durable), 0, round);
   }
 
   #answer(ok: boolean, index: Index, before: Term, round: number): void {
@@ -493,7 +459,7 @@ export class Raft {
   // Leading.
 
   #onAppendReply(message: MessageOf<'append_reply'>): void {
-    const progress = this.#followers.get(message.from);
+    const progress = this.#leadership.followers.get(message.from);
     if (progress === undefined) return;
     // Either answer admits that this node leads the term.
     progress.heardAt = this.#now;
@@ -512,17 +478,10 @@ export class Raft {
   #lead(): void {
     this.#advanceCommit();
     this.#leaveJoint();
-    if (this.#hasCommittedOwnTerm && this.#reads.start(this.#commit)) this.#mustTell = true;
-    this.#reads.confirm(this.#members, this.#config.id, (id) => this.#followers.roundOf(id), (token, index) => {
-      this.#settled.push({ kind: 'readable', token, index });
-    });
-    this.#hastenTransfer();
-    const news = {
-      term: this.#term, commit: this.#commit, round: this.#reads.asked, mustTell: this.#mustTell, snapshot: this.#snapshot,
-      now: this.#now,
-    };
-    this.#mustTell = false;
-    this.#followers.send(this.#log, news, this.#send);
+    if (this.#hasCommittedOwnTerm) this.#leadership.startReads(this.#commit);
+    this.#leadership.confirmReads(this.#members, (token, index) => this.#settled.push({ kind: 'readable', token, index }));
+    const news = { term: this.#term, commit: this.#commit, snapshot: this.#snapshot, now: this.#now };
+    this.#leadership.send(this.#log, news, this.#send);
     this.#letGo();
   }
 
@@ -531,8 +490,7 @@ export class Raft {
    * matching. The leader counts itself for what its own disk holds (thesis 10.2.1), and not at all where it has no vote.
    */
   #advanceCommit(): void {
-    const own = this.#config.id;
-    const reached = this.#members.reached((id) => (id === own ? this.#disk.durable : this.#followers.matchOf(id)));
+    const reached = this.#leadership.reached(this.#members, this.#disk.durable);
     if (reached > this.#commit && this.#log.termAt(reached) === this.#term) this.#commit = reached;
   }
 
@@ -544,7 +502,7 @@ export class Raft {
   /** Raft §6: once the joint configuration is committed, the new one alone follows. */
   #leaveJoint(): void {
     if (!this.#members.isJoint || this.#membership.index > this.#commit) return;
-    if (!this.#hasCommittedOwnTerm || this.#transferTo !== 0n) return;
+    if (!this.#hasCommittedOwnTerm || this.#leadership.transferTo !== 0n) return;
     this.#appendMembers(left(this.#members.configuration), NO_DATA);
   }
 
@@ -553,7 +511,7 @@ export class Raft {
     const entry: Entry = { ...id, kind: 'members', data: encodeMembers(configuration, context) };
     this.#log.append(entry);
     this.#membership.appended(entry);
-    this.#followers.add(this.#members, id.index, this.#now);
+    this.#leadership.followers.add(this.#members, id.index, this.#now);
     return id;
   }
 
@@ -563,19 +521,12 @@ export class Raft {
    */
   #letGo(): void {
     if (this.#membership.index > this.#commit) return;
-    this.#followers.keep(this.#members, this.#members);
+    const { followers } = this.#leadership;
+    followers.keep(this.#members);
     if (this.#members.isVoter(this.#config.id)) return;
-    const heir = this.#followers.foremost(this.#members);
+    const heir = followers.foremost(this.#members);
     if (heir !== 0n) this.#send.push({ kind: 'timeout_now', from: this.#config.id, to: heir, term: this.#term });
     this.#stepDown();
-  }
-
-  /** Thesis 3.10: the target is told once it has every entry; told again with each heartbeat. */
-  #hastenTransfer(): void {
-    const to = this.#transferTo;
-    if (to === 0n || this.#transferTold || this.#followers.matchOf(to) !== this.#log.lastIndex) return;
-    this.#transferTold = true;
-    this.#send.push({ kind: 'timeout_now', from: this.#config.id, to, term: this.#term });
   }
 
   // Callers.
@@ -604,32 +555,22 @@ export class Raft {
 
   #whyNotPropose(): RefusedReason | null {
     if (this.#state !== 'leader') return this.#leader === 0n ? 'no_leader' : 'not_leader';
-    if (this.#transferTo !== 0n) return 'transferring';
+    if (this.#leadership.transferTo !== 0n) return 'transferring';
     return this.#log.lastIndex + 1 - this.#commit > this.#config.uncommittedMax ? 'too_many' : null;
   }
 
   #onRead(token: Token): void {
     if (this.#state !== 'leader') return this.#refuse(token, this.#leader === 0n ? 'no_leader' : 'not_leader', this.#leader);
-    if (this.#reads.isFull) return this.#refuse(token, 'too_many', this.#leader);
-    this.#reads.add(token);
+    if (this.#leadership.reads.isFull) return this.#refuse(token, 'too_many', this.#leader);
+    this.#leadership.reads.add(token);
   }
 
   #refuse(token: Token, reason: RefusedReason, leader: NodeId): void {
     this.#settled.push({ kind: 'refused', token, reason, leader });
   }
 
-  /**
-   * Only to a voter that answers and has, or can get, the whole log in time. A wish for ourselves, or for anybody else while
-   * one is under way, ends that one; the same wish again changes nothing.
-   */
   #onTransfer(to: NodeId): void {
-    if (this.#state !== 'leader' || to === this.#transferTo) return;
-    this.#transferTo = 0n;
-    const isFit = to !== this.#config.id && this.#members.configuration.voters.includes(to);
-    if (!isFit || !this.#followers.isActive(to, this.#now) || this.#followers.get(to)?.mode === 'snapshot') return;
-    this.#transferTo = to;
-    this.#transferSince = this.#now;
-    this.#transferTold = false;
+    if (this.#state === 'leader') this.#leadership.transfer(to, this.#members, this.#now);
   }
 
   // The disk.
@@ -646,8 +587,8 @@ export class Raft {
       if (message.to === this.#config.id) this.#dispatch(message);
       else this.#send.push(message);
     }
-    const isNews = Math.min(this.#matched, this.#disk.durable) > this.#told;
-    if (this.#answerOwed && isNews && this.#state === 'follower' && this.#leader !== 0n) this.#answerAppend(0);
+    const hasLeader = this.#state === 'follower' && this.#leader !== 0n;
+    if (hasLeader && this.#following.isDue(this.#disk.durable)) this.#answerAppend(0);
   }
 
   /** Sends once the current term and vote are durable: at once, or with the batch that carries them. */
@@ -680,15 +621,4 @@ export class Raft {
     this.#roleTold = { state, term: this.#term, leader: this.#leader };
     return this.#roleTold;
   }
-}
-
-/** Pre-vote speaks of terms that nobody has entered: a request does, and so does a promise (thesis 9.6). */
-function isAboutPreVote(message: Message): boolean {
-  return message.kind === 'vote' ? message.pre : message.kind === 'vote_reply' && message.pre && message.granted;
-}
-
-/** A log that has been snapshotted knows its members; a fresh one starts with those the configuration names. */
-function resumedConfiguration(config: RaftConfig, snapshot: SnapshotMeta): Configuration {
-  if (snapshot.configuration.voters.length > 0) return snapshot.configuration;
-  return { voters: config.voters, outgoing: [], learners: [] };
 }

@@ -59,13 +59,13 @@ test('who needs forgotten entries is shipped the snapshot, once, and only while 
   t.deepEqual(stands, [[2n, 'snapshot', true], [3n, 'probe', false]]);
 });
 
-test('whoever is in neither configuration is let go; the rest is kept as it is', (t) => {
+test('whoever is no member is let go; the rest is kept as it is', (t) => {
   const followers = followersOf(3);
   followers.get(2n)?.accepted(2, 0);
   const pair = new Members({ voters: [1n, 2n], outgoing: [], learners: [] });
-  followers.keep(pair, trio);
+  followers.keep(trio);
   t.truthy(followers.get(3n));
-  followers.keep(pair, pair);
+  followers.keep(pair);
   t.is(followers.get(3n), undefined);
   followers.add(trio, 3, 0);
   t.is(followers.matchOf(2n), 2);
