@@ -1,5 +1,5 @@
-// The file that says whose data directory this is: format, cluster and member, in words a person can read. A node refuses
-// a directory that is not its own, because terms and votes cannot be lent (reliability B19).
+// The file that says whose data directory this is: format, cluster, member and incarnation, in words a person can read. A
+// node refuses a directory that is not its own, because terms and votes cannot be lent (reliability B19).
 
 import { text, utf8 } from '../base/bytes.js';
 import { checksum } from '../base/crc.js';
@@ -24,34 +24,52 @@ export function writeIdentity(files: Files, directory: string, identity: Identit
   });
 }
 
-/** An error unless the directory belongs to `identity`. */
-export function checkIdentity(files: Files, directory: string, identity: Identity, done: Done): void {
+/** Whose directory it is; null: nobody's yet. An error when there is a file that cannot be understood. */
+export function readIdentity(files: Files, directory: string, done: Done<Identity | null>): void {
   const path = `${directory}/${IDENTITY_NAME}`;
-  files.read(path, 0, SIZE_MAX, (error, bytes) => {
-    if (error !== null || bytes === undefined) return done(error);
-    done(judge(path, directory, text(bytes), identity));
+  files.stat(path, (error, stat) => {
+    if (error !== null) return done(error);
+    if (stat === null || stat === undefined) return done(null, null);
+    files.read(path, 0, SIZE_MAX, (failure, bytes) => {
+      if (failure !== null || bytes === undefined) return done(failure);
+      const found = understood(path, directory, text(bytes));
+      if (found instanceof LogError) done(found);
+      else done(null, found);
+    });
   });
 }
 
-function judge(path: string, directory: string, content: string, identity: Identity): LogError | null {
+/** An error unless the directory belongs to `identity`. */
+export function checkIdentity(files: Files, directory: string, identity: Identity, done: Done): void {
+  readIdentity(files, directory, (error, found) => {
+    if (error !== null || found === null || found === undefined) return done(error);
+    if (wordsFor(found) === wordsFor(identity)) return done(null);
+    done(new LogError(`${directory} belongs to ${who(found)}, but this node is ${who(identity)}. Start it on its own data `
+      + 'directory, or with the name and cluster settings this directory was made with'));
+  });
+}
+
+function understood(path: string, directory: string, content: string): Identity | LogError {
   const body = content.slice(0, content.lastIndexOf('checksum '));
-  const match = /^coterie data, format (\d+)\ncluster ([0-9a-f]+)\nmember ([0-9a-f]+)\n$/.exec(body);
+  const match = /^coterie data, format (\d+)\ncluster ([0-9a-f]+)\nmember ([0-9a-f]+)\n(?:incarnation ([0-9a-f]+)\n)?$/.exec(body);
   if (match === null || sealed(body) !== content) {
     return new LogError(`${path} is damaged, so it cannot be told whose data this is. Restore it from a backup`);
   }
-  const [, format, cluster, member] = match;
-  if (Number(format) !== FORMAT) {
+  const [, format, cluster, member, incarnation] = match;
+  if (Number(format) !== FORMAT || incarnation === undefined) {
     return new LogError(`${directory} has data of format ${format}, and this program reads format ${FORMAT}. `
       + 'Use the version that made it');
   }
-  if (body === wordsFor(identity)) return null;
-  return new LogError(`${directory} belongs to member ${member} of cluster ${cluster}, but this node is member `
-    + `${hex(identity.memberId)} of cluster ${hex(identity.clusterId)}. Start it on its own data directory, or with the name `
-    + 'and cluster settings this directory was made with');
+  return { clusterId: BigInt(`0x${cluster}`), memberId: BigInt(`0x${member}`), incarnation: BigInt(`0x${incarnation}`) };
+}
+
+function who({ clusterId, memberId, incarnation }: Identity): string {
+  return `member ${hex(memberId)} of cluster ${hex(clusterId)} (incarnation ${hex(incarnation)})`;
 }
 
 function wordsFor(identity: Identity): string {
-  return `coterie data, format ${FORMAT}\ncluster ${hex(identity.clusterId)}\nmember ${hex(identity.memberId)}\n`;
+  const { clusterId, memberId, incarnation } = identity;
+  return `coterie data, format ${FORMAT}\ncluster ${hex(clusterId)}\nmember ${hex(memberId)}\nincarnation ${hex(incarnation)}\n`;
 }
 
 function sealed(body: string): string {

@@ -2,9 +2,10 @@
 // test can restart a node on it; nothing outlives the object. "Durable" comes one turn of the clock after the call.
 
 import type { Clock } from '../base/clock.js';
+import { checksum } from '../base/crc.js';
 import type { Done } from '../base/done.js';
 import type { Entry, HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
-import { LogError, NO_SNAPSHOT, type LogStorage } from './log-storage.js';
+import { LogError, NO_SNAPSHOT, type LogStorage, type SnapshotFile, type SnapshotStage } from './log-storage.js';
 
 export class MemoryLogStorage implements LogStorage {
   readonly #clock: Clock;
@@ -15,6 +16,7 @@ export class MemoryLogStorage implements LogStorage {
   /** Invariant: contiguous, and the first follows `#first - 1`. */
   #entries: Entry[] = [];
   #first: Index = 1;
+  #staged: { readonly meta: SnapshotMeta; readonly bytes: Uint8Array } | null = null;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -31,6 +33,16 @@ export class MemoryLogStorage implements LogStorage {
   append(batch: Persist, done: Done): void {
     if (!this.#opened) return this.#refuse(done);
     if (batch.truncateAfter !== null) this.#entries.length = Math.max(0, batch.truncateAfter + 1 - this.#first);
+    if (batch.snapshot !== null) {
+      if (batch.snapshot.index > this.#snapshot.index) {
+        const staged = this.#staged;
+        if (staged?.meta.index !== batch.snapshot.index) return this.#later(() => done(new LogError('no such snapshot is staged')));
+        this.#snapshot = batch.snapshot;
+        this.#chunks = [staged.bytes];
+      }
+      this.#entries = [];
+      this.#first = batch.snapshot.index + 1;
+    }
     for (const entry of batch.entries) this.#entries.push(entry);
     if (batch.hard !== null) this.#hard = batch.hard;
     this.#later(() => done(null));
@@ -58,6 +70,44 @@ export class MemoryLogStorage implements LogStorage {
     });
   }
 
+  openSnapshot(done: Done<SnapshotFile | null>): void {
+    if (!this.#opened) return this.#refuse(done);
+    if (this.#snapshot.index === 0) return this.#later(() => done(null, null));
+    const bytes = sealed(this.#chunks);
+    this.#later(() => done(null, {
+      meta: this.#snapshot,
+      sizeBytes: bytes.length,
+      read: (offset, sizeBytes, each) => this.#later(() => each(null, bytes.subarray(offset, offset + sizeBytes))),
+      close: (closed) => this.#later(() => closed(null)),
+    }));
+  }
+
+  stageSnapshot(meta: SnapshotMeta, done: Done<SnapshotStage>): void {
+    if (!this.#opened) return this.#refuse(done);
+    const pieces: Uint8Array[] = [];
+    let isDiscarded = false;
+    this.#staged = null;
+    this.#later(() => done(null, {
+      meta,
+      write: (bytes, written) => {
+        pieces.push(bytes.slice());
+        this.#later(() => written(isDiscarded ? new LogError('it was discarded') : null));
+      },
+      finish: (each, finished) => this.#later(() => {
+        const bytes = unsealed(pieces);
+        if (bytes === null || isDiscarded) return finished(new LogError(`the snapshot at ${meta.index} is not whole`));
+        each(bytes);
+        this.#staged = { meta, bytes };
+        finished(null);
+      }),
+      discard: (discarded) => {
+        isDiscarded = true;
+        if (this.#staged?.meta === meta) this.#staged = null;
+        this.#later(() => discarded(null));
+      },
+    }));
+  }
+
   compact(through: Index, done: Done): void {
     if (!this.#opened) return this.#refuse(done);
     const covered = Math.min(through, this.#snapshot.index) + 1 - this.#first;
@@ -73,11 +123,26 @@ export class MemoryLogStorage implements LogStorage {
     this.#later(() => done(null));
   }
 
-  #refuse(done: Done): void {
+  #refuse(done: Done<never>): void {
     this.#later(() => done(new LogError('the log is not open')));
   }
 
   #later(run: () => void): void {
     this.#clock.schedule(0, run);
   }
+}
+
+/** The chunks as one, with their checksum behind them: what stands for a file here. */
+function sealed(chunks: readonly Uint8Array[]): Uint8Array {
+  const end = Buffer.alloc(4);
+  const data = Buffer.concat(chunks);
+  end.writeUInt32LE(checksum(data));
+  return Buffer.concat([data, end]);
+}
+
+function unsealed(pieces: readonly Uint8Array[]): Uint8Array | null {
+  const all = Buffer.concat(pieces);
+  if (all.length < 4) return null;
+  const data = all.subarray(0, all.length - 4);
+  return all.readUInt32LE(data.length) === checksum(data) ? data : null;
 }

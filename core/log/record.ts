@@ -5,6 +5,7 @@
 //   body      run: 1 · term u64 · first index u64 · count u32, then for each entry: kind u8 · length u32 · data
 //             cut: 2 · index u64                                entries after it are void
 //             filler: 3 · length u32 · zeros
+//             restart: 4 · index u64 · term u64        every entry before it is void: a snapshot of that place was installed
 //   trailer   magic u32 · flags u32 · group u64 · offset u64 · last index u64 · term u64 · vote u64 · commit u64 ·
 //             synced u64 · chain u32 · checksum u32 (salted)
 //
@@ -13,7 +14,7 @@
 
 import { assert, present } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
-import type { Entry, HardState, Index, NodeId, Persist, Term } from '../raft/types.js';
+import type { Entry, EntryId, HardState, Index, NodeId, Persist, Term } from '../raft/types.js';
 import { BUFFER_KEPT_BYTES, SECTOR_BYTES } from './limits.js';
 
 export const HEADER_BYTES = 36;
@@ -24,9 +25,11 @@ export const TRAILER_MAGIC = 0x656e6f44;
 const RUN = 1;
 const CUT = 2;
 const FILLER = 3;
+const RESTART = 4;
 const RUN_BYTES = 21;
 const CUT_BYTES = 9;
 const FILLER_BYTES = 5;
+const RESTART_BYTES = 17;
 const ENTRY_BYTES = 5;
 const SEALED = 1;
 const FIRST_BUFFER_BYTES = 64 << 10;
@@ -89,8 +92,19 @@ export class GroupBuilder {
   add(batch: Persist): void {
     if (batch.hard !== null) this.#hard = batch.hard;
     if (batch.truncateAfter !== null) this.#addCut(batch.truncateAfter);
+    if (batch.snapshot !== null) this.addRestart(batch.snapshot);
     const { entries } = batch;
     for (let start = 0; start < entries.length;) start = this.#addRun(entries, start);
+  }
+
+  /** The log goes on after `id`, whatever it held before. */
+  addRestart(id: EntryId): void {
+    this.#reserve(RESTART_BYTES);
+    this.#buffer[this.#length] = RESTART;
+    writeU64(this.#buffer, this.#length + 1, id.index);
+    writeU64(this.#buffer, this.#length + 9, id.term);
+    this.#length += RESTART_BYTES;
+    this.#lastIndex = id.index;
   }
 
   /** Filler up to the next sector, for a group at `offset`: its trailer must not share a sector with the group before. */
@@ -213,6 +227,7 @@ export function readTrailer(buffer: Buffer, at: number, salt: number): GroupTrai
 
 export interface RecordReader {
   onCut(index: Index): void;
+  onRestart(id: EntryId): void;
   /** `data` starts at `from` in the buffer and ends before `to`. */
   onEntry(kind: Entry['kind'], term: Term, index: Index, from: number, to: number): void;
 }
@@ -227,6 +242,9 @@ export function readBody(buffer: Buffer, from: number, to: number, reader: Recor
     } else if (kind === CUT) {
       reader.onCut(readU64(buffer, at + 1));
       at += CUT_BYTES;
+    } else if (kind === RESTART) {
+      reader.onRestart({ index: readU64(buffer, at + 1), term: readU64(buffer, at + 9) });
+      at += RESTART_BYTES;
     } else {
       assert(kind === FILLER, `record kind ${kind} is unknown`);
       at += FILLER_BYTES + buffer.readUInt32LE(at + 1);

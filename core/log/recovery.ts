@@ -6,7 +6,7 @@
 import { present } from '../base/assert.js';
 import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
-import type { Entry, HardState, Index, Resumed, SnapshotMeta, Term } from '../raft/types.js';
+import type { Entry, EntryId, HardState, Index, Resumed, SnapshotMeta, Term } from '../raft/types.js';
 import { IDENTITY_NAME, checkIdentity, writeIdentity } from './identity-file.js';
 import { LogError, NO_SNAPSHOT } from './log-storage.js';
 import type { RecordReader } from './record.js';
@@ -38,6 +38,8 @@ export interface Recovered {
   readonly nextGroup: number;
   readonly lastIndex: Index;
   readonly repair: Repair | null;
+  /** A snapshot was installed and the log does not say so yet: to be written down before anything is appended. */
+  readonly restart: boolean;
 }
 
 const FRESH: HardState = { term: 0, vote: 0n, commit: 0 };
@@ -56,7 +58,7 @@ class Recovery {
   #snapshot: SnapshotMeta = NO_SNAPSHOT;
   #segments: Segment[] = [];
   #ends: SegmentEnd[] = [];
-  #replay = new Replay(0);
+  #replay = new Replay(NO_SNAPSHOT);
 
   constructor(files: Files, directory: string, identity: Identity, done: Done<Recovered>) {
     this.#files = files;
@@ -68,7 +70,7 @@ class Recovery {
   start(): void {
     this.#files.makeDirectory(this.#directory, 0o700, this.#then(() => {
       this.#files.list(this.#directory, this.#then((names) => {
-        const ours = (name: string): boolean => /^(?:snapshot-|identity)/.test(name) && name.endsWith(TEMPORARY);
+        const ours = (name: string): boolean => /^(?:snapshot-|staged-|identity)/.test(name) && name.endsWith(TEMPORARY);
         this.#names = names.filter((name) => !ours(name));
         this.#removeAll(names.filter(ours).map((name) => this.#path(name)), () => this.#begin());
       }));
@@ -112,6 +114,7 @@ class Recovery {
             nextGroup: 1,
             lastIndex: 0,
             repair: null,
+            restart: false,
           });
         }));
       }));
@@ -125,7 +128,7 @@ class Recovery {
     const place = { files: this.#files, directory: this.#directory, clusterId: this.#identity.clusterId };
     readSnapshotMeta(place, newest, this.#then((meta) => {
       this.#snapshot = meta;
-      this.#replay = new Replay(meta.index);
+      this.#replay = new Replay(meta);
       this.#removeAll(names.slice(0, -1).map((name) => this.#path(name)), () => this.#readSegments());
     }));
   }
@@ -217,9 +220,12 @@ class Recovery {
 
   #finish(repair: Repair | null): void {
     const end = this.#lastEnd();
-    const { entries } = this.#replay;
+    // Received and given its name, and then came the crash: what the log held before is void (Raft figure 13, rule 7).
+    const restart = !this.#replay.reachesSnapshot;
+    const entries = restart ? [] : this.#replay.entries;
     this.#done(null, {
       resumed: { hard: this.#hard(), snapshot: this.#snapshot, entries },
+      restart,
       segments: this.#segments,
       offset: end.offset,
       chain: end.chain,
@@ -233,9 +239,12 @@ class Recovery {
     return present(this.#ends.at(-1), 'end of the last segment');
   }
 
+  /** A snapshot of a later term than was ever written down here was sent by a leader of such a term: no vote was given in it. */
   #hard(): HardState {
     const end = this.#lastEnd();
-    return end.last?.hard ?? end.header?.hard ?? FRESH;
+    const hard = end.last?.hard ?? end.header?.hard ?? FRESH;
+    const { term } = this.#snapshot;
+    return term > hard.term ? { term, vote: 0n, commit: hard.commit } : hard;
   }
 
   #path(name: string): string {
@@ -265,15 +274,19 @@ class Recovery {
 class Replay implements RecordReader {
   readonly entries: Entry[] = [];
   segmentLastIndex: Index = 0;
-  readonly #snapshotIndex: Index;
+  readonly #snapshot: SnapshotMeta;
   #buffer: Buffer = Buffer.alloc(0);
   /** The first and last index seen that are not void; 0: none. */
   #first: Index = 0;
   #last: Index = 0;
+  /** Where the log last started over. */
+  #base: EntryId = NO_SNAPSHOT;
+  /** Of the entry at the snapshot's place; null: there is none. */
+  #termThere: Term | null = null;
   #hole: string | null = null;
 
-  constructor(snapshotIndex: Index) {
-    this.#snapshotIndex = snapshotIndex;
+  constructor(snapshot: SnapshotMeta) {
+    this.#snapshot = snapshot;
   }
 
   beginSegment(): void {
@@ -285,27 +298,54 @@ class Replay implements RecordReader {
     return this;
   }
 
+  onRestart(id: EntryId): void {
+    this.#base = id;
+    this.#first = 0;
+    this.#last = 0;
+    this.#termThere = null;
+    this.entries.length = 0;
+  }
+
   onCut(index: Index): void {
     if (this.#last === 0 || index >= this.#last) return;
+    if (index < this.#snapshot.index) this.#termThere = null;
     if (index < this.#first) this.#first = 0;
     this.#last = index < this.#first || this.#first === 0 ? 0 : index;
     while ((this.entries.at(-1)?.index ?? 0) > index) this.entries.pop();
   }
 
   onEntry(kind: Entry['kind'], term: Term, index: Index, from: number, to: number): void {
-    if (this.#last === 0) this.#first = index;
-    else if (index !== this.#last + 1) this.#hole ??= `entry ${index} follows entry ${this.#last}`;
+    if (this.#last === 0) {
+      this.#first = index;
+      const { index: base } = this.#base;
+      if (base > 0 && index !== base + 1) this.#hole ??= `entry ${index} follows the snapshot at ${base}`;
+    } else if (index !== this.#last + 1) {
+      this.#hole ??= `entry ${index} follows entry ${this.#last}`;
+    }
     this.#last = index;
     if (index > this.segmentLastIndex) this.segmentLastIndex = index;
-    if (index > this.#snapshotIndex) this.entries.push({ kind, term, index, data: this.#buffer.subarray(from, to) });
+    if (index === this.#snapshot.index) this.#termThere = term;
+    if (index > this.#snapshot.index) this.entries.push({ kind, term, index, data: this.#buffer.subarray(from, to) });
+  }
+
+  /** The log and the snapshot are of one history: the log has the snapshot's last entry, or goes on after it. */
+  get reachesSnapshot(): boolean {
+    const { term, index } = this.#snapshot;
+    if (index === 0) return true;
+    if (this.#termThere !== null) return this.#termThere === term;
+    if (this.#base.index === index) return this.#base.term === term;
+    // Compaction frees whole segments, so the log may begin right after the snapshot.
+    return this.#base.index < index && this.#first === index + 1;
   }
 
   /** What is wrong with the log as a whole; null: nothing. `end`: where its last group says that it ends. */
   trouble(hard: HardState, end: Index | null): string | null {
     if (this.#hole !== null) return this.#hole;
-    const reached = Math.max(this.#last, this.#snapshotIndex);
-    if (this.#last !== 0 && this.#first > this.#snapshotIndex + 1) {
-      return `the log begins at entry ${this.#first}, the snapshot ends at ${this.#snapshotIndex}: what was between is missing`;
+    const { index: snapshot } = this.#snapshot;
+    const reached = Math.max(this.#last, this.#base.index, snapshot);
+    if (this.#base.index > snapshot) return `the snapshot at ${this.#base.index} is missing, the newest is at ${snapshot}`;
+    if (this.#last !== 0 && this.#first > snapshot + 1) {
+      return `the log begins at entry ${this.#first}, the snapshot ends at ${snapshot}: what was between is missing`;
     }
     const claimed = Math.max(hard.commit, end ?? 0);
     if (claimed <= reached) return null;

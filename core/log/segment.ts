@@ -17,13 +17,15 @@ import {
   writeHard, writeId, writeU64, type GroupTrailer, type RecordReader,
 } from './record.js';
 
-export const FORMAT = 1;
-export const SEGMENT_HEADER_BYTES = 76;
+export const FORMAT = 2;
+export const SEGMENT_HEADER_BYTES = 84;
 const MAGIC = Buffer.from('coterieL', 'latin1');
 
 export interface Identity {
   readonly clusterId: NodeId;
   readonly memberId: NodeId;
+  /** This life of the member's data directory: drawn when the directory is made. One that lost its disk has another. */
+  readonly incarnation: bigint;
 }
 
 export interface SegmentHeader {
@@ -46,10 +48,11 @@ export function segmentNumber(name: string): number | null {
 }
 
 export function saltOf(identity: Identity, number: number): number {
-  const bytes = Buffer.alloc(24);
+  const bytes = Buffer.alloc(32);
   writeId(bytes, 0, identity.clusterId);
   writeId(bytes, 8, identity.memberId);
-  writeU64(bytes, 16, number);
+  writeId(bytes, 16, identity.incarnation);
+  writeU64(bytes, 24, number);
   return checksum(bytes);
 }
 
@@ -63,18 +66,19 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   writeId(bytes, 32, header.identity.memberId);
   writeU64(bytes, 40, header.firstGroup);
   writeHard(bytes, 48, header.hard);
-  bytes.writeUInt32LE(checksum(bytes.subarray(0, 72)), 72);
+  writeId(bytes, 72, header.identity.incarnation);
+  bytes.writeUInt32LE(checksum(bytes.subarray(0, 80)), 80);
   return bytes;
 }
 
 /** null: damaged or not finished. */
 function decodeSegmentHeader(bytes: Buffer): SegmentHeader | null {
-  if (bytes.length < SEGMENT_HEADER_BYTES || checksum(bytes.subarray(0, 72)) !== bytes.readUInt32LE(72)) return null;
+  if (bytes.length < SEGMENT_HEADER_BYTES || checksum(bytes.subarray(0, 80)) !== bytes.readUInt32LE(80)) return null;
   if (!bytes.subarray(0, 8).equals(MAGIC) || bytes.readUInt32LE(8) !== FORMAT) return null;
   return {
     chain: bytes.readUInt32LE(12),
     number: readU64(bytes, 16),
-    identity: { clusterId: readId(bytes, 24), memberId: readId(bytes, 32) },
+    identity: { clusterId: readId(bytes, 24), memberId: readId(bytes, 32), incarnation: readId(bytes, 72) },
     firstGroup: readU64(bytes, 40),
     hard: readHard(bytes, 48),
   };

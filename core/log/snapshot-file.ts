@@ -25,6 +25,7 @@ const FRAME_BYTES = 8;
 const END_BYTES = 28;
 const END = 0xffffffff;
 export const TEMPORARY = '.tmp';
+const STAGED = 'staged-';
 
 export function snapshotName(meta: SnapshotMeta): string {
   return `snapshot-${String(meta.index).padStart(16, '0')}-${meta.term}.snap`;
@@ -169,13 +170,25 @@ export function readSnapshotMeta(place: SnapshotPlace, name: string, done: Done<
 export function readSnapshotChunks(
   place: SnapshotPlace, meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done,
 ): void {
-  new SnapshotReader(place, meta, each, done).start();
+  new SnapshotReader(place, { meta, path: `${place.directory}/${snapshotName(meta)}` }, each, done).start();
+}
+
+/** Where a snapshot is gathered that another member sends. */
+export function stagedPath(place: SnapshotPlace, meta: SnapshotMeta): string {
+  return `${place.directory}/${STAGED}${snapshotName(meta)}${TEMPORARY}`;
+}
+
+/** Reads what was gathered front to back; an error unless it is a whole snapshot of this very meta. */
+export function readStagedChunks(
+  place: SnapshotPlace, meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done,
+): void {
+  new SnapshotReader(place, { meta, path: stagedPath(place, meta) }, each, done).start();
 }
 
 class SnapshotReader {
   readonly #files: Files;
   readonly #clusterId: NodeId;
-  readonly #name: string;
+  readonly #meta: SnapshotMeta;
   readonly #path: string;
   readonly #each: (chunk: Uint8Array) => void;
   readonly #done: Done;
@@ -184,11 +197,13 @@ class SnapshotReader {
   #dataBytes = 0;
   #chain = 0;
 
-  constructor(place: SnapshotPlace, meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done) {
+  constructor(
+    place: SnapshotPlace, source: { meta: SnapshotMeta; path: string }, each: (chunk: Uint8Array) => void, done: Done,
+  ) {
     this.#files = place.files;
     this.#clusterId = place.clusterId;
-    this.#name = snapshotName(meta);
-    this.#path = `${place.directory}/${this.#name}`;
+    this.#meta = source.meta;
+    this.#path = source.path;
     this.#each = each;
     this.#done = done;
   }
@@ -196,8 +211,11 @@ class SnapshotReader {
   start(): void {
     this.#files.read(this.#path, 0, HEADER_BYTES_MAX, (error, bytes) => {
       if (error !== null || bytes === undefined) return this.#done(error);
-      const header = decodeHeader(view(bytes), this.#clusterId, this.#name);
+      const header = decodeHeader(view(bytes), this.#clusterId, snapshotName(this.#meta));
       if (header === null) return this.#done(damaged(this.#path, 0, 'its header is not valid'));
+      if (!isSameConfiguration(header.meta, this.#meta)) {
+        return this.#done(damaged(this.#path, 0, 'its header names other members'));
+      }
       this.#offset = header.bytes;
       this.#readFrames(READ_BYTES);
     });
@@ -240,6 +258,12 @@ class SnapshotReader {
     if (right && buffer.length === at + END_BYTES) this.#done(null);
     else this.#done(damaged(this.#path, this.#offset, 'its end does not agree with what comes before'));
   }
+}
+
+function isSameConfiguration(a: SnapshotMeta, b: SnapshotMeta): boolean {
+  return (['voters', 'outgoing', 'learners'] as const).every(
+    (list) => a.configuration[list].join() === b.configuration[list].join(),
+  );
 }
 
 function encodeHeader(clusterId: NodeId, meta: SnapshotMeta): Buffer {

@@ -16,11 +16,14 @@ import type { AcquireLock, Release } from '../base/lock.js';
 import type { Observe } from '../node/events.js';
 import type { HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
 import { GROUP_BYTES, PROOF_DELAY_MS, SEGMENT_BYTES } from './limits.js';
-import { LogError, NO_SNAPSHOT, type LogStorage } from './log-storage.js';
+import { LogError, NO_SNAPSHOT, type LogStorage, type SnapshotFile, type SnapshotStage } from './log-storage.js';
 import { GroupBuilder } from './record.js';
 import { recover, type Recovered, type Segment } from './recovery.js';
 import { SEGMENT_HEADER_BYTES, encodeSegmentHeader, saltOf, segmentName, type Identity } from './segment.js';
-import { isSnapshotName, readSnapshotChunks, snapshotName, writeSnapshot, type SnapshotPlace } from './snapshot-file.js';
+import {
+  isSnapshotName, readSnapshotChunks, snapshotName, stagedPath, writeSnapshot, type SnapshotPlace,
+} from './snapshot-file.js';
+import { openSnapshotFile, Stage } from './snapshot-transfer.js';
 
 export interface WalOptions {
   readonly files: Files;
@@ -38,6 +41,8 @@ export interface WalOptions {
 interface Group {
   readonly builder: GroupBuilder;
   waiting: Done[];
+  /** A staged snapshot that gets its name before the group is written. */
+  readonly install: SnapshotMeta | null;
 }
 
 const LOCK_NAME = 'lock';
@@ -78,6 +83,9 @@ export class WalStorage implements LogStorage {
 
   #snapshot: SnapshotMeta = NO_SNAPSHOT;
   #saving = false;
+  #stage: Stage | null = null;
+  /** Snapshots being read for others, by name: they stay until nobody reads them. */
+  readonly #pins = new Map<string, number>();
   #onSaved: (() => void) | null = null;
   readonly #removing: { path: string; done: Done | null }[] = [];
 
@@ -119,8 +127,9 @@ export class WalStorage implements LogStorage {
     if (this.#refuses(done)) return;
     this.#cancelIdleProof();
     let group = this.#filling.at(-1);
-    if (group === undefined || group.builder.sizeBytes >= GROUP_BYTES) {
-      group = { builder: this.#spare.pop() ?? new GroupBuilder(), waiting: [] };
+    const install = batch.snapshot;
+    if (group === undefined || group.builder.sizeBytes >= GROUP_BYTES || install !== null) {
+      group = { builder: this.#spare.pop() ?? new GroupBuilder(), waiting: [], install };
       this.#filling.push(group);
     }
     group.builder.add(batch);
@@ -152,7 +161,8 @@ export class WalStorage implements LogStorage {
         done(new LogError('the log was closed before the snapshot was whole'));
         return this.#onSaved?.();
       }
-      this.#snapshot = meta;
+      // One that was received meanwhile may be newer.
+      if (meta.index > this.#snapshot.index) this.#snapshot = meta;
       const tookMs = this.#clock.now() - startedMs;
       this.#observe({ kind: 'snapshot_saved', index: meta.index, bytes: sizeBytes ?? 0, tookMs });
       this.#removeOlderSnapshots(finish);
@@ -162,6 +172,27 @@ export class WalStorage implements LogStorage {
   readSnapshot(meta: SnapshotMeta, each: (chunk: Uint8Array) => void, done: Done): void {
     if (this.#refuses(done)) return;
     readSnapshotChunks(this.#place(), meta, each, (error) => done(error === null ? null : this.#unusable(error)));
+  }
+
+  openSnapshot(done: Done<SnapshotFile | null>): void {
+    if (this.#refuses(done)) return;
+    const meta = this.#snapshot;
+    if (meta.index === 0) return this.#later(() => done(null, null));
+    const name = snapshotName(meta);
+    this.#pins.set(name, (this.#pins.get(name) ?? 0) + 1);
+    openSnapshotFile(this.#place(), meta, (closed) => this.#unpin(name, closed), done);
+  }
+
+  stageSnapshot(meta: SnapshotMeta, done: Done<SnapshotStage>): void {
+    if (this.#refuses(done)) return;
+    const begin = (): void => {
+      const stage = new Stage(this.#place(), meta, () => this.#failure);
+      this.#stage = stage;
+      stage.begin((error) => (error === null ? done(null, stage) : this.#giveUp(error, done)));
+    };
+    const before = this.#stage;
+    if (before === null) begin();
+    else before.discard((error) => (error === null ? begin() : this.#giveUp(error, done)));
   }
 
   compact(through: Index, done: Done): void {
@@ -192,7 +223,7 @@ export class WalStorage implements LogStorage {
     }
     this.#whenQuiet(() => {
       if (this.#failure !== null) return this.#shut(done);
-      this.#writeProof(() => this.#shut(done));
+      this.#writeProof(null, () => this.#shut(done));
     });
     this.#writeNext();
   }
@@ -206,7 +237,8 @@ export class WalStorage implements LogStorage {
       this.#resume(present(recovered, 'what was recovered'));
       if (repair !== null) this.#observe({ kind: 'log_repaired', ...repair });
       // What was read may still be in the system's cache only: it is synced before anybody relies on it.
-      this.#writeProof((failure) => (failure === null ? done(null, resumed) : done(this.#unusable(failure))));
+      const restart = recovered?.restart === true ? this.#snapshot : null;
+      this.#writeProof(restart, (failure) => (failure === null ? done(null, resumed) : done(this.#unusable(failure))));
     });
   }
 
@@ -270,6 +302,19 @@ export class WalStorage implements LogStorage {
 
   #writeGroup(group: Group): void {
     this.#filling.shift();
+    const { install, waiting } = group;
+    if (install === null || install.index <= this.#snapshot.index) return this.#writeRecords(group);
+    // With its name the snapshot counts, whether or not the crash comes before the log says so: see recovery.ts.
+    const place = this.#place();
+    const check = (next: () => void): Done => (error) => (error === null ? next() : this.#fail(error, waiting));
+    this.#files.rename(stagedPath(place, install), `${this.#directory}/${snapshotName(install)}`, check(() => {
+      this.#stage = null;
+      this.#snapshot = install;
+      this.#removeOlderSnapshots(check(() => this.#writeRecords(group)));
+    }));
+  }
+
+  #writeRecords(group: Group): void {
     const { builder, waiting } = group;
     if (builder.hard !== null) this.#hard = builder.hard;
     const active = this.#active();
@@ -360,15 +405,16 @@ export class WalStorage implements LogStorage {
     this.#cancelProof = null;
   }
 
-  #proof(): Uint8Array {
+  #proof(restart: SnapshotMeta | null = null): Uint8Array {
     const builder = new GroupBuilder();
+    if (restart !== null) builder.addRestart(restart);
     builder.addFiller(this.#offset);
     return this.#finishGroup(builder, false);
   }
 
-  /** An empty group, synced: everything before it is durable and provably so. */
-  #writeProof(done: Done): void {
-    const bytes = this.#proof();
+  /** An empty group, synced: everything before it is durable and provably so. `restart`: the log goes on after it. */
+  #writeProof(restart: SnapshotMeta | null, done: Done): void {
+    const bytes = this.#proof(restart);
     this.#writing = true;
     this.#appendAndSync(this.#active().path, bytes, (error) => {
       this.#writing = false;
@@ -390,11 +436,23 @@ export class WalStorage implements LogStorage {
     return { files: this.#files, directory: this.#directory, clusterId: this.#identity.clusterId };
   }
 
+  /** The last reader of a replaced snapshot is gone: the file goes, too. */
+  #unpin(name: string, done: Done): void {
+    const left = (this.#pins.get(name) ?? 1) - 1;
+    if (left > 0) this.#pins.set(name, left);
+    else this.#pins.delete(name);
+    if (left > 0 || name === snapshotName(this.#snapshot)) return this.#later(() => done(null));
+    if (this.#refuses(done)) return;
+    this.#files.remove(`${this.#directory}/${name}`, (error) => (error === null ? done(null) : this.#giveUp(error, done)));
+  }
+
   #removeOlderSnapshots(done: Done): void {
     const newest = snapshotName(this.#snapshot);
     this.#files.list(this.#directory, (error, names) => {
       if (error !== null) return done(error);
-      const older = present(names, 'names').filter((name) => isSnapshotName(name) && name < newest);
+      const older = present(names, 'names').filter(
+        (name) => isSnapshotName(name) && name < newest && !this.#pins.has(name),
+      );
       const removeFrom = (i: number): void => {
         const name = older[i];
         if (name === undefined) return done(null);
@@ -425,7 +483,7 @@ export class WalStorage implements LogStorage {
   // Failure.
 
   /** True, and told so, when nothing more may be asked of this log. */
-  #refuses(done: Done): boolean {
+  #refuses(done: Done<never>): boolean {
     if (this.#state === 'open' && this.#failure === null) return false;
     const reason = this.#failure === null ? 'the log is not open' : `the log stopped after an error: ${this.#failure.message}`;
     this.#later(() => done(new LogError(reason, { cause: this.#failure })));

@@ -25,7 +25,7 @@ function batch(seq: number, from: number, count: number, more: Partial<Persist> 
   const entries = Array.from({ length: count }, (_, i) => {
     return { kind: 'command', term: 1, index: from + i, data: Buffer.from(`entry ${from + i}`) } as const;
   });
-  return { seq, hard: null, truncateAfter: null, entries, ...more };
+  return { seq, hard: null, truncateAfter: null, snapshot: null, entries, ...more };
 }
 
 export function logStorageContract(test: TestFn, name: string, make: () => LogHome): void {

@@ -12,7 +12,7 @@ import { WalStorage } from '../../core/log/wal.js';
 import { SimDisk } from '../sim/disk.js';
 import { logStorageContract } from './log-storage.contract.js';
 
-const identity = { clusterId: 2n ** 64n - 1n, memberId: 3n };
+const identity = { clusterId: 2n ** 64n - 1n, memberId: 3n, incarnation: 7n };
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'coterie-log-'));
 let count = 0;
 

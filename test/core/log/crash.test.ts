@@ -13,14 +13,14 @@ import { History, checkSnapshot, describe, judge } from './history.js';
 const HISTORIES = 12;
 const ROUNDS = 12;
 const SEGMENT_BYTES = 2500;
-const EMPTY_BATCH: Persist = { seq: 1, hard: null, truncateAfter: null, entries: [] };
+const EMPTY_BATCH: Persist = { seq: 1, hard: null, truncateAfter: null, snapshot: null, entries: [] };
 
 const KILLED = Object.assign(new Error('the program is gone'), { code: 'KILLED' });
 
 type Fault = NonNullable<DiskOptions['fault']>;
 
 function open(disk: SimDisk, clock: SimClock): WalStorage {
-  const identity = { clusterId: 5n, memberId: 1n };
+  const identity = { clusterId: 5n, memberId: 1n, incarnation: 7n };
   return new WalStorage({ files: disk, clock, directory: 'data', identity, segmentBytes: SEGMENT_BYTES });
 }
 

@@ -15,7 +15,7 @@ import { SimClock } from '../../sim/clock.js';
 import { SimDisk } from '../../sim/disk.js';
 import { chunksOf, snapshotMeta } from './history.js';
 
-const IDENTITY = { clusterId: 0xabcn, memberId: 0x12n };
+const IDENTITY = { clusterId: 0xabcn, memberId: 0x12n, incarnation: 7n };
 
 interface Opened {
   readonly log: WalStorage;
@@ -33,7 +33,7 @@ async function open(files: Files, directory: string, more: { segmentBytes?: numb
 function batch(seq: number, index: number): Persist {
   const data = Buffer.alloc(40 + index, `entry ${index} `);
   const entries = [{ kind: 'command', term: 1, index, data }] as const;
-  return { seq, hard: { term: 1, vote: 1n, commit: index - 1 }, truncateAfter: null, entries };
+  return { seq, hard: { term: 1, vote: 1n, commit: index - 1 }, truncateAfter: null, snapshot: null, entries };
 }
 
 /** Entries 1 to `count`, one group each. */
@@ -148,7 +148,7 @@ test('sectors of zeros or of old bytes in the last group, in any choice, are an 
   const name = 'data/log-0000000001.wal';
   const before = disk.content(name).length;
   const entries = [3, 4].map((index) => ({ kind: 'command', term: 1, index, data: Buffer.alloc(900, `${index}`) }) as const);
-  await whenDone<void>((done) => log.append({ seq: 3, hard: null, truncateAfter: null, entries }, done));
+  await whenDone<void>((done) => log.append({ seq: 3, hard: null, truncateAfter: null, snapshot: null, entries }, done));
   disk.kill();
   const whole = disk.content(name);
   const first = Math.floor(before / 512);
@@ -241,11 +241,11 @@ test('a damaged snapshot is refused, when opened or when read, with file and byt
 
 test('the directory of another member or cluster is refused, both named, with the remedy', async (t) => {
   const disk = await prepared(1);
-  const other = { clusterId: 0xabcn, memberId: 0x34n };
+  const other = { clusterId: 0xabcn, memberId: 0x34n, incarnation: 7n };
   const log = new WalStorage({ files: disk, clock: new SimClock(), directory: 'data', identity: other });
   await t.throwsAsync(whenDone<Resumed>((done) => log.open(done)), {
     instanceOf: LogError,
-    message: /data belongs to member 12 of cluster abc, but this node is member 34 of cluster abc\. Start it on its own/,
+    message: /data belongs to member 12 of cluster abc \(incarnation 7\), but this node is member 34 of cluster abc \(incarnation 7\)\. Start it on its own/,
   });
   flip(disk, 'data/identity', 30, 0);
   t.regex(String(await outcome(disk)), /data\/identity is damaged/);

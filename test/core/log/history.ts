@@ -92,7 +92,7 @@ export class History {
     const commit = floor + prng.below(from - floor + 1);
     const vote = newTerm ? BigInt(prng.below(3)) : hard.vote;
     const changed = term !== hard.term || vote !== hard.vote || prng.below(3) === 0;
-    return { seq, hard: changed ? { term, vote, commit } : null, truncateAfter, entries: added };
+    return { seq, hard: changed ? { term, vote, commit } : null, truncateAfter, snapshot: null, entries: added };
   }
 }
 

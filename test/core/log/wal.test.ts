@@ -23,7 +23,7 @@ function world(more: Partial<WalOptions> & { disk?: SimDisk } = {}): World {
   const clock = new SimClock();
   const events: NodeEvent[] = [];
   const observe = (event: NodeEvent): void => void events.push(event);
-  const identity = { clusterId: 1n, memberId: 2n };
+  const identity = { clusterId: 1n, memberId: 2n, incarnation: 7n };
   return { disk, clock, events, log: new WalStorage({ files: disk, clock, directory: 'data', identity, observe, ...options }) };
 }
 
@@ -33,7 +33,7 @@ function opened(log: WalStorage): Promise<Resumed> {
 
 function batch(index: number, sizeBytes = 100): Persist {
   const entries = [{ kind: 'command', term: 1, index, data: Buffer.alloc(sizeBytes, `${index}`) }] as const;
-  return { seq: index, hard: { term: 1, vote: 2n, commit: index - 1 }, truncateAfter: null, entries };
+  return { seq: index, hard: { term: 1, vote: 2n, commit: index - 1 }, truncateAfter: null, snapshot: null, entries };
 }
 
 function append(log: WalStorage, ...batches: readonly Persist[]): Promise<unknown> {

@@ -48,7 +48,8 @@ export class Script {
   }
 
   revoke(id: bigint, term = 0): Applied {
-    return this.apply({ kind: 'lease_revoke', id, term });
+    const granted = term === 0 ? 0 : (this.store.lease(id)?.granted ?? 0);
+    return this.apply({ kind: 'lease_revoke', id, term, granted });
   }
 
   compact(revision: number): Reply {
