@@ -8,7 +8,7 @@ import type { Command } from '../store/command.js';
 import { decodeMemberRecords, type MemberRecord } from '../store/members.js';
 import type { Reply, Store } from '../store/store.js';
 import type { Observe } from './events.js';
-import { healthyMs } from './limits.js';
+import { departedMax, healthyMs } from './limits.js';
 
 /** What a member tells of itself at each start. */
 export interface Announcement {
@@ -34,6 +34,9 @@ export class Membership {
   readonly #doors: MembershipDoors;
   /** Where members may be reached whom the store does not know yet: from settings, and from the log not yet applied. */
   readonly #contacts = new Map<NodeId, MemberRecord>();
+  /** The last ones removed, with where they were: if they come back they are told. The newest last. */
+  readonly #departed = new Map<NodeId, MemberRecord>();
+  #members: readonly MemberRecord[] = [];
   readonly #connectedSinceMs = new Map<NodeId, number>();
   #announcing = false;
   #wasMember = false;
@@ -68,7 +71,11 @@ export class Membership {
     const members = store.members();
     const known = new Set(members.map(({ id }) => id));
     for (const id of this.#contacts.keys()) if (known.has(id) || store.isRemoved(id)) this.#contacts.delete(id);
-    const all = [...members, ...this.#contacts.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    for (const record of this.#members) if (store.isRemoved(record.id)) this.#departed.set(record.id, record);
+    for (const id of this.#departed.keys()) if (this.#departed.size > departedMax) this.#departed.delete(id);
+    this.#members = members;
+    const others = [...members, ...this.#contacts.values(), ...this.#departed.values()];
+    const all = others.sort((a, b) => (a.id < b.id ? -1 : 1));
     this.#doors.setPeers(all.filter(({ id }) => id !== this.#self.id));
     for (const id of this.#connectedSinceMs.keys()) if (!known.has(id)) this.#connectedSinceMs.delete(id);
     const own = this.#own();
