@@ -69,6 +69,7 @@ export class EventLoop implements Clock {
   #localBase: number;
   #trueBase: number;
   #isClockFrozen = false;
+  #isSwift = false;
 
   constructor(scheduler: Scheduler, who: number, dice: Dice, profile: LoopProfile, owner: LoopOwner) {
     this.#scheduler = scheduler;
@@ -168,10 +169,11 @@ export class EventLoop implements Clock {
     this.stalls++;
   }
 
-  /** Whatever holds the loop up ends now. */
+  /** Whatever holds the loop up ends now, and nothing does any more. */
   relieve(): void {
     this.resume();
     this.#busyUntil = Math.min(this.#busyUntil, this.#scheduler.now);
+    this.#isSwift = true;
     this.#arm(this.#scheduler.now);
   }
 
@@ -229,7 +231,7 @@ export class EventLoop implements Clock {
     // A turn may swallow the Kill that ended it: nothing it did afterwards reached a door.
     if (!this.isAlive) return this.#owner.onKilled();
     this.#busyUntil = this.#scheduler.now + ITERATION_MS;
-    if (this.#dice.chance(this.#profile.stallChance)) {
+    if (!this.#isSwift && this.#dice.chance(this.#profile.stallChance)) {
       this.stalls++;
       this.#busyUntil += this.#dice.tailed(this.#profile.stallMs);
     }

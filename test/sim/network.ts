@@ -67,6 +67,7 @@ export class Network {
   readonly #scheduler: Scheduler;
   readonly #seed: number;
   readonly #profile: NetworkProfile;
+  #isCalm = false;
   readonly #places = new Map<number, SimTransport>();
   readonly #links = new Map<number, LinkState>();
   readonly #dice = new Map<number, Dice>();
@@ -107,7 +108,9 @@ export class Network {
     this.#link(from, to).extraLoss = extraLoss;
   }
 
+  /** From now on the network is a good one: what it loses, it loses no more, and nothing is late. */
   calm(): void {
+    this.#isCalm = true;
     for (const link of this.#links.values()) {
       link.cuts.clear();
       link.extraLoss = 0;
@@ -134,15 +137,17 @@ export class Network {
     this.counts.frames++;
     this.counts.bytes += frame.length;
     if (profile.kind === 'stream' && link.brokenUntil > now) return this.#refuse();
-    if (link.inFlightBytes + frame.length > profile.capacityBytes) return this.#refuse();
-    if (profile.kind === 'stream' && dice.chance(profile.breakChance + link.extraLoss / 20)) {
+    // One frame always has room, or a large one would never pass.
+    if (link.inFlightBytes > 0 && link.inFlightBytes + frame.length > profile.capacityBytes) return this.#refuse();
+    const isCalm = this.#isCalm;
+    if (profile.kind === 'stream' && !isCalm && dice.chance(profile.breakChance + link.extraLoss / 20)) {
       this.#break(link, dice);
       return this.#refuse();
     }
     if (profile.kind === 'datagram') {
       if (link.cuts.size > 0) return this.#lose('cut');
-      if (dice.chance(profile.lossChance + link.extraLoss)) return this.#lose('lost');
-      if (dice.chance(profile.duplicateChance)) {
+      if (!isCalm && dice.chance(profile.lossChance + link.extraLoss)) return this.#lose('lost');
+      if (!isCalm && dice.chance(profile.duplicateChance)) {
         this.counts.duplicated++;
         this.#deliver(from, to, { sender, lane, frame: Buffer.from(frame) }, link, dice);
       }
@@ -174,14 +179,15 @@ export class Network {
     const profile = this.#profile;
     const now = this.#scheduler.now;
     link.freeAt = Math.max(link.freeAt, now) + parcel.frame.length / profile.bytesPerMs;
-    let arrival = link.freeAt + dice.tailed(profile.delayMs);
-    if (dice.chance(profile.lateChance)) arrival += dice.tailed(profile.lateMs);
+    const isCalm = this.#isCalm;
+    let arrival = link.freeAt + (isCalm ? profile.delayMs * dice.between(0.5, 1.5) : dice.tailed(profile.delayMs));
+    if (!isCalm && dice.chance(profile.lateChance)) arrival += dice.tailed(profile.lateMs);
     if (profile.kind === 'stream') {
       arrival = Math.max(arrival, link.lastArrival + 0.001);
       link.lastArrival = arrival;
     }
     let frame = parcel.frame;
-    if (dice.chance(profile.damageChance)) {
+    if (!isCalm && dice.chance(profile.damageChance)) {
       this.counts.damaged++;
       frame = damaged(frame, dice);
     }

@@ -103,6 +103,8 @@ export class Platter {
   readonly counts: DiskCounts = { appends: 0, syncs: 0, errors: 0, tornBytes: 0, powerCuts: 0, rotten: 0 };
   /** Multiplies every latency. */
   slowness = 1;
+  /** Nothing takes long by chance. */
+  isCalm = false;
   /** Until then nothing finishes. */
   hungUntil = 0;
   /** Probability that one append, sync, rename or read fails. */
@@ -206,7 +208,8 @@ export class Platter {
   finishesAt(call: keyof Files, now: number, sizeBytes: number): number {
     const { appendMs, syncMs, readMs } = this.#profile;
     const typical = call === 'append' ? appendMs : call === 'sync' || call === 'rename' || call === 'remove' ? syncMs : readMs;
-    const latency = this.#dice.tailed(typical + sizeBytes / 400_000) * this.slowness;
+    const mean = typical + sizeBytes / 400_000;
+    const latency = (this.isCalm ? mean : this.#dice.tailed(mean)) * this.slowness;
     return Math.max(now, this.hungUntil) + latency;
   }
 

@@ -72,6 +72,9 @@ export function drawSwarm(seed: number): Swarm {
   const heartbeatMs = dice.pick([10, 50, 100, 100, 200, 500]);
   const faultless = dice.chance(0.05);
   const clients = dice.pick([1, 2, 3, 4, 6, 8, 12]);
+  const electionMs = heartbeatMs * dice.pick([5, 10, 10, 20]);
+  // An election time-out is chosen for the network and the disk that one has: a few round trips must fit into it.
+  const quickMs = electionMs / 25;
   return {
     seed,
     members,
@@ -82,16 +85,16 @@ export function drawSwarm(seed: number): Swarm {
     // So many operations a second, all clients together.
     thinkMs: (clients * 1000) / dice.pick([5, 20, 50, 100, 200]),
     heartbeatMs,
-    electionMs: heartbeatMs * dice.pick([5, 10, 10, 20]),
+    electionMs,
     snapshotCount: dice.pick([5, 20, 100, 100, 500, 5000]),
     segmentBytes: dice.pick([4096, 16_384, 65_536, 1 << 20]),
     limits: drawLimits(dice),
     driftShare: dice.pick([0, 0, 0.001, 0.02, 0.05]),
     stallChance: dice.pick([0, 0, 0.0002, 0.002]),
-    network: drawNetwork(dice, faultless),
+    network: drawNetwork(dice, faultless, quickMs),
     disk: {
       appendMs: dice.pick([0.02, 0.05, 0.2]),
-      syncMs: dice.pick([0.1, 0.5, 1, 2, 8]),
+      syncMs: Math.min(quickMs, dice.pick([0.1, 0.5, 1, 2, 8])),
       readMs: 0.05,
       policy: dice.weighted([[30, 'prefix'], [30, 'sectors'], [10, 'torn'], [10, 'zeros'], [10, 'newest'], [10, 'all_lost']]),
       afterFailure: dice.pick(['reverted', 'told_later']),
@@ -129,12 +132,12 @@ function drawLimits(dice: Dice): NodeLimits {
   };
 }
 
-function drawNetwork(dice: Dice, faultless: boolean): NetworkProfile {
+function drawNetwork(dice: Dice, faultless: boolean, quickMs: number): NetworkProfile {
   const kind = dice.pick<'datagram' | 'stream'>(['datagram', 'stream']);
   const off = (value: number): number => (faultless || dice.chance(0.5) ? 0 : value);
   return {
     kind,
-    delayMs: dice.pick([0.1, 0.5, 1, 5, 20]),
+    delayMs: Math.min(quickMs, dice.pick([0.1, 0.5, 1, 5, 20])),
     lateChance: off(0.002),
     lateMs: dice.pick([50, 500, 5000]),
     lossChance: off(dice.pick([0.002, 0.02, 0.1])),
