@@ -95,7 +95,8 @@ export class Leadership {
       this.#transferTold = true;
       out.push({ kind: 'timeout_now', from: this.#config.id, to, term: news.term });
     }
-    this.followers.send(log, { ...news, round: this.reads.asked, mustTell: this.#mustTell }, out);
+    const { term, commit, snapshot, now } = news;
+    this.followers.send(log, { term, commit, snapshot, now, round: this.reads.asked, mustTell: this.#mustTell }, out);
     this.#mustTell = false;
   }
 }

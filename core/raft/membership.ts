@@ -14,9 +14,12 @@ interface Step {
 
 export class Membership {
   #steps: Step[];
+  /** The last of `#steps`; asked for several times in every step of the machine. */
+  #newest: Step;
 
   constructor(index: Index, configuration: Configuration) {
-    this.#steps = [{ index, members: new Members(configuration) }];
+    this.#newest = { index, members: new Members(configuration) };
+    this.#steps = [this.#newest];
   }
 
   get current(): Members {
@@ -36,11 +39,15 @@ export class Membership {
   appended(entry: Entry): void {
     if (entry.kind !== 'members') return;
     assert(entry.index > this.index, `configuration ${entry.index} does not follow ${this.index}`);
-    this.#steps.push({ index: entry.index, members: new Members(decodeMembers(entry.data).configuration) });
+    this.#newest = { index: entry.index, members: new Members(decodeMembers(entry.data).configuration) };
+    this.#steps.push(this.#newest);
   }
 
   cutAfter(index: Index): void {
-    while (this.#steps.length > 1 && this.index > index) this.#steps.pop();
+    while (this.#steps.length > 1 && this.index > index) {
+      this.#steps.pop();
+      this.#newest = present(this.#steps.at(-1), 'configuration');
+    }
     assert(this.index <= index, `the configuration of entry ${this.index} was committed and is cut`);
   }
 
@@ -49,10 +56,7 @@ export class Membership {
   }
 
   restored(snapshot: SnapshotMeta): void {
-    this.#steps = [{ index: snapshot.index, members: new Members(snapshot.configuration) }];
-  }
-
-  get #newest(): Step {
-    return present(this.#steps.at(-1), 'configuration');
+    this.#newest = { index: snapshot.index, members: new Members(snapshot.configuration) };
+    this.#steps = [this.#newest];
   }
 }

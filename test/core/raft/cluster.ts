@@ -3,7 +3,7 @@
 // the promises of this machine besides: nothing leaves before what it depends on is durable.
 
 import { Raft } from '../../../core/raft/raft.js';
-import { decodeMembers } from '../../../core/raft/members.js';
+import { decodeMembers, encodeMembers } from '../../../core/raft/members.js';
 import { NO_SNAPSHOT } from '../../../core/log/log-storage.js';
 import type {
   Configuration, Entry, EntryId, HardState, Index, Input, Message, NodeId, Output, Persist, RaftConfig, SnapshotMeta, Term,
@@ -47,9 +47,24 @@ export class Cluster {
   readonly #reads = new Map<number, Index>();
   #starts = 0;
 
+  /** Members that are told of each other when they are made. */
   constructor(voters: readonly NodeId[], settings: Partial<RaftConfig> = {}) {
     this.#settings = settings;
     for (const id of voters) this.join(id, { voters, outgoing: [], learners: [] });
+  }
+
+  /** Members that start from a common first entry, as those of a real cluster do. */
+  static founded(voters: readonly NodeId[], settings: Partial<RaftConfig>): Cluster {
+    const cluster = new Cluster([], settings);
+    const data = encodeMembers({ voters, outgoing: [], learners: [] }, new Uint8Array(0));
+    for (const id of voters) {
+      cluster.join(id);
+      const { disk } = cluster.member(id);
+      disk.hard = { term: 1, vote: 0n, commit: 1 };
+      disk.entries = [{ kind: 'members', term: 1, index: 1, data }];
+      cluster.restart(id);
+    }
+    return cluster;
   }
 
   /** A member with an empty disk. One that joins a running cluster is told nothing of it. */

@@ -48,7 +48,7 @@ export class World {
     const voters = Array.from({ length: size }, (_, i) => BigInt(i + 1));
     const settings = { appendBytesMax: draw(1, 10, 1000), catchUpEntries: draw(0, 2, 20), uncommittedMax: draw(4, 1000) };
     this.#lastId = BigInt(size);
-    this.cluster = new Cluster(voters, settings);
+    this.cluster = Cluster.founded(voters, settings);
   }
 
   run(): void {
