@@ -57,6 +57,8 @@ export const LANES: Readonly<Record<Lane, { readonly bytesMax: number; readonly 
 export const SOCKET_BYTES_MAX = 256 << 10;
 /** From the first byte of a connection to the end of its hello, certificates included. */
 export const HANDSHAKE_MS = 5000;
+/** Who was given a last word hangs up within this, or is cut off. */
+export const LINGER_MS = 1000;
 /** An idle connection says so this often, and one that was silent for this long is dead. */
 export const HEARTBEAT_MS = 500;
 export const SILENCE_MS = 3000;

@@ -23,7 +23,10 @@ export interface Transport {
   start(receive: Receive, done: Done): void;
   /** Where to reach whom, as URLs; replaces what was said before. Who is not named any more is disconnected. */
   setPeers(addresses: ReadonlyMap<NodeId, readonly string[]>): void;
-  /** Never waits. False: dropped, because the lane to `to` is full or `to` is not known. */
+  /**
+   * Never waits. False: dropped, because the lane to `to` is full or no connection stands. Who is not named by `setPeers` can
+   * be answered where there are connections, as long as the one stands on which it spoke.
+   */
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean;
   /** Whether a connection to `to` stands, as far as one can know. */
   isConnected(to: NodeId): boolean;

@@ -1,0 +1,159 @@
+// One connection between two members after their hello: lanes in, lanes out. Writing never waits: what the socket does not
+// take stands in the lane's queue, what the queue does not take is dropped. Messages of the machine go first.
+//
+// Both ends say something at least every HEARTBEAT_MS; an end that was silent for SILENCE_MS is dead, whether its packets are
+// lost on the way or its process stands still. A late look at the clock is no silence: then it was this process that slept.
+
+import type { Socket } from 'node:net';
+import type { Clock } from '../base/clock.js';
+import { EMPTY } from '../base/bytes.js';
+import { DecodeError } from './codec.js';
+import { groupOf, recordHead, type FrameReader, type FrameRecord, type LaneGroup, type RecordKind } from './framing.js';
+import { HEARTBEAT_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from './limits.js';
+import type { Lane } from './transport.js';
+
+export interface LinkDoors {
+  readonly clock: Clock;
+  onFrame(lane: Lane, frame: Uint8Array): void;
+  /** Once. The socket is gone. */
+  onClose(reason: string): void;
+}
+
+interface Queue {
+  readonly lane: Lane;
+  readonly frames: Uint8Array[];
+  bytes: number;
+}
+
+const ORDER: readonly Lane[] = ['raft', 'call', 'snapshot'];
+
+export class Link {
+  readonly group: LaneGroup;
+  readonly #socket: Socket;
+  readonly #doors: LinkDoors;
+  readonly #reader: FrameReader;
+  readonly #queues: readonly Queue[];
+  #heardAt: number;
+  #wroteAt: number;
+  #lookedAt: number;
+  #cancelLook: () => void = () => undefined;
+  #isOpen = true;
+
+  /** `reader` may already hold the beginning of a record that came with the hello. */
+  constructor(socket: Socket, group: LaneGroup, reader: FrameReader, doors: LinkDoors) {
+    this.group = group;
+    this.#socket = socket;
+    this.#doors = doors;
+    this.#reader = reader;
+    this.#queues = ORDER.filter((lane) => groupOf(lane) === group).map((lane) => ({ lane, frames: [], bytes: 0 }));
+    this.#heardAt = this.#wroteAt = this.#lookedAt = doors.clock.now();
+    socket.on('drain', () => this.#flush());
+    this.#lookLater();
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Bytes that wait in queues, those in the socket not counted. */
+  get queuedBytes(): number {
+    return this.#queues.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** False: dropped. */
+  send(lane: Lane, frame: Uint8Array): boolean {
+    const queue = this.#queues.find((each) => each.lane === lane);
+    if (!this.#isOpen || queue === undefined) return false;
+    const isFree = this.#socket.writableLength < SOCKET_BYTES_MAX;
+    if (isFree && this.queuedBytes === 0) {
+      this.#write(lane, frame);
+      return true;
+    }
+    const { bytesMax, framesMax } = LANES[lane];
+    const isFull = queue.frames.length >= framesMax || (queue.bytes > 0 && queue.bytes + frame.length > bytesMax);
+    if (isFull) return false;
+    queue.frames.push(frame);
+    queue.bytes += frame.length;
+    return true;
+  }
+
+  /** Bytes from the socket. */
+  take(chunk: Uint8Array): void {
+    if (!this.#isOpen) return;
+    this.#heardAt = this.#doors.clock.now();
+    this.#guarded(() => this.#deliver(this.#reader.push(chunk)));
+  }
+
+  /** Records that came together with the hello. */
+  deliver(records: readonly FrameRecord[]): void {
+    this.#guarded(() => this.#deliver(records));
+  }
+
+  #guarded(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.close(error.message);
+    }
+  }
+
+  #deliver(records: readonly FrameRecord[]): void {
+    for (const { kind, body } of records) {
+      if (!this.#isOpen) return;
+      if (kind === 'heartbeat') continue;
+      const lane = this.#queues.find((each) => each.lane === kind)?.lane;
+      if (lane === undefined) throw new DecodeError(`a ${kind} record on a ${this.group} connection`);
+      this.#doors.onFrame(lane, body);
+    }
+  }
+
+  close(reason: string): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#cancelLook();
+    for (const queue of this.#queues) {
+      queue.frames.length = 0;
+      queue.bytes = 0;
+    }
+    this.#socket.destroy();
+    this.#doors.onClose(reason);
+  }
+
+  #write(kind: RecordKind, body: Uint8Array): void {
+    const socket = this.#socket;
+    this.#wroteAt = this.#doors.clock.now();
+    // Head and body leave together.
+    socket.cork();
+    socket.write(recordHead(kind, body));
+    if (body.length > 0) socket.write(body);
+    socket.uncork();
+  }
+
+  #flush(): void {
+    for (const queue of this.#queues) {
+      let sent = 0;
+      while (this.#isOpen && sent < queue.frames.length && this.#socket.writableLength < SOCKET_BYTES_MAX) {
+        const frame = queue.frames[sent++] ?? EMPTY;
+        queue.bytes -= frame.length;
+        this.#write(queue.lane, frame);
+      }
+      queue.frames.splice(0, sent);
+      if (queue.frames.length > 0) return;
+    }
+  }
+
+  #lookLater(): void {
+    this.#cancelLook = this.#doors.clock.schedule(HEARTBEAT_MS, () => this.#look());
+  }
+
+  #look(): void {
+    const now = this.#doors.clock.now();
+    const wasAsleep = now - this.#lookedAt > 2 * HEARTBEAT_MS;
+    this.#lookedAt = now;
+    if (wasAsleep) this.#heardAt = Math.max(this.#heardAt, now - HEARTBEAT_MS);
+    if (now - this.#heardAt >= SILENCE_MS) return this.close(`nothing was heard for ${Math.round(now - this.#heardAt)} ms`);
+    if (now - this.#wroteAt >= HEARTBEAT_MS / 2 && this.#socket.writableLength === 0) this.#write('heartbeat', EMPTY);
+    this.#lookLater();
+  }
+}

@@ -1,0 +1,350 @@
+// Frames over TCP or TLS. Each member dials each other one, twice: one connection for messages and calls, one for snapshots,
+// so that a snapshot delays no heartbeat. Frames go out on what was dialled; what is answered to somebody who is not in the
+// address book, as a member just added or just removed, goes back the way it came.
+//
+// With https both ends show certificates of the same authority, and the dialled end one for the name or address that was
+// dialled. Whoever does not speak our protocol, or means another cluster or member, is sent away in one reported event.
+
+import {
+  connect as connectPlain, createServer as createPlainServer, isIP, type AddressInfo, type Server, type Socket,
+} from 'node:net';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import { assert } from '../base/assert.js';
+import { EMPTY, utf8 } from '../base/bytes.js';
+import type { Clock } from '../base/clock.js';
+import type { Done } from '../base/done.js';
+import type { Prng } from '../base/prng.js';
+import type { NodeId } from '../raft/types.js';
+import { addressOf, type Address } from './address.js';
+import { DecodeError } from './codec.js';
+import type { PeerEvent } from './events.js';
+import {
+  decodeHello, encodeHello, FrameReader, groupOf, recordHead, type FrameRecord, type Hello, type LaneGroup, type RecordKind,
+} from './framing.js';
+import { HANDSHAKE_MS, INBOUND_MAX, LINGER_MS, REPORT_MS, REPORTED_MAX, STRANGERS_MAX } from './limits.js';
+import { Link } from './link.js';
+import { Outbound } from './outbound.js';
+import { Tally } from './tally.js';
+import type { Lane, Receive, Transport } from './transport.js';
+
+/** PEM texts. */
+export interface PeerTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Who may sign certificates of members. Absent: the authorities this machine trusts. */
+  readonly ca?: string;
+  /** Default true: a member without a certificate is refused. */
+  readonly requireClientCert?: boolean;
+}
+
+export interface TcpTransportOptions {
+  /** Such as `http://127.0.0.1:2380`; port 0 picks a free one. */
+  readonly listen: readonly string[];
+  readonly self: NodeId;
+  readonly clusterId: bigint;
+  readonly clock: Clock;
+  /** Spreads attempts to connect. */
+  readonly dice: Prng;
+  /** Needed for https. */
+  readonly tls?: PeerTls;
+  /** The bytes for somebody who joins (join.ts); absent: nobody is told. */
+  readonly describe?: () => Uint8Array;
+  readonly observe: (event: PeerEvent) => void;
+}
+
+const GROUPS: readonly LaneGroup[] = ['control', 'bulk'];
+/** What a client that speaks HTTP reads when it knocks at the wrong door. */
+const HTTP_ANSWER_BODY = 'this port is for members of a coterie cluster; clients use --listen-client-urls (2379)\n';
+const HTTP_ANSWER = 'HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n'
+  + `Content-Length: ${HTTP_ANSWER_BODY.length}\r\n\r\n${HTTP_ANSWER_BODY}`;
+
+export class TcpTransport implements Transport {
+  readonly #options: TcpTransportOptions;
+  readonly #servers: Server[] = [];
+  readonly #urls: string[] = [];
+  readonly #outbound = new Map<NodeId, ReadonlyMap<LaneGroup, Outbound>>();
+  /** The newest connection of each member and group, dialled by them. */
+  readonly #inbound = new Map<NodeId, Map<LaneGroup, Link>>();
+  readonly #links = new Set<Link>();
+  readonly #sockets = new Set<Socket>();
+  readonly #reports: Tally;
+  #strangers = 0;
+  #receive: Receive | null = null;
+  #isClosed = false;
+
+  constructor(options: TcpTransportOptions) {
+    this.#options = options;
+    this.#reports = new Tally(options.clock, { intervalMs: REPORT_MS, kindsMax: REPORTED_MAX });
+  }
+
+  /** Where it listens, with actual ports, in the order asked for. */
+  get urls(): readonly string[] {
+    return this.#urls;
+  }
+
+  /** Bytes that wait for `to`, in all lanes. */
+  queuedBytes(to: NodeId): number {
+    return [...(this.#outbound.get(to)?.values() ?? [])].reduce((sum, each) => sum + each.queuedBytes, 0);
+  }
+
+  start(receive: Receive, done: Done): void {
+    assert(this.#receive === null, 'a transport starts once');
+    this.#receive = receive;
+    this.#listen(0, done);
+  }
+
+  #listen(i: number, done: Done): void {
+    const { listen, clock, tls } = this.#options;
+    const url = listen[i];
+    if (url === undefined) return void clock.schedule(0, () => done(null));
+    const fail = (reason: string): void => {
+      const problem = `cannot listen for other members on ${url}: ${reason}`;
+      this.close(() => done(new Error(`${problem}. Give a free address with --listen-peer-urls`)));
+    };
+    const address = addressOf(url);
+    if (address === null) return fail('it is not an http:// or https:// address');
+    if (address.isTls && tls === undefined) return fail('https needs a certificate: --peer-cert-file and --peer-key-file');
+    let server: Server;
+    try {
+      server = this.#server(address);
+    } catch (error) {
+      return fail(reasonOf(error));
+    }
+    this.#servers.push(server);
+    const onError = (error: Error): void => fail(reasonOf(error));
+    server.once('error', onError);
+    server.listen({ host: address.host, port: address.port }, () => {
+      server.off('error', onError);
+      // What a listening socket meets later, such as too many open files, passes.
+      server.on('error', (error) => this.#report(url, reasonOf(error)));
+      this.#urls.push(urlOf(server.address(), address.isTls));
+      if (!this.#isClosed) this.#listen(i + 1, done);
+    });
+  }
+
+  #server({ isTls }: Address): Server {
+    const { tls } = this.#options;
+    if (!isTls || tls === undefined) return createPlainServer((socket) => this.#accept(socket, socket));
+    const { cert, key, ca, requireClientCert = true } = tls;
+    const authority = ca === undefined ? {} : { ca };
+    const verify = { requestCert: requireClientCert, rejectUnauthorized: requireClientCert };
+    const server = createTlsServer({ cert, key, ...authority, ...verify, handshakeTimeout: HANDSHAKE_MS, minVersion: 'TLSv1.2' });
+    server.on('connection', (socket: Socket) => this.#admit(socket));
+    server.on('secureConnection', (socket) => this.#accept(socket, null));
+    server.on('tlsClientError', (error, socket) => {
+      this.#report(socket.remoteAddress ?? 'unknown', reasonOf(error));
+      socket.destroy();
+    });
+    return server;
+  }
+
+  /** Counts a socket until it has said who it is. False: there are too many. */
+  #admit(socket: Socket): boolean {
+    if (this.#isClosed || this.#sockets.size >= INBOUND_MAX || this.#strangers >= STRANGERS_MAX) {
+      socket.on('error', () => socket.destroy());
+      socket.destroy();
+      return false;
+    }
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
+    return true;
+  }
+
+  #accept(socket: Socket, raw: Socket | null): void {
+    if (raw !== null && !this.#admit(raw)) return;
+    const { clock } = this.#options;
+    const address = socket.remoteAddress ?? 'unknown';
+    const reader = new FrameReader();
+    this.#strangers++;
+    let isStranger = true;
+    const known = (): void => {
+      if (isStranger) this.#strangers--;
+      isStranger = false;
+      cancel();
+    };
+    const refuse = (reason: string): void => {
+      known();
+      this.#report(address, reason);
+      this.#endWith(socket, framed('refused', utf8(reason.slice(0, 500))));
+    };
+    const cancel = clock.schedule(HANDSHAKE_MS, () => refuse(`no hello within ${HANDSHAKE_MS} ms`));
+    socket.setNoDelay(true);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', known);
+    const onData = (chunk: Buffer): void => {
+      if (!isStranger) return;
+      if (reader.heldBytes === 0 && isHttp(chunk)) {
+        known();
+        this.#report(address, 'it speaks HTTP');
+        return this.#endWith(socket, utf8(HTTP_ANSWER));
+      }
+      try {
+        const records = reader.push(chunk);
+        if (records.length === 0) return;
+        known();
+        socket.off('data', onData);
+        this.#greet(socket, reader, records, refuse);
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        refuse(error.message);
+      }
+    };
+    socket.on('data', onData);
+  }
+
+  /** The last word. Whoever does not hang up then is cut off. */
+  #endWith(socket: Socket, bytes: Uint8Array): void {
+    socket.end(bytes);
+    const cancel = this.#options.clock.schedule(LINGER_MS, () => socket.destroy());
+    socket.on('close', cancel);
+  }
+
+  #greet(socket: Socket, reader: FrameReader, records: readonly FrameRecord[], refuse: (reason: string) => void): void {
+    const { clusterId, self, describe } = this.#options;
+    const [first, ...early] = records;
+    assert(first !== undefined, 'a greeting begins with a record');
+    if (first.kind === 'describe') {
+      if (describe === undefined) return refuse('this member describes its cluster to nobody');
+      return this.#endWith(socket, framed('description', describe()));
+    }
+    if (first.kind !== 'hello') return refuse(`a ${first.kind} record before the hello`);
+    const hello = decodeHello(first.body);
+    if (hello.clusterId !== clusterId) {
+      return refuse(`it belongs to cluster ${hello.clusterId.toString(16)}, this member to ${clusterId.toString(16)}`);
+    }
+    if (hello.to !== self || hello.from === self || hello.from === 0n) {
+      return refuse(`it wants member ${hello.to.toString(16)}, this is ${self.toString(16)}`);
+    }
+    const { from, group } = hello;
+    socket.write(framed('welcome', encodeHello({ group, clusterId, from: self, to: from })));
+    this.#open(socket, reader, hello, early);
+  }
+
+  #open(socket: Socket, reader: FrameReader, { from, group }: Hello, early: readonly FrameRecord[]): void {
+    const link: Link = new Link(socket, group, reader, {
+      clock: this.#options.clock,
+      onFrame: (lane, frame) => this.#receive?.(from, lane, frame),
+      onClose: () => {
+        this.#links.delete(link);
+        const links = this.#inbound.get(from);
+        if (links?.get(group) === link) links.delete(group);
+        if (links?.size === 0) this.#inbound.delete(from);
+      },
+    });
+    this.#links.add(link);
+    const links = this.#inbound.get(from) ?? new Map<LaneGroup, Link>();
+    this.#inbound.set(from, links);
+    // A member has one connection of each kind: an earlier one is what is left of a broken network.
+    links.get(group)?.close('the member has connected anew');
+    this.#inbound.set(from, links);
+    links.set(group, link);
+    socket.on('data', (chunk: Buffer) => link.take(chunk));
+    socket.on('error', (error) => link.close(reasonOf(error)));
+    socket.on('close', () => link.close('the other side closed the connection'));
+    link.deliver(early);
+  }
+
+  setPeers(addresses: ReadonlyMap<NodeId, readonly string[]>): void {
+    if (this.#isClosed) return;
+    for (const [id, outbound] of this.#outbound) {
+      if (addresses.has(id)) continue;
+      this.#outbound.delete(id);
+      for (const each of outbound.values()) each.close();
+      for (const link of [...(this.#inbound.get(id)?.values() ?? [])]) link.close('it is no member any more');
+    }
+    for (const [id, urls] of addresses) {
+      const outbound = this.#outbound.get(id);
+      if (outbound !== undefined) for (const each of outbound.values()) each.setUrls(urls);
+      else this.#outbound.set(id, new Map(GROUPS.map((group) => [group, this.#connect(id, group, urls)])));
+    }
+  }
+
+  #connect(id: NodeId, group: LaneGroup, urls: readonly string[]): Outbound {
+    const { clock, dice, clusterId, self, tls, observe } = this.#options;
+    const isControl = group === 'control';
+    return new Outbound(id, group, urls, {
+      clock, dice, clusterId, self, reasonOf,
+      dial: (url, ready) => dial(url, tls, ready),
+      onFrame: (lane, frame) => this.#receive?.(id, lane, frame),
+      onUp: () => { if (isControl) observe({ kind: 'peer_connected', peer: id }); },
+      onDown: () => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id }); },
+      onFailure: (url, reason) => { if (isControl) this.#report(url, reason); },
+    });
+  }
+
+  send(to: NodeId, lane: Lane, frame: Uint8Array): boolean {
+    if (this.#isClosed) return false;
+    const group = groupOf(lane);
+    const outbound = this.#outbound.get(to);
+    if (outbound !== undefined) return outbound.get(group)?.send(lane, frame) ?? false;
+    return this.#inbound.get(to)?.get(group)?.send(lane, frame) ?? false;
+  }
+
+  isConnected(to: NodeId): boolean {
+    return this.#outbound.get(to)?.get('control')?.isUp ?? false;
+  }
+
+  close(done: Done): void {
+    this.#isClosed = true;
+    this.#receive = null;
+    for (const outbound of this.#outbound.values()) for (const each of outbound.values()) each.close();
+    this.#outbound.clear();
+    for (const link of [...this.#links]) link.close('closed here');
+    for (const socket of [...this.#sockets]) socket.destroy();
+    const open = this.#servers.filter((server) => server.listening);
+    let left = open.length;
+    const { clock } = this.#options;
+    if (left === 0) return void clock.schedule(0, () => done(null));
+    for (const server of open) {
+      server.close(() => {
+        if (--left === 0) clock.schedule(0, () => done(null));
+      });
+    }
+  }
+
+  #report(address: string, reason: string): void {
+    if (this.#isClosed) return;
+    const count = this.#reports.add(`${address} ${reason}`);
+    if (count > 0) this.#options.observe({ kind: 'connection_refused', address, reason, count });
+  }
+}
+
+/** Connects to a member's URL. `ready` once, when the other end has proven to be who it should be, as far as its URL asks. */
+export function dial(url: string, tls: PeerTls | undefined, ready: () => void): Socket {
+  const address = addressOf(url) ?? { host: '', port: 0, isTls: false };
+  const { host, port, isTls } = address;
+  // An address nobody can dial fails like one where nobody answers.
+  const to = { host: host === '' ? '0.0.0.0' : host, port };
+  let socket: Socket;
+  if (isTls) {
+    const { cert, key, ca } = tls ?? {};
+    const own = cert === undefined || key === undefined ? {} : { cert, key };
+    const authority = ca === undefined ? {} : { ca };
+    const name = isIP(host) === 0 ? { servername: host } : {};
+    socket = connectTls({ ...to, ...own, ...authority, ...name, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, ready);
+  } else {
+    socket = connectPlain(to, ready);
+  }
+  socket.setNoDelay(true);
+  return socket;
+}
+
+function urlOf(address: string | AddressInfo | null, isTls: boolean): string {
+  assert(address !== null && typeof address !== 'string', 'a listening server has an address');
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return `${isTls ? 'https' : 'http'}://${host}:${address.port}`;
+}
+
+/** The only reader of foreign errors here. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function framed(kind: RecordKind, body: Uint8Array = EMPTY): Buffer {
+  return Buffer.concat([recordHead(kind, body), body]);
+}
+
+/** A request line of HTTP/1, or the preface of HTTP/2. */
+function isHttp(chunk: Uint8Array): boolean {
+  return /^[A-Z]{3,7} [^ ]{1,4096} ?(?:HTTP\/)?/.test(Buffer.from(chunk.subarray(0, 64)).toString('latin1'));
+}
