@@ -250,7 +250,7 @@ const MESSAGE_FAULTS: readonly Fault[] = [
   frameFault('damage messages', (dice) => ({ damagePercent: 1 + dice.below(5) })),
   frameFault('tear messages', (dice) => ({ tearPercent: 1 + dice.below(5) })),
   frameFault('no answers', () => ({ isCut: true, onlyTags: ['append_reply'] })),
-  frameFault('no votes', () => ({ isCut: true, onlyTags: ['vote_reply', 'pre_vote_reply'] })),
+  frameFault('no votes', () => ({ isCut: true, onlyTags: ['vote_reply'] })),
   frameFault('no calls', () => ({ isCut: true, onlyTags: ['call'] })),
   frameFault('no snapshots', () => ({ isCut: true, onlyTags: ['snapshot'] })),
 ];
