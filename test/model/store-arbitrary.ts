@@ -88,6 +88,26 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
       kind: fc.constant('lease_revoke' as const),
       id: fc.constantFrom(1n, 2n, -3n),
       term: fc.constantFrom(0, 0, 1, 2),
+      granted: fc.integer({ min: 1, max: 12 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('lease_checkpoint' as const),
+      term: fc.constantFrom(1, 2),
+      leases: fc.array(fc.record({ id: fc.constantFrom(1n, 2n, -3n), remainingSeconds: fc.nat(9) }), { maxLength: 2 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('member_update' as const),
+      id: fc.constantFrom(1n, 2n ** 63n + 1n),
+      name: fc.option(fc.constantFrom('', 'anna', 'Größe')),
+      peerUrls: fc.option(fc.array(fc.constantFrom('http://a:1', 'http://b:2'), { maxLength: 2 })),
+      clientUrls: fc.option(fc.array(fc.constantFrom('http://a:3'), { maxLength: 2 })),
+      incarnation: fc.constantFrom(0n, 1n, 2n ** 63n - 1n),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('compact' as const), revision: fc.integer({ min: -1, max: 25 }) }) },

@@ -21,6 +21,11 @@ export class StoreModel {
   /** `events[r]` is what revision r did, in order. */
   readonly events: Event[][] = [[], []];
   readonly leases = new Map<LeaseId, number>();
+  /** Which entry granted a lease, and what was left of it at the last checkpoint. */
+  readonly granted = new Map<LeaseId, number>();
+  readonly remaining = new Map<LeaseId, number>();
+  /** Entries applied. */
+  index = 0;
   compacted: Revision = -1;
 
   get revision(): Revision {
@@ -28,6 +33,7 @@ export class StoreModel {
   }
 
   apply(term: number, command: Command): Reply {
+    this.index++;
     switch (command.kind) {
       case 'txn':
         return this.#txn(command.request);
@@ -35,17 +41,30 @@ export class StoreModel {
         const { id, ttlSeconds } = command;
         if (this.leases.has(id)) return { kind: 'error', code: 'lease_exists' };
         this.leases.set(id, ttlSeconds);
+        this.granted.set(id, this.index);
+        this.remaining.set(id, ttlSeconds);
         return { kind: 'lease_grant', revision: this.revision, id, ttlSeconds };
       }
       case 'lease_revoke': {
         if (command.term !== 0 && command.term !== term) return { kind: 'error', code: 'not_leader' };
         if (!this.leases.has(command.id)) return { kind: 'error', code: 'lease_not_found' };
+        if (command.term !== 0 && command.granted !== this.granted.get(command.id)) return { kind: 'error', code: 'lease_not_found' };
         const work = new Work(this.states[this.revision] ?? [], this.revision + 1);
         for (const key of this.leaseKeys(command.id)) work.remove((kv) => bytes(kv.key, key) === 0);
         this.leases.delete(command.id);
         this.#finish(work);
         return { kind: 'lease_revoke', revision: this.revision, id: command.id };
       }
+      case 'lease_checkpoint':
+        if (command.term !== term) return { kind: 'error', code: 'not_leader' };
+        for (const { id, remainingSeconds } of command.leases) {
+          const ttl = this.leases.get(id);
+          if (ttl !== undefined) this.remaining.set(id, Math.min(ttl, remainingSeconds));
+        }
+        return { kind: 'lease_checkpoint', revision: this.revision };
+      case 'member_update':
+        // The model has no members: there is nobody to update.
+        return { kind: 'error', code: 'member_not_found' };
       case 'compact':
         if (command.revision > this.revision) return { kind: 'error', code: 'future_revision' };
         if (command.revision <= this.compacted) return { kind: 'error', code: 'compacted' };

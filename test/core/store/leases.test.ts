@@ -47,10 +47,11 @@ test('leases are told in the order they were granted', (t) => {
   for (const id of [5n, -2n, 9n]) script.grant(id, Number(id) + 10);
   script.revoke(-2n);
   script.grant(-2n, 3);
-  t.deepEqual([...script.store.leases()], [
-    { id: 5n, ttlSeconds: 15 },
-    { id: 9n, ttlSeconds: 19 },
-    { id: -2n, ttlSeconds: 3 },
+  const told = [...script.store.leases()].map(({ id, ttlSeconds, granted }) => ({ id, ttlSeconds, granted }));
+  t.deepEqual(told, [
+    { id: 5n, ttlSeconds: 15, granted: 1 },
+    { id: 9n, ttlSeconds: 19, granted: 3 },
+    { id: -2n, ttlSeconds: 3, granted: 5 },
   ]);
   t.is(script.store.leaseCount, 3);
 });

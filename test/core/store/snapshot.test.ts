@@ -92,14 +92,14 @@ test('every byte counts: none can be wrong or missing', (t) => {
 test('frames in another order are noticed', (t) => {
   const script = small();
   const frozen = script.store.freeze();
-  const [head, leases, keys, rows, end] = [...frozen.chunks()];
+  const [head, members, leases, keys, rows, end] = [...frozen.chunks()];
   frozen.release();
   t.not(end, undefined);
   const order = (...frames: (Uint8Array | undefined)[]): Buffer => Buffer.concat(frames.map((frame) => frame ?? bytes('')));
-  t.notThrows(() => loadedFrom(order(head, leases, keys, rows, end)));
-  t.throws(() => loadedFrom(order(head, keys, leases, rows, end)), { message: /damaged/ });
-  t.throws(() => loadedFrom(order(head, leases, keys, end)), { message: /damaged/ });
-  t.throws(() => loadedFrom(order(head, head, leases, keys, rows, end)), { message: /damaged/ });
+  t.notThrows(() => loadedFrom(order(head, members, leases, keys, rows, end)));
+  t.throws(() => loadedFrom(order(head, members, keys, leases, rows, end)), { message: /damaged/ });
+  t.throws(() => loadedFrom(order(head, members, leases, keys, end)), { message: /damaged/ });
+  t.throws(() => loadedFrom(order(head, head, members, leases, keys, rows, end)), { message: /damaged/ });
 });
 
 test('a frozen store streams the moment it was frozen, whatever is applied meanwhile', (t) => {

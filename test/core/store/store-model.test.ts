@@ -99,7 +99,11 @@ class World {
       same(this.store.range(request), this.model.range(request), `revision ${revision}`);
       same(this.other.range(request), this.model.range(request), `revision ${revision} of the other`);
     }
-    same([...this.store.leases()].map((each) => [each.id, each.ttlSeconds]), [...this.model.leases], 'leases');
+    const { leases, granted, remaining } = this.model;
+    const told = [...leases].map(([id, ttl]) => [id, ttl, granted.get(id), remaining.get(id)]);
+    const kept = [...this.store.leases()].map((each) => [each.id, each.ttlSeconds, each.granted, each.remainingSeconds]);
+    same(kept, told, 'leases');
+    same([this.store.hash(0), this.store.stateHash()], [this.other.hash(0), this.other.stateHash()], 'hashes');
     for (const id of this.model.leases.keys()) same(this.store.leaseKeys(id), this.model.leaseKeys(id), `keys of lease ${id}`);
     same(this.store.keyCount, this.model.states.at(-1)?.length, 'number of keys');
   }
@@ -109,6 +113,7 @@ class World {
     const bytes = encodeCommand(wanted);
     const id = { term: 1, index: ++this.#index };
     const before = this.model.revision;
+    this.model.index = id.index - 1;
     const reply = this.model.apply(id.term, wanted);
     const applied = this.store.apply(id, decodeCommand(bytes));
     same(applied.reply, reply, 'reply');
