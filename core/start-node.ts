@@ -6,29 +6,27 @@ import { systemClock, type Clock } from './base/clock.js';
 import { whenDone } from './base/done.js';
 import { systemFiles, type Files } from './base/files.js';
 import { systemLock } from './base/lock.js';
+import { Prng } from './base/prng.js';
 import type { Admin, Client } from './client.js';
 import { clusterId, memberId, type MemberSpec } from './identity.js';
-import type { LogStorage } from './log/log-storage.js';
+import { readIdentity } from './log/identity-file.js';
+import { LogError, type LogStorage } from './log/log-storage.js';
 import { MemoryLogStorage } from './log/memory-log-storage.js';
 import { WalStorage } from './log/wal.js';
+import { attempt } from './node/caught.js';
 import type { NodeEvent, Observe } from './node/events.js';
 import { defaultLimits, type NodeLimits } from './node/limits.js';
 import { Member, type MemberConfig, type MemberIdentity, type NodeFacts } from './node/member.js';
 import { refusal } from './node/refusal.js';
+import { decodeDescription, encodeDescription, fetchDescription, type Description } from './peer/join.js';
+import { TcpTransport, type PeerTls } from './peer/tcp-transport.js';
 import type { Transport } from './peer/transport.js';
 import type { MemberRecord } from './store/members.js';
 import { etcdVersion } from './version.js';
 
 
 export type { NodeFacts } from './node/member.js';
-
-/** Certificates for the connections between members, as PEM text. */
-export interface PeerTls {
-  readonly cert: string;
-  readonly key: string;
-  readonly ca?: string;
-  readonly requireClientCert: boolean;
-}
+export type { PeerTls } from './peer/tcp-transport.js';
 
 export interface NodeOptions {
   /** The member's name, shown to people. Default `default`. */
@@ -82,7 +80,7 @@ export interface RunningNode {
 type Birth = Pick<MemberConfig, 'identity' | 'founders' | 'contacts'>;
 
 /** How long a member of the cluster has to say who its members are. */
-
+const DESCRIPTION_MS = 2000;
 
 /** Starts a node and resolves once it serves: it has a leader and has applied what was acknowledged before. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
@@ -110,7 +108,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     observe,
     readIdentity: (done) => clock.schedule(0, () => done(null, onDisk)),
     openLog: (identity) => openLog(options, identity, clock, observe),
-    connect: connector(options),
+    connect: connector(options, clock, observe, () => describe(member)),
   });
   const { ended } = await begin(member);
   const close = (): Promise<void> => whenDone<void>((done) => member.stop(done));
@@ -154,8 +152,15 @@ async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> 
   return { ended };
 }
 
-function identityOnDisk(options: NodeOptions): Promise<MemberIdentity | null> {
-  return Promise.resolve(options.dataDir === null ? null : null);
+async function identityOnDisk(options: NodeOptions): Promise<MemberIdentity | null> {
+  const { dataDir, files = systemFiles } = options;
+  if (dataDir === null) return null;
+  try {
+    return await whenDone<MemberIdentity | null>((done) => readIdentity(files, dataDir, done));
+  } catch (error) {
+    if (error instanceof LogError) throw error;
+    throw new LogError(`the data directory ${dataDir} cannot be used: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
 }
 
 /** A member without data: it founds a cluster with others, or joins one that runs. */
@@ -166,13 +171,15 @@ function birth(options: NodeOptions, clock: Clock): Promise<Birth> {
 
 /** A member with data: it knows who it is. Who joined and stopped before it heard of the others asks for them again. */
 async function rebirth(options: NodeOptions, identity: MemberIdentity, clock: Clock): Promise<Birth> {
-  const founders = options.initialClusterState === 'existing' ? [] : foundersOf(options).founders;
-  const others = (options.initialCluster ?? []).flatMap((spec) => spec.peerUrls);
-  const answers = options.initialClusterState === 'existing' ? await descriptions(options, others, clock) : [];
+  const isExisting = options.initialClusterState === 'existing';
+  // Settings are ignored, wrong ones too; but who stopped between making its directory and founding goes on founding.
+  const settled = attempt(() => foundersOf(options));
+  const isOurs = !(settled instanceof Error) && !isExisting && settled.identity.clusterId === identity.clusterId
+    && settled.identity.memberId === identity.memberId;
+  const urls = (options.initialCluster ?? []).flatMap((spec) => spec.peerUrls);
+  const answers = isExisting ? await descriptions(options, urls, clock) : [];
   const known = answers.find((answer) => answer.clusterId === identity.clusterId);
-  const { incarnation } = identity;
-  // The founders count only where the log is still empty, and only for the cluster they found (member.ts).
-  return { identity: { ...identity, incarnation }, founders, contacts: known?.members ?? [] };
+  return { identity, founders: isOurs ? settled.founders : [], contacts: known?.members ?? [] };
 }
 
 function membersOf(options: NodeOptions): { own: MemberSpec; specs: readonly MemberSpec[] } {
@@ -254,22 +261,35 @@ async function join(
 }
 
 /** What members that answer in time say of the cluster. */
-function descriptions(_options: NodeOptions, _urls: readonly string[], _clock: Clock): Promise<readonly Description[]> {
-  return Promise.resolve([]);
+async function descriptions(options: NodeOptions, urls: readonly string[], clock: Clock): Promise<readonly Description[]> {
+  if (options.transport !== undefined || urls.length === 0) return [];
+  const tls = options.peerTls ?? null;
+  const answers = await Promise.allSettled(urls.map(async (url) => {
+    return decodeDescription(await whenDone<Uint8Array>((done) => fetchDescription(url, tls, clock, DESCRIPTION_MS, done)));
+  }));
+  return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
 }
 
-interface Description {
-  readonly clusterId: bigint;
-  readonly members: readonly MemberRecord[];
+function describe(member: Member): Uint8Array {
+  const { clusterId: cluster } = member.identity;
+  return encodeDescription({ clusterId: cluster, members: member.node.store.members() });
 }
 
-function connector(options: NodeOptions): ((identity: MemberIdentity) => Transport) | null {
+function connector(
+  options: NodeOptions,
+  clock: Clock,
+  observe: Observe,
+  describeCluster: () => Uint8Array,
+): ((identity: MemberIdentity) => Transport) | null {
   if (options.transport !== undefined) return options.transport;
   const peerUrls = options.peerUrls ?? ['http://localhost:2380'];
   const isAlone = (options.initialCluster ?? []).length < 2 && options.initialClusterState !== 'existing';
   const listen = options.listenPeerUrls ?? (isAlone ? [] : peerUrls);
   if (listen.length === 0) return null;
-  throw new Error('members are reached over a network in the next step; start one without listenPeerUrls');
+  return ({ memberId: self, clusterId: cluster }) => new TcpTransport({
+    listen, self, clusterId: cluster, clock, dice: new Prng(randomInt(2 ** 32)), observe, describe: describeCluster,
+    ...(options.peerTls === undefined ? {} : { tls: options.peerTls }),
+  });
 }
 
 function openLog(options: NodeOptions, identity: MemberIdentity, clock: Clock, observe: Observe): LogStorage {
@@ -280,7 +300,7 @@ function openLog(options: NodeOptions, identity: MemberIdentity, clock: Clock, o
 
 /** A positive number of 63 random bits. */
 function random63(): bigint {
-  return 0n;
+  return (BigInt(randomInt(2 ** 31)) << 32n) | BigInt(randomInt(1, 2 ** 32));
 }
 
 function ignore(_event: NodeEvent): void {

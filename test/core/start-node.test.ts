@@ -1,16 +1,17 @@
 // Starting a whole node, above all when that fails: the reason is told, the directory given back, the process not ended.
 
 import * as fs from 'node:fs';
+import * as net from 'node:net';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../core/base/clock.js';
 import { whenDone } from '../../core/base/done.js';
-import { utf8 } from '../../core/base/bytes.js';
-import { put } from '../../core/client.js';
+import { text, utf8 } from '../../core/base/bytes.js';
+import { get, put } from '../../core/client.js';
 import { clusterId, memberId } from '../../core/identity.js';
 import { WalStorage } from '../../core/log/wal.js';
-import { startNode } from '../../core/start-node.js';
+import { startNode, type NodeOptions, type RunningNode } from '../../core/start-node.js';
 import { SimDisk } from '../sim/disk.js';
 
 const EIO = Object.assign(new Error('EIO: injected'), { code: 'EIO' });
@@ -84,4 +85,82 @@ test('numbers that make no sense are refused by name', async (t) => {
     const error = await t.throwsAsync(startNode({ dataDir: null, ...options }));
     t.true(error?.message.includes(`${Object.keys(options)[0]} (${Object.values(options)[0]})`), error?.message);
   }
+});
+
+/** Ports that nobody listens on now. */
+async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<net.Server>((resolve) => {
+    const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server));
+  })));
+  const ports = servers.map((server) => {
+    const address = server.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  });
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+async function specs(count: number): Promise<readonly { name: string; peerUrls: string[] }[]> {
+  return (await freePorts(count)).map((port, i) => ({ name: `m${i}`, peerUrls: [`http://127.0.0.1:${port}`] }));
+}
+
+const QUICK: Partial<NodeOptions> = { heartbeatMs: 50, electionMs: 500 };
+
+test('three members on real sockets elect, write, restart, and take in one that joins', async (t) => {
+  const [joining = { name: '', peerUrls: [] }, ...founders] = await specs(4);
+  const directories = new Map([joining, ...founders].map(({ name }) => [name, freshDirectory(t)]));
+  const start = (spec: typeof joining, options: Partial<NodeOptions> = {}): Promise<RunningNode> => startNode({
+    ...spec, initialCluster: founders, dataDir: directories.get(spec.name) ?? null, ...QUICK, ...options,
+  });
+  const nodes = await Promise.all(founders.map((spec) => start(spec)));
+  await put(nodes[0]?.client ?? t.fail(), utf8('a'), utf8('1'));
+  for (const { client } of nodes) t.is(text((await get(client, utf8('a')))?.value ?? utf8('')), '1');
+  t.is(new Set(nodes.map((node) => node.facts().leader)).size, 1);
+
+  const leader = nodes.findIndex((node) => node.facts().state === 'leader');
+  await nodes[leader]?.close();
+  const other = nodes[(leader + 1) % 3] ?? t.fail();
+  await put(other.client, utf8('a'), utf8('2'));
+  const spec = founders[leader] ?? t.fail();
+  // Where there is data, the settings of the cluster are not looked at.
+  const again = await start(spec, { initialCluster: [spec], listenPeerUrls: spec.peerUrls });
+  t.is(text((await get(again.client, utf8('a')))?.value ?? utf8('')), '2');
+  t.is(again.memberId, nodes[leader]?.memberId ?? 0n);
+
+  await t.throwsAsync(start(joining, { initialCluster: [...founders, joining], initialClusterState: 'existing' }), {
+    message: /the cluster has 3 members and the initial cluster names 4.*add it first/,
+  });
+  await new Promise((resolve) => systemClock.schedule(5500, () => resolve(null)));
+  const { member } = await again.client.addMember({ peerUrls: joining.peerUrls });
+  const joined = await start(joining, { initialCluster: [...founders, joining], initialClusterState: 'existing' });
+  t.is(joined.memberId, member.id);
+  t.is(text((await get(joined.client, utf8('a')))?.value ?? utf8('')), '2');
+  t.is((await joined.client.members()).members.length, 4);
+  await Promise.all([again, joined, ...nodes.filter((_, i) => i !== leader)].map((node) => node.close()));
+});
+
+test('a founder that lost its data is told to be removed and added anew, and the others go on', async (t) => {
+  const founders = await specs(3);
+  const start = (spec: (typeof founders)[number]): Promise<RunningNode> => {
+    return startNode({ ...spec, initialCluster: founders, dataDir: freshDirectory(t), ...QUICK });
+  };
+  const nodes = await Promise.all(founders.map(start));
+  await put(nodes[0]?.client ?? t.fail(), utf8('a'), utf8('1'));
+  await nodes[2]?.close();
+  await t.throwsAsync(start(founders[2] ?? t.fail()), { message: /has lost its data.*Remove the member and add it anew/ });
+  await put(nodes[1]?.client ?? t.fail(), utf8('a'), utf8('2'));
+  await Promise.all(nodes.slice(0, 2).map((node) => node.close()));
+});
+
+test('settings that contradict each other are refused before anything is made', async (t) => {
+  const [a = { name: '', peerUrls: [] }, b = { name: '', peerUrls: [] }] = await specs(2);
+  const dataDir = path.join(freshDirectory(t), 'data');
+  const wrong: readonly [Partial<NodeOptions>, RegExp][] = [
+    [{ name: 'x', initialCluster: [a, b] }, /names m0, m1, but not this member, x/],
+    [{ ...a, peerUrls: ['http://127.0.0.1:1'], initialCluster: [a, b] }, /told to advertise http:\/\/127.0.0.1:1. Make them equal/],
+    [{ ...a, initialCluster: [a, { ...b, peerUrls: a.peerUrls }] }, /two members the same peer URLs/],
+    [{ ...a, initialCluster: [a, b], initialClusterState: 'existing' }, /no member of the cluster answers at/],
+  ];
+  for (const [options, message] of wrong) await t.throwsAsync(startNode({ ...options, dataDir }), { message });
+  t.false(fs.existsSync(dataDir));
 });
