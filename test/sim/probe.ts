@@ -1,0 +1,30 @@
+// Where the simulated world tells what its members do, at the instant they do it. The world calls, the ghost (ghost.ts)
+// listens and throws `InvariantBroken` where a promise is broken. A probe must not change anything it is shown.
+
+import type { EntryId, Message, NodeId, Persist, Resumed, SnapshotMeta, Status } from '../../core/raft/types.js';
+
+export interface Probe {
+  /** The log of a new life has been recovered; nothing else has happened in it. */
+  memberStarted(id: NodeId, life: number, resumed: Resumed): void;
+  memberDied(id: NodeId, how: 'process' | 'power' | 'wipe' | 'stop'): void;
+  /** The node hands a batch to its log. */
+  batchGiven(id: NodeId, batch: Persist): void;
+  /** Its log says that the batch is durable. `unsyncedBytes`: of the log's segments on the disk at this instant. */
+  batchDurable(id: NodeId, batch: Persist, unsyncedBytes: number): void;
+  /** A raft message leaves. */
+  sent(id: NodeId, message: Message): void;
+  /** After every turn of a node. `applied` is its store's. */
+  turned(id: NodeId, status: Status, applied: EntryId): void;
+  snapshotSaved(id: NodeId, meta: SnapshotMeta): void;
+  snapshotInstalled(id: NodeId, meta: SnapshotMeta): void;
+}
+
+export class InvariantBroken extends Error {
+  override readonly name = 'InvariantBroken';
+  readonly invariant: string;
+
+  constructor(invariant: string, message: string) {
+    super(message);
+    this.invariant = invariant;
+  }
+}
