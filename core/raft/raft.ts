@@ -4,7 +4,8 @@
 // of each. Time, too, is judged at the end of a step: a node that was stalled hears what came meanwhile before it acts on it.
 //
 // Its parts: log.ts and membership.ts (what is decided), disk.ts (what is safe), election.ts, following.ts, leadership.ts with
-// followers.ts, progress.ts and reads.ts (who has what, who waits). This file has the roles and the rules between them, which lean on each other: so it is long.
+// followers.ts, progress.ts and reads.ts (who has what, who waits). This file has the roles and the rules between them, which
+// lean on each other: so it is long.
 // Invariants: applied <= min(commit, durable); durable <= last; a vote or a term is on disk before anyone hears of it.
 
 import { assert, present } from '../base/assert.js';

@@ -192,7 +192,8 @@ test('a member that joins waits to be told, however long, and votes when it is a
 test('the newest configuration in the log counts after a restart, committed or not', (t) => {
   const voters = [[1n], [1n, 2n], [1n, 2n, 3n]];
   const entries: Entry[] = voters.map((each, i) => {
-    return { kind: 'members', term: 1, index: i + 1, data: encodeMembers({ voters: each, outgoing: [], learners: [] }, bytes('')) };
+    const configuration = { voters: each, outgoing: [], learners: [] };
+    return { kind: 'members', term: 1, index: i + 1, data: encodeMembers(configuration, bytes('')) };
   });
   const raft = new Raft(config(1n, []), { hard: { term: 1, vote: 1n, commit: 2 }, snapshot: NO_SNAPSHOT, entries });
   t.deepEqual(raft.status().configuration.voters, [1n, 2n, 3n]);
