@@ -42,6 +42,8 @@ export interface Report {
   readonly quietSecondsWithProgress: number;
   readonly outages: number;
   readonly leaderMs: { readonly p50: number; readonly p99: number; readonly max: number };
+  /** The longest outages, by the fault that caused them. */
+  readonly slowest: Readonly<Record<string, number>>;
   readonly leaders: number;
   readonly highestTerm: number;
   readonly links: Readonly<Record<string, number>>;
@@ -59,6 +61,7 @@ export class Campaign {
   /** Spans of the clock in which no fault was active and none had ended within the bound for a new leader. */
   readonly #quiet: { readonly fromMs: number; readonly toMs: number }[] = [];
   readonly #seats: Seat[] = [];
+  readonly #slowest = new Map<string, number>();
   #deck: Fault[] = [];
   #lost = 0;
   #acknowledgedWrites = 0;
@@ -149,15 +152,17 @@ export class Campaign {
       const chosen = this.#draw(faults);
       const names = chosen.map((fault) => fault.name).join(' + ');
       const operationsBefore = this.#pace.operations;
+      const outagesBefore = this.#cluster.monitor.outagesMs.length;
       const lastsMs = Math.ceil(holdMs * 0.3) + this.#dice.below(holdMs);
       await Promise.all(chosen.map((fault) => fault.run(this.#cluster, this.#dice, lastsMs)));
       await this.#cluster.healAll();
       const isLed = await this.#cluster.monitor.untilLed(LEADER_BOUND_MS * 4);
       if (!isLed) this.#violations.push(`no leader ${LEADER_BOUND_MS * 4} ms after ${names} was healed`);
-      const outage = this.#cluster.monitor.outagesMs.at(-1) ?? 0;
       await this.#rest(quietMs, LEADER_BOUND_MS);
+      const outages = this.#cluster.monitor.outagesMs.slice(outagesBefore).map(Math.round);
+      this.#slowest.set(names, Math.max(this.#slowest.get(names) ?? 0, ...outages));
       say(
-        `round ${round}  ${names.padEnd(32)} last outage ${Math.round(outage)} ms, ` +
+        `round ${round}  ${names.padEnd(32)} no leader for ${outages.join(' and ') || 0} ms, ` +
           `term ${this.#cluster.monitor.highestTerm}, ${this.#pace.operations - operationsBefore} operations, ` +
           `${this.#pace.operations} in all, ${Math.round(process.memoryUsage().rss / 2 ** 20)} MiB`,
       );
@@ -206,6 +211,7 @@ export class Campaign {
       quietSeconds: seconds.length,
       quietSecondsWithProgress: seconds.filter((second) => (this.#pace.acknowledged[second] ?? 0) > 0).length,
       outages: sorted.length, leaderMs: { p50: at(0.5), p99: at(0.99), max: Math.round(sorted.at(-1) ?? 0) },
+      slowest: Object.fromEntries([...this.#slowest].toSorted((a, b) => b[1] - a[1]).slice(0, 5)),
       leaders: monitor.leaders.length, highestTerm: monitor.highestTerm, links: { ...links.counts },
       notTested: [...notTested, ...neverTried.map(({ name }) => ({ name, reason: 'the campaign was too short' }))], keptIn,
     };

@@ -64,6 +64,7 @@ function summary(report: Report, missed: readonly string[]): string {
     `progress in ${report.quietSecondsWithProgress} of ${report.quietSeconds} seconds free of faults`,
     `leader found again ${report.outages} times: p50 ${report.leaderMs.p50} ms, p99 ${report.leaderMs.p99} ms, ` +
       `max ${report.leaderMs.max} ms (bound ${LEADER_BOUND_MS} ms)`,
+    `slowest: ${Object.entries(report.slowest).map(([name, ms]) => `${name} ${ms} ms`).join(', ')}`,
     `leaders ${report.leaders}, highest term ${report.highestTerm}`,
     `links: ${Object.entries(report.links).map(([what, times]) => `${what} ${times}`).join(', ')}`,
     ...report.notTested.map(({ name, reason }) => `not tested: ${name} (${reason})`),

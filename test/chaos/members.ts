@@ -173,7 +173,8 @@ export async function untilHealthy(members: readonly Member[], timeoutMs: number
   for (;;) {
     const states = await Promise.all(sick.map((member) => member.isHealthy()));
     sick = sick.filter((_, i) => states[i] === false);
-    if (sick.length === 0 || performance.now() > endAt) return sick.map((member) => member.name);
+    const isHopeless = sick.some((member) => member.endedByItself !== null);
+    if (sick.length === 0 || isHopeless || performance.now() > endAt) return sick.map((member) => member.name);
     await pause(50);
   }
 }

@@ -2,7 +2,7 @@
 // course of events that a watch from the round's first revision has shown. In the form test/model/history.ts defines.
 
 import type { WatchBatch, WatchRequest, Event } from '../../core/client.js';
-import type { Operation, OperationRequest, WatchRecord } from './history.js';
+import type { Operation, OperationRequest, WatchRecord } from '../model/history.js';
 import type { Failure } from './foreign-client.js';
 
 type Outcome = Operation['outcome'];
