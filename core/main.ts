@@ -31,6 +31,10 @@ const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
     summary: 'let another member lead',
     run: async (argv) => (await import('./cli/endpoint.js')).moveLeader(argv),
   },
+  snapshot: {
+    summary: 'save a member\'s data, look into a file, found a new cluster on it',
+    run: async (argv) => (await import('./cli/snapshot.js')).main(argv),
+  },
   sidecar: {
     summary: 'keep a load balancer\'s configuration in step with the registry',
     run: async (argv) => (await import('../sidecar/main.js')).main(argv),
@@ -51,6 +55,7 @@ Usage: coterie <command> [flags]
 const FOOT = `
 Try it:
   coterie serve                          one member on port 2379
+  coterie cluster                        three members on this machine
   etcdctl put greeting hello             any etcd client will do
   coterie help serve                     its flags
 `;

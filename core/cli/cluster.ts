@@ -274,8 +274,8 @@ class TextReport implements Report {
 
   ended(member: ClusterProcess, how: string): void {
     const alive = this.#left.filter(({ hasEnded }) => !hasEnded).map(({ plan: { name } }) => name);
-    const others = alive.length === 0 ? 'nobody is left' : alive.length === 1
-      ? `${alive.join()} alone is no majority: it answers serializable reads only` : `${alive.join(' and ')} go on`;
+    const alone = `${alive.join()} alone is no majority: it answers serializable reads only`;
+    const others = ['nobody is left', alone][alive.length] ?? `${alive.join(' and ')} go on`;
     this.#line(`${member.plan.name} ended (${how}); ${others}`);
     if (alive.length > 0) process.stdout.write(`          again with: coterie serve ${member.plan.flags.join(' ')}\n`);
   }

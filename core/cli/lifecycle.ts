@@ -29,6 +29,11 @@ export function dieOfTheUnexpected(log: Logger): void {
   process.on('unhandledRejection', die('a rejection that nobody handled'));
 }
 
+/** Started by a program that keeps a channel to us: when that program is gone, nobody is left who could ask us to end. */
+export function endWithOwner(): void {
+  if (process.connected) process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+}
+
 /** Resolves with the exit code once the server is to end and has ended. */
 export async function runUntilEnd(running: Running, log: Logger, graceMs: number): Promise<number> {
   const signal = awaitSignal(log);
@@ -68,7 +73,5 @@ function awaitSignal(log: Logger): Promise<string> {
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);
-    // Started by a program that keeps a channel to us: when that program is gone, nobody is left who could ask.
-    if (process.connected) process.once('disconnect', () => onSignal('SIGTERM'));
   });
 }

@@ -30,6 +30,12 @@ export function reportNode(log: Logger, event: NodeEvent): void {
       return log.info({ peer: event.peer.toString(16) }, 'connected to a member');
     case 'peer_lost':
       return log.warn({ peer: event.peer.toString(16) }, 'connection to a member lost');
+    case 'frames_dropped': {
+      const { peer, reason, count, detail } = event;
+      return log.warn({ peer: peer.toString(16), reason, count, detail }, 'messages of a member were not believed');
+    }
+    case 'connection_refused':
+      return log.warn(fieldsOf(event), 'somebody was sent away from the port for members');
     case 'snapshot_sent': {
       const to = event.to.toString(16);
       return event.ok ? log.info({ to }, 'snapshot sent to a member') : log.warn({ to }, 'a snapshot did not reach a member');

@@ -2,19 +2,24 @@
 // until it is told to end or cannot go on. A composition root. Loaded only when a server is really to start, so that help
 // and refusals come at once.
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { whenDone } from '../base/done.js';
+import { systemFiles } from '../base/files.js';
+import { memberId } from '../identity.js';
+import { readIdentity } from '../log/identity-file.js';
 import { LogError } from '../log/log-storage.js';
-import { startNode, type RunningNode } from '../start-node.js';
+import type { Identity } from '../log/segment.js';
+import { startNode, type NodeOptions, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
 import { serve, type WireServer } from '../wire/port.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
-import { dieOfTheUnexpected, runUntilEnd } from './lifecycle.js';
+import { dieOfTheUnexpected, endWithOwner, runUntilEnd } from './lifecycle.js';
 import { openLog, type Logger } from './log.js';
 import { ServerMetrics } from './metrics.js';
-import { freePort } from './ports.js';
+import { faultOf, freePort } from './ports.js';
 import { Refusal } from './refusal.js';
 import { reportNode, reportWire } from './report.js';
-import { listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
+import { clusterOf, isSet, listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
 import { addressOf } from './values.js';
 
 type All = ReadonlyMap<string, Setting>;
@@ -26,6 +31,7 @@ export async function runServer({ all, warnings }: Settings): Promise<number> {
   const format = wanted === 'console' || (wanted === 'auto' && output.isTTY) ? 'console' : 'json';
   const log = openLog({ level: textOf(all, 'log-level'), format, output });
   dieOfTheUnexpected(log);
+  endWithOwner();
   for (const warning of warnings) log.warn(warning);
   const startedAt = performance.now();
   const metrics = new ServerMetrics();
@@ -51,14 +57,15 @@ interface Observers {
 async function openNode(all: All, clientUrls: readonly string[], { metrics, log }: Observers): Promise<RunningNode> {
   const dataDir = textOf(all, 'data-dir');
   refuseEtcdsData(dataDir);
+  refuseForceOnNothing(all);
+  await refuseOthersData(all);
   log.info({ name: textOf(all, 'name'), dataDir, version: coterieVersion }, 'starting');
   try {
     const node = await startNode({
       name: textOf(all, 'name'),
       dataDir,
-      peerUrls: listOf(all, 'initial-advertise-peer-urls'),
       clientUrls,
-      clusterToken: textOf(all, 'initial-cluster-token'),
+      ...(await clusterOptions(all, log)),
       heartbeatMs: numberOf(all, 'heartbeat-interval'),
       electionMs: numberOf(all, 'election-timeout'),
       snapshotCount: numberOf(all, 'snapshot-count'),
@@ -82,7 +89,7 @@ async function openNode(all: All, clientUrls: readonly string[], { metrics, log 
     });
     return node;
   } catch (error) {
-    throw refuseData(dataDir, error);
+    throw refuseStart(dataDir, error);
   }
 }
 
@@ -105,6 +112,65 @@ async function openPort(node: RunningNode, all: All, urls: readonly string[], { 
   }
 }
 
+/** Everything about other members. Where there is data, most of it is only looked at when it says something else. */
+async function clusterOptions(all: All, log: Logger): Promise<Partial<NodeOptions>> {
+  const initialCluster = [...clusterOf(all)].map(([name, peerUrls]) => ({ name, peerUrls }));
+  const state = textOf(all, 'initial-cluster-state') === 'existing' ? 'existing' : 'new';
+  if (initialCluster.length > 1) {
+    log.info({ state, members: initialCluster.map(({ name }) => name).join(',') }, 'waiting for a majority of the members');
+  }
+  const peerTls = peerTlsOf(all);
+  return {
+    peerUrls: listOf(all, 'initial-advertise-peer-urls'),
+    listenPeerUrls: await peerPorts(all, log),
+    initialCluster,
+    initialClusterState: state,
+    clusterToken: textOf(all, 'initial-cluster-token'),
+    strictReconfig: isSet(all, 'strict-reconfig-check'),
+    forceNewCluster: isSet(all, 'force-new-cluster'),
+    ...(peerTls === null ? {} : { peerTls }),
+  };
+}
+
+/**
+ * Where to listen for other members. Who said nothing about members may still get some later, so the usual port is opened
+ * then as well; but if it is taken, a server that was to be alone starts without.
+ */
+async function peerPorts(all: All, log: Logger): Promise<readonly string[]> {
+  const urls = listOf(all, 'listen-peer-urls');
+  const spoken = ['listen-peer-urls', 'initial-advertise-peer-urls', 'initial-cluster', 'initial-cluster-state'];
+  if (spoken.some((flag) => all.get(flag)?.origin !== 'default')) return urls;
+  for (const url of urls) {
+    const { host, port } = addressOf(url);
+    if (await faultOf(host, port) === null) continue;
+    log.warn({ url }, 'alone: the port for other members is taken; to let some join, give --listen-peer-urls');
+    return [];
+  }
+  return urls;
+}
+
+function peerTlsOf(all: All): NonNullable<NodeOptions['peerTls']> | null {
+  const cert = pemOf(all, 'peer-cert-file');
+  const key = pemOf(all, 'peer-key-file');
+  if (cert === null || key === null) return null;
+  const ca = pemOf(all, 'peer-trusted-ca-file');
+  return { cert, key, ...(ca === null ? {} : { ca }), requireClientCert: isSet(all, 'peer-client-cert-auth') };
+}
+
+function pemOf(all: All, flag: string): string | null {
+  const file = textOf(all, flag);
+  if (file === '') return null;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const problem = `--${flag} ${file}: ${error instanceof Error ? error.message : String(error)}`;
+    throw new Refusal(problem, 'name a file this user may read', { exitCode: 1, cause: error });
+  }
+  if (text.includes('-----BEGIN ')) return text;
+  throw new Refusal(`--${flag} ${file}: not PEM`, 'it must hold a block that begins with -----BEGIN', { exitCode: 1 });
+}
+
 /** Port 0 means any: it is chosen before the node starts, because the member list must name it. */
 async function choosePorts(all: All): Promise<{ listening: readonly string[]; advertised: readonly string[] }> {
   const listening: string[] = [];
@@ -119,6 +185,35 @@ async function choosePorts(all: All): Promise<{ listening: readonly string[]; ad
   return { listening, advertised };
 }
 
+function refuseForceOnNothing(all: All): void {
+  const dataDir = textOf(all, 'data-dir');
+  if (!isSet(all, 'force-new-cluster') || existsSync(`${dataDir}/identity`)) return;
+  const problem = `--force-new-cluster: there is no data in ${dataDir} to go on with`;
+  const remedy = 'name the directory of the member that is left with --data-dir; or restore a snapshot: coterie snapshot restore';
+  throw new Refusal(problem, remedy, { exitCode: 1 });
+}
+
+/**
+ * Ids come from the disk, so a member started on the data of another one would go on as that one, at the wrong address. Whose
+ * data it is can be told where the flags name all founders.
+ */
+async function refuseOthersData(all: All): Promise<void> {
+  const dataDir = textOf(all, 'data-dir');
+  if (!existsSync(`${dataDir}/identity`)) return;
+  const reading = whenDone<Identity | null>((done) => readIdentity(systemFiles, dataDir, done));
+  const found = await reading.catch((error: unknown) => {
+    throw refuseStart(dataDir, error);
+  });
+  const name = textOf(all, 'name');
+  const token = textOf(all, 'initial-cluster-token');
+  const owner = [...clusterOf(all)].find(([, urls]) => memberId(urls, token) === found?.memberId)?.[0] ?? name;
+  if (found === null || owner === name) return;
+  const id = found.memberId.toString(16);
+  const problem = `--data-dir=${dataDir} belongs to member ${id}, which --initial-cluster calls ${owner}`;
+  const remedy = `this one is ${name}: start it on its own data directory, or as ${owner} with --name and the URLs of ${owner}`;
+  throw new Refusal(problem, remedy, { exitCode: 1 });
+}
+
 function refuseEtcdsData(dataDir: string): void {
   if (!existsSync(`${dataDir}/member`) || existsSync(`${dataDir}/identity`)) return;
   throw new Refusal(
@@ -128,10 +223,15 @@ function refuseEtcdsData(dataDir: string): void {
   );
 }
 
-/** Errors of the disk become a sentence with a remedy; anything else is a fault of ours and goes on as it is. */
-function refuseData(dataDir: string, error: unknown): unknown {
+/** What the disk, or the other members, say no to becomes a sentence with a remedy; a fault of ours goes on as it is. */
+function refuseStart(dataDir: string, error: unknown): unknown {
+  if (error instanceof Refusal) return error;
   const code = codeOf(error);
-  if (!(error instanceof LogError) && code === null) return error;
+  if (!(error instanceof LogError) && code === null) {
+    // The rooms below speak in plain errors; those of the language have names of their own.
+    if (!(error instanceof Error) || error.name !== 'Error') return error;
+    return new Refusal(...splitReason(error), { exitCode: 1, cause: error });
+  }
   const remedies: Readonly<Record<string, string>> = {
     EACCES: `give this user write access to it, or another directory with --data-dir`,
     EPERM: `give this user write access to it, or another directory with --data-dir`,

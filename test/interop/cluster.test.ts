@@ -69,7 +69,7 @@ test.serial('the story: write through one, read from each; stop one, go on; star
   t.timeout(120_000);
   const cluster = clusterOf(t);
   if (cluster === null) return;
-  const [a, b, c] = ['a', 'b', 'c'].map((name) => cluster.member(name)) as [never, never, never] as ProcessCluster['members'];
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => cluster.member(name));
   if (a === undefined || b === undefined || c === undefined) return t.fail();
   const list = await ok(t, a.url, 'member list -w table');
   t.is(list.match(/\| started \|/g)?.length, 3, list);

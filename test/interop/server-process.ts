@@ -39,7 +39,8 @@ export async function startServer(options: {
   flags?: readonly string[];
 }): Promise<ServerProcess> {
   const url = `http://127.0.0.1:${options.port}`;
-  const flags = ['--data-dir', options.dataDir, '--listen-client-urls', url, '--advertise-client-urls', url];
+  const flags = ['--data-dir', options.dataDir, '--listen-client-urls', url, '--advertise-client-urls', url,
+    '--listen-peer-urls', 'http://127.0.0.1:0'];
   const child = spawn(process.execPath, [mainFile, 'serve', ...flags, ...(options.flags ?? [])], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },

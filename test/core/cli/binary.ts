@@ -54,7 +54,7 @@ export interface Server {
 /** Serves on a free port of the loopback; rejects with its output when it ends instead. */
 export async function serveIn(t: ExecutionContext, directory: string, flags: readonly string[] = []): Promise<Server> {
   const free = 'http://127.0.0.1:0';
-  const urls = ['--listen-client-urls', free, '--advertise-client-urls', free];
+  const urls = ['--listen-client-urls', free, '--advertise-client-urls', free, '--listen-peer-urls', free];
   const dataDir = path.join(directory, 'data');
   return serveWith(t, process.execPath, [MAIN, 'serve', '--data-dir', dataDir, ...urls, ...flags], directory);
 }

@@ -127,9 +127,21 @@ test('another member\'s data directory is refused, and stays as it was', async (
   await post(first.url, 'kv/put', { key: base64('a'), value: base64('1') });
   first.signal('SIGTERM');
   await first.ended;
-  const refused = await t.throwsAsync(serveIn(t, directory, ['--initial-cluster-token', 'other']));
-  t.regex(refused.message, /belongs to member 8e9e05c52164694d of cluster cdf818194e3a8c32, but this node is member/);
+  const cluster = 'default=http://localhost:2380,b=http://localhost:9380';
+  const own = ['--name', 'b', '--initial-advertise-peer-urls', 'http://localhost:9380'];
+  const refused = await t.throwsAsync(serveIn(t, directory, ['--initial-cluster', cluster, ...own]));
+  t.regex(refused.message, /data belongs to member 8e9e05c52164694d, which --initial-cluster calls default\n {2}this one is b/);
   t.is((await serveIn(t, directory)).ready.keys, 1);
+});
+
+test('once there is data, the flags that found a cluster are not looked at again', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const first = await serveIn(t, directory);
+  first.signal('SIGTERM');
+  await first.ended;
+  const flags = ['--initial-cluster-token', 'other', '--initial-cluster', 'x=http://h:1', '--initial-cluster-state', 'existing'];
+  const second = await serveIn(t, directory, flags);
+  t.like(second.ready, { memberId: first.ready.memberId, clusterId: first.ready.clusterId });
 });
 
 test('a directory that cannot be made is refused', async (t) => {

@@ -1,0 +1,95 @@
+// The commands that talk to a cluster, as processes: what they refuse before they ask, what they say when the answer is no,
+// and that flags and environment mean the same. What they print when all is well is test/interop/cluster.test.ts.
+
+import test from 'ava';
+import type { Admin, Client } from '../../../core/client.js';
+import { ApiError, type ErrorCode } from '../../../core/errors.js';
+import { serve } from '../../../core/wire/port.js';
+import { coterie } from './binary.js';
+
+const WRONG: readonly (readonly [words: string, says: string])[] = [
+  ['member', 'coterie member: member needs a word that says what to do\n  give one of list, add, remove, update, promote'],
+  ['member ad', 'coterie member: ad: no such command\n  did you mean coterie member add?'],
+  ['member add', 'coterie member add: a word is missing\n  usage: coterie member add NAME --peer-urls URLS [--learner]'],
+  ['member add x', 'coterie member add: --peer-urls is missing\n  say where the other members will reach it'],
+  ['member add x --peer-urls foo', 'coterie member add: --peer-urls foo: not a peer URL\n  write scheme, host and port'],
+  ['member add x y', 'coterie member add: y: one word too many'],
+  ['member remove zz', 'coterie member remove: zz: not a member id\n  ids are hex, as coterie member list prints them'],
+  ['member list -w tabel', 'coterie member list: --write-out tabel: no such format\n  give one of simple, table, json, fields'],
+  ['member remove 1 -w table', 'coterie member remove: member remove has no table form\n  give one of simple, json'],
+  ['member list --consistency x', 'coterie member list: --consistency x: neither l nor s'],
+  ['member list --endpoint x', 'coterie member list: --endpoint: no such flag\n  did you mean --endpoints?'],
+  ['member list --command-timeout 5', 'coterie member list: --command-timeout 5: not a duration'],
+  ['endpoint statsu', 'coterie endpoint: statsu: no such command\n  did you mean coterie endpoint status?'],
+  ['endpoint hashkv --rev x', 'coterie endpoint hashkv: --rev x: not a revision'],
+  ['move-leader', 'coterie move-leader: a word is missing\n  usage: coterie move-leader ID'],
+  ['move-leader 5 6', 'coterie move-leader: 6: one word too many'],
+  ['snapshot save a --endpoints a:1,b:2', 'coterie snapshot save: snapshot must be requested to one selected node'],
+  ['snapshot restore a --mark-compacted', 'coterie snapshot restore: --mark-compacted without --bump-revision'],
+  ['snapshot restore a --bump-revision 5', 'coterie snapshot restore: --bump-revision 5 without --mark-compacted'],
+  ['snapshot restore a --name x --initial-cluster y=http://h:1', 'does not name this member, x\n  use --name y'],
+  ['cluster --free-port', 'coterie cluster: Unknown option \'--free-port\''],
+];
+
+for (const [words, says] of WRONG) {
+  test(`refused before anything is asked: coterie ${words}`, async (t) => {
+    const { code, stdout, stderr } = await coterie(words.split(' '));
+    t.deepEqual([code, stdout], [2, '']);
+    t.true(stderr.includes(says), stderr);
+  });
+}
+
+test('each group and each command explains itself', async (t) => {
+  for (const words of ['member', 'endpoint', 'snapshot', 'cluster', 'member add', 'move-leader', 'snapshot restore']) {
+    const { code, stdout } = await coterie([...words.split(' '), '--help']);
+    t.is(code, 0);
+    t.regex(stdout, /[Uu]sage: coterie /);
+  }
+});
+
+async function failing(code: ErrorCode): Promise<{ url: string; close(): Promise<void> }> {
+  const no = (): Promise<never> => Promise.reject(new ApiError(code));
+  const admin: Partial<Admin> = { members: no, removeMember: no, addMember: no, promoteMember: no, status: no };
+  const backend: Partial<Client & Admin> = { ...admin, range: no };
+  const server = await serve(backend as Client & Admin, { urls: ['http://127.0.0.1:0'] });
+  return { url: server.urls[0] ?? '', close: () => server.close() };
+}
+
+const ANSWERS: readonly (readonly [ErrorCode, words: string, remedy: string])[] = [
+  ['member_not_found', 'member remove 5', 'coterie member list shows the ids'],
+  ['unhealthy_cluster', 'member add x --peer-urls http://h:1', 'wait until every member has been reachable'],
+  ['not_enough_started', 'member add x --peer-urls http://h:1', 'start the members that are down first'],
+  ['learner_not_ready', 'member promote 5', 'start it and wait until it has caught up'],
+  ['no_leader', 'member list', 'a majority of the members must run'],
+];
+
+for (const [code, words, remedy] of ANSWERS) {
+  test(`when the answer is ${code}, it is said with what to do`, async (t) => {
+    const server = await failing(code);
+    const outcome = await coterie([...words.split(' '), '--endpoints', server.url]);
+    await server.close();
+    t.deepEqual([outcome.code, outcome.stdout], [1, '']);
+    const [first = '', second = ''] = outcome.stderr.split('\n');
+    t.is(first, `coterie ${words.split(' ').slice(0, 2).join(' ')}: ${new ApiError(code).message}`);
+    t.true(second.trim().startsWith(remedy), second);
+  });
+}
+
+test('a member that is down hides no other, and makes the exit code 1', async (t) => {
+  const server = await failing('no_leader');
+  const endpoints = `${server.url},127.0.0.1:1`;
+  const { code, stderr } = await coterie(['endpoint', 'status', '--endpoints', endpoints]);
+  await server.close();
+  t.is(code, 1);
+  t.regex(stderr, new RegExp(`Failed to get the status of endpoint ${server.url} \\(etcdserver: no leader\\)`));
+  t.regex(stderr, /Failed to get the status of endpoint 127\.0\.0\.1:1 \(unavailable: /);
+});
+
+test('endpoints stand in the environment as well, under our name and etcdctl\'s', async (t) => {
+  const server = await failing('no_leader');
+  for (const name of ['COTERIE_ENDPOINTS', 'ETCDCTL_ENDPOINTS']) {
+    const { stderr } = await coterie(['member', 'list'], { env: { [name]: server.url } });
+    t.regex(stderr, /etcdserver: no leader/);
+  }
+  await server.close();
+});

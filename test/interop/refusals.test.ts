@@ -1,0 +1,278 @@
+// Wrong operation, on real processes (reliability 2.7, E1 to E12): each is refused with a sentence that says what happened,
+// why, and what to do, and an exit code that is not 0; and the members that are well go on.
+
+import { cpSync, existsSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { eventually, ProcessCluster, runCoterie, type Ended, type MemberProcess } from './cluster-processes.js';
+
+const clusters: ProcessCluster[] = [];
+test.after.always('all end', async () => {
+  for (const cluster of clusters) await cluster.close();
+});
+
+async function started(names: readonly string[] = ['a', 'b', 'c'], token = 'refusals'): Promise<ProcessCluster> {
+  const cluster = new ProcessCluster('coterie', token);
+  clusters.push(cluster);
+  await cluster.start(names);
+  return cluster;
+}
+
+/** Exit code and last words, once it has ended by itself. */
+async function refused(t: ExecutionContext, member: MemberProcess, says: readonly RegExp[]): Promise<Ended> {
+  const ended = await Promise.race([
+    member.ended,
+    new Promise<null>((resolve) => setTimeout(() => resolve(null), 40_000)),
+  ]);
+  if (ended === null) throw new Error(`${member.name} goes on:\n${member.output.slice(-3000)}`);
+  t.true(ended.code === 1 || ended.code === 2, `exit code ${ended.code}, ${ended.signal}\n${ended.output.slice(-3000)}`);
+  const words = ended.output.split('\n').filter((line) => !line.startsWith('{')).join('\n');
+  for (const what of says) t.regex(words, what);
+  return ended;
+}
+
+async function cli(cluster: ProcessCluster, line: string): Promise<string> {
+  const endpoints = cluster.members.filter(({ isRunning }) => isRunning).map(({ url }) => url).join(',');
+  const { code, stdout, stderr } = await runCoterie([...line.split(' '), '--endpoints', endpoints]);
+  if (code !== 0) throw new Error(stderr);
+  return stdout;
+}
+
+async function no(t: ExecutionContext, cluster: ProcessCluster, line: string, says: RegExp): Promise<void> {
+  const error = await t.throwsAsync(() => cli(cluster, line));
+  t.regex(error?.message ?? '', says);
+}
+
+async function idOf(cluster: ProcessCluster, name: string): Promise<string> {
+  const row = (await cli(cluster, 'member list')).split('\n').map((line) => line.split(', ')).find((cells) => cells[2] === name);
+  if (row?.[0] === undefined) throw new Error(`no member ${name}`);
+  return row[0];
+}
+
+async function works(t: ExecutionContext, member: MemberProcess, key: string): Promise<void> {
+  const body = JSON.stringify({ key: Buffer.from(key).toString('base64'), value: 'eA==' });
+  const answer = await eventually(async () => {
+    const response = await fetch(`${member.url}/v3/kv/put`, { method: 'POST', body, signal: AbortSignal.timeout(10_000) });
+    if (response.status !== 200) throw new Error(await response.text());
+    return response.status;
+  });
+  t.is(answer, 200);
+}
+
+test.serial('E1: a member that comes back without its data is refused, and added anew it is welcome', async (t) => {
+  t.timeout(180_000);
+  const cluster = await started();
+  const [a, c] = [cluster.member('a'), cluster.member('c')];
+  await works(t, a, 'before');
+  await c.end('SIGKILL');
+  rmSync(c.dataDir, { recursive: true });
+  c.launch(cluster.foundingFlags);
+  await refused(t, c, [/lost its data|already been bootstrapped/, /[Rr]emove/, /add it (anew|as a new member)/]);
+  await works(t, a, 'meanwhile');
+  const id = await idOf(cluster, 'c');
+  await cli(cluster, `member remove ${id}`);
+  const words = await eventually(() => cli(cluster, `member add c --peer-urls ${c.peerUrl}`));
+  const list = /ETCD_INITIAL_CLUSTER="(.*)"/.exec(words)?.[1] ?? '';
+  rmSync(c.dataDir, { recursive: true, force: true });
+  c.launch(['--initial-cluster', list, '--initial-cluster-state', 'existing']);
+  await c.ready();
+  t.not(await idOf(cluster, 'c'), id, 'a new id');
+  await works(t, c, 'after');
+});
+
+test.serial('E3: a member that was removed stops, and stays away when it is started again', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const [a, c] = [cluster.member('a'), cluster.member('c')];
+  await eventually(async () => cli(cluster, `member remove ${await idOf(cluster, 'c')}`));
+  const says = [/was removed from the cluster/, /add it as a new member/, /empty data directory/];
+  await refused(t, c, says);
+  c.launch(cluster.foundingFlags);
+  await refused(t, c, says);
+  await works(t, a, 'x');
+});
+
+test.serial('E5: what could cost the majority is refused, what cannot is not', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const c = cluster.member('c');
+  await eventually(() => cli(cluster, `member update ${'0'} --peer-urls http://127.0.0.1:9`).catch((error: Error) => {
+    if (!error.message.includes('member not found')) throw error;
+  }));
+  await c.end('SIGKILL');
+  await eventually(() => no(t, cluster, 'member add d --peer-urls http://127.0.0.1:9', /unhealthy cluster|not enough started/));
+  const a = await idOf(cluster, 'a');
+  await eventually(() => no(t, cluster, `member remove ${a}`, /unhealthy cluster|not enough started/));
+  t.regex(await eventually(async () => cli(cluster, `member remove ${await idOf(cluster, 'c')}`)), /removed from cluster/);
+});
+
+test.serial('E6: a learner that has not started is not promoted, nor one that votes already', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started(['a']);
+  await eventually(() => cli(cluster, 'member add d --learner --peer-urls http://127.0.0.1:9'));
+  const rows = (await cli(cluster, 'member list')).split('\n').map((line) => line.split(', '));
+  const learner = rows.find((cells) => cells[5] === 'true')?.[0] ?? '';
+  await no(t, cluster, `member promote ${learner}`, /in sync with leader\n {2}start it and wait until it has caught up/);
+  await no(t, cluster, `member promote ${await idOf(cluster, 'a')}`, /can only promote a learner member\n {2}it votes already/);
+});
+
+test.serial('E9: the majority is lost for ever: one member goes on alone with its data', async (t) => {
+  t.timeout(180_000);
+  const cluster = await started();
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => cluster.member(name));
+  if (a === undefined || b === undefined || c === undefined) return t.fail();
+  await works(t, a, 'kept');
+  await eventually(() => cli(cluster, 'endpoint hashkv'));
+  const before = (await cli(cluster, 'endpoint hashkv')).split('\n')[0]?.split(', ')[1];
+  for (const member of [b, c, a]) await member.end('SIGKILL');
+  const nothing = await runCoterie(['serve', '--force-new-cluster', '--data-dir', path.join(cluster.directory, 'nothing')]);
+  t.is(nothing.code, 1);
+  t.regex(nothing.stderr, /--force-new-cluster: there is no data in .*nothing to go on with\n {2}name the directory/);
+  a.launch([...cluster.foundingFlags, '--force-new-cluster']);
+  await a.ready();
+  await works(t, a, 'alone');
+  t.is((await cli(cluster, 'member list')).trim().split('\n').length, 1);
+  await a.end('SIGTERM');
+  a.launch(cluster.foundingFlags);
+  await a.ready();
+  await works(t, a, 'again');
+  t.truthy(before);
+});
+
+test.serial('E9: restored from a snapshot, three members are a new cluster with the same data', async (t) => {
+  t.timeout(180_000);
+  const old = await started();
+  await works(t, old.member('a'), 'kept');
+  const file = path.join(old.directory, 'saved.db');
+  const saved = await runCoterie(['snapshot', 'save', file, '--endpoints', old.member('a').url]);
+  t.is(saved.code, 0, saved.stderr);
+  const told = await runCoterie(['snapshot', 'status', file, '--json']);
+  const status = JSON.parse(told.stdout) as { hash: number; revision: number };
+  const next = new ProcessCluster('coterie', 'restored');
+  clusters.push(next);
+  const members = await next.plan(['a', 'b', 'c']);
+  const list = members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(',');
+  const flags = ['--initial-cluster', list, '--initial-cluster-token', next.token];
+  for (const { name, peerUrl, dataDir } of members) {
+    const args = ['--name', name, '--data-dir', dataDir, ...flags, '--initial-advertise-peer-urls', peerUrl];
+    const restored = await runCoterie(['snapshot', 'restore', file, ...args]);
+    t.is(restored.code, 0, restored.stderr);
+    t.regex(restored.stdout, /^Restored .* member [0-9a-f]+ of cluster [0-9a-f]+, revision \d+, \d+ keys\n$/);
+    const twice = await runCoterie(['snapshot', 'restore', file, ...args]);
+    t.is(twice.code, 1);
+    t.regex(twice.stderr, /exists and is not empty\n {2}give one that does not exist yet/);
+  }
+  for (const member of members) member.launch(flags);
+  await Promise.all(members.map((member) => member.ready()));
+  const rows = (await cli(next, `endpoint hashkv --rev ${status.revision}`)).trim().split('\n');
+  const hashes = rows.map((row) => row.split(', ')[1]);
+  t.deepEqual(hashes, Array.from({ length: 3 }, () => String(status.hash)));
+  for (const member of members) await works(t, member, member.name);
+  const ids = (cluster: ProcessCluster): Promise<string[]> => Promise.all(['a', 'b', 'c'].map((name) => idOf(cluster, name)));
+  const olds = await ids(old);
+  t.true((await ids(next)).every((id) => !olds.includes(id)));
+});
+
+test.serial('E9: with revisions bumped, none is used twice, and who watched before hears of the gap', async (t) => {
+  t.timeout(120_000);
+  const old = await started(['a']);
+  await works(t, old.member('a'), 'kept');
+  const file = path.join(old.directory, 'saved.db');
+  await runCoterie(['snapshot', 'save', file, '--endpoints', old.member('a').url]);
+  const next = new ProcessCluster('coterie', 'bumped');
+  clusters.push(next);
+  const [a] = await next.plan(['a']);
+  if (a === undefined) return t.fail();
+  const flags = ['--initial-cluster', `a=${a.peerUrl}`, '--initial-cluster-token', next.token];
+  const args = ['--name', 'a', '--data-dir', a.dataDir, ...flags, '--initial-advertise-peer-urls', a.peerUrl];
+  const bump = ['--bump-revision', '1000', '--mark-compacted', '--json'];
+  const bumped = await runCoterie(['snapshot', 'restore', file, ...args, ...bump]);
+  t.like(JSON.parse(bumped.stdout), { revision: 1002, keys: 1 });
+  a.launch(flags);
+  await a.ready();
+  const body = '{"create_request":{"key":"a2VwdA==","start_revision":3}}';
+  const watch = await fetch(`${a.url}/v3/watch`, { method: 'POST', body });
+  const reader = watch.body?.getReader();
+  let said = '';
+  while (reader !== undefined && !said.includes('compact_revision')) {
+    said += Buffer.from((await reader.read()).value ?? []).toString();
+  }
+  await reader?.cancel();
+  t.regex(said, /"compact_revision":"1002"/);
+  await works(t, a, 'kept');
+});
+
+test.serial('E12: a member with another token is not taken in, and says so', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const [a, c] = [cluster.member('a'), cluster.member('c')];
+  await c.end('SIGKILL');
+  rmSync(c.dataDir, { recursive: true });
+  c.launch([...cluster.foundingFlags, '--initial-cluster-token', 'another']);
+  await refused(t, c, [/another cluster|cluster id/i, /--initial-cluster-token|--initial-cluster/]);
+  await works(t, a, 'x');
+});
+
+test.serial('E12: to join takes running members, the right list of them, and an invitation', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const [d] = await cluster.plan(['d']);
+  if (d === undefined) return t.fail();
+  const founders = cluster.members.slice(0, 3).map(({ name, peerUrl }) => `${name}=${peerUrl}`);
+  const join = (...list: string[]): string[] => ['--initial-cluster', list.join(','), '--initial-cluster-state', 'existing'];
+  const own = `d=${d.peerUrl}`;
+  d.launch(join(own, 'x=http://127.0.0.1:9'));
+  await refused(t, d, [/127\.0\.0\.1:9/, /running|reach|answer/]);
+  d.launch(join(own, ...founders));
+  await refused(t, d, [/member add/]);
+  await eventually(() => cli(cluster, `member add d --peer-urls ${d.peerUrl}`));
+  d.launch(join(own, ...founders.slice(1)));
+  await refused(t, d, [/the initial cluster names 3/, /member list/]);
+  t.false(existsSync(path.join(d.dataDir, 'identity')), 'nothing was written');
+  d.launch(join(own, ...founders));
+  await d.ready();
+  await works(t, d, 'joined');
+});
+
+test.serial('E12: the data directory of another member is refused and left as it is', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const [b, c] = [cluster.member('b'), cluster.member('c')];
+  b.launch([...cluster.foundingFlags, '--data-dir', c.dataDir]);
+  await refused(t, b, [/in use|another process|lock/]);
+  await c.end('SIGTERM');
+  const copy = path.join(cluster.directory, 'copy');
+  cpSync(c.dataDir, copy, { recursive: true });
+  b.launch([...cluster.foundingFlags, '--data-dir', copy]);
+  await refused(t, b, [/belongs to member/, /its own data directory/]);
+});
+
+const WORDS: readonly (readonly [what: string, flags: string, says: RegExp])[] = [
+  [
+    'its name is not in the list', '--name x --initial-cluster a=http://h:1,b=http://h:2',
+    /does not name this member, x\n {2}use --name a or b/,
+  ],
+  [
+    'one URL for two members', '--name a --initial-cluster a=http://h:1,b=http://h:1',
+    /http:\/\/h:1 stands for a and for b\n {2}give each/,
+  ],
+  [
+    'one name for two members',
+    '--name a --initial-cluster a=http://h:1,a=http://h:2 --initial-advertise-peer-urls http://h:1',
+    /differs for a from --initial-advertise-peer-urls http:\/\/h:1\n.*if a stands there for two members, give each a name/,
+  ],
+  [
+    'another URL than it advertises',
+    '--name a --initial-cluster a=http://h:1,b=http://h:2 --initial-advertise-peer-urls http://h:3',
+    /differs for a from .*\n {2}give this member the same URLs in both/,
+  ],
+];
+
+for (const [what, flags, says] of WORDS) {
+  test(`E12: ${what}: refused before anything is touched`, async (t) => {
+    const { code, stderr } = await runCoterie(['serve', '--data-dir', '/nowhere/at/all', ...flags.split(' ')]);
+    t.is(code, 2);
+    t.regex(stderr, says);
+    t.false(existsSync('/nowhere'));
+  });
+}
