@@ -235,7 +235,7 @@ class RemoteWatch implements Watch {
       const pull = (): void => {
         iterator.next().then((result) => {
           if (!isLive()) return;
-          if (result.done === true) return this.#ship(() => this.#finish('closed', 'canceled'));
+          if (result.done === true) return this.#ship(() => this.#finish(new ApiError('connection_lost'), 'open'));
           this.#onTheWay++;
           this.#ship(() => this.#take(result.value));
           if (this.#onTheWay < WATCH_WINDOW) pull();
@@ -318,7 +318,11 @@ class RemoteWatch implements Watch {
   }
 }
 
-/** What is no ApiError is a failure of the product, which the client that gets this code reports. */
+/**
+ * As a server says it to a remote client. That the server's own client was closed means that the server stops. What is no
+ * ApiError is a failure of the product, which the client that gets this code reports.
+ */
 function asApiError(error: unknown): ApiError {
-  return error instanceof ApiError ? error : new ApiError('internal', { detail: String(error), cause: error });
+  if (!(error instanceof ApiError)) return new ApiError('internal', { detail: String(error), cause: error });
+  return error.code === 'closed' ? new ApiError('unavailable') : error;
 }
