@@ -1,0 +1,62 @@
+// Records in a stream of bytes: cut anywhere they come out whole; damaged anywhere they do not come out.
+
+import test from 'ava';
+import { Prng } from '../../../core/base/prng.js';
+import { DecodeError } from '../../../core/peer/codec.js';
+import { encodeFrame } from '../../../core/peer/frame.js';
+import { FrameReader, recordHead, tagsOf, type RecordKind } from '../../../core/peer/framing.js';
+import { FRAME_BYTES_MAX } from '../../../core/peer/limits.js';
+import { heartbeat } from './rig.js';
+
+const envelope = { clusterId: 1n, from: 1n, to: 2n, incarnation: 3n, session: 4 };
+
+function record(kind: RecordKind, body: Uint8Array): Buffer {
+  return Buffer.concat([recordHead(kind, body), body]);
+}
+
+function plain(): Buffer {
+  const message = heartbeat(1n, 2n);
+  return message.kind === 'snapshot' ? Buffer.alloc(0) : encodeFrame(envelope, { kind: 'messages', messages: [message] });
+}
+
+test('records come out whole however the stream is cut', (t) => {
+  const bodies = [Buffer.alloc(0), Buffer.from('a'), Buffer.alloc(100_000, 3), plain()];
+  const stream = Buffer.concat([...bodies.map((body, i) => record(i === 0 ? 'heartbeat' : 'raft', body)), record('call', Buffer.from('z'))]);
+  const dice = new Prng(3);
+  for (const largest of [1, 7, 64, 40_000, stream.length]) {
+    const reader = new FrameReader();
+    const got: Buffer[] = [];
+    for (let at = 0; at < stream.length;) {
+      const size = 1 + dice.below(largest);
+      for (const each of reader.push(stream.subarray(at, at + size))) got.push(Buffer.from(each.bytes));
+      at += size;
+    }
+    t.is(Buffer.compare(Buffer.concat(got), stream), 0);
+    t.is(got.length, 5);
+    t.is(reader.heldBytes, 0);
+  }
+});
+
+test('a changed bit never lets a record through', (t) => {
+  const bytes = record('raft', plain());
+  for (let bit = 0; bit < bytes.length * 8; bit++) {
+    const damaged = Buffer.from(bytes);
+    damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+    t.throws(() => new FrameReader().push(damaged), { instanceOf: DecodeError });
+  }
+});
+
+test('a length is believed only with its checksum, and never beyond the bound', (t) => {
+  const head = recordHead('raft', Buffer.alloc(0));
+  head.writeUInt32LE(FRAME_BYTES_MAX + 1, 0);
+  t.throws(() => new FrameReader().push(head), { instanceOf: DecodeError, message: /checksum/ });
+  t.throws(() => recordHead('heartbeat', Buffer.alloc(1)), { message: /heartbeat record of 1 bytes/ });
+});
+
+test('a record tells its lane and what it says', (t) => {
+  const [first] = new FrameReader().push(record('raft', plain()));
+  t.deepEqual(first && tagsOf(first), ['raft', 'append']);
+  const piece = encodeFrame(envelope, { kind: 'piece', stage: 1, offset: 0, bytes: Buffer.from('x') });
+  const [second] = new FrameReader().push(record('snapshot', piece));
+  t.deepEqual(second && tagsOf(second), ['snapshot', 'piece']);
+});
