@@ -253,6 +253,11 @@ export function readBody(buffer: Buffer, from: number, to: number, reader: Recor
   assert(at === to, 'the last record of a group ends beyond the group');
 }
 
+/** Nothing but filler: such a group only says that those before it were durable. */
+export function isProof(buffer: Buffer, from: number, to: number): boolean {
+  return from < to && buffer[from] === FILLER;
+}
+
 function readRun(buffer: Buffer, start: number, reader: RecordReader): number {
   const term = readU64(buffer, start + 1);
   const first = readU64(buffer, start + 9);

@@ -8,6 +8,7 @@ import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
 import type { Entry, EntryId, HardState, Index, Resumed, SnapshotMeta, Term } from '../raft/types.js';
 import { IDENTITY_NAME, checkIdentity, writeIdentity } from './identity-file.js';
+import { READ_BYTES } from './limits.js';
 import { LogError, NO_SNAPSHOT } from './log-storage.js';
 import type { RecordReader } from './record.js';
 import {
@@ -70,7 +71,7 @@ class Recovery {
   start(): void {
     this.#files.makeDirectory(this.#directory, 0o700, this.#then(() => {
       this.#files.list(this.#directory, this.#then((names) => {
-        const ours = (name: string): boolean => /^(?:snapshot-|staged-|identity)/.test(name) && name.endsWith(TEMPORARY);
+        const ours = (name: string): boolean => /^(?:snapshot-|staged-|identity|log-)/.test(name) && name.endsWith(TEMPORARY);
         this.#names = names.filter((name) => !ours(name));
         this.#removeAll(names.filter(ours).map((name) => this.#path(name)), () => this.#begin());
       }));
@@ -219,6 +220,44 @@ class Recovery {
   }
 
   #finish(repair: Repair | null): void {
+    this.#rewriteAll(this.#doubtful(), () => this.#tell(repair));
+  }
+
+  /**
+   * Segments whose last groups may be in the system's cache only: a sync that fails can leave them there marked as written,
+   * so that no later sync writes them either (reliability B9). What is read must be on disk before it is relied on.
+   */
+  #doubtful(): readonly string[] {
+    const [before, last] = [this.#ends.at(-2), this.#lastEnd()];
+    const paths: string[] = [];
+    if (before?.isDoubtful === true && last.last === null) paths.push(present(this.#segments.at(-2), 'segment').path);
+    if (last.isDoubtful) paths.push(present(this.#segments.at(-1), 'segment').path);
+    return paths;
+  }
+
+  /** Each is copied, synced, and put in its own place. */
+  #rewriteAll(paths: readonly string[], next: () => void): void {
+    const [path, ...rest] = paths;
+    if (path === undefined) return next();
+    const copy = path + TEMPORARY;
+    const done = this.#then<void>(() => this.#rewriteAll(rest, next));
+    const publish = (): void => {
+      this.#files.sync(copy, this.#then(() => {
+        this.#files.close(copy, this.#then(() => {
+          this.#files.close(path, this.#then(() => this.#files.rename(copy, path, done)));
+        }));
+      }));
+    };
+    const copyFrom = (offset: number): void => {
+      this.#files.read(path, offset, READ_BYTES, this.#then((bytes) => {
+        if (bytes.length === 0) return publish();
+        this.#files.append(copy, [bytes], this.#then(() => copyFrom(offset + bytes.length)));
+      }));
+    };
+    copyFrom(0);
+  }
+
+  #tell(repair: Repair | null): void {
     const end = this.#lastEnd();
     // Received and given its name, and then came the crash: what the log held before is void (Raft figure 13, rule 7).
     const restart = !this.#replay.reachesSnapshot;

@@ -86,6 +86,8 @@ export class WalStorage implements LogStorage {
   #stage: Stage | null = null;
   /** Snapshots being read for others, by name: they stay until nobody reads them. */
   readonly #pins = new Map<string, number>();
+  #isRemovingOlder = false;
+  readonly #olderWaiting: Done[] = [];
   #onSaved: (() => void) | null = null;
   readonly #removing: { path: string; done: Done | null }[] = [];
 
@@ -443,20 +445,37 @@ export class WalStorage implements LogStorage {
     else this.#pins.delete(name);
     if (left > 0 || name === snapshotName(this.#snapshot)) return this.#later(() => done(null));
     if (this.#refuses(done)) return;
-    this.#files.remove(`${this.#directory}/${name}`, (error) => (error === null ? done(null) : this.#giveUp(error, done)));
+    this.#removeOlderSnapshots((error) => (error === null ? done(null) : this.#giveUp(error, done)));
   }
 
+  /** One round at a time; who asks during one waits for the next. */
   #removeOlderSnapshots(done: Done): void {
+    this.#olderWaiting.push(done);
+    if (this.#olderWaiting.length > 1 || this.#isRemovingOlder) return;
+    this.#isRemovingOlder = true;
+    this.#removeOlderRound();
+  }
+
+  #removeOlderRound(): void {
+    const waiting = this.#olderWaiting.splice(0);
+    const finish: Done = (error) => {
+      if (this.#olderWaiting.length > 0 && error === null) this.#removeOlderRound();
+      else {
+        this.#isRemovingOlder = false;
+        waiting.push(...this.#olderWaiting.splice(0));
+      }
+      for (const done of waiting) done(error);
+    };
     const newest = snapshotName(this.#snapshot);
     this.#files.list(this.#directory, (error, names) => {
-      if (error !== null) return done(error);
+      if (error !== null) return finish(error);
       const older = present(names, 'names').filter(
         (name) => isSnapshotName(name) && name < newest && !this.#pins.has(name),
       );
       const removeFrom = (i: number): void => {
         const name = older[i];
-        if (name === undefined) return done(null);
-        this.#files.remove(`${this.#directory}/${name}`, (failure) => (failure === null ? removeFrom(i + 1) : done(failure)));
+        if (name === undefined) return finish(null);
+        this.#files.remove(`${this.#directory}/${name}`, (failure) => (failure === null ? removeFrom(i + 1) : finish(failure)));
       };
       removeFrom(0);
     });
