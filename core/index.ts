@@ -3,7 +3,8 @@
 //   startNode  a whole node in this process          connect  a client to coterie or etcd over the network
 //   serve      any client becomes an etcd endpoint
 
-export { startNode, type NodeFacts, type NodeOptions, type RunningNode } from './start-node.js';
+export { startNode, type NodeFacts, type NodeOptions, type PeerTls, type RunningNode } from './start-node.js';
+export type { MemberSpec } from './identity.js';
 export { connect, type RemoteOptions } from './wire/remote-client.js';
 export { serve, type ServeOptions, type WireServer } from './wire/port.js';
 export type { NodeEvent, Observe } from './node/events.js';
@@ -35,6 +36,7 @@ export {
   type DeleteResponse,
   type Event,
   type GrantOptions,
+  type HashResponse,
   type Header,
   type KeepAlive,
   type KeyValue,
@@ -42,6 +44,7 @@ export {
   type LeaseId,
   type LeaseInfo,
   type Member,
+  type MemberAdded,
   type MembersResponse,
   type Op,
   type OpResponse,
@@ -50,6 +53,7 @@ export {
   type RangeRequest,
   type RangeResponse,
   type Revision,
+  type SnapshotStream,
   type SortOrder,
   type SortTarget,
   type StatusResponse,

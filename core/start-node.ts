@@ -33,7 +33,7 @@ export interface NodeOptions {
   readonly name?: string;
   /** Where the log and the snapshots live; created if missing. null: in memory, gone with the process (for tests). */
   readonly dataDir: string | null;
-  /** Where the other members reach this one. With the token they determine the ids (contract 1.6). Default `http://localhost:2380`. */
+  /** Where the others reach this one. With the token they determine the ids (contract 1.6). Default `http://localhost:2380`. */
   readonly peerUrls?: readonly string[];
   /** Where to listen for other members. Default: `peerUrls` in a cluster, nowhere alone. */
   readonly listenPeerUrls?: readonly string[];
@@ -159,7 +159,8 @@ async function identityOnDisk(options: NodeOptions): Promise<MemberIdentity | nu
     return await whenDone<MemberIdentity | null>((done) => readIdentity(files, dataDir, done));
   } catch (error) {
     if (error instanceof LogError) throw error;
-    throw new LogError(`the data directory ${dataDir} cannot be used: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new LogError(`the data directory ${dataDir} cannot be used: ${reason}`, { cause: error });
   }
 }
 

@@ -192,7 +192,7 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
     case 'left':
       return { kind, remainingMs: reader.byte() === 0 ? null : reader.integer() };
     case undefined:
-      assert(false, 'an answer is of an unknown kind');
+      return assert(false, 'an answer is of an unknown kind') as never;
     default:
       return unreachable(kind);
   }

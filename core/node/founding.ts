@@ -2,9 +2,11 @@
 // who they are, and restarts need no settings. A member that joins begins with nothing. And one that goes on alone, because
 // the majority is lost for ever, appends the configuration that names only itself.
 
+import { NO_SNAPSHOT } from '../log/log-storage.js';
 import { encodeMembers } from '../raft/members.js';
-import type { Entry, NodeId, Persist, Resumed } from '../raft/types.js';
+import type { Entry, NodeId, Persist, RaftConfig, Resumed } from '../raft/types.js';
 import { encodeMemberRecords, type MemberRecord } from '../store/members.js';
+import { appendBytesMax, catchUpEntries } from './limits.js';
 
 export interface FoundingConfig {
   readonly id: NodeId;
@@ -18,6 +20,14 @@ export interface Prepared {
   readonly founding: Persist | null;
 }
 
+export interface PaceConfig {
+  readonly id: NodeId;
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly seed: number;
+  readonly limits: { readonly proposalsMax: number };
+}
+
 const NO_CONTEXT = new Uint8Array(0);
 
 /** Pure: what the machine resumes from, given what the log held. */
@@ -28,6 +38,20 @@ export function prepare(found: Resumed, config: FoundingConfig): Prepared {
   return { resumed: found, founding: null };
 }
 
+/** A tick of the machine is a heartbeat. Who votes is always in the log. */
+export function raftConfig({ id, heartbeatMs, electionMs, seed, limits }: PaceConfig): RaftConfig {
+  return {
+    id,
+    voters: [],
+    electionTicks: Math.max(3, Math.round(electionMs / heartbeatMs)),
+    heartbeatTicks: 1,
+    seed,
+    appendBytesMax,
+    uncommittedMax: 2 * limits.proposalsMax,
+    catchUpEntries,
+  };
+}
+
 /** Founding the cluster counts as term 1, which never had a leader; so a first leader has term 2, as etcd's clients see it. */
 function founded(founders: readonly MemberRecord[]): Prepared {
   const records = [...founders].sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -36,7 +60,7 @@ function founded(founders: readonly MemberRecord[]): Prepared {
   const entry: Entry = { term: 1, index: 1, kind: 'members', data };
   const hard = { term: 1, vote: 0n, commit: 1 };
   return {
-    resumed: { hard, snapshot: { term: 0, index: 0, configuration: { voters: [], outgoing: [], learners: [] } }, entries: [entry] },
+    resumed: { hard, snapshot: NO_SNAPSHOT, entries: [entry] },
     founding: { seq: 0, hard, truncateAfter: null, snapshot: null, entries: [entry] },
   };
 }

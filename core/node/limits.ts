@@ -44,6 +44,8 @@ export const departedMax = 8;
 export const learnersMax = 1;
 /** How long voters must have been reached without a break before a change counts on them; etcd: 5 s. */
 export const healthyMs = 5000;
+/** Bytes of entries in one message to a follower; one larger entry still goes alone. */
+export const appendBytesMax = 1024 * 1024;
 /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
 export const catchUpEntries = 5000;
 /** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */

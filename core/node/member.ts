@@ -175,15 +175,16 @@ export class Member {
     const dice = new Prng(config.seed);
     // Settings for founding count only for the very cluster and member whose directory this is.
     const isSame = clusterId === config.identity.clusterId && memberId === config.identity.memberId;
-    const { heartbeatMs, electionMs, snapshotCount, limits, name, clientUrls, contacts, strictReconfig, forceNewCluster } = config;
+    const { heartbeatMs, electionMs, snapshotCount, limits, version } = config;
+    const { name, clientUrls, contacts, strictReconfig, forceNewCluster } = config;
     const { clock, observe } = this.#doors;
     const node = new Node({
       id: memberId, clusterId, incarnation, session: dice.u32(), seed: dice.u32(),
       founders: isSame ? config.founders : [],
       contacts, name, clientUrls, heartbeatMs, electionMs, snapshotCount, limits, strictReconfig, forceNewCluster,
     }, { clock, observe, log: this.#doors.openLog(identity), transport: this.#doors.connect?.(identity) ?? null });
-    const { version } = config;
-    const client = new LocalClient(node, { clock, dice: new Prng(dice.u32()) }, { clusterId, memberId, version, electionMs, limits });
+    const told = { clusterId, memberId, version, electionMs, limits };
+    const client = new LocalClient(node, { clock, dice: new Prng(dice.u32()) }, told);
     this.#node = node;
     this.#client = client;
     node.start((error) => {

@@ -7,9 +7,9 @@
 // good: it must not guess what is on disk, nor go on with a state it does not understand.
 //
 // By theme: founding.ts (how a log begins), pending.ts (who waits), forwarding.ts and acceptor.ts (follower and leader),
-// questions.ts (what only the leader knows), leases.ts, snapshots.ts, membership.ts and changes.ts.
+// questions.ts and answers.ts (what only the leader knows), leases.ts, snapshots.ts, membership.ts and changes.ts.
 
-import { assert, unreachable } from '../base/assert.js';
+import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { LeaseId } from '../client.js';
@@ -27,22 +27,22 @@ import { Hub } from '../store/hub.js';
 import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
 import { Acceptor } from './acceptor.js';
+import { Answers, judgement } from './answers.js';
 import { decodeRequest, encodeAnswer, type Answer, type ChangeRequest, type Request } from './calls.js';
 import { attempt, caught } from './caught.js';
 import { Changes } from './changes.js';
 import type { Observe } from './events.js';
 import { Forwarding } from './forwarding.js';
-import { prepare } from './founding.js';
+import { prepare, raftConfig } from './founding.js';
 import { Leases } from './leases.js';
-import { catchUpEntries, leasesPerCallMax, stallMsMin, tidyRowsPerTick, type NodeLimits } from './limits.js';
+import { stallMsMin, tidyRowsPerTick, type NodeLimits } from './limits.js';
 import { Membership } from './membership.js';
 import { Pending } from './pending.js';
 import { Questions } from './questions.js';
-import { judge } from './reconfigure.js';
 import { refusal } from './refusal.js';
 import { Snapshots } from './snapshots.js';
 import { commandIn, isTagged, tagOf } from './tag.js';
-import { Transfers } from './transfers.js';
+import { heirOf, Transfers } from './transfers.js';
 
 export interface NodeConfig {
   readonly id: NodeId;
@@ -89,6 +89,7 @@ export class Node {
   readonly #questions: Questions;
   readonly #changes: Changes;
   readonly #leases: Leases;
+  readonly #answers: Answers;
   readonly #snapshots: Snapshots;
   readonly #membership: Membership;
   readonly #transfers: Transfers;
@@ -103,8 +104,6 @@ export class Node {
   #leaderLostMs = -Infinity;
   #appliedTerm = 0;
   #lastToken: Token = 0;
-  /** Keep-alives of this turn, asked for together. */
-  #renewals: { readonly lease: LeaseId; readonly done: Done<number> }[] = [];
   #cancelTick: () => void = () => undefined;
   #tickDueMs = 0;
   #onEnd: ((error: Error | null) => void) | null = null;
@@ -140,14 +139,22 @@ export class Node {
     this.#acceptor = new Acceptor(nextToken);
     this.#questions = new Questions(id, config.electionMs, {
       call,
-      answer: (request, reply) => this.#answer(id, request, reply),
+      answer: (request, reply) => this.#answers.answer(id, request, reply),
       now: () => clock.now(),
     });
-    this.#changes = new Changes(nextToken, (request) => this.#judge(request));
+    this.#changes = new Changes(nextToken, (request) => judgement(request, {
+      self: id, isStrict: config.strictReconfig, status: this.status(), store: this.#store, membership: this.#membership,
+    }));
     this.#leases = new Leases(config.electionMs, {
       clock, observe, store, submit,
       role: () => this.#role,
       read: (done) => this.read(done),
+    });
+    this.#answers = new Answers({ acceptor: this.#acceptor, changes: this.#changes, leases: this.#leases }, {
+      role: () => this.#role,
+      read: (done) => this.read(done),
+      deadlineMs: () => this.#deadlineMs(),
+      wake: () => this.#wake(),
     });
     this.#snapshots = new Snapshots({ snapshotCount: config.snapshotCount, logBytesMax: limits.logBytesMax }, {
       clock, log,
@@ -274,7 +281,7 @@ export class Node {
   /** Starts the lease's time over. Done with the seconds it has now; 0: it is gone. */
   keepAlive(lease: LeaseId, done: Done<number>): void {
     if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    this.#renewals.push({ lease, done });
+    this.#questions.renew(lease, done);
     this.#wake();
   }
 
@@ -313,7 +320,7 @@ export class Node {
 
   /** A leader that is about to stop gives leadership away. Done when it has, or cannot, or it takes too long. */
   handOver(done: Done): void {
-    const heir = this.#state === 'running' ? this.#heir() : null;
+    const heir = this.#state === 'running' ? heirOf(this.status(), this.#store.configuration.voters) : null;
     if (heir === null) return void this.#doors.clock.schedule(0, () => done(null));
     this.#transfers.add(heir, () => done(null));
     this.#give({ kind: 'transfer', to: heir });
@@ -331,21 +338,15 @@ export class Node {
 
   #begin(resumed: Resumed): void {
     const config = this.#config;
-    this.#raft = new Raft({
-      id: config.id,
-      voters: [],
-      electionTicks: Math.max(3, Math.round(config.electionMs / config.heartbeatMs)),
-      heartbeatTicks: 1,
-      seed: config.seed,
-      appendBytesMax: 1024 * 1024,
-      uncommittedMax: 2 * config.limits.proposalsMax,
-      catchUpEntries,
-    }, resumed);
+    this.#raft = new Raft(raftConfig(config), resumed);
     this.#appliedTerm = this.#store.applied.term;
     for (const entry of resumed.entries) {
       if (entry.kind === 'members') this.#membership.learn(decodeMembers(entry.data).context);
     }
     if (this.#store.isRemoved(config.id)) throw refusal('removed', config.id, config.id);
+    if (this.#peers === null && this.#raft.status().configuration.voters.some((voter) => voter !== config.id)) {
+      throw refusal('no_network', config.id, config.id);
+    }
     this.#state = 'running';
     this.#membership.onChange();
     this.#scheduleTick();
@@ -361,7 +362,7 @@ export class Node {
       onCall: (from, bytes, answer) => {
         const request = attempt(() => decodeRequest(bytes));
         if (request instanceof Error) return answer(encodeAnswer({ kind: 'error', code: 'invalid_request' }));
-        this.#answer(from, request, (reply) => answer(encodeAnswer(reply)));
+        if (this.running) this.#answers.answer(from, request, (reply) => answer(encodeAnswer(reply)));
       },
       onSnapshotBegin: (meta) => (this.running ? this.#snapshots.begin(meta, this.#store.applied.index) : null),
       onSnapshotEnd: (message) => {
@@ -391,61 +392,6 @@ export class Node {
       if (this.running) this.#questions.ask(request, this.#deadlineMs(), done);
       else done(new ApiError('stopped'));
     });
-  }
-
-  /** A question to the leader has come here, from another member or from this one. */
-  #answer(from: NodeId, request: Request, reply: (answer: Answer) => void): void {
-    const again: Answer = { kind: 'again' };
-    if (this.#role.state !== 'leader' || !this.running) return reply(again);
-    switch (request.kind) {
-      case 'propose':
-        this.#acceptor.onPropose(from, request, reply);
-        return this.#wake();
-      case 'read':
-        this.#acceptor.onRead(reply);
-        return this.#wake();
-      case 'keep_alive':
-        // Leadership is proven after the request came in, so a deposed leader cannot promise time it does not keep.
-        return this.read((error) => {
-          if (error !== null) return reply(again);
-          this.#leases.renew(request.leases, (renewError, ttlSeconds) => {
-            reply(renewError !== null || ttlSeconds === undefined ? again : { kind: 'kept', ttlSeconds });
-          });
-        });
-      case 'remaining':
-        return this.read((error) => {
-          if (error !== null || !this.#leases.lessor.isActive) return reply(again);
-          reply({ kind: 'left', remainingMs: this.#leases.remainingMs(request.lease) });
-        });
-      case 'change':
-        this.#changes.add(request.change, this.#deadlineMs(), reply);
-        return this.#wake();
-      default:
-        return unreachable(request);
-    }
-  }
-
-  #judge(change: ChangeRequest): ReturnType<typeof judge> {
-    const { peers, durable } = this.status();
-    const peer = (id: NodeId): (typeof peers)[number] | undefined => peers.find((each) => each.id === id);
-    return judge(change, {
-      self: this.#config.id,
-      isStrict: this.#config.strictReconfig,
-      members: this.#store.members(),
-      isRemoved: (id) => this.#store.isRemoved(id),
-      isHealthy: (id) => peer(id)?.isActive === true && this.#membership.isHealthy(id),
-      isActive: (id) => peer(id)?.isActive === true,
-      match: (id) => peer(id)?.match ?? 0,
-      ownMatch: durable,
-    });
-  }
-
-  /** Who is best placed to lead next; null: nobody, or this node does not lead. */
-  #heir(): NodeId | null {
-    if (this.#role.state !== 'leader') return null;
-    const { voters } = this.#store.configuration;
-    const fit = this.status().peers.filter(({ id, isActive }) => isActive && voters.includes(id));
-    return fit.sort((a, b) => b.match - a.match)[0]?.id ?? null;
   }
 
   /** This member does not belong to the cluster (any more): it stops, a little later, so that what it has to say gets out. */
@@ -510,7 +456,7 @@ export class Node {
   /** Callers' wishes: to the machine while this node leads, to the leader while another one does; else they wait. */
   #takeCalls(inputs: Input[]): void {
     this.#pending.closeGroup(this.#doors.clock.now(), this.#deadlineMs());
-    if (this.#renewals.length > 0) this.#askRenewals();
+    this.#questions.askRenewals(this.#deadlineMs());
     for (const input of this.#acceptor.takeInputs()) inputs.push(input);
     if (this.#role.state !== 'leader') return this.#forwarding.send();
     if (this.#isPaused) return;
@@ -520,17 +466,6 @@ export class Node {
     for (const token of this.#pending.takeReads()) inputs.push({ kind: 'read', token });
     const change = this.#changes.takeInput();
     if (change !== null) inputs.push(change);
-  }
-  #askRenewals(): void {
-    const renewals = this.#renewals.splice(0, leasesPerCallMax);
-    this.#ask({ kind: 'keep_alive', leases: renewals.map(({ lease }) => lease) }, (error, answer) => {
-      renewals.forEach(({ done }, i) => {
-        if (error !== null) return done(error);
-        assert(answer?.kind === 'kept', 'a keep-alive is answered by what was kept');
-        done(null, answer.ttlSeconds[i] ?? 0);
-      });
-    });
-    if (this.#renewals.length > 0) this.#wake();
   }
   #act(output: Output): void {
     this.#persist(output);
@@ -641,7 +576,6 @@ export class Node {
     this.#pending.failAll(stopped);
     this.#questions.failAll(stopped);
     this.#transfers.failAll(stopped);
-    for (const { done } of this.#renewals.splice(0)) done(stopped);
     for (const done of this.#readyCallers.splice(0)) done(stopped);
     this.#leases.end();
     const closeLog = (): void => this.#doors.log.close((closeError) => {

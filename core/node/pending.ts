@@ -36,12 +36,16 @@ interface Readers {
   callers: Done[] | null;
 }
 
+interface Waiting {
+  readonly deadlineMs: number;
+}
+
 /** In the order they began, with the dead at the front taken off. */
-class Timeline<T extends { readonly deadlineMs: number }> {
-  #items: T[] = [];
+class Timeline<T> {
+  #items: (T & Waiting)[] = [];
   #head = 0;
 
-  push(item: T): void {
+  push(item: T & Waiting): void {
     this.#items.push(item);
   }
 

@@ -1,12 +1,14 @@
 // Questions that only the leader can answer: keep-alives, what is left of a lease, changes of members. Asked of whoever
 // leads, this node included; asked again of the next leader where that does no harm, until the asker's time is over.
 
+import { assert } from '../base/assert.js';
 import type { Done } from '../base/done.js';
+import type { LeaseId } from '../client.js';
 import { ApiError } from '../errors.js';
 import type { NodeId, Role } from '../raft/types.js';
 import { decodeAnswer, encodeRequest, type Answer, type Request } from './calls.js';
 import { attempt } from './caught.js';
-import { questionsMax } from './limits.js';
+import { leasesPerCallMax, questionsMax } from './limits.js';
 
 export interface QuestionsDoors {
   call(to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void;
@@ -30,6 +32,7 @@ export class Questions {
   #role: Role = { state: 'follower', term: 0, leader: 0n };
   #waiting: Question[] = [];
   readonly #asked = new Set<Question>();
+  readonly #renewals: { readonly lease: LeaseId; readonly done: Done<number> }[] = [];
 
   /** `attemptMs`: how long a question that may be repeated waits for one leader. */
   constructor(self: NodeId, attemptMs: number, doors: QuestionsDoors) {
@@ -60,7 +63,27 @@ export class Questions {
     else this.#ask(question);
   }
 
+  /** A keep-alive; those of one turn are asked for together. */
+  renew(lease: LeaseId, done: Done<number>): void {
+    if (this.#renewals.length >= questionsMax) return done(new ApiError('too_many_requests'));
+    this.#renewals.push({ lease, done });
+  }
+
+  askRenewals(deadlineMs: number): void {
+    while (this.#renewals.length > 0) {
+      const renewals = this.#renewals.splice(0, leasesPerCallMax);
+      this.ask({ kind: 'keep_alive', leases: renewals.map(({ lease }) => lease) }, deadlineMs, (error, answer) => {
+        renewals.forEach(({ done }, i) => {
+          if (error !== null) return done(error);
+          assert(answer?.kind === 'kept', 'a keep-alive is answered by what was kept');
+          done(null, answer.ttlSeconds[i] ?? 0);
+        });
+      });
+    }
+  }
+
   failAll(error: Error): void {
+    for (const { done } of this.#renewals.splice(0)) done(error);
     for (const question of [...this.#waiting, ...this.#asked]) settle(question, error);
     this.#waiting = [];
     this.#asked.clear();

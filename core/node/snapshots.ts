@@ -111,7 +111,7 @@ export class Snapshots {
   finish(meta: SnapshotMeta): Error | null {
     const arriving = this.#arriving;
     this.#arriving = null;
-    assert(arriving !== null && arriving.meta.index === meta.index && arriving.meta.term === meta.term, 'a snapshot ends that began');
+    assert(arriving?.meta.index === meta.index && arriving.meta.term === meta.term, 'a snapshot ends that began');
     const store = arriving.failure ?? attempt(() => arriving.loader.finish());
     if (!(store instanceof Store)) {
       const problem = `the snapshot at index ${meta.index} that another member sent cannot be loaded: ${reasonOf(store)}`;

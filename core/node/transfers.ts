@@ -4,7 +4,14 @@
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import { ApiError } from '../errors.js';
-import type { NodeId, Role } from '../raft/types.js';
+import type { NodeId, Role, Status } from '../raft/types.js';
+
+/** Who is best placed to lead next; null: nobody, or this node does not lead. */
+export function heirOf({ state, peers }: Status, voters: readonly NodeId[]): NodeId | null {
+  if (state !== 'leader') return null;
+  const fit = peers.filter(({ id, isActive }) => isActive && voters.includes(id));
+  return fit.sort((a, b) => b.match - a.match)[0]?.id ?? null;
+}
 
 interface Transfer {
   readonly to: NodeId;

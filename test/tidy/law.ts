@@ -24,7 +24,7 @@ export const ROOMS: readonly Room[] = [
   // Peers take snapshots from one log to another (types only).
   { path: 'core/peer/', imports: ['core/base/', 'core/raft/types.ts', 'core/log/log-storage.ts'] },
   // What a node may tell its owner is plain data: it must be readable without reading the driver.
-  { path: 'core/node/events.ts', imports: ['core/raft/types.ts'] },
+  { path: 'core/node/events.ts', imports: ['core/raft/types.ts', 'core/peer/events.ts'] },
   { path: 'core/node/', imports: ['core/base/', ...WORDS, 'core/raft/', 'core/store/', 'core/log/', 'core/peer/'] },
   { path: 'core/wire/', imports: ['core/base/', ...WORDS, 'core/version.ts'] },
   // Composition roots: they, and only they, choose implementations.
@@ -128,8 +128,10 @@ export const CALLBACK_ROOMS: readonly string[] = ['core/raft/', 'core/store/', '
 export const CALLBACK_WORDS: readonly string[] = [
   'async', 'await', 'Promise', 'queueMicrotask', 'localeCompare', 'Intl', 'toLocaleString',
 ];
-// local-client.ts is the bridge itself; local-watch.ts is the iterator it hands out.
-export const CALLBACK_EXCEPTIONS: readonly string[] = ['core/node/local-client.ts', 'core/node/local-watch.ts'];
+// local-client.ts is the bridge itself; local-watch.ts and local-snapshot.ts are the iterators it hands out.
+export const CALLBACK_EXCEPTIONS: readonly string[] = [
+  'core/node/local-client.ts', 'core/node/local-watch.ts', 'core/node/local-snapshot.ts',
+];
 
 /** Which file may import which package. raft, log, node and recipes have none. */
 export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {

@@ -42,6 +42,13 @@ class LifeClock implements Clock {
   }
 }
 
+interface StartOptions {
+  /** It joins the cluster of these. */
+  readonly contacts?: readonly MemberRecord[];
+  readonly isReady?: boolean;
+  readonly force?: boolean;
+}
+
 interface Life {
   readonly member: Member;
   readonly clock: LifeClock;
@@ -77,8 +84,7 @@ export class Cluster {
     return [...this.#lives.keys()];
   }
 
-  /** `contacts`: it joins the cluster of these. */
-  async start(id: bigint, options: { contacts?: readonly MemberRecord[]; isReady?: boolean; force?: boolean } = {}): Promise<void> {
+  async start(id: bigint, options: StartOptions = {}): Promise<void> {
     const clock = new LifeClock(this.clock);
     const log = this.#logs.get(id) ?? new MemoryLogStorage(this.clock);
     this.#logs.set(id, log);

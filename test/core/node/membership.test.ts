@@ -63,7 +63,8 @@ test('a learner serves status and local reads only, and votes once it is promote
   const peerUrls = ['http://learner:2380'];
   const { member } = await cluster.until(cluster.client(follower).addMember({ peerUrls, isLearner: true }));
   await refused(t, cluster, cluster.client(follower).promoteMember(member.id), 'learner_not_ready');
-  await refused(t, cluster, cluster.client(follower).addMember({ peerUrls: ['http://x:1'], isLearner: true }), 'too_many_learners');
+  const another = { peerUrls: ['http://x:1'], isLearner: true };
+  await refused(t, cluster, cluster.client(follower).addMember(another), 'too_many_learners');
   await cluster.start(member.id, { contacts: [1n, 2n, 3n].map(record) });
   const learner = cluster.client(member.id);
   t.true((await cluster.until(learner.status())).isLearner);

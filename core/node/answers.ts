@@ -1,0 +1,97 @@
+// The leader's answers to the questions of members, its own included. A question that finds no leader here any more is
+// answered 'again': nothing happened, and whoever leads now is to be asked.
+
+import { unreachable } from '../base/assert.js';
+import type { Done } from '../base/done.js';
+import type { ErrorCode } from '../errors.js';
+import type { MemberChange, NodeId, Role, Status } from '../raft/types.js';
+import type { Store } from '../store/store.js';
+import type { Acceptor } from './acceptor.js';
+import type { Answer, ChangeRequest, Request } from './calls.js';
+import type { Changes } from './changes.js';
+import type { Leases } from './leases.js';
+import type { Membership } from './membership.js';
+import { judge } from './reconfigure.js';
+
+export interface AnswersDoors {
+  role(): Role;
+  /** Linearizable: done when leadership was proven after the call. */
+  read(done: Done): void;
+  deadlineMs(): number;
+  /** Something waits for the machine. */
+  wake(): void;
+}
+
+interface Desks {
+  readonly acceptor: Acceptor;
+  readonly changes: Changes;
+  readonly leases: Leases;
+}
+
+const AGAIN: Answer = { kind: 'again' };
+
+export class Answers {
+  readonly #desks: Desks;
+  readonly #doors: AnswersDoors;
+
+  constructor(desks: Desks, doors: AnswersDoors) {
+    this.#desks = desks;
+    this.#doors = doors;
+  }
+
+  answer(from: NodeId, request: Request, reply: (answer: Answer) => void): void {
+    if (this.#doors.role().state !== 'leader') return reply(AGAIN);
+    const { acceptor, changes, leases } = this.#desks;
+    switch (request.kind) {
+      case 'propose':
+        acceptor.onPropose(from, request, reply);
+        return this.#doors.wake();
+      case 'read':
+        acceptor.onRead(reply);
+        return this.#doors.wake();
+      case 'keep_alive':
+        // Leadership is proven after the request came in, so a deposed leader cannot promise time it does not keep.
+        return this.#doors.read((error) => {
+          if (error !== null) return reply(AGAIN);
+          leases.renew(request.leases, (renewError, ttlSeconds) => {
+            reply(renewError !== null || ttlSeconds === undefined ? AGAIN : { kind: 'kept', ttlSeconds });
+          });
+        });
+      case 'remaining':
+        return this.#doors.read((error) => {
+          if (error !== null || !leases.lessor.isActive) return reply(AGAIN);
+          reply({ kind: 'left', remainingMs: leases.remainingMs(request.lease) });
+        });
+      case 'change':
+        changes.add(request.change, this.#doors.deadlineMs(), reply);
+        return this.#doors.wake();
+      default:
+        return unreachable(request);
+    }
+  }
+}
+
+export interface Judged {
+  readonly self: NodeId;
+  readonly isStrict: boolean;
+  readonly status: Status;
+  readonly store: Store;
+  readonly membership: Membership;
+}
+
+/** What the leader knows, put before reconfigure.ts. */
+export function judgement(request: ChangeRequest, judged: Judged): MemberChange | ErrorCode {
+  const { self, isStrict, store, membership } = judged;
+  const { peers, durable } = judged.status;
+  const peer = (id: NodeId): (typeof peers)[number] | undefined => peers.find((each) => each.id === id);
+  return judge(request, {
+    self,
+    isStrict,
+    members: store.members(),
+    isRemoved: (id) => store.isRemoved(id),
+    isHealthy: (id) => peer(id)?.isActive === true && membership.isHealthy(id),
+    isActive: (id) => peer(id)?.isActive === true,
+    match: (id) => peer(id)?.match ?? 0,
+    ownMatch: durable,
+  });
+}
