@@ -132,7 +132,7 @@ function writeEntries(buffer: Buffer, start: number, previous: number, entries: 
 export function readMessages(body: Uint8Array, from: NodeId, to: NodeId): readonly PlainMessage[] {
   const reader = new Reader(body);
   const count = reader.u16('the count of messages');
-  if (count === 0 || count > MESSAGES_MAX) throw new DecodeError(`${count} messages in a frame; there may be 1 to ${MESSAGES_MAX}`);
+  if (count === 0 || count > MESSAGES_MAX) throw new DecodeError(`${count} messages in a frame; it has 1 to ${MESSAGES_MAX}`);
   const messages: PlainMessage[] = [];
   for (let i = 0; i < count; i++) messages.push(readMessage(reader, from, to));
   reader.end();

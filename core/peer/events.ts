@@ -23,6 +23,12 @@ export type DropReason =
 export type PeerEvent =
   | { readonly kind: 'peer_connected' | 'peer_lost'; readonly peer: NodeId }
   /** `count` frames since the last report of this kind; reported at a bounded rate. */
-  | { readonly kind: 'frames_dropped'; readonly peer: NodeId; readonly reason: DropReason; readonly count: number; readonly detail: string }
+  | {
+      readonly kind: 'frames_dropped';
+      readonly peer: NodeId;
+      readonly reason: DropReason;
+      readonly count: number;
+      readonly detail: string;
+    }
   /** Somebody at `address` was sent away, or a member there could not be trusted; `count` since the last report. */
   | { readonly kind: 'connection_refused'; readonly address: string; readonly reason: string; readonly count: number };

@@ -16,8 +16,8 @@ import { checksum } from '../base/crc.js';
 import { view } from '../base/bytes.js';
 import type { NodeId, SnapshotMeta, Term } from '../raft/types.js';
 import {
-  DecodeError, messageBytes, MESSAGES_HEAD_BYTES, metaBytes, readMessages, readMeta, Reader, writeCounter, writeMessages, writeMeta,
-  type PlainMessage,
+  DecodeError, messageBytes, MESSAGES_HEAD_BYTES, metaBytes, readMessages, readMeta, Reader, writeCounter, writeMessages,
+  writeMeta, type PlainMessage,
 } from './codec.js';
 import { PIECE_BYTES_MAX, SNAPSHOT_BYTES_MAX } from './limits.js';
 import type { Lane } from './transport.js';
@@ -120,7 +120,8 @@ export function decodeFrame(bytes: Uint8Array): Frame {
 /** Checked for damage, and who speaks to whom; the body is not looked at. */
 export function readEnvelope(bytes: Uint8Array): Envelope {
   const buffer = view(bytes);
-  if (buffer.length < ENVELOPE_BYTES) throw new DecodeError(`a frame of ${buffer.length} bytes; an envelope has ${ENVELOPE_BYTES}`);
+  const { length } = buffer;
+  if (length < ENVELOPE_BYTES) throw new DecodeError(`a frame of ${length} bytes; its envelope alone has ${ENVELOPE_BYTES}`);
   if (buffer.readUInt32LE(CHECKSUM_AT) !== sumOf(buffer)) throw new DecodeError('the checksum of a frame is wrong');
   const version = buffer.readUInt8(0);
   if (version !== VERSION) throw new DecodeError(`a frame of version ${version}; this release speaks version ${VERSION}`);

@@ -112,9 +112,11 @@ export class FrameReader {
 function readHead(buffer: Buffer): { kind: RecordKind; length: number } {
   if (checksum(buffer.subarray(0, 12)) !== buffer.readUInt32LE(12)) throw new DecodeError('the checksum of a head is wrong');
   const length = buffer.readUInt32LE(0);
-  const kind = KINDS[buffer.readUInt32LE(4)];
-  if (kind === undefined) throw new DecodeError(`a record of kind ${buffer.readUInt32LE(4)}; this version knows 0 to ${KINDS.length - 1}`);
-  if (length > BODY_BYTES_MAX[kind]) throw new DecodeError(`a ${kind} record of ${length} bytes; at most ${BODY_BYTES_MAX[kind]}`);
+  const code = buffer.readUInt32LE(4);
+  const kind = KINDS[code];
+  if (kind === undefined) throw new DecodeError(`a record of kind ${code}; this version knows 0 to ${KINDS.length - 1}`);
+  const most = BODY_BYTES_MAX[kind];
+  if (length > most) throw new DecodeError(`a ${kind} record of ${length} bytes; at most ${most}`);
   return { kind, length };
 }
 

@@ -57,7 +57,9 @@ export function decodeDescription(bytes: Uint8Array): Description {
 }
 
 /** Asks the member at `url`; an error says what happened there. */
-export function fetchDescription(url: string, tls: PeerTls | null, clock: Clock, timeoutMs: number, done: Done<Uint8Array>): void {
+export function fetchDescription(
+  url: string, tls: PeerTls | null, clock: Clock, timeoutMs: number, done: Done<Uint8Array>,
+): void {
   if (addressOf(url) === null) {
     return void clock.schedule(0, () => done(new Error(`${url} is not an http:// or https:// address of a member`)));
   }

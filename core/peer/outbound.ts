@@ -18,7 +18,7 @@ export interface OutboundDoors {
   readonly dice: Prng;
   readonly clusterId: bigint;
   readonly self: NodeId;
-  /** A socket that connects to `url`; `ready` once, when bytes may be written and, with TLS, the other end is who it should be. */
+  /** Connects to `url`; `ready` once, when bytes may be written and, with TLS, the other end is who it should be. */
   dial(url: string, ready: () => void): Socket;
   /** What failed, in words. */
   reasonOf(error: Error): string;

@@ -47,7 +47,7 @@ export interface PeerMember {
 export interface PeersHandlers {
   /** Checked: our cluster, a member not removed, its right incarnation, `to` is us. 'snapshot' messages never come here. */
   onMessages(messages: readonly Message[]): void;
-  /** A request of the call lane, at most once each. `answer` may be called once, later; nothing happens when the asker is gone. */
+  /** A request, at most once each. `answer` may be called once, later; nothing happens when the asker is gone. */
   onCall(from: NodeId, request: Uint8Array, answer: (reply: Uint8Array) => void): void;
   /** A snapshot begins to arrive: say where its chunks go, or null to refuse. An earlier one that has not ended never will. */
   onSnapshotBegin(meta: SnapshotMeta): ((chunk: Uint8Array) => void) | null;
@@ -176,7 +176,8 @@ export class Peers {
       this.#drop(to, 'too_large', `a ${body.kind} of ${body.payload.length} bytes; a frame has at most ${FRAME_BYTES_MAX}`);
       return false;
     }
-    return this.#doors.transport.send(to, laneOf(body.kind), encodeFrame({ clusterId, from: self, to, incarnation, session }, body));
+    const frame = encodeFrame({ clusterId, from: self, to, incarnation, session }, body);
+    return this.#doors.transport.send(to, laneOf(body.kind), frame);
   }
 
   /** Told in a later turn, once for all messages lost in this one. */
@@ -201,7 +202,8 @@ export class Peers {
       return this.#drop(from, 'malformed', error.message);
     }
     if (frame.from !== from || laneOf(frame.body.kind) !== lane) {
-      return this.#drop(from, 'malformed', `a ${frame.body.kind} frame of member ${frame.from.toString(16)} in the ${lane} lane`);
+      const claim = `a ${frame.body.kind} frame of member ${frame.from.toString(16)}`;
+      return this.#drop(from, 'malformed', `${claim} in the ${lane} lane`);
     }
     if (this.#isBelieved(frame)) this.#take(frame);
   }

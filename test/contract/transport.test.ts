@@ -8,8 +8,9 @@ import { TcpRig, tlsOf } from '../core/peer/tcp-rig.js';
 import { transportContract, type Got } from './transport.contract.js';
 
 transportContract(test, 'TcpTransport over TCP', () => Promise.resolve(new TcpRig()));
-transportContract(test, 'TcpTransport over TLS', () => Promise.resolve(new TcpRig('https://127.0.0.1:0', { tls: tlsOf('member') })));
-transportContract(test, 'TcpTransport over TLS and IPv6', () => Promise.resolve(new TcpRig('https://[::1]:0', { tls: tlsOf('member') })));
+const tls = tlsOf('member');
+transportContract(test, 'TcpTransport over TLS', () => Promise.resolve(new TcpRig('https://127.0.0.1:0', { tls })));
+transportContract(test, 'TcpTransport over TLS and IPv6', () => Promise.resolve(new TcpRig('https://[::1]:0', { tls })));
 
 transportContract(test, 'MemoryTransport', () => {
   const board = new Switchboard(systemClock);

@@ -21,7 +21,8 @@ function plain(): Buffer {
 
 test('records come out whole however the stream is cut', (t) => {
   const bodies = [Buffer.alloc(0), Buffer.from('a'), Buffer.alloc(100_000, 3), plain()];
-  const stream = Buffer.concat([...bodies.map((body, i) => record(i === 0 ? 'heartbeat' : 'raft', body)), record('call', Buffer.from('z'))]);
+  const records = bodies.map((body, i) => record(i === 0 ? 'heartbeat' : 'raft', body));
+  const stream = Buffer.concat([...records, record('call', Buffer.from('z'))]);
   const dice = new Prng(3);
   for (const largest of [1, 7, 64, 40_000, stream.length]) {
     const reader = new FrameReader();

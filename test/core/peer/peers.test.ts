@@ -4,6 +4,10 @@ import test from 'ava';
 import type { CallFailed } from '../../../core/peer/peers.js';
 import { heartbeat, Rig } from './rig.js';
 
+function wordOf(error: Error | null, reply?: Uint8Array): string {
+  return error?.message ?? Buffer.from(reply ?? []).toString();
+}
+
 test('messages for several members arrive at each, together', async (t) => {
   const rig = new Rig();
   const [a, b, c] = [rig.peer(1n), rig.peer(2n), rig.peer(3n)];
@@ -92,7 +96,8 @@ test('damaged frames are dropped and counted, and nothing of them is applied', a
   a.peers.send([heartbeat(1n, 2n)]);
   await rig.clock.advance(10);
   t.deepEqual(b.messages, []);
-  t.deepEqual(b.events.map((event) => event.kind === 'frames_dropped' && [event.reason, event.count]), [['malformed', 1], ['malformed', 5]]);
+  const told = b.events.map((event) => event.kind === 'frames_dropped' && [event.reason, event.count]);
+  t.deepEqual(told, [['malformed', 1], ['malformed', 5]]);
 });
 
 test('messages of a stranger count, its requests do not', async (t) => {
@@ -124,7 +129,7 @@ test('a call has one answer, and a repeated frame is executed once', async (t) =
   rig.board.onFrame = ({ frame }) => [frame, frame, frame];
   const replies: string[] = [];
   for (const word of ['one', 'two']) {
-    a.peers.call(2n, Buffer.from(word), 1000, (error, reply) => replies.push(error?.message ?? Buffer.from(reply ?? []).toString()));
+    a.peers.call(2n, Buffer.from(word), 1000, (error, reply) => replies.push(wordOf(error, reply)));
   }
   await rig.clock.advance(5);
   t.deepEqual(b.calls.map(({ request }) => request), ['one', 'two']);
@@ -186,7 +191,7 @@ test('an answer to an earlier life of the asker is not taken for one of this', a
   const next = rig.peer(1n, { session: 6 });
   rig.introduce([next, b]);
   const replies: string[] = [];
-  next.peers.call(2n, Buffer.from('after'), 1000, (error, reply) => replies.push(error?.message ?? Buffer.from(reply ?? []).toString()));
+  next.peers.call(2n, Buffer.from('after'), 1000, (error, reply) => replies.push(wordOf(error, reply)));
   await rig.clock.advance(5);
   t.deepEqual(b.calls.map(({ request }) => request), ['before', 'after']);
   b.calls[0]?.answer(Buffer.from('old'));

@@ -93,11 +93,18 @@ export interface RigPeer {
   wantsSnapshots: boolean;
 }
 
+interface RigOptions {
+  readonly clusterId?: bigint;
+  readonly incarnation?: bigint;
+  readonly session?: number;
+  readonly handlers?: Partial<PeersHandlers>;
+}
+
 export class Rig {
   readonly clock = new SimClock();
   readonly board = new Switchboard(this.clock);
 
-  peer(id: NodeId, options: { clusterId?: bigint; incarnation?: bigint; session?: number; handlers?: Partial<PeersHandlers> } = {}): RigPeer {
+  peer(id: NodeId, options: RigOptions = {}): RigPeer {
     const log = new SnapshotLog(this.clock);
     const lists = {
       events: [] as PeerEvent[], messages: [] as Message[], snapshots: [] as Message[], chunks: [] as Uint8Array[],

@@ -18,7 +18,8 @@ export const CLUSTER = 0xc0ffeen;
 
 export function tlsOf(name: string): PeerTls {
   // Beside the sources: compiled tests run from a folder below the root.
-  const pem = (file: string): string => readFileSync(new URL(`../../../../test/core/peer/certificates/${file}.pem`, import.meta.url), 'utf8');
+  const folder = new URL('../../../../test/core/peer/certificates/', import.meta.url);
+  const pem = (file: string): string => readFileSync(new URL(`${file}.pem`, folder), 'utf8');
   return { cert: pem(name), key: pem(`${name}-key`), ca: pem('authority') };
 }
 

@@ -114,7 +114,8 @@ on('a hello of another cluster, of another protocol or to another member is refu
   const member = await rig.member(2n);
   const hello = { group: 'control', clusterId: CLUSTER, from: 1n, to: 2n } as const;
   const bodies = [
-    encodeHello({ ...hello, clusterId: 5n }), encodeHello({ ...hello, to: 3n }), encodeHello(hello, 99), encodeHello({ ...hello, from: 0n }),
+    encodeHello({ ...hello, clusterId: 5n }), encodeHello({ ...hello, to: 3n }), encodeHello(hello, 99),
+    encodeHello({ ...hello, from: 0n }),
   ];
   const answers: string[] = [];
   for (const body of bodies) answers.push(await knock(portOf(member.urls[0]), Buffer.concat([recordHead('hello', body), body])));
@@ -158,7 +159,7 @@ on('a connection that breaks within a frame loses that frame alone', async (rig,
   await rig.until(() => !one.transport.isConnected(2n), 'it broke');
   relay.onChunk = (chunk) => chunk;
   await rig.until(() => one.transport.send(2n, 'raft', Buffer.from('after')), 'it comes back');
-  await rig.until(() => two.got.some(({ frame }) => frame.length === 5 && Buffer.from(frame).toString() === 'after'), 'it arrives');
+  await rig.until(() => two.got.some(({ frame }) => Buffer.from(frame).toString() === 'after'), 'it arrives');
   t.false(two.got.some(({ frame }) => frame.length > 5));
   t.is(one.events.filter(({ kind }) => kind === 'peer_lost').length, 1);
   relay.close();
@@ -185,7 +186,9 @@ on('a receiver that does not read fills a bounded queue, and then frames are dro
   while (taken < 1000 && one.transport.send(2n, 'raft', frame)) taken++;
   t.true(taken < 1000, 'it drops in the end');
   t.true(one.transport.queuedBytes(2n) <= LANES.raft.bytesMax + frame.length, `${one.transport.queuedBytes(2n)} bytes wait`);
-  t.true(taken * frame.length <= LANES.raft.bytesMax + SOCKET_BYTES_MAX + 8 * frame.length + (8 << 20), `${taken} frames were taken`);
+  // What the kernel holds for both sockets is not ours.
+  const most = LANES.raft.bytesMax + SOCKET_BYTES_MAX + 16 * frame.length;
+  t.true(taken * frame.length <= most, `${taken} frames were taken`);
   relay.close();
 });
 
@@ -233,7 +236,8 @@ on('a port that is taken is refused with what to do', async (rig, t) => {
   t.regex(error.message, /cannot listen for other members on http:\/\/127\.0\.0\.1:\d+: .*EADDRINUSE.*--listen-peer-urls/);
 });
 
-for (const [who, name] of [['a certificate of another authority', 'foreigner'], ['a certificate for another name', 'elsewhere']] as const) {
+const WRONG = [['a certificate of another authority', 'foreigner'], ['a certificate for another name', 'elsewhere']] as const;
+for (const [who, name] of WRONG) {
   on(`${who} is not believed by who dials`, async (rig, t) => {
     const one = await rig.member(1n);
     const two = await rig.member(2n, { tls: tlsOf(name) });
@@ -266,7 +270,7 @@ on('who joins is told who the members are, and only who may', async (rig, t) => 
     clusterId: CLUSTER,
     members: [
       { id: 1n, name: 'one', peerUrls: ['https://a:2380', 'https://b:2380'], clientUrls: [], isLearner: false, incarnation: 7n },
-      { id: 2n ** 64n - 1n, name: '', peerUrls: ['https://c:2380'], clientUrls: ['https://c:2379'], isLearner: true, incarnation: 0n },
+      { id: 2n ** 64n - 1n, name: '', peerUrls: ['https://c:2380'], clientUrls: ['x', 'y'], isLearner: true, incarnation: 0n },
     ],
   };
   const member = await rig.member(1n, { describe: () => encodeDescription(description) });
@@ -283,6 +287,9 @@ on('who joins is told who the members are, and only who may', async (rig, t) => 
 }, 'https://127.0.0.1:0');
 
 test('a damaged description is refused by name', (t) => {
-  const bytes = encodeDescription({ clusterId: 1n, members: [{ id: 1n, name: 'n', peerUrls: ['http://a:1'], clientUrls: [], isLearner: false, incarnation: 0n }] });
-  for (let length = 0; length < bytes.length; length++) t.throws(() => decodeDescription(bytes.subarray(0, length)), { name: 'DecodeError' });
+  const member = { id: 1n, name: 'n', peerUrls: ['http://a:1'], clientUrls: [], isLearner: false, incarnation: 0n };
+  const bytes = encodeDescription({ clusterId: 1n, members: [member] });
+  for (let length = 0; length < bytes.length; length++) {
+    t.throws(() => decodeDescription(bytes.subarray(0, length)), { name: 'DecodeError' });
+  }
 });
