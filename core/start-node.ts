@@ -111,7 +111,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     connect: connector(options, clock, observe, () => describe(member)),
   });
   const { ended } = await begin(member);
-  const close = (): Promise<void> => whenDone<void>((done) => member.stop(done));
+  const close = async (): Promise<void> => {
+    await whenDone<void>((done) => member.node.handOver(done));
+    await member.client.close();
+    await whenDone<void>((done) => member.node.stop(done));
+  };
   let closing: Promise<void> | null = null;
   const running: RunningNode = {
     client: member.client,

@@ -132,15 +132,14 @@ export class Member {
     this.node.whenReady(done);
   }
 
-  /** Stops taking part; a leader hands leadership over first, for two election time-outs at most. Idempotent. */
+  /**
+   * Stops taking part; calls and watches end with `stopped`. A leader hands leadership over first, for two election
+   * time-outs at most. Idempotent.
+   */
   stop(done: Done): void {
-    const { clock } = this.#doors;
-    const [node, client] = [this.#node, this.#client];
-    if (node === null || client === null) return void clock.schedule(0, () => done(null));
-    node.handOver(() => {
-      void client.close();
-      node.stop(done);
-    });
+    const node = this.#node;
+    if (node === null) return void this.#doors.clock.schedule(0, () => done(null));
+    node.handOver(() => node.stop(done));
   }
 
   facts(): NodeFacts {
