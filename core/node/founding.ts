@@ -6,7 +6,7 @@ import { NO_SNAPSHOT } from '../log/log-storage.js';
 import { encodeMembers } from '../raft/members.js';
 import type { Entry, NodeId, Persist, RaftConfig, Resumed } from '../raft/types.js';
 import { encodeMemberRecords, type MemberRecord } from '../store/members.js';
-import { appendBytesMax, catchUpEntries } from './limits.js';
+import { appendBytesMax } from './limits.js';
 
 export interface FoundingConfig {
   readonly id: NodeId;
@@ -48,7 +48,7 @@ export function raftConfig({ id, heartbeatMs, electionMs, seed, limits }: PaceCo
     seed,
     appendBytesMax,
     uncommittedMax: 2 * limits.proposalsMax,
-    catchUpEntries,
+    catchUpEntries: limits.catchUpEntries,
   };
 }
 

@@ -15,6 +15,8 @@ export interface NodeLimits {
   readonly watchCatchUpRevisionsMax: number;
   /** Bytes of log beyond which a snapshot is taken whatever `snapshotCount` says: they are also held in memory. */
   readonly logBytesMax: number;
+  /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
+  readonly catchUpEntries: number;
   /** A quiet watch that asked for progress hears after this long (contract 5), plus up to a tenth. */
   readonly progressNotifyMs: number;
 }
@@ -46,8 +48,6 @@ export const learnersMax = 1;
 export const healthyMs = 5000;
 /** Bytes of entries in one message to a follower; one larger entry still goes alone. */
 export const appendBytesMax = 1024 * 1024;
-/** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
-export const catchUpEntries = 5000;
 /** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */
 export const expiringMax = 1000;
 /** A timer later than this, or than two ticks, means that the event loop stood still (reliability D4). */
@@ -70,5 +70,6 @@ export const defaultLimits: NodeLimits = Object.freeze({
   watchBufferBytesMax: 4 * 1024 * 1024,
   watchCatchUpRevisionsMax: 1000,
   logBytesMax: 128 * 1024 * 1024,
+  catchUpEntries: 5000,
   progressNotifyMs: 600_000,
 });
