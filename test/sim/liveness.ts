@@ -50,8 +50,14 @@ export class Recovery {
     this.#dice = new Dice(world.swarm.seed, 'recovery');
   }
 
-  async run(core: readonly Machine[], isOver: () => boolean): Promise<void> {
+  async run(chosen: readonly Machine[], isOver: () => boolean): Promise<void> {
     const world = this.#world;
+    // One that learns in the end that it was removed before is not waited for.
+    const core = [...chosen];
+    world.scheduler.after(LOOK_MS, Kind.fault, 0, function drop(): void {
+      for (let i = core.length - 1; i >= 0; i--) if (core[i]?.isRemoved === true) core.splice(i, 1);
+      world.scheduler.after(LOOK_MS, Kind.fault, 0, drop);
+    });
     const began = world.scheduler.now;
     this.#heal(core);
     const limit = began + this.#patience * (12 * world.swarm.electionMs + SLACK_MS);

@@ -49,9 +49,10 @@ class Operator {
   async run(): Promise<void> {
     const world = this.#world;
     const dice = this.#dice;
-    while (!world.isClosing) {
+    // Changes end with the faults: who must come to rest is chosen then.
+    while (world.serving === null) {
       await world.sleep(dice.tailed(3000));
-      if (world.isClosing) return;
+      if (world.serving !== null) return;
       this.#connection.machine = pickMachine(world, dice);
       try {
         await this.#act();

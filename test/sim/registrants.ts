@@ -16,11 +16,13 @@ export class Registry {
   readonly #world: World;
   readonly #live = new Map<string, Registration>();
   readonly #connections: Connection[] = [];
+  readonly #settling: Dice;
   #view: ServiceView | null = null;
   #viewConnection: Connection | null = null;
 
   constructor(world: World) {
     this.#world = world;
+    this.#settling = new Dice(world.swarm.seed, 'settling');
   }
 
   start(): void {
@@ -34,14 +36,18 @@ export class Registry {
 
   /** Everybody to members that serve. */
   settle(): void {
-    const dice = new Dice(this.#world.swarm.seed, 'settle');
-    for (const connection of this.#connections) connection.machine = pickMachine(this.#world, dice);
-    if (this.#viewConnection !== null) this.#viewConnection.machine = pickMachine(this.#world, dice);
+    const { serving } = this.#world;
+    for (const connection of [...this.#connections, ...(this.#viewConnection === null ? [] : [this.#viewConnection])]) {
+      if (serving?.includes(connection.machine) !== true || !connection.machine.isUp) {
+        connection.machine = pickMachine(this.#world, this.#settling);
+      }
+    }
   }
 
   /** Null: the list is exactly those that live. */
   difference(): string | null {
     if (this.#view === null) return null;
+    this.settle();
     const listed = this.#view.instances.map(({ id }) => id).sort().join(' ');
     const live = [...this.#live].filter(([, { signal }]) => !signal.aborted).map(([id]) => id).sort().join(' ');
     return this.#view.synced && listed === live ? null : `listed [${listed}], alive [${live}]`;

@@ -128,6 +128,7 @@ function drawLimits(dice: Dice): NodeLimits {
     proposalsMax: dice.pick([2, 10, 1000, 20_000]),
     watchBufferBytesMax: dice.pick([200, 5000, 1 << 20]),
     watchCatchUpRevisionsMax: dice.pick([1, 2, 20, 1000]),
+    catchUpEntries: dice.pick([0, 0, 10, 100, 5000]),
     progressNotifyMs: dice.pick([500, 5000, 600_000]),
   };
 }
