@@ -100,7 +100,7 @@ export class Cluster {
     this.monitor.setMembers(this.members.map((member) => ({
       name: member.name,
       client: this.client(member),
-      isUp: () => member.isRunning && !member.isPaused,
+      isUp: () => member.isReachable,
     })));
   }
 

@@ -64,6 +64,7 @@ export class Member {
   #exited: Promise<Exit> | null = null;
   #isPaused = false;
   #mayEnd = false;
+  #hasListened = false;
 
   constructor(target: TargetName, place: Place, joining: Joining, extra: readonly string[]) {
     this.place = place;
@@ -81,6 +82,13 @@ export class Member {
 
   get isRunning(): boolean {
     return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** It runs, and has come so far that other members can reach it: until then it is being started, not in an election. */
+  get isReachable(): boolean {
+    if (!this.isRunning || this.#isPaused) return false;
+    this.#hasListened ||= isListening(Number(new URL(this.place.listenPeerUrl).port));
+    return this.#hasListened;
   }
 
   get isPaused(): boolean {
@@ -106,6 +114,7 @@ export class Member {
     this.#child = child;
     this.#isPaused = false;
     this.#mayEnd = false;
+    this.#hasListened = false;
     this.#exited = new Promise((resolve) => {
       child.once('error', () => resolve({ code: -1, signal: null }));
       child.once('exit', (code, signal) => resolve({ code, signal }));
@@ -164,6 +173,11 @@ export class Member {
     await answer?.arrayBuffer().catch(() => undefined);
     return answer?.ok === true;
   }
+}
+
+function isListening(port: number): boolean {
+  const end = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`;
+  return readFileSync('/proc/net/tcp', 'latin1').includes(end);
 }
 
 /** Until every one of them answers a linearizable read; the names of those that do not, when the time is over. */

@@ -1,8 +1,8 @@
 // Watches from outside whether the cluster is led: asks every member for its status a few times a second and measures how
 // long it takes until a leader stands again, whenever one could. "Led" means: some running member says that it leads, and
 // with it a majority, each of which it can talk to in both directions, says the same in the same term. The clock of an
-// outage starts when such a majority exists at all, so a fault that leaves none is not held against the cluster, and the
-// time after its end is.
+// outage starts when such a majority exists at all (its processes started so far that they listen for each other), so a
+// fault that leaves none is not held against the cluster, and the time after its end is.
 
 import type { Etcd3 } from 'etcd3';
 import { pause } from './pause.js';
