@@ -25,7 +25,7 @@ export interface PaceConfig {
   readonly heartbeatMs: number;
   readonly electionMs: number;
   readonly seed: number;
-  readonly limits: { readonly proposalsMax: number };
+  readonly limits: { readonly proposalsMax: number; readonly catchUpEntries: number };
 }
 
 const NO_CONTEXT = new Uint8Array(0);
