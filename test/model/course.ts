@@ -1,0 +1,238 @@
+// What really happened, revision by revision: replayed from the committed entries where they are known; else put together
+// from the answers, from a watch that saw everything, and from what operations of unknown outcome would have done.
+
+import { latin1 } from '../../core/base/bytes.js';
+import type { Event, KeyValue, LeaseId, Op, RangeResponse, Revision, TxnRequest, TxnResponse } from '../../core/client.js';
+import type { History, LogEntry, Operation } from './history.js';
+import { difference } from './same.js';
+import { Timeline, covers, type Evaluated } from './timeline.js';
+import { isMutation, isTxn, named, revisionOf, type Tell } from './witness.js';
+
+/** What made a revision. */
+export interface Deed {
+  /** Null: the end of a lease. */
+  readonly request: TxnRequest | null;
+  readonly evaluated: Evaluated | null;
+  /** Known when the course was put together from operations. */
+  readonly maker: Operation | null;
+  /** When it was committed; null: nobody saw it. */
+  readonly at: number | null;
+  /** When whoever asked for it called; set when that is found out. */
+  calledAt: number;
+}
+
+export interface LeaseDeed {
+  readonly kind: 'granted' | 'revoked' | 'expired';
+  readonly lease: LeaseId;
+  readonly ttlSeconds: number;
+  readonly revision: Revision;
+  readonly at: number | null;
+}
+
+export interface Course {
+  readonly timeline: Timeline;
+  readonly made: Map<Revision, Deed>;
+  /** In the order of the entries; empty when they are not known. */
+  readonly leases: readonly LeaseDeed[];
+  readonly isFromLog: boolean;
+}
+
+export function reconstruct(history: History, tell: Tell): Course {
+  return history.log === null ? fromAnswers(history, tell) : fromLog(history.log);
+}
+
+function fromLog(log: readonly LogEntry[]): Course {
+  const timeline = new Timeline();
+  const made = new Map<Revision, Deed>();
+  const deeds: LeaseDeed[] = [];
+  const leases = new Map<LeaseId, { ttlSeconds: number; granted: number }>();
+  let compacted = -1;
+  for (const { index, term, command, at = null } of log) {
+    if (command === null) continue;
+    switch (command.kind) {
+      case 'txn': {
+        if (timeline.refusal(command.request, leases, compacted) !== null) break;
+        const evaluated = timeline.apply(command.request);
+        if (evaluated.events.length === 0) break;
+        made.set(evaluated.revision, { request: command.request, evaluated, maker: null, at, calledAt: -Infinity });
+        break;
+      }
+      case 'lease_grant': {
+        const { id, ttlSeconds } = command;
+        if (leases.has(id)) break;
+        leases.set(id, { ttlSeconds, granted: index });
+        deeds.push({ kind: 'granted', lease: id, ttlSeconds, revision: timeline.revision, at });
+        break;
+      }
+      case 'lease_revoke': {
+        const lease = leases.get(command.id);
+        if (lease === undefined) break;
+        // What a leader believes to have expired counts in its own term only, and only of the lease it saw.
+        if (command.term !== 0 && (command.term !== term || command.granted !== lease.granted)) break;
+        leases.delete(command.id);
+        const { revision, events } = timeline.removeLease(command.id);
+        const kind = command.term === 0 ? 'revoked' : 'expired';
+        deeds.push({ kind, lease: command.id, ttlSeconds: lease.ttlSeconds, revision, at });
+        if (events.length > 0) made.set(revision, { request: null, evaluated: null, maker: null, at, calledAt: -Infinity });
+        break;
+      }
+      case 'compact':
+        if (command.revision > compacted && command.revision <= timeline.revision) compacted = command.revision;
+        break;
+      case 'lease_checkpoint':
+      case 'member_update':
+        break;
+    }
+  }
+  return { timeline, made, leases: deeds, isFromLog: true };
+}
+
+/** A revision whose maker did not get its answer: who could it have been? */
+class Search {
+  readonly #timeline: Timeline;
+  readonly #unknown: (Operation & { request: { kind: 'txn'; request: TxnRequest } })[] = [];
+  readonly #byPut = new Map<string, Operation[]>();
+  readonly #used = new Set<Operation>();
+
+  constructor(history: History, timeline: Timeline) {
+    this.#timeline = timeline;
+    for (const operation of history.operations) {
+      if (!isTxn(operation) || operation.outcome.kind !== 'error' || operation.outcome.outcome !== 'unknown') continue;
+      this.#unknown.push(operation);
+      for (const name of putsOf(operation.request.request)) {
+        const same = this.#byPut.get(name);
+        if (same === undefined) this.#byPut.set(name, [operation]);
+        else same.push(operation);
+      }
+    }
+  }
+
+  find(fits: (events: readonly Event[]) => boolean, seen: readonly KeyValue[]): Operation & { request: { kind: 'txn'; request: TxnRequest } } | null {
+    const put = seen.find(({ version }) => version > 0);
+    const candidates = put === undefined ? this.#unknown : (this.#byPut.get(nameOf(put.key, put.value)) ?? this.#unknown);
+    for (const operation of candidates) {
+      if (!isTxn(operation) || this.#used.has(operation)) continue;
+      const { request } = operation.request;
+      if (this.#timeline.refusal(request, null, -1) !== null) continue;
+      const events = this.#timeline.tryOut(request);
+      if (events.length === 0 || !fits(events)) continue;
+      this.#used.add(operation);
+      return operation;
+    }
+    return null;
+  }
+
+  /** A lease that was there, and whose end would have done this. */
+  lease(fits: (keys: readonly string[]) => boolean): LeaseId | null {
+    return this.#timeline.leasesInUse().find((lease) => fits(this.#timeline.keysOf(lease))) ?? null;
+  }
+}
+
+function putsOf(request: TxnRequest): string[] {
+  const ops: readonly Op[] = [...(request.success ?? []), ...(request.failure ?? [])];
+  return ops.flatMap((op) => {
+    if (op.kind === 'txn') return putsOf(op.request);
+    return op.kind === 'put' ? [nameOf(op.request.key, op.request.value)] : [];
+  });
+}
+
+function nameOf(key: Uint8Array, value: Uint8Array): string {
+  return `${key.length}:${latin1(key)}${latin1(value)}`;
+}
+
+function fromAnswers(history: History, tell: Tell): Course {
+  const { course = null } = history;
+  const base = course?.base ?? 1;
+  const timeline = new Timeline(base);
+  const made = new Map<Revision, Deed>();
+  const search = new Search(history, timeline);
+  const told = new Map<Revision, Operation & { request: { kind: 'txn'; request: TxnRequest } }>();
+  const seen = course === null ? seenIn(history) : byRevision(course.events);
+  let newest = Math.max(base, ...seen.keys());
+  for (const operation of history.operations) {
+    const revision = revisionOf(operation);
+    if (revision === null) continue;
+    if (course === null) newest = Math.max(newest, revision);
+    if (isTxn(operation) && isMutation(operation) && !told.has(revision)) told.set(revision, operation);
+  }
+  const note = (maker: (Operation & { request: { kind: 'txn'; request: TxnRequest } }) | null, evaluated: Evaluated | null): void => {
+    made.set(timeline.revision, {
+      request: maker?.request.request ?? null, evaluated, maker, at: null, calledAt: maker?.calledAt ?? -Infinity,
+    });
+  };
+  for (let revision = base + 1; revision <= newest; revision++) {
+    const events = seen.get(revision) ?? [];
+    const fits = (due: readonly Event[]): boolean => (course === null ? holds(due, events) : agree(due, events));
+    const maker = told.get(revision) ?? search.find(fits, events.map(({ kv }) => kv));
+    if (maker !== null && maker !== undefined) {
+      const evaluated = timeline.apply(maker.request.request);
+      if (evaluated.events.length === 0) {
+        tell('I22', `${named(maker)} was told that it made revision ${revision}, but by then it would have changed nothing`);
+        timeline.force(revision, events);
+      } else if (!fits(evaluated.events)) {
+        tell('I22', `${named(maker)} made revision ${revision}, but what others saw of that revision is something else`);
+      }
+      note(maker, evaluated.events.length === 0 ? null : evaluated);
+      continue;
+    }
+    const lease = search.lease((keys) => events.length > 0
+      && events.every(({ kind, kv }) => kind === 'delete' && keys.includes(latin1(kv.key))) && (course === null || keys.length === events.length));
+    if (lease !== null) {
+      timeline.removeLease(lease);
+    } else {
+      tell('I19', `revision ${revision} is a phantom: no operation, and no end of a lease, can have made it`);
+      timeline.force(revision, events);
+    }
+    note(null, null);
+  }
+  return { timeline, made, leases: [], isFromLog: false };
+}
+
+function byRevision(events: readonly Event[]): Map<Revision, Event[]> {
+  const found = new Map<Revision, Event[]>();
+  for (const event of events) {
+    const together = found.get(event.kv.modRevision);
+    if (together === undefined) found.set(event.kv.modRevision, [event]);
+    else together.push(event);
+  }
+  return found;
+}
+
+/** Without a watch that saw everything: what answers and watches showed, each pair once. */
+function seenIn(history: History): Map<Revision, Event[]> {
+  const found = new Map<Revision, Event[]>();
+  const note = (event: Event): void => {
+    const together = found.get(event.kv.modRevision);
+    if (together === undefined) found.set(event.kv.modRevision, [event]);
+    else if (!together.some(({ kv }) => Buffer.compare(kv.key, event.kv.key) === 0)) together.push(event);
+  };
+  const noteAll = (kvs: readonly KeyValue[]): void => kvs.forEach((kv) => note({ kind: 'put', kv, prevKv: null }));
+  const dig = (responses: TxnResponse['responses']): void => {
+    for (const each of responses) {
+      if (each.kind === 'range') noteAll(each.response.kvs);
+      else if (each.kind === 'txn') dig(each.response.responses);
+    }
+  };
+  for (const { watches } of [history]) for (const { batches } of watches) for (const { batch } of batches) batch.events.forEach(note);
+  for (const { request, outcome } of history.operations) {
+    if (outcome.kind !== 'ok') continue;
+    if (request.kind === 'range' && request.request.keysOnly !== true) noteAll((outcome.response as RangeResponse).kvs);
+    if (request.kind === 'txn') dig((outcome.response as TxnResponse).responses);
+  }
+  return found;
+}
+
+/** Everything seen is among what is due. */
+function holds(due: readonly Event[], seen: readonly Event[]): boolean {
+  return seen.every((event) => due.some((each) => sameEvent(each, event)));
+}
+
+function agree(due: readonly Event[], told: readonly Event[]): boolean {
+  return due.length === told.length && due.every((each, i) => told[i] !== undefined && sameEvent(each, told[i]));
+}
+
+export function sameEvent(due: Event, told: Event): boolean {
+  if (due.kind !== told.kind) return false;
+  if (due.kind === 'put') return difference(due.kv, told.kv) === null;
+  return covers({ key: due.kv.key }, told.kv.key) && due.kv.modRevision === told.kv.modRevision;
+}
