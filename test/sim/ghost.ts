@@ -1,0 +1,427 @@
+// The ghost of the simulated world: it sees every member from inside at once, which no member can, and holds them to what
+// Raft and the log promise (reliability.md 3.8, I1 to I17). It keeps the committed log as first observed, what each disk holds
+// for certain, and every vote ever given. Causes are checked as well as consequences: a second mechanism may hide the latter.
+//
+// What it must not cry about: an entry that is not committed may differ from one that is, on a member that did not know it;
+// a leader must have only what was committed in terms before its own; and an old message may leave late.
+
+import { decodeMembers } from '../../core/raft/members.js';
+import type { Configuration, Entry, EntryId, HardState, Message, NodeId, Persist, Resumed, SnapshotMeta, Status } from '../../core/raft/types.js';
+import { commandIn } from '../../core/node/tag.js';
+import { decodeCommand } from '../../core/store/command.js';
+import type { LogEntry } from '../model/history.js';
+import { InvariantBroken, type Probe } from './probe.js';
+
+/** A log as a list of entries after a snapshot. Nothing is dropped at its beginning but by a snapshot that replaces it. */
+class GhostLog {
+  base: EntryId = { term: 0, index: 0 };
+  entries: Entry[] = [];
+  hard: HardState = { term: 0, vote: 0n, commit: 0 };
+  /** Where configurations are: ascending, the first may be the snapshot's. */
+  configurations: { index: number; configuration: Configuration }[] = [];
+
+  get last(): number {
+    return this.base.index + this.entries.length;
+  }
+
+  /** Null: not here, or before what is kept. */
+  termAt(index: number): number | null {
+    if (index === this.base.index) return this.base.term;
+    return this.entries[index - this.base.index - 1]?.term ?? null;
+  }
+
+  entryAt(index: number): Entry | null {
+    return this.entries[index - this.base.index - 1] ?? null;
+  }
+
+  has(id: EntryId): boolean {
+    return id.index < this.base.index || this.termAt(id.index) === id.term;
+  }
+
+  resume({ hard, snapshot, entries }: Resumed): void {
+    this.hard = hard;
+    this.restart(snapshot);
+    for (const entry of entries) this.#push(entry);
+  }
+
+  restart(snapshot: SnapshotMeta): void {
+    this.base = { term: snapshot.term, index: snapshot.index };
+    this.entries = [];
+    this.configurations = [{ index: snapshot.index, configuration: snapshot.configuration }];
+  }
+
+  take(batch: Persist): void {
+    if (batch.hard !== null) this.hard = batch.hard;
+    if (batch.truncateAfter !== null) this.cut(batch.truncateAfter);
+    if (batch.snapshot !== null) this.restart(batch.snapshot);
+    for (const entry of batch.entries) {
+      if (entry.index <= this.last) this.cut(entry.index - 1);
+      this.#push(entry);
+    }
+  }
+
+  cut(after: number): void {
+    this.entries.length = Math.max(0, Math.min(this.entries.length, after - this.base.index));
+    this.configurations = this.configurations.filter(({ index }) => index <= after);
+  }
+
+  #push(entry: Entry): void {
+    this.entries.push(entry);
+    if (entry.kind === 'members') {
+      this.configurations.push({ index: entry.index, configuration: decodeMembers(entry.data).configuration });
+    }
+  }
+}
+
+interface Member {
+  readonly id: NodeId;
+  /** What it was told to keep, durable or not. */
+  readonly given: GhostLog;
+  readonly durable: GhostLog;
+  /** Given, and not yet said to be durable. */
+  waiting: Persist[];
+  /** Candidate by term, over all its lives. */
+  readonly votes: Map<number, NodeId>;
+  commit: number;
+  applied: number;
+  term: number;
+  lastDeath: 'process' | 'power' | 'wipe' | 'stop' | null;
+  /** Changes of members it appended as leader: judged at the end of the turn. */
+  changes: { index: number; previous: number; term: number }[];
+}
+
+interface Committed {
+  readonly entry: Entry;
+  /** The term in which it was seen to be committed. */
+  readonly term: number;
+  readonly at: number;
+}
+
+export class Ghost implements Probe {
+  readonly #now: () => number;
+  readonly #members = new Map<NodeId, Member>();
+  readonly #committed: Committed[] = [];
+  readonly #leaders = new Map<number, NodeId>();
+  /** One entry for each (index, term), with the term before it: Raft §5.3. */
+  readonly #slots = new Map<string, { entry: Entry; before: number }>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  memberStarted(id: NodeId, life: number, resumed: Resumed): void {
+    const member = this.#member(id);
+    if (member.lastDeath !== 'wipe') this.#recovered(member, resumed, life);
+    member.given.resume(resumed);
+    member.durable.resume(resumed);
+    member.waiting = [];
+    member.changes = [];
+    member.commit = 0;
+    member.applied = 0;
+    member.term = resumed.hard.term;
+    this.#slotsOf(member, resumed.entries);
+  }
+
+  memberDied(id: NodeId, how: 'process' | 'power' | 'wipe' | 'stop'): void {
+    const member = this.#members.get(id);
+    if (member !== undefined) member.lastDeath = member.lastDeath === 'wipe' ? 'wipe' : how;
+  }
+
+  batchGiven(id: NodeId, batch: Persist): void {
+    const member = this.#member(id);
+    const { given } = member;
+    const first = batch.entries[0]?.index ?? Infinity;
+    const cutAfter = Math.min(batch.truncateAfter ?? Infinity, first <= given.last ? first - 1 : Infinity);
+    if (cutAfter < given.last && batch.snapshot === null) {
+      const term = batch.hard?.term ?? given.hard.term;
+      if (this.#leaders.get(term) === id) broken('I4', `leader ${hex(id)} of term ${term} cuts its own log after ${cutAfter}`);
+      if (cutAfter < member.commit) broken('I8', `${hex(id)} cuts its log after ${cutAfter}, though it knew ${member.commit} to be committed`);
+    }
+    if (batch.hard !== null) this.#hardGiven(member, batch.hard);
+    member.waiting.push(batch);
+    const before = given.configurations.at(-1);
+    given.take(batch);
+    for (const entry of batch.entries) if (entry.kind === 'members') this.#changeGiven(member, entry, before?.index ?? 0);
+    this.#slotsOf(member, batch.entries);
+  }
+
+  batchDurable(id: NodeId, batch: Persist, unsyncedBytes: number): void {
+    const member = this.#member(id);
+    const at = member.waiting.indexOf(batch);
+    if (at > 0) broken('I9', `${hex(id)} says that batch ${batch.seq} is durable before the ${at} batches given earlier`);
+    if (at === 0) member.waiting.shift();
+    if (member.waiting.length === 0 && unsyncedBytes > 0) {
+      broken('I9', `${hex(id)} says that batch ${batch.seq} is durable, but ${unsyncedBytes} bytes of its log were never synced`);
+    }
+    member.durable.take(batch);
+  }
+
+  sent(id: NodeId, message: Message): void {
+    const member = this.#member(id);
+    const { durable } = member;
+    const { term } = message;
+    const isPre = (message.kind === 'vote' || message.kind === 'vote_reply') && message.pre;
+    if (!isPre && durable.hard.term < term) {
+      broken('I2', `a ${message.kind} of term ${term} leaves ${hex(id)}, whose disk knows only term ${durable.hard.term}`);
+    }
+    switch (message.kind) {
+      case 'vote':
+        if (!isPre) this.#voted(member, term, id);
+        break;
+      case 'vote_reply':
+        if (!message.granted || isPre) break;
+        this.#voted(member, term, message.to);
+        if (durable.hard.term === term && durable.hard.vote !== message.to) {
+          broken('I2', `${hex(id)} votes for ${hex(message.to)} in term ${term}, but its disk says ${hex(durable.hard.vote)}`);
+        }
+        break;
+      case 'append_reply':
+        // One that leaves late speaks of a log that may have changed since.
+        if (message.ok && durable.hard.term === term && durable.last < message.index) {
+          broken('I9', `${hex(id)} acknowledges ${message.index} in term ${term}, but its disk holds only ${durable.last}`);
+        }
+        break;
+      case 'append':
+        this.#leads(member, term);
+        this.#shipped(member, message);
+        break;
+      case 'snapshot':
+        this.#snapshot(id, message.snapshot);
+        break;
+      case 'timeout_now':
+        break;
+    }
+  }
+
+  turned(id: NodeId, status: Status, applied: EntryId): void {
+    const member = this.#member(id);
+    if (status.term < member.term) broken('I2', `${hex(id)} goes back from term ${member.term} to ${status.term}`);
+    if (status.commit < member.commit) broken('I2', `${hex(id)} takes back what was committed: from ${member.commit} to ${status.commit}`);
+    if (applied.index < member.applied) broken('I2', `${hex(id)} goes back from applied ${member.applied} to ${applied.index}`);
+    if (status.commit > status.last) broken('I7', `${hex(id)} has committed ${status.commit}, but its log ends at ${status.last}`);
+    if (applied.index > status.commit) broken('I6', `${hex(id)} has applied ${applied.index}, but committed only ${status.commit}`);
+    if (status.state === 'leader') this.#leads(member, status.term);
+    if (status.commit > member.commit) this.#commits(member, status.commit, status.state === 'leader' ? status.term : null);
+    member.term = status.term;
+    member.commit = status.commit;
+    if (applied.index > member.applied) this.#applies(member, applied);
+    for (const change of member.changes.splice(0)) this.#changeJudged(member, change, status);
+  }
+
+  snapshotSaved(id: NodeId, meta: SnapshotMeta): void {
+    this.#snapshot(id, meta);
+  }
+
+  snapshotInstalled(id: NodeId, meta: SnapshotMeta): void {
+    const member = this.#member(id);
+    if (meta.index < member.commit) broken('I17', `${hex(id)} installs a snapshot at ${meta.index}, though it knew ${member.commit} to be committed`);
+    this.#snapshot(id, meta);
+  }
+
+  /** The last look, when the run is over. */
+  finish(): void {
+    for (const member of this.#members.values()) {
+      if (member.commit > 0) this.#agrees(member, Math.min(member.commit, this.#committed.length));
+    }
+  }
+
+  /** What was committed, in order, for whoever judges the clients' history. */
+  log(): LogEntry[] {
+    return this.#committed.map(({ entry, at }) => ({
+      index: entry.index, term: entry.term, at,
+      command: entry.kind === 'command' ? decodeCommand(commandIn(entry.data)) : null,
+    }));
+  }
+
+  #member(id: NodeId): Member {
+    const known = this.#members.get(id);
+    if (known !== undefined) return known;
+    const member: Member = {
+      id, given: new GhostLog(), durable: new GhostLog(), waiting: [], votes: new Map(),
+      commit: 0, applied: 0, term: 0, lastDeath: null, changes: [],
+    };
+    this.#members.set(id, member);
+    return member;
+  }
+
+  /** I15: what was said to be durable is there after a restart, whatever else is. */
+  #recovered({ id, durable, waiting }: Member, resumed: Resumed, life: number): void {
+    const { hard } = durable;
+    if (resumed.hard.term < hard.term) broken('I15', `${hex(id)} begins life ${life} in term ${resumed.hard.term}, its disk had ${hard.term}`);
+    const isLater = waiting.some((batch) => batch.hard !== null);
+    if (resumed.hard.term === hard.term && hard.vote !== 0n && resumed.hard.vote !== hard.vote && !isLater) {
+      broken('I15', `${hex(id)} begins life ${life} without its vote for ${hex(hard.vote)} in term ${hard.term}`);
+    }
+    if (waiting.some((batch) => batch.truncateAfter !== null || batch.snapshot !== null)) return;
+    const now = new GhostLog();
+    now.resume(resumed);
+    const last = { index: durable.last, term: durable.termAt(durable.last) ?? 0 };
+    if (durable.last > 0 && !now.has(last)) {
+      broken('I15', `${hex(id)} begins life ${life} with a log to ${now.last}; ${last.index} of term ${last.term} was durable`);
+    }
+    if (now.base.index > 0 && now.entries.length > 0 && now.entries[0]?.index !== now.base.index + 1) {
+      broken('I17', `${hex(id)} begins life ${life} with a gap after its snapshot at ${now.base.index}`);
+    }
+  }
+
+  #hardGiven(member: Member, hard: HardState): void {
+    const { given, id } = member;
+    if (hard.term < given.hard.term) broken('I2', `${hex(id)} writes term ${hard.term} after term ${given.hard.term}`);
+    if (hard.commit < given.hard.commit && hard.term === given.hard.term && given.hard.vote === hard.vote && hard.commit < given.base.index) {
+      broken('I2', `${hex(id)} writes commit ${hard.commit} below its snapshot`);
+    }
+    if (hard.vote !== 0n) this.#voted(member, hard.term, hard.vote);
+  }
+
+  /** I1: one vote a term, for the whole life of a member, restarts included. */
+  #voted(member: Member, term: number, candidate: NodeId): void {
+    const before = member.votes.get(term);
+    if (before !== undefined && before !== candidate) {
+      broken('I1', `${hex(member.id)} votes for ${hex(candidate)} in term ${term}, and voted for ${hex(before)} before`);
+    }
+    member.votes.set(term, candidate);
+  }
+
+  #leads(member: Member, term: number): void {
+    const leader = this.#leaders.get(term);
+    if (leader === member.id) return;
+    if (leader !== undefined) broken('I1', `${hex(member.id)} leads term ${term}, and ${hex(leader)} does`);
+    this.#leaders.set(term, member.id);
+    if (!this.#isQuorum(member, Infinity, (id) => this.#members.get(id)?.votes.get(term) === member.id)) {
+      broken('I1', `${hex(member.id)} leads term ${term} without the votes of a majority`);
+    }
+    // I5, Raft §5.4: all that was committed in earlier terms. By I3 the last of it speaks for the rest.
+    for (let i = this.#committed.length - 1; i >= 0; i--) {
+      const committed = this.#committed[i];
+      if (committed === undefined || committed.term >= term) continue;
+      if (member.given.has(committed.entry)) return;
+      const { index } = committed.entry;
+      broken('I5', `${hex(member.id)} leads term ${term} without entry ${index} of term ${committed.entry.term}, committed in term ${committed.term}`);
+    }
+  }
+
+  /** What a leader sends is what is in its log, and the commit it tells of is its own. */
+  #shipped(member: Member, message: Extract<Message, { kind: 'append' }>): void {
+    if (message.term !== member.given.hard.term) return;
+    for (const { index, term } of message.entries) {
+      if (!member.given.has({ index, term })) broken('I4', `leader ${hex(member.id)} ships entry ${index} of term ${term}, which is not in its log`);
+    }
+    if (message.commit > this.#committed.length) this.#commits(member, message.commit, message.term);
+  }
+
+  /** `leading`: in which term the member itself decided that; null: it was told. */
+  #commits(member: Member, commit: number, leading: number | null): void {
+    const from = this.#committed.length;
+    if (commit <= from) return this.#agrees(member, commit);
+    const { given } = member;
+    if (leading !== null && commit > given.base.index) {
+      const term = given.termAt(commit);
+      // I10, Raft §5.4.2.
+      if (term !== leading) broken('I10', `leader ${hex(member.id)} of term ${leading} commits entry ${commit} of term ${term ?? 0} by counting`);
+      if (!this.#isQuorum(member, commit, (id) => this.#members.get(id)?.durable.has({ index: commit, term: leading }) === true)) {
+        broken('I10', `leader ${hex(member.id)} commits entry ${commit} of term ${leading}, which is not on the disks of a majority`);
+      }
+    }
+    for (let index = from + 1; index <= commit; index++) {
+      const entry = given.entryAt(index);
+      // A member that took in a snapshot does not show what was before.
+      if (entry === null) break;
+      this.#committed.push({ entry, term: leading ?? member.given.hard.term, at: this.#now() });
+    }
+    this.#agrees(member, Math.min(from, commit));
+  }
+
+  #agrees({ id, given }: Member, index: number): void {
+    const due = this.#committed[index - 1];
+    if (due === undefined || given.has(due.entry) || index > given.last) return;
+    const term = given.termAt(index);
+    broken('I6', `${hex(id)} takes entry ${index} of term ${term ?? 0} as committed; that of term ${due.entry.term} is`);
+  }
+
+  #applies(member: Member, applied: EntryId): void {
+    const due = this.#committed[applied.index - 1];
+    if (due !== undefined && due.entry.term !== applied.term) {
+      broken('I6', `${hex(member.id)} applies entry ${applied.index} of term ${applied.term}; that of term ${due.entry.term} is committed`);
+    }
+    member.applied = applied.index;
+  }
+
+  /** A majority of the configuration at work; also of the one before, while a change that it may decide is under way. */
+  #isQuorum({ given }: Member, upTo: number, has: (id: NodeId) => boolean): boolean {
+    const newest = given.configurations.length - 1;
+    return [newest, newest - 1].some((i) => {
+      const known = given.configurations[i];
+      if (known === undefined) return false;
+      const next = given.configurations[i + 1];
+      if (next !== undefined && upTo !== Infinity && next.index < upTo) return false;
+      const { voters, outgoing } = known.configuration;
+      return hasMajority(voters, has) && (outgoing.length === 0 || hasMajority(outgoing, has));
+    });
+  }
+
+  #changeGiven(member: Member, entry: Entry, previous: number): void {
+    const { given } = member;
+    if (this.#leaders.get(entry.term) === member.id && entry.term === given.hard.term) {
+      member.changes.push({ index: entry.index, previous, term: entry.term });
+    }
+    const [old, now] = given.configurations.slice(-2);
+    if (old === undefined || now === undefined || old.configuration.voters.length === 0) return;
+    if (!meet(old.configuration, now.configuration)) {
+      broken('I11', `the configuration of entry ${entry.index} and the one before can decide without each other`);
+    }
+  }
+
+  #changeJudged(member: Member, change: { index: number; previous: number; term: number }, status: Status): void {
+    if (status.term !== change.term || member.given.termAt(change.index) !== change.term) return;
+    if (status.commit < change.previous) {
+      broken('I11', `leader ${hex(member.id)} begins a change at ${change.index} while the one at ${change.previous} is not committed`);
+    }
+    if (status.commit > member.given.base.index && member.given.termAt(status.commit) !== change.term) {
+      broken('I11', `leader ${hex(member.id)} begins a change at ${change.index} before it has committed an entry of its term ${change.term}`);
+    }
+  }
+
+  #snapshot(id: NodeId, meta: SnapshotMeta): void {
+    const due = this.#committed[meta.index - 1];
+    if (due !== undefined && due.entry.term !== meta.term) {
+      broken('I17', `${hex(id)} has a snapshot at ${meta.index} of term ${meta.term}; the entry of term ${due.entry.term} is committed`);
+    }
+  }
+
+  #slotsOf({ given, id }: Member, entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const name = `${entry.index}:${entry.term}`;
+      const before = given.termAt(entry.index - 1) ?? -1;
+      const known = this.#slots.get(name);
+      if (known === undefined) this.#slots.set(name, { entry, before });
+      else if (known.entry !== entry) {
+        const isSame = known.entry.kind === entry.kind && Buffer.compare(known.entry.data, entry.data) === 0;
+        if (!isSame) broken('I3', `${hex(id)} has another entry ${entry.index} of term ${entry.term} than others`);
+        if (before >= 0 && known.before >= 0 && before !== known.before) {
+          broken('I3', `${hex(id)} has entry ${entry.index} of term ${entry.term} after one of term ${before}; others after one of term ${known.before}`);
+        }
+      }
+    }
+  }
+}
+
+function hasMajority(ids: readonly NodeId[], has: (id: NodeId) => boolean): boolean {
+  return ids.filter(has).length > ids.length >> 1;
+}
+
+/** Whether every majority of one meets every majority of the other. */
+function meet(a: Configuration, b: Configuration): boolean {
+  const sets = ({ voters, outgoing }: Configuration): readonly (readonly NodeId[])[] => (outgoing.length === 0 ? [voters] : [voters, outgoing]);
+  return sets(a).some((one) => sets(b).some((other) => {
+    const all = new Set([...one, ...other]).size;
+    return (one.length >> 1) + 1 + (other.length >> 1) + 1 > all;
+  }));
+}
+
+function hex(id: NodeId): string {
+  return id.toString(16);
+}
+
+function broken(invariant: string, message: string): never {
+  throw new InvariantBroken(invariant, message);
+}
