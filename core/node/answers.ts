@@ -95,3 +95,10 @@ export function judgement(request: ChangeRequest, judged: Judged): MemberChange 
     ownMatch: durable,
   });
 }
+
+/** A leader that removes itself cannot answer for it any more; but whoever asked sees it. */
+export function hasHappened(change: ChangeRequest, store: Store): boolean {
+  if (change.kind === 'remove') return store.isRemoved(change.id);
+  const member = store.members().find(({ id }) => id === change.id);
+  return member !== undefined && (change.kind === 'add' || !member.isLearner);
+}

@@ -27,7 +27,7 @@ import { Hub } from '../store/hub.js';
 import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
 import { Acceptor } from './acceptor.js';
-import { Answers, judgement } from './answers.js';
+import { Answers, hasHappened, judgement } from './answers.js';
 import { decodeRequest, encodeAnswer, type Answer, type ChangeRequest, type Request } from './calls.js';
 import { attempt, caught } from './caught.js';
 import { Changes } from './changes.js';
@@ -527,6 +527,7 @@ export class Node {
     this.#pending.onRestored(meta);
     this.hub.restored();
     this.#membership.onChange();
+    this.#questions.onMembers((change) => hasHappened(change, this.#store));
     this.#doors.observe({ kind: 'snapshot_installed', index: meta.index, revision: this.#store.revision });
   }
   #apply(entry: Entry): void {
@@ -565,6 +566,7 @@ export class Node {
     this.#pending.onApplied(id, null);
     this.#membership.onChange();
     this.#changes.onApplied(id);
+    this.#questions.onMembers((change) => hasHappened(change, this.#store));
     this.#doors.observe({ kind: 'members', ...configuration });
   }
   #end(error: Error | null): void {

@@ -6,7 +6,7 @@ import type { Done } from '../base/done.js';
 import type { LeaseId } from '../client.js';
 import { ApiError } from '../errors.js';
 import type { NodeId, Role } from '../raft/types.js';
-import { decodeAnswer, encodeRequest, type Answer, type Request } from './calls.js';
+import { decodeAnswer, encodeRequest, type Answer, type ChangeRequest, type Request } from './calls.js';
 import { attempt } from './caught.js';
 import { leasesPerCallMax, questionsMax } from './limits.js';
 
@@ -79,6 +79,14 @@ export class Questions {
           done(null, answer.ttlSeconds[i] ?? 0);
         });
       });
+    }
+  }
+
+  /** Members have changed here: who waits for a change that shows already need not wait for the leader's word. */
+  onMembers(hasHappened: (change: ChangeRequest) => boolean): void {
+    for (const question of [...this.#waiting, ...this.#asked]) {
+      const { request } = question;
+      if (request.kind === 'change' && hasHappened(request.change)) settle(question, null, { kind: 'index', index: 0 });
     }
   }
 

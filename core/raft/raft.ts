@@ -491,8 +491,19 @@ export class Raft {
    * matching. The leader counts itself for what its own disk holds (thesis 10.2.1), and not at all where it has no vote.
    */
   #advanceCommit(): void {
-    const reached = this.#leadership.reached(this.#members, this.#disk.durable);
+    const { durable } = this.#disk;
+    const reached = Math.max(this.#leadership.reached(this.#members, durable), this.#reachedAlone(durable));
     if (reached > this.#commit && this.#log.termAt(reached) === this.#term) this.#commit = reached;
+  }
+
+  /**
+   * Who votes alone also commits alone that somebody joins the vote, as in etcd: the second member is started only after its
+   * addition was answered. Nobody can win without that entry, for it takes the vote of the one who has it.
+   */
+  #reachedAlone(durable: Index): Index {
+    const { index, settled } = this.#membership;
+    const isNews = index > this.#commit && !this.#members.isJoint && settled.isSole(this.#config.id);
+    return isNews ? Math.min(durable, index) : 0;
   }
 
   /** Thesis 6.4, step 1: the commit index is current once it covers an entry of this term. */
