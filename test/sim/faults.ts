@@ -85,9 +85,6 @@ export class Faults {
       case 'stall':
         world.tell(victim, 'stalls');
         return life?.loop.stall(dice.tailed(world.swarm.electionMs * dice.pick([0.2, 0.8, 2])));
-      case 'clockJump':
-        world.tell(victim, 'its clock leaps ahead');
-        return life?.loop.jump(dice.tailed(world.swarm.electionMs));
       case 'diskError':
         world.tell(victim, 'its disk fails');
         platter.errorChance = dice.pick([0.01, 0.1, 1]);

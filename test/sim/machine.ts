@@ -75,6 +75,11 @@ export class Machine {
     return this.life?.isUp === true;
   }
 
+  /** Takes every call: a learner refuses most. */
+  get serves(): boolean {
+    return this.life?.isUp === true && !this.life.member.node.isLearner;
+  }
+
   get record(): MemberRecord {
     return {
       id: this.memberId, name: '', peerUrls: [urlOf(this.place)], clientUrls: [], isLearner: false, incarnation: 0n,

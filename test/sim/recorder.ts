@@ -66,7 +66,7 @@ export class Recorder {
     entry.end = end;
   }
 
-  history(log: History['log']): History {
-    return { operations: this.operations, watches: this.watches, log };
+  history(log: History['log'], drift: number): History {
+    return { operations: this.operations, watches: this.watches, log, drift };
   }
 }

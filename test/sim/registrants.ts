@@ -38,7 +38,7 @@ export class Registry {
   settle(): void {
     const { serving } = this.#world;
     for (const connection of [...this.#connections, ...(this.#viewConnection === null ? [] : [this.#viewConnection])]) {
-      if (serving?.includes(connection.machine) !== true || !connection.machine.isUp) {
+      if (serving?.includes(connection.machine) !== true || !connection.machine.serves) {
         connection.machine = pickMachine(this.#world, this.#settling);
       }
     }
@@ -72,7 +72,7 @@ export class Registry {
         const until = world.scheduler.now + dice.tailed(10_000);
         while (!world.isClosing && world.scheduler.now < until) {
           await world.sleep(dice.tailed(500));
-          if (dice.chance(0.3) || !connection.machine.isUp) connection.machine = pickMachine(world, dice);
+          if (dice.chance(0.3) || !connection.machine.serves) connection.machine = pickMachine(world, dice);
         }
         // The last ones stay, to be found by the list.
         if (world.isClosing) return;

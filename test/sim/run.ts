@@ -93,7 +93,7 @@ async function course(swarm: Swarm, options: RunOptions): Promise<Verdict> {
 function judge(world: World, ghost: Ghost): void {
   world.judging(() => ghost.finish());
   if (world.violation !== null) return;
-  const [broken] = checkHistory(world.recorder.history(ghost.log()));
+  const [broken] = checkHistory(world.recorder.history(ghost.log(), world.swarm.driftShare + 0.001));
   if (broken !== undefined) world.fail(broken.invariant, broken.message);
 }
 

@@ -17,7 +17,6 @@ export interface FaultRates {
   readonly pause: number;
   readonly suspend: number;
   readonly stall: number;
-  readonly clockJump: number;
   readonly partition: number;
   readonly lossySpell: number;
   readonly diskError: number;
@@ -161,7 +160,6 @@ function drawFaults(dice: Dice, faultless: boolean): FaultRates {
     pause: rate(5),
     suspend: rate(2, 0.7),
     stall: rate(6),
-    clockJump: rate(1, 0.8),
     partition: rate(8),
     lossySpell: rate(4),
     diskError: rate(2, 0.6),

@@ -37,7 +37,7 @@ export function startClients(world: World): void {
 /** A machine to talk to. */
 export function pickMachine(world: World, dice: Dice): Machine {
   const all = world.serving ?? world.machines.filter((machine) => machine.birth !== null);
-  const up = all.filter((machine) => machine.isUp);
+  const up = all.filter((machine) => machine.serves);
   return dice.pick(up.length > 0 && dice.chance(0.9) ? up : all);
 }
 
