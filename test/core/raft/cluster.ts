@@ -166,6 +166,8 @@ export class Cluster {
       cutAndExtend(member.memory, member.base.index, persist);
     }
     if (role?.state === 'leader') this.#watchLeader(member, role.term);
+    const now = member.raft?.status();
+    if (now?.state === 'leader') this.#watchCommit(member, now.commit);
     if (restore !== null) this.#watchRestore(member, restore);
     for (const entry of output.apply) this.#watchApply(member, entry);
     for (const message of output.send) this.#watchSend(member, message);
@@ -179,7 +181,6 @@ export class Cluster {
     const last = member.memory.at(-1)?.index ?? member.base.index;
     must(status.applied <= status.commit && status.commit <= status.last, `member ${member.id}: applied <= commit <= last`);
     must(status.last === last, `member ${member.id} says its log ends at ${status.last}; it was given entries up to ${last}`);
-    if (status.state === 'leader') this.#watchCommit(member, status.commit);
     const [said, inForce] = [status.configuration.voters.join(' '), newestConfiguration(member).voters.join(' ')];
     must(said === inForce, `member ${member.id} goes by the voters ${said}; its log says ${inForce}`);
   }
@@ -200,7 +201,10 @@ export class Cluster {
     if (entry === undefined || this.committed.has(commit)) return;
     const owners = [...this.members.values()].filter(({ disk }) => commit <= disk.snapshot.index || holds(disk.entries, entry));
     const ids = owners.map(({ id }) => id);
-    must(configurationsFrom(member, commit).some((each) => isQuorum(each, ids)),
+    // Who votes alone commits alone that others join: nobody can win without that entry.
+    const before = configurationsFrom(member, commit - 1).slice(0, 1);
+    const alone = before.filter(({ voters, outgoing }) => entry.kind === 'members' && voters.length === 1 && outgoing.length === 0);
+    must([...configurationsFrom(member, commit), ...alone].some((each) => isQuorum(each, ids)),
       `member ${member.id} calls ${show(entry)} committed but only the disks of ${ids.join(' ')} hold it`);
   }
 
