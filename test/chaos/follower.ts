@@ -85,7 +85,7 @@ export class Follower {
         timer = setTimeout(resolve, SILENT_MS);
         const batch = batchOf(answer);
         batches.push({ at: performance.now(), batch });
-        this.#note(batch);
+        this.#note(batch, performance.now());
       });
       const all = Buffer.from(OPEN_END);
       stream.write({ create_request: { key: all, range_end: all, start_revision: this.#next, prev_kv: true } });
@@ -95,7 +95,7 @@ export class Follower {
     if (batches.length > 0) this.#recorder.watch(this.#name, request, batches);
   }
 
-  #note(batch: WatchBatch): void {
+  #note(batch: WatchBatch, at: number): void {
     let last = this.#next - 1;
     for (const event of batch.events) {
       const revision = event.kv.modRevision;
@@ -104,7 +104,9 @@ export class Follower {
       }
       if (revision > last + 1) this.violations.push(`${this.#name}: nothing between revisions ${last} and ${revision}`);
       last = revision;
-      if (this.#isMain) this.#recorder.course.push(event);
+      if (!this.#isMain) continue;
+      this.#recorder.course.push(event);
+      this.#recorder.courseAt.push(at);
     }
     this.#next = last + 1;
   }

@@ -67,3 +67,24 @@ test('a list that forgets an element is found', async (t) => {
   const { violations } = judgeRound(recorder, shown(pair('r/h1', 'x', 2), pair('r/l0', 'a,c', 5, 3)), 1);
   t.regex(violations.join('\n'), /r\/l0 at revision 5 is not what it was before plus one element/);
 });
+
+test('a key that goes before its lease was over is found, unless the lease was revoked', async (t) => {
+  const recorder = await round('r/sa', 'x', 2);
+  const lease = { header: header(1), id: 5n, ttlSeconds: 10 };
+  const refuse = (error: unknown): never => {
+    throw error;
+  };
+  const grant = { kind: 'grant', ttlSeconds: 10, id: 0n } as const;
+  await recorder.run({ client: 'a', member: 1n }, grant, () => Promise.resolve(lease), refuse);
+  const held = { ...pair('r/sa', 'x', 2), lease: 5n };
+  const gone = { key: utf8('r/sa'), value: utf8(''), createRevision: 0, modRevision: 3, version: 0, lease: 0n };
+  recorder.course.push(event(held), { kind: 'delete', kv: gone, prevKv: held });
+  recorder.courseAt.push(performance.now(), performance.now());
+  t.regex(judgeRound(recorder, shown(), 1).violations.join('\n'), /r\/sa went at revision 3, \d+ ms before its lease ended/);
+  const now = performance.now();
+  recorder.courseAt[1] = now + 60_000;
+  t.notRegex(judgeRound(recorder, shown(), 1).violations.join('\n'), /before its lease ended/);
+  await recorder.run({ client: 'a', member: 1n }, { kind: 'revoke', lease: 5n }, () => Promise.resolve(header(2)), refuse);
+  recorder.courseAt[1] = performance.now();
+  t.notRegex(judgeRound(recorder, shown(), 1).violations.join('\n'), /before its lease ended/);
+});

@@ -3,7 +3,11 @@
 // members show in the end exactly what the course of events leads to? Then the checker of histories, which knows them all.
 
 import { latin1, text } from '../../core/base/bytes.js';
-import type { Event, KeyValue, Op, TxnRequest, TxnResponse } from '../../core/client.js';
+import type {
+  Event, KeepAlive, KeyValue, Lease, LeaseId, Op, TxnRequest, TxnResponse,
+} from '../../core/client.js';
+import type { History } from '../model/history.js';
+import { checkHistory } from '../model/witness.js';
 import type { Recorder } from './recorder.js';
 
 export interface RoundVerdict {
@@ -20,7 +24,7 @@ const TOLD_MAX = 10;
 /** By member, what it showed of the round's keys in the end. */
 export type Final = ReadonlyMap<string, readonly KeyValue[]>;
 
-export function judgeRound(recorder: Recorder, final: Final, _baseRevision: number): RoundVerdict {
+export function judgeRound(recorder: Recorder, final: Final, baseRevision: number): RoundVerdict {
   const startedAt = performance.now();
   const byRevision = new Map<number, Event[]>();
   for (const event of recorder.course) {
@@ -41,7 +45,15 @@ export function judgeRound(recorder: Recorder, final: Final, _baseRevision: numb
     if (missing === undefined) continue;
     lost.push(`lost: ${client} was told that ${text(missing.key)} was written at revision ${answer.header.revision}`);
   }
-  const violations = [...few(lost), ...wrongEnds(recorder.course, final), ...shortLists(recorder.course)];
+  const { operations, watches, course } = recorder;
+  const history: History = { operations, watches, log: null, course: { base: baseRevision, events: course } };
+  const violations = [
+    ...few(lost),
+    ...wrongEnds(course, final),
+    ...shortLists(course),
+    ...earlyEnds(recorder),
+    ...few(checkHistory(history).map(({ invariant, message }) => `${invariant}: ${message}`)),
+  ];
   const judgedInMs = Math.round(performance.now() - startedAt);
   return { operations: recorder.operations.length, acknowledgedWrites, lost: lost.length, violations, judgedInMs };
 }
@@ -96,6 +108,35 @@ function shortLists(course: readonly Event[]): string[] {
     }
     before.set(key, after);
   }
+  return few(found);
+}
+
+/** Clocks of members may run apart by so much. */
+const DRIFT = 0.02;
+
+/**
+ * A key on a lease that nobody revoked may go when the time is over that was promised to its holder, counted from when the
+ * holder asked, and not before. Seen too early is too early: it happened before it was seen.
+ */
+function earlyEnds({ course, courseAt, operations }: Recorder): string[] {
+  const due = new Map<LeaseId, number>();
+  const revoked = new Map<LeaseId, number>();
+  for (const { request, outcome, calledAt } of operations) {
+    if (request.kind === 'revoke') revoked.set(request.lease, Math.min(calledAt, revoked.get(request.lease) ?? Infinity));
+    if (outcome.kind !== 'ok' || (request.kind !== 'grant' && request.kind !== 'keep_alive')) continue;
+    const { ttlSeconds } = outcome.response as Lease | KeepAlive;
+    const lease = request.kind === 'grant' ? (outcome.response as Lease).id : request.lease;
+    if (ttlSeconds > 0) due.set(lease, Math.max(calledAt + ttlSeconds * 1000 * (1 - DRIFT), due.get(lease) ?? 0));
+  }
+  const found: string[] = [];
+  course.forEach(({ kind, kv, prevKv }, i) => {
+    const at = courseAt[i] ?? Infinity;
+    const lease = prevKv?.lease ?? 0n;
+    if (kind !== 'delete' || lease === 0n || !/\/s\w+$/.test(text(kv.key)) || (revoked.get(lease) ?? Infinity) <= at) return;
+    const earlyMs = (due.get(lease) ?? 0) - at;
+    if (earlyMs <= 0) return;
+    found.push(`${text(kv.key)} went at revision ${kv.modRevision}, ${Math.ceil(earlyMs)} ms before its lease ended`);
+  });
   return few(found);
 }
 

@@ -2,11 +2,8 @@
 // course of events that a watch from the round's first revision has shown. In the form test/model/history.ts defines.
 
 import type { WatchBatch, WatchRequest, Event } from '../../core/client.js';
-import type { Operation, OperationRequest, WatchRecord } from '../model/history.js';
+import type { Answer, Operation, OperationRequest, WatchRecord } from '../model/history.js';
 import type { Failure } from './foreign-client.js';
-
-type Outcome = Operation['outcome'];
-export type Answer = Extract<Outcome, { kind: 'ok' }>['response'];
 
 /** Over the whole campaign, by second of its clock. */
 export class Pace {
@@ -39,6 +36,8 @@ export class Recorder {
   readonly watches: WatchRecord[] = [];
   /** Every event above the base revision, ascending: what the store really did. */
   readonly course: Event[] = [];
+  /** When each of them arrived, which is after it happened. */
+  readonly courseAt: number[] = [];
   readonly #pace: Pace;
 
   constructor(pace: Pace) {
