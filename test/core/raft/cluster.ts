@@ -203,7 +203,8 @@ export class Cluster {
     const ids = owners.map(({ id }) => id);
     // Who votes alone commits alone that others join: nobody can win without that entry.
     const before = configurationsFrom(member, commit - 1).slice(0, 1);
-    const alone = before.filter(({ voters, outgoing }) => entry.kind === 'members' && voters.length === 1 && outgoing.length === 0);
+    const isAlone = ({ voters, outgoing }: Configuration): boolean => voters.length === 1 && outgoing.length === 0;
+    const alone = entry.kind === 'members' ? before.filter(isAlone) : [];
     must([...configurationsFrom(member, commit), ...alone].some((each) => isQuorum(each, ids)),
       `member ${member.id} calls ${show(entry)} committed but only the disks of ${ids.join(' ')} hold it`);
   }
