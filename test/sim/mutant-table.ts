@@ -1,0 +1,602 @@
+// The planted bugs of reliability.md 3.12: what is put where in the compiled product. `expected` says who is to notice: seeds of
+// this simulator; transcripts of the machine or tests of the log, where a bug costs only time or needs what no world does;
+// nobody, where the design leaves no line that could be wrong in this way.
+
+export interface Edit {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+export interface Mutant {
+  readonly number: number;
+  readonly name: string;
+  readonly expected: 'seeds' | 'transcripts' | 'log tests' | 'design';
+  /** Empty: there is nothing to plant. */
+  readonly edits: readonly Edit[];
+  /** Why it is not the bug itself that is planted, or why nothing is to be expected of seeds. */
+  readonly note: string;
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    number: 0, name: 'canary: every world is told to be broken', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'test/sim/run.js',
+        find: 'if (options.canary === true)',
+        replace: 'if (true)',
+      },
+    ],
+  },
+  {
+    number: 1, name: 'a vote leaves before it is on disk', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'this.#afterHard({ kind: \'vote_reply\', from: this.#config.id, to: message.from, term: this.'
+          + '#term, pre: false, granted });',
+        replace: 'this.#send.push({ kind: \'vote_reply\', from: this.#config.id, to: message.from, term: this.'
+          + '#term, pre: false, granted });',
+      },
+    ],
+  },
+  {
+    number: 2, name: 'a new term is not written', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'this.#vote = 0n;\n        this.#disk.hardChanged();\n',
+        replace: 'this.#vote = 0n;\n',
+      },
+    ],
+  },
+  {
+    number: 3, name: 'entries are acknowledged before they are synced', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/disk.js',
+        find: 'this.#flights.push({ seq, givenAt: now, through: last });',
+        replace: 'this.#flights.push({ seq, givenAt: now, through: last });\n        this.#durable = last;',
+      },
+    ],
+  },
+  {
+    number: 4, name: 'entries of earlier terms are committed by counting', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'if (reached > this.#commit && this.#log.termAt(reached) === this.#term)',
+        replace: 'if (reached > this.#commit)',
+      },
+    ],
+  },
+  {
+    number: 5, name: 'a vote for a log that lacks entries', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/log.js',
+        find: 'return candidateLast.term > own.term || (candidateLast.term === own.term && candidateLast.'
+          + 'index >= own.index);',
+        replace: 'return own.index >= 0;',
+      },
+    ],
+  },
+  {
+    number: 6, name: 'entries are taken without a look at the one before', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'if (!this.#log.matches(previous)) {',
+        replace: 'if (previous.index > this.#log.lastIndex) {',
+      },
+    ],
+  },
+  {
+    number: 7, name: 'the log is cut where nothing conflicts', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'const from = this.#log.firstDifference(entries);',
+        replace: 'const from = 0;',
+      },
+    ],
+  },
+  {
+    number: 8, name: 'the commit index of a leader is taken as it is', expected: 'seeds',
+    note: 'a leader never tells more than it knows the follower to have, so few messages show it',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'Math.max(this.#commit, Math.min(message.commit, through))',
+        replace: 'Math.max(this.#commit, message.commit)',
+      },
+    ],
+  },
+  {
+    number: 9, name: 'entries are applied before they are committed', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'const through = Math.min(this.#commit, this.#disk.durable);',
+        replace: 'const through = this.#disk.durable;',
+      },
+    ],
+  },
+  {
+    number: 10, name: 'entries of an outdated leader are taken', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'if (message.term < this.#term)\n',
+        replace: 'if (message.term < this.#term && message.kind !== \'append\')\n',
+      },
+    ],
+  },
+  {
+    number: 11, name: 'reads before an entry of the own term is committed', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'if (this.#hasCommittedOwnTerm)\n            this.#leadership.startReads(this.#commit);',
+        replace: 'this.#leadership.startReads(this.#commit);',
+      },
+    ],
+  },
+  {
+    number: 12, name: 'reads without asking a majority', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/reads.js',
+        find: 'const round = members.reached((id) => (id === self ? this.#round : roundOf(id)));',
+        replace: 'const round = this.#round;',
+      },
+    ],
+  },
+  {
+    number: 13, name: 'a read joins a round that began before it', expected: 'seeds',
+    note: 'nearest: an answer is never kept for a retry, each retry asks anew',
+    edits: [
+      {
+        file: 'core/raft/reads.js',
+        find: 'this.#round++;',
+        replace: 'this.#round += this.#pending.length > 0 ? 0 : 1;',
+      },
+    ],
+  },
+  {
+    number: 14, name: 'followers do not take a configuration when they append it', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'if (entry.kind === \'members\')\n                this.#membership.appended(entry);',
+        replace: '',
+      },
+    ],
+  },
+  {
+    number: 15, name: 'a second change of members before the first is committed', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'const isPending = this.#membership.index > this.#commit || this.#members.isJoint ||',
+        replace: 'const isPending = this.#members.isJoint ||',
+      },
+    ],
+  },
+  {
+    number: 16, name: 'a change of members before an entry of the own term', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'this.#membership.index > this.#commit || this.#members.isJoint || !this.#hasCommittedOwnTe'
+          + 'rm;',
+        replace: 'this.#membership.index > this.#commit || this.#members.isJoint;',
+      },
+    ],
+  },
+  {
+    number: 17, name: 'learners count', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/members.js',
+        find: 'const incoming = majorityValue(voters, valueOf);',
+        replace: 'const incoming = majorityValue([...voters, ...this.configuration.learners], valueOf);',
+      },
+    ],
+  },
+  {
+    number: 18, name: 'votes of non-members count', expected: 'seeds',
+    note: 'nearest: whoever is asked may vote by design, who counts is decided by the candidate',
+    edits: [
+      {
+        file: 'core/raft/election.js',
+        find: 'return members.verdict((id) => this.#votes.get(id));',
+        replace: 'return [...this.#votes.values()].filter(Boolean).length * 2 > members.configuration.voters'
+          + '.length ? \'won\' : members.verdict((id) => this.#votes.get(id));',
+      },
+    ],
+  },
+  {
+    number: 19, name: 'no pre-vote', expected: 'transcripts',
+    note: 'costs terms, not safety',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'if (this.#mayCampaign)\n            this.#preCampaign();',
+        replace: 'if (this.#mayCampaign)\n            this.#campaign(false);',
+      },
+    ],
+  },
+  {
+    number: 20, name: 'a leader that nobody answers goes on', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'const isAble = this.#leadership.isAnswered(this.#members, this.#now) && !this.#isDiskHung;',
+        replace: 'const isAble = !this.#isDiskHung;',
+      },
+    ],
+  },
+  {
+    number: 21, name: 'leadership is handed to one that lags', expected: 'transcripts',
+    note: 'the target loses its election: costs time, not safety',
+    edits: [
+      {
+        file: 'core/raft/leadership.js',
+        find: ' && this.followers.matchOf(to) === log.lastIndex',
+        replace: '',
+      },
+    ],
+  },
+  {
+    number: 22, name: 'a snapshot older than what is committed is installed', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'const isNew = snapshot.index > this.#commit;',
+        replace: 'const isNew = true;',
+      },
+    ],
+  },
+  {
+    number: 23, name: 'a late answer of the disk counts for entries overwritten since', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/disk.js',
+        find: 'flight.through = Math.min(flight.through, index);',
+        replace: 'flight.through += 0;',
+      },
+    ],
+  },
+  {
+    number: 24, name: 'every answer is answered by a message', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/followers.js',
+        find: 'if (!told && (news.mustTell || isNews))',
+        replace: 'if (!told)',
+      },
+    ],
+  },
+  {
+    number: 25, name: 'a new member is not known to the leader that adds it', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/raft/raft.js',
+        find: 'this.#leadership.followers.add(this.#members, id.index, this.#now);\n        return id;',
+        replace: 'return id;',
+      },
+    ],
+  },
+  {
+    number: 26, name: 'a member that lost its disk goes on under its old id', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/peer/peers.js',
+        find: 'if (known !== 0n && known !== frame.incarnation) {',
+        replace: 'if (known < 0n) {',
+      },
+      {
+        file: 'core/node/membership.js',
+        find: 'if (own !== undefined && own.incarnation !== 0n && own.incarnation !== this.#self.incarnat'
+          + 'ion) {',
+        replace: 'if (own !== undefined && own.incarnation < 0n) {',
+      },
+    ],
+  },
+  {
+    number: 27, name: 'a new segment is used before it is synced', expected: 'seeds',
+    note: 'nearest: the sync of a directory is part of creating and renaming behind Files',
+    edits: [
+      {
+        file: 'core/log/wal.js',
+        find: 'this.#appendAndSync(path, encodeSegmentHeader(header), check(() => {',
+        replace: 'this.#files.append(path, [encodeSegmentHeader(header)], check(() => {',
+      },
+    ],
+  },
+  {
+    number: 28, name: 'damage in the middle is taken for a torn tail', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/log/recovery.js',
+        find: 'if (end.proven || (!isLast && end.offset < end.sizeBytes)) {',
+        replace: 'if (!isLast && end.offset < end.sizeBytes) {',
+      },
+    ],
+  },
+  {
+    number: 29, name: 'a torn tail is refused', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/log/recovery.js',
+        find: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);',
+        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.o'
+          + 'ffset >= 0)\n            return this.#refuse(\'it is torn\');',
+      },
+    ],
+  },
+  {
+    number: 30, name: 'segments are not chained', expected: 'log tests',
+    note: 'no world exchanges segments',
+    edits: [
+      {
+        file: 'core/log/recovery.js',
+        find: 'const follows = before === undefined || (header.chain === before.chain && header.firstGrou'
+          + 'p === before.nextGroup);',
+        replace: 'const follows = true;',
+      },
+    ],
+  },
+  {
+    number: 31, name: 'a failed sync is tried again', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/log/wal.js',
+        find: 'this.#files.sync(path, (failure) => done(failure ?? this.#failure));',
+        replace: 'this.#files.sync(path, (failure) => failure === null ? done(this.#failure) : this.#files.s'
+          + 'ync(path, done));',
+      },
+    ],
+  },
+  {
+    number: 32, name: 'a snapshot is named after another index than its data', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/node/snapshots.js',
+        find: 'const meta = { ...applied, configuration: store.configuration };',
+        replace: 'const meta = { ...applied, index: applied.index - 1, configuration: store.configuration };',
+      },
+    ],
+  },
+  {
+    number: 33, name: 'an older snapshot takes the place of a newer one', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/node/snapshots.js',
+        find: 'if (meta.index < this.#index)\n                return;',
+        replace: '',
+      },
+    ],
+  },
+  {
+    number: 34, name: 'segments go before the snapshot is durable', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/log/wal.js',
+        find: 'const covered = Math.min(through, this.#snapshot.index);',
+        replace: 'const covered = through;',
+      },
+      {
+        file: 'core/node/snapshots.js',
+        find: 'this.#doors.log.saveSnapshot(meta, counted, (error) => {',
+        replace: 'this.#doors.log.compact(meta.index, () => undefined);\n        this.#doors.log.saveSnapshot'
+          + '(meta, counted, (error) => {',
+      },
+    ],
+  },
+  {
+    number: 35, name: 'records of a recycled segment are taken', expected: 'design',
+    note: 'segments are never recycled',
+    edits: [],
+  },
+  {
+    number: 36, name: 'what must not be lost is kept once', expected: 'design',
+    note: 'the term and vote are in every group of the log; the identity is not rewritten',
+    edits: [],
+  },
+  {
+    number: 37, name: 'a compaction loses the revision', expected: 'design',
+    note: 'a compaction is an entry; the revision is in every snapshot',
+    edits: [],
+  },
+  {
+    number: 38, name: 'a tombstone at the compacted revision goes', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/table.js',
+        find: 'rows.version(row) === 0 && main < compacted',
+        replace: 'rows.version(row) === 0 && main <= compacted',
+      },
+    ],
+  },
+  {
+    number: 39, name: 'defragmentation races a snapshot', expected: 'design',
+    note: 'there is no file to defragment; a frozen store is its own copy',
+    edits: [],
+  },
+  {
+    number: 40, name: 'a transaction looks at how far the local sweep has got', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/txn.js',
+        find: 'return revision < this.#compacted ? \'compacted\' : null;',
+        replace: 'return revision < this.#compacted && this.#table.rows.gapEnd > 0 ? \'compacted\' : null;',
+      },
+    ],
+  },
+  {
+    number: 41, name: 'an empty transaction burns a revision', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/store.js',
+        find: 'if (execution.events.length === 0)\n            return null;\n        this.#revision = execu'
+          + 'tion.revision;',
+        replace: 'this.#revision += 1;\n        if (execution.events.length === 0)\n            return null;\n '
+          + '       this.#revision = execution.revision;',
+      },
+    ],
+  },
+  {
+    number: 42, name: 'a delete of what is deleted counts', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/txn.js',
+        find: 'return slot === NONE || !keys.isLive(slot) ? [] : [slot];',
+        replace: 'return slot === NONE ? [] : [slot];',
+      },
+    ],
+  },
+  {
+    number: 43, name: 'a full watch buffer drops events', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/hub.js',
+        find: 'this.fallBehind(revision);\n            return this.wake();',
+        replace: 'this.#from = revision + 1;\n            return false;',
+      },
+    ],
+  },
+  {
+    number: 44, name: 'a watch that catches up repeats', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/hub.js',
+        find: 'this.#from = unread?.batch.revision ?? Math.max(from, this.#from);',
+        replace: 'this.#from = (unread?.batch.revision ?? Math.max(from, this.#from)) - 1;',
+      },
+    ],
+  },
+  {
+    number: 45, name: 'progress overtakes events', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/hub.js',
+        find: 'if (parcel !== undefined)\n            return this.#shift(parcel);',
+        replace: 'if (parcel !== undefined && !this.#progressAsked)\n            return this.#shift(parcel);',
+      },
+    ],
+  },
+  {
+    number: 46, name: 'a watch from a later revision gets earlier events', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/hub.js',
+        find: 'return !this.#isBehind && revision >= this.#from;',
+        replace: 'return !this.#isBehind;',
+      },
+    ],
+  },
+  {
+    number: 47, name: 'a revision is split', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/history.js',
+        find: 'if (main !== lastMain && (revisions >= request.revisionsMax',
+        replace: 'if (events.length > 0 && (events.length >= request.revisionsMax',
+      },
+    ],
+  },
+  {
+    number: 48, name: 'an expiry of a deposed leader counts', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/store/store.js',
+        find: 'if (term !== 0 && term !== this.#applied.term)',
+        replace: 'if (term < 0)',
+      },
+    ],
+  },
+  {
+    number: 49, name: 'a lease that is gone is renewed', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/node/leases.js',
+        find: 'return lease !== null && this.lessor.renew(id, now) ? lease.ttlSeconds : 0;',
+        replace: 'this.lessor.renew(id, now);\n            return lease?.ttlSeconds ?? 1;',
+      },
+    ],
+  },
+  {
+    number: 50, name: 'leases end by the wall clock', expected: 'design',
+    note: 'the clock that members are given has no wall time',
+    edits: [],
+  },
+  {
+    number: 51, name: 'a stall counts against leases', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/node/lessor.js',
+        find: 'this.#stalledMs += lateMs;',
+        replace: '',
+      },
+      {
+        file: 'core/node/leases.js',
+        find: 'this.#isInDoubt = true;',
+        replace: '',
+      },
+    ],
+  },
+  {
+    number: 52, name: 'a new leader does not begin leases anew', expected: 'seeds',
+    note: '',
+    edits: [
+      {
+        file: 'core/node/lessor.js',
+        find: 'fromMs + lease.remainingSeconds * 1000',
+        replace: 'fromMs',
+      },
+    ],
+  },
+];

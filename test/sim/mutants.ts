@@ -1,0 +1,133 @@
+// The sensitivity of this harness: bugs planted on purpose into a copy of the built product, one at a time, and the number of
+// seeds until something notices. The product itself carries no switches. Each bug is an exact piece of compiled text and what
+// to put in its place; a piece that is not there exactly once is a failure, so the table cannot rot unnoticed.
+
+import { spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { MUTANTS, type Mutant } from './mutant-table.js';
+import { print } from './print.js';
+
+export interface MutantOptions {
+  /** 5,000 seeds for each before giving up, in place of 200. */
+  readonly deep: boolean;
+  /** The median of five starts. */
+  readonly thorough: boolean;
+  /** Numbers, by commas; null: all. */
+  readonly only: string | null;
+}
+
+const SEEDS = 200;
+const SEEDS_DEEP = 5000;
+/** Where the starts of a thorough run begin. */
+const STARTS = [1, 10_001, 20_001, 30_001, 40_001];
+
+interface Detection {
+  /** Runs until it was found, the finding one included; null: not found. */
+  readonly seeds: number | null;
+  readonly invariant: string;
+}
+
+/** The folder of the build that this file belongs to. */
+export const BUILD = fileURLToPath(new URL('../../', import.meta.url));
+
+/** What is wrong with a planted bug as text; null: it can be planted. */
+export function whyNotPlanted(mutant: Mutant, build: string): string | null {
+  for (const { file, find } of mutant.edits) {
+    const times = readFileSync(join(build, file), 'utf8').split(find).length - 1;
+    if (times !== 1) return `${mutant.number} ${mutant.name}: its text is ${times} times in ${file}, once is wanted`;
+  }
+  return null;
+}
+
+export async function runMutants(options: MutantOptions): Promise<number> {
+  const chosen = options.only === null ? null : new Set(options.only.split(',').map(Number));
+  const place = mkdtempSync(join(tmpdir(), 'coterie-mutants-'));
+  const root = fileURLToPath(new URL('../../../', import.meta.url));
+  const build = join(place, 'dist');
+  let isGood = true;
+  try {
+    cpSync(BUILD, build, { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(place, 'node_modules'));
+    cpSync(join(root, 'package.json'), join(place, 'package.json'));
+    print('  no  planted bug                                              seeds  found by      expected\n');
+    for (const mutant of MUTANTS) {
+      if (chosen !== null && !chosen.has(mutant.number)) continue;
+      isGood = (await judge(mutant, build, options)) && isGood;
+    }
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
+  return isGood ? 0 : 1;
+}
+
+async function judge(mutant: Mutant, build: string, options: MutantOptions): Promise<boolean> {
+  const { number, name, edits, expected, note } = mutant;
+  const row = (seeds: string, found: string): void =>
+    print(`${String(number).padStart(4)}  ${name.padEnd(56)} ${seeds.padStart(5)}  ${found.padEnd(12)}  ${expected}${note === '' ? '' : `  (${note})`}\n`);
+  if (edits.length === 0) {
+    row('-', '-');
+    return true;
+  }
+  const trouble = whyNotPlanted(mutant, build);
+  if (trouble !== null) {
+    row('-', 'NOT PLANTED');
+    return false;
+  }
+  const before = edits.map(({ file }) => [file, readFileSync(join(build, file), 'utf8')] as const);
+  for (const { file, find, replace } of edits) {
+    const path = join(build, file);
+    writeFileSync(path, readFileSync(path, 'utf8').split(find).join(replace));
+  }
+  const found: Detection[] = [];
+  for (const start of options.thorough ? STARTS : STARTS.slice(0, 1)) {
+    found.push(await detect(build, start, options.deep ? SEEDS_DEEP : SEEDS));
+  }
+  for (const [file, text] of before) writeFileSync(join(build, file), text);
+  const counts = found.map(({ seeds }) => seeds ?? Infinity).sort((a, b) => a - b);
+  const median = counts[counts.length >> 1] ?? Infinity;
+  const by = [...new Set(found.flatMap(({ seeds, invariant }) => (seeds === null ? [] : [invariant])))].join(' ');
+  row(median === Infinity ? 'never' : String(median), by);
+  return median !== Infinity || expected !== 'seeds';
+}
+
+/** Runs seeds until one is broken. A run that cannot even load counts as found at once. */
+function detect(build: string, from: number, seeds: number): Promise<Detection> {
+  const main = join(build, 'test/sim/main.js');
+  const args = [main, '--seeds', String(seeds), '--from', String(from), '--failures', '1', '--json'];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let rest = '';
+    let count = 0;
+    let found: Detection | null = null;
+    let complaint = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString()).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (!line.startsWith('{')) continue;
+        count++;
+        const invariant = brokenIn(line);
+        if (invariant !== null) found ??= { seeds: count, invariant };
+      }
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      complaint = (complaint + chunk.toString()).slice(-2000);
+    });
+    child.on('error', reject);
+    child.on('exit', (code) => {
+      if (found === null && code !== 0 && complaint !== '') found = { seeds: count + 1, invariant: 'crash' };
+      resolve(found ?? { seeds: null, invariant: '' });
+    });
+  });
+}
+
+function brokenIn(line: string): string | null {
+  const verdict: unknown = JSON.parse(line);
+  if (typeof verdict !== 'object' || verdict === null || !('violation' in verdict)) return null;
+  const { violation } = verdict;
+  if (typeof violation !== 'object' || violation === null || !('invariant' in violation)) return null;
+  return String(violation.invariant);
+}
