@@ -194,6 +194,9 @@ function membersOf(options: NodeOptions): { own: MemberSpec; specs: readonly Mem
     ? [{ name, peerUrls }]
     : options.initialCluster;
   const own = specs.find((spec) => spec.name === name);
+  if (new Set(specs.map((spec) => spec.name)).size !== specs.length) {
+    throw new Error('the initial cluster names two members the same. Each needs its own name');
+  }
   if (own === undefined) {
     const names = specs.map((spec) => spec.name).join(', ');
     throw new Error(`the initial cluster names ${names}, but not this member, ${name}. Add it there, or correct the name`);
@@ -215,10 +218,8 @@ function foundersOf(options: NodeOptions): { founders: readonly MemberRecord[]; 
   if (new Set(ids).size !== ids.length) {
     throw new Error('the initial cluster gives two members the same peer URLs. Each needs its own');
   }
-  // A founder's name is known from the settings of all; that it has started is not, so it is not told yet.
-  const records = founders.map((record) => ({ ...record, name: '' }));
   const incarnation = random63();
-  return { founders: records, identity: { clusterId: clusterId(ids), memberId: memberId(own.peerUrls, token), incarnation } };
+  return { founders, identity: { clusterId: clusterId(ids), memberId: memberId(own.peerUrls, token), incarnation } };
 }
 async function found(
   options: NodeOptions,
@@ -230,7 +231,11 @@ async function found(
   // A founder that comes back without its data would vote a second time in the same terms (reliability E1).
   const others = specs.filter((spec) => spec !== own).flatMap((spec) => spec.peerUrls);
   for (const { clusterId: cluster, members } of await descriptions(options, others, clock)) {
-    if (cluster !== identity.clusterId) continue;
+    if (cluster !== identity.clusterId) {
+      const [theirs, ours] = [cluster.toString(16), identity.clusterId.toString(16)];
+      throw new Error(`a member named in the initial cluster belongs to another cluster, ${theirs}, than these settings found, `
+        + `${ours}: the token or the list differs. Give it the --initial-cluster-token and the --initial-cluster of the others`);
+    }
     const known = members.find((member) => member.id === identity.memberId);
     const teller = members.find((member) => member.id !== identity.memberId)?.id ?? identity.memberId;
     if (known === undefined && members.length > 0) throw refusal('removed', identity.memberId, teller);

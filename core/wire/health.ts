@@ -44,12 +44,12 @@ async function probe(backend: Client, serializable: boolean): Promise<string | n
   return null;
 }
 
-/** `/health`: a leader is known and a quorum read works. */
+/** `/health`: a leader is known and a quorum read works. A learner, which may not read so, is well when it has a leader. */
 export async function isHealthy(backend: Client & Admin, serializable: boolean): Promise<boolean> {
   try {
-    const { leader } = await backend.status({ timeoutMs: PROBE_MS });
+    const { leader, isLearner } = await backend.status({ timeoutMs: PROBE_MS });
     if (leader === 0n) return false;
-    return (await probe(backend, serializable)) === null;
+    return (await probe(backend, serializable || isLearner)) === null;
   } catch {
     return false;
   }

@@ -108,8 +108,9 @@ export class ProcessCluster {
     this.token = token;
   }
 
+  /** Of those that run. */
   get endpoints(): string {
-    return this.members.map(({ url }) => url).join(',');
+    return this.members.filter(({ isRunning }) => isRunning).map(({ url }) => url).join(',');
   }
 
   get directory(): string {
