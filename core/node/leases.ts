@@ -58,6 +58,7 @@ export class Leases {
       if (remainingSeconds < ttlSeconds) this.#shortened.set(id, 0);
     }
     this.#expiring = 0;
+    this.#isInDoubt = false;
     this.#toCheckpoint = [];
     this.#nextCheckpointMs = now + leaseCheckpointMs;
   }
@@ -80,11 +81,7 @@ export class Leases {
   /** The event loop stood still for `lateMs`: renewals may lie unread, so nothing expires on the strength of this time. */
   onStall(lateMs: number): void {
     this.lessor.onStall(lateMs);
-    if (!this.lessor.isActive || this.#isInDoubt) return;
-    this.#isInDoubt = true;
-    this.#doors.read(() => {
-      this.#isInDoubt = false;
-    });
+    if (this.lessor.isActive && !this.#isInDoubt) this.#confirm();
   }
 
   onTick(): void {
@@ -123,6 +120,17 @@ export class Leases {
   /** Null: unknown. */
   remainingMs(id: LeaseId): number | null {
     return this.lessor.remainingMs(id, this.#doors.clock.now());
+  }
+
+  #confirm(): void {
+    this.#isInDoubt = true;
+    const { term } = this.#doors.role();
+    this.#doors.read((error) => {
+      // Another reign has had its own proof since.
+      if (term !== this.#doors.role().term || !this.lessor.isActive) return;
+      if (error === null) this.#isInDoubt = false;
+      else this.#confirm();
+    });
   }
 
   #renewed(ids: readonly LeaseId[]): readonly number[] {

@@ -9,13 +9,15 @@
 // A slotted proposal whose caller was told that its time is over counts until it is decided: while the disk stands still,
 // time must not make room for more.
 
+import { EMPTY } from '../base/bytes.js';
 import type { Done } from '../base/done.js';
 import { ApiError } from '../errors.js';
 import type { EntryId, Index, RefusedReason, SnapshotMeta, Term, Token } from '../raft/types.js';
 import type { Reply } from '../store/store.js';
 
 export interface Proposal {
-  readonly data: Uint8Array;
+  /** Let go once it is decided. */
+  data: Uint8Array;
   readonly beganMs: number;
   readonly deadlineMs: number;
   /** Null once its caller was told, so that queues may drop it lazily. */
@@ -365,6 +367,7 @@ export class Pending {
     proposal.stage = 'decided';
     this.#count -= 1;
     this.#sizeBytes -= proposal.data.length;
+    proposal.data = EMPTY;
   }
 
   #tell(proposal: Proposal, error: Error | null, reply?: Reply): void {
