@@ -50,7 +50,9 @@ export class Connection implements Client {
 
   grant(ttlSeconds: number, options: GrantOptions = {}): Promise<Lease> {
     const id = options.id ?? 0n;
-    return this.#recorded({ kind: 'grant', ttlSeconds, id }, options, (server, rest) => server.grant(ttlSeconds, { ...rest, id }));
+    return this.#recorded({ kind: 'grant', ttlSeconds, id }, options, (server, rest) => {
+      return server.grant(ttlSeconds, { ...rest, id });
+    });
   }
 
   keepAlive(lease: LeaseId, options?: CallOptions): Promise<KeepAlive> {

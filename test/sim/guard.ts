@@ -7,7 +7,8 @@ const random = Math.random;
 
 /** One at a time: two worlds in one process would take turns, and undo each other's guard. */
 export async function guarded<T>(work: () => Promise<T>): Promise<T> {
-  if (Object.getOwnPropertyDescriptor(Math, 'random')?.value !== random) throw new Error('a world is running in this process already');
+  const isOther = Object.getOwnPropertyDescriptor(Math, 'random')?.value !== random;
+  if (isOther) throw new Error('a world is running in this process already');
   const restore = poison();
   try {
     return await work();

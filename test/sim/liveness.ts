@@ -72,7 +72,10 @@ export class Recovery {
     for (const watch of [...world.openWatches]) watch.close();
     await this.#until(limit, isOver, () => (reason = this.#unrest(core)));
     if (world.violation !== null || isOver()) return;
-    if (reason !== null && isJudged) return world.fail('liveness', `not at rest ${world.scheduler.now - began} ms after the faults: ${reason}`);
+    if (reason !== null && isJudged) {
+      const tookMs = Math.round(world.scheduler.now - began);
+      return world.fail('liveness', `not at rest ${tookMs} ms after the faults: ${reason}`);
+    }
     if (!isJudged) return world.covered('no quorum was left whole');
     await this.#finish(core, isOver);
   }
@@ -124,7 +127,7 @@ export class Recovery {
   #leaderless(core: readonly Machine[]): string | null {
     const roles = core.map((machine) => (machine.isUp ? machine.life?.member.node.role : undefined));
     const down = core.filter((_, i) => roles[i] === undefined);
-    if (down.length > 0) return `${down.map(({ name, broken }) => `${name}${broken === null ? '' : ` (${broken})`}`).join(' ')} not up`;
+    if (down.length > 0) return `${down.map(({ name, broken }) => `${name} ${broken ?? ''}`).join(' ')} not up`;
     const leaders = new Set(roles.map((role) => role?.leader ?? 0n));
     const [leader] = leaders;
     if (leaders.size > 1 || leader === undefined || leader === 0n) {
@@ -156,7 +159,10 @@ export class Recovery {
     await world.runUntil(world.scheduler.now + 3 * world.swarm.electionMs, isOver);
     if (world.violation !== null) return;
     // One that had been asked to stop before the faults ended, and did it now, does not count.
-    if (terms() !== before && lives === core.map((machine) => machine.lives).join(' ')) return world.fail('liveness', `the term moved from ${before} to ${terms()} while nothing happened`);
+    const haveLived = lives === core.map((machine) => machine.lives).join(' ');
+    if (terms() !== before && haveLived) {
+      return world.fail('liveness', `the term moved from ${before} to ${terms()} while nothing happened`);
+    }
     const seen = new Map<number, string>();
     for (const { life, name } of core) {
       if (life === null || !life.isUp) continue;
@@ -164,7 +170,8 @@ export class Recovery {
       const told = `${store.stateHash()}`;
       const known = seen.get(store.applied.index) ?? told;
       seen.set(store.applied.index, told);
-      if (known !== told) world.fail('I21', `members that have applied ${store.applied.index} differ, ${name} from those before it`);
+      const { index } = store.applied;
+      if (known !== told) world.fail('I21', `members that have applied ${index} differ, ${name} from those before it`);
     }
     if (seen.size === 1) world.covered('the whole core at one index, compared');
     this.#settleResources(core);

@@ -13,7 +13,8 @@ function looped(profile = {}): { scheduler: Scheduler; loop: EventLoop; said: st
     onThrown: (error) => said.push(`thrown ${String(error)}`),
     onKilled: () => said.push('killed'),
   };
-  const loop = new EventLoop(scheduler, 0, new Dice(1, 'loop'), { rate: 1, originMs: 500, stallChance: 0, stallMs: 0, ...profile }, owner);
+  const loopProfile = { rate: 1, originMs: 500, stallChance: 0, stallMs: 0, ...profile };
+  const loop = new EventLoop(scheduler, 0, new Dice(1, 'loop'), loopProfile, owner);
   return { scheduler, loop, said, say: (word) => () => said.push(word) };
 }
 

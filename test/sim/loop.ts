@@ -6,7 +6,7 @@
 // The local clock runs at its own rate, may stand still, may jump ahead, and never goes back.
 
 import type { Clock } from '../../core/base/clock.js';
-import { Dice } from './random.js';
+import type { Dice } from './random.js';
 import { Kind, type Happening, type Scheduler } from './scheduler.js';
 
 interface Timer {

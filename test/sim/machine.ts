@@ -9,14 +9,15 @@ import type { LogStorage } from '../../core/log/log-storage.js';
 import { WalStorage } from '../../core/log/wal.js';
 import type { NodeEvent } from '../../core/node/events.js';
 import { Member, type MemberIdentity } from '../../core/node/member.js';
-import type { NodeId, Persist, Resumed, SnapshotMeta } from '../../core/raft/types.js';
+import type { Configuration, NodeId, Persist, Resumed, SnapshotMeta } from '../../core/raft/types.js';
 import type { MemberRecord } from '../../core/store/members.js';
 import { EventLoop } from './loop.js';
-import { urlOf, type SimTransport } from './network.js';
+import { urlOf, type Network, type SimTransport } from './network.js';
 import { DiskSession, Platter } from './platter.js';
 import type { Probe } from './probe.js';
 import { Dice } from './random.js';
-import type { World } from './world.js';
+import type { Scheduler } from './scheduler.js';
+import type { Swarm } from './swarm.js';
 
 const DIRECTORY = '/data';
 
@@ -46,6 +47,26 @@ export interface Life {
   startedAt: number;
 }
 
+/** What a machine needs of the world it stands in. */
+export interface Surroundings {
+  readonly swarm: Swarm;
+  readonly scheduler: Scheduler;
+  readonly network: Network;
+  readonly clusterId: bigint;
+  readonly counts: { crashes: number; snapshotsInstalled: number };
+  readonly probe: Probe | null;
+  readonly knowledge: Map<number, { commit: number; last: number; configuration: Configuration }>;
+  isStirred: boolean;
+  nameOf(id: NodeId): string;
+  tell(machine: Machine, what: string): void;
+  covered(situation: string): void;
+  fail(invariant: string, message: string, error?: unknown): void;
+  onUp(machine: Machine, life: Life): void;
+  onDown(machine: Machine, how: Death): void;
+  onRemoval(machine: Machine, error: Error): void;
+  onEvent(machine: Machine, event: NodeEvent): void;
+}
+
 export class Machine {
   readonly place: number;
   readonly name: string;
@@ -60,10 +81,10 @@ export class Machine {
   isDamaged = false;
   /** It has been told that it is no member any more. */
   isRemoved = false;
-  readonly #world: World;
+  readonly #world: Surroundings;
   #dice: Dice;
 
-  constructor(world: World, place: number) {
+  constructor(world: Surroundings, place: number) {
     this.#world = world;
     this.place = place;
     this.name = `n${place + 1}`;

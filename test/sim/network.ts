@@ -53,6 +53,12 @@ interface LinkState {
   extraLoss: number;
 }
 
+interface Parcel {
+  readonly sender: NodeId;
+  readonly lane: Lane;
+  readonly frame: Uint8Array;
+}
+
 /** Mending a connection takes about so long. */
 const RECONNECT_MS = 150;
 /** A connection whose frames do not arrive for so long is given up by both ends. */
@@ -174,7 +180,7 @@ export class Network {
   }
 
   #deliver(
-    from: number, to: number, parcel: { sender: NodeId; lane: Lane; frame: Uint8Array }, link: LinkState, dice: Dice,
+    from: number, to: number, parcel: Parcel, link: LinkState, dice: Dice,
   ): void {
     const profile = this.#profile;
     const now = this.#scheduler.now;
@@ -204,7 +210,7 @@ export class Network {
     this.#scheduler.at(at, Kind.frame, from * 16 + to, run);
   }
 
-  #arrive(from: number, to: number, parcel: { sender: NodeId; lane: Lane; frame: Uint8Array }, link: LinkState, sentAt: number): void {
+  #arrive(from: number, to: number, parcel: Parcel, link: LinkState, sentAt: number): void {
     if (link.cuts.size > 0) {
       // A stream's frames are sent again and again until the way is open or the connection is given up.
       if (this.#profile.kind === 'datagram') return void this.#lose('cut');

@@ -148,7 +148,8 @@ class Operator {
     const damaged = this.#world.machines.filter((machine) => machine.broken === 'damaged').length;
     if (members.filter(({ isLearner }) => !isLearner).length - damaged <= 2) return;
     const leader = this.#world.leader()?.memberId;
-    const victim = this.#dice.chance(0.3) ? (members.find(({ id }) => id === leader) ?? this.#dice.pick(members)) : this.#dice.pick(members);
+    const anybody = this.#dice.pick(members);
+    const victim = this.#dice.chance(0.3) ? (members.find(({ id }) => id === leader) ?? anybody) : anybody;
     await this.#call((server, rest) => server.removeMember(victim.id, rest));
     this.#world.covered(victim.id === leader ? 'the leader is removed' : 'a member is removed');
   }

@@ -8,9 +8,17 @@ import { Scheduler } from './scheduler.js';
 
 const POLICIES: readonly LossPolicy[] = ['prefix', 'sectors', 'torn', 'zeros', 'newest', 'all_lost'];
 
-function disk(seed: number, policy: LossPolicy): { platter: Platter; session: DiskSession; run: () => void; end: () => void } {
+interface Disk {
+  readonly platter: Platter;
+  readonly session: DiskSession;
+  readonly run: () => void;
+  readonly end: () => void;
+}
+
+function disk(seed: number, policy: LossPolicy): Disk {
   const scheduler = new Scheduler(seed);
-  const platter = new Platter(new Dice(seed, 'disk'), { appendMs: 0.1, syncMs: 1, readMs: 0.1, policy, afterFailure: 'reverted' });
+  const speed = { appendMs: 0.1, syncMs: 1, readMs: 0.1 };
+  const platter = new Platter(new Dice(seed, 'disk'), { ...speed, policy, afterFailure: 'reverted' });
   const profile = { rate: 1, originMs: 0, stallChance: 0, stallMs: 0 };
   const owner = { onIterated: () => undefined, onThrown: (error: unknown) => { throw error; }, onKilled: () => undefined };
   const loop = new EventLoop(scheduler, 0, new Dice(seed, 'loop'), profile, owner);

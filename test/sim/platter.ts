@@ -11,7 +11,7 @@
 import type { Done } from '../../core/base/done.js';
 import type { FileAttributes, Files, FileStat } from '../../core/base/files.js';
 import type { EventLoop } from './loop.js';
-import { Dice } from './random.js';
+import type { Dice } from './random.js';
 import { Kind, type Scheduler } from './scheduler.js';
 
 const SECTOR_BYTES = 512;
@@ -207,7 +207,9 @@ export class Platter {
   /** When an operation given now will have finished. */
   finishesAt(call: keyof Files, now: number, sizeBytes: number): number {
     const { appendMs, syncMs, readMs } = this.#profile;
-    const typical = call === 'append' ? appendMs : call === 'sync' || call === 'rename' || call === 'remove' ? syncMs : readMs;
+    const isSync = call === 'sync' || call === 'rename' || call === 'remove';
+    const quick = call === 'append' ? appendMs : readMs;
+    const typical = isSync ? syncMs : quick;
     const mean = typical + sizeBytes / 400_000;
     const latency = (this.isCalm ? mean : this.#dice.tailed(mean)) * this.slowness;
     return Math.max(now, this.hungUntil) + latency;

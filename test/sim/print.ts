@@ -47,7 +47,7 @@ export function oneLine(verdict: Verdict): string {
   return `seed ${seed} BROKEN ${violation.invariant}: ${(message ?? '').slice(0, 300)}\n  npm run sim -- --seed ${seed} --trace`;
 }
 
-/** The end of the trace: time, a letter for each member (L leads, c asks, f follows, s starts, - down, z paused, x broken), what. */
+/** The end of the trace: time, a letter for each member (README.md tells which), what happened. */
 export function story(verdict: Verdict, withTrace: boolean): string {
   const lines = [`seed ${verdict.seed}: ${verdict.swarm}`];
   const left = verdict.trace.length - STORY_LINES;

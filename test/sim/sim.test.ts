@@ -14,7 +14,8 @@ for (const part of [0, 1, 2, 3]) {
     for (const seed of seeds) {
       const verdict = await runSeed(seed);
       const { violation } = verdict;
-      t.is(violation, null, violation === null ? '' : `seed ${seed}: ${violation.invariant}: ${violation.message}\n${verdict.trace.slice(-30).join('\n')}`);
+      const told = `seed ${seed}: ${violation?.invariant}: ${violation?.message}\n${verdict.trace.slice(-30).join('\n')}`;
+      t.is(violation, null, told);
       t.true(verdict.operations > 0, `seed ${seed} did nothing`);
     }
   });

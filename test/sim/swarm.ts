@@ -150,7 +150,9 @@ function drawNetwork(dice: Dice, faultless: boolean, quickMs: number): NetworkPr
 }
 
 function drawFaults(dice: Dice, faultless: boolean): FaultRates {
-  const rate = (perMinute: number, share = 0.5): number => (faultless || dice.chance(share) ? 0 : perMinute * dice.between(0.3, 2));
+  const rate = (perMinute: number, share = 0.5): number => {
+    return faultless || dice.chance(share) ? 0 : perMinute * dice.between(0.3, 2);
+  };
   return {
     kill: rate(6),
     killAtDoor: rate(8),

@@ -31,7 +31,9 @@ export class Tally {
       const row = this.#coverage.get(name) ?? { seeds: 0, times: 0 };
       this.#coverage.set(name, { seeds: row.seeds + 1, times: row.times + times });
     }
-    for (const [name, times] of Object.entries(verdict.counts)) this.#counts.set(name, (this.#counts.get(name) ?? 0) + times);
+    for (const [name, times] of Object.entries(verdict.counts)) {
+      this.#counts.set(name, (this.#counts.get(name) ?? 0) + times);
+    }
   }
 
   /** One line, while it runs. */
@@ -59,8 +61,10 @@ export class Tally {
       `${this.seeds} seeds, ${this.failures.length} broken${this.lost > 0 ? `, ${this.lost} workers lost` : ''}; `
         + `${hours(this.#simulatedMs)} simulated in ${wallSeconds.toFixed(0)} s`,
       `${(this.#simulatedMs / 1000 / busy).toFixed(0)} simulated seconds a second and core, `
-        + `${(this.#events / busy / 1000).toFixed(0)} k events/s; ${this.#operations} operations, ${this.#acknowledged} acknowledged`,
-      `recovery p50 ${at(0.5)} s, p99 ${at(0.99)} s; slowest seed ${this.#slowest.seed}: ${(this.#slowest.tookMs / 1000).toFixed(1)} s`,
+        + `${(this.#events / busy / 1000).toFixed(0)} k events/s; ${this.#operations} operations, `
+        + `${this.#acknowledged} acknowledged`,
+      `recovery p50 ${at(0.5)} s, p99 ${at(0.99)} s; `
+        + `slowest seed ${this.#slowest.seed}: ${(this.#slowest.tookMs / 1000).toFixed(1)} s`,
     );
     const kinds = new Map<string, number[]>();
     for (const { violation, seed } of this.failures) {

@@ -19,6 +19,8 @@ const HOT_KEYS = 10;
 const COLD_KEYS = 300;
 const LISTS = 5;
 const LEASES_MAX = 3;
+const ODD_KEYS: readonly Uint8Array[] = [utf8('k'), utf8('k/'), utf8('k/1\0'), Buffer.from('6b2fff', 'hex'), Buffer.from([0])];
+const SORT_TARGETS = ['key', 'version', 'create', 'mod', 'value'] as const;
 
 type Deed = 'registers' | 'appends' | 'deletes' | 'ranges' | 'leases' | 'maintenance';
 const DEEDS: readonly Deed[] = ['registers', 'appends', 'deletes', 'ranges', 'leases', 'maintenance'];
@@ -108,7 +110,7 @@ class WorkloadClient {
     const dice = this.#dice;
     if (dice.chance(0.7)) return utf8(`k/${dice.below(HOT_KEYS)}`);
     // Prefixes of each other, a zero byte, the highest byte.
-    if (dice.chance(0.1)) return dice.pick([utf8('k'), utf8('k/'), utf8('k/1\0'), Buffer.from([0x6b, 0x2f, 0xff]), Buffer.from([0])]);
+    if (dice.chance(0.1)) return dice.pick(ODD_KEYS);
     return utf8(`k/${dice.below(COLD_KEYS)}`);
   }
 
@@ -152,7 +154,8 @@ class WorkloadClient {
   /** Lists in which every writer's element stays where it was put. */
   async #append(): Promise<void> {
     const dice = this.#dice;
-    const keys = [...new Set(Array.from({ length: 1 + dice.below(3) }, () => `l/${dice.below(LISTS)}`))].map((name) => utf8(name));
+    const names = new Set(Array.from({ length: 1 + dice.below(3) }, () => `l/${dice.below(LISTS)}`));
+    const keys = [...names].map((name) => utf8(name));
     const read = await this.#connection.txn({ success: keys.map((key) => opRange(key)) }, this.#options);
     const compare: Compare[] = [];
     const success: Op[] = [];
@@ -183,7 +186,7 @@ class WorkloadClient {
       ...(dice.chance(0.3) ? { revision: Math.max(1, this.#newest - dice.below(30)) } : {}),
       ...(dice.chance(0.05) ? { revision: this.#newest + 1000 } : {}),
       ...(dice.chance(0.3)
-        ? { sortOrder: dice.pick(['ascend', 'descend'] as const), sortTarget: dice.pick(['key', 'version', 'create', 'mod', 'value'] as const) }
+        ? { sortOrder: dice.pick(['ascend', 'descend'] as const), sortTarget: dice.pick(SORT_TARGETS) }
         : {}),
       ...(dice.chance(0.1) ? { keysOnly: true } : {}),
       ...(dice.chance(0.1) ? { countOnly: true } : {}),

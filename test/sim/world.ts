@@ -7,7 +7,7 @@ import type { Configuration, NodeId } from '../../core/raft/types.js';
 import type { MemberRecord } from '../../core/store/members.js';
 import { describe, Machine, type Death, type Life } from './machine.js';
 import { Network } from './network.js';
-import type { Probe } from './probe.js';
+import { InvariantBroken, type Probe } from './probe.js';
 import { Dice } from './random.js';
 import { Recorder } from './recorder.js';
 import { Kind, Scheduler } from './scheduler.js';
@@ -31,6 +31,8 @@ export interface WorldCounts {
 
 /** Lines of trace that are kept; only the tail is ever printed. */
 const TRACE_MAX = 400;
+const LETTERS = Object.freeze({ leader: 'L', candidate: 'c', follower: 'f' });
+/** The least that time moves on. */
 const GRAIN_MS = 0.0001;
 /** Promises that wait for nothing else are settled by so many rounds. */
 const SETTLING_ROUNDS = 16;
@@ -126,7 +128,7 @@ export class World {
       if (!this.isStirred) continue;
       // Whoever waits for what this event did goes on now, and not at a moment of the engine's choosing.
       this.isStirred = false;
-      for (let round = 0; round < SETTLING_ROUNDS; round++) await null;
+      await settled();
     }
     if (this.violation === null && !isDone() && scheduler.now < time) scheduler.now = time;
   }
@@ -172,8 +174,8 @@ export class World {
     try {
       look();
     } catch (error) {
-      const invariant = error instanceof Error && 'invariant' in error ? String(error.invariant) : 'oracle';
-      this.fail(invariant, error instanceof Error ? (invariant === 'oracle' ? describe(error) : error.message) : String(error));
+      if (error instanceof InvariantBroken) this.fail(error.invariant, error.message);
+      else this.fail('oracle', describe(error), error);
     }
   }
 
@@ -267,5 +269,10 @@ function letterOf(machine: Machine): string {
   if (life.loop.isPaused) return 'z';
   if (!life.isUp) return 's';
   const { state } = life.member.node.role;
-  return state === 'leader' ? 'L' : state === 'candidate' ? 'c' : 'f';
+  return LETTERS[state];
+}
+
+/** Lets everything go on that waits for nothing but its turn. */
+async function settled(): Promise<void> {
+  for (let round = 0; round < SETTLING_ROUNDS; round++) await Promise.resolve();
 }
