@@ -110,7 +110,8 @@ export class Invocation {
 
 function formatOf(command: ClientCommand, values: Readonly<Record<string, string | boolean | undefined>>): Format {
   const wanted = values['write-out'];
-  const word = values['json'] === true ? 'json' : typeof wanted === 'string' ? wanted : 'simple';
+  const asked = typeof wanted === 'string' ? wanted : 'simple';
+  const word = values['json'] === true ? 'json' : asked;
   const format = FORMATS.find((known) => known === word);
   if (format === undefined) throw new Refusal(`--write-out ${word}: no such format`, `give one of ${FORMATS.join(', ')}`);
   if (command.formats.includes(format)) return format;

@@ -94,7 +94,9 @@ test.serial('the story: write through one, read from each; stop one, go on; star
 /** Ids, addresses and times; and the order of rows, which is that of the ids. */
 function masked(text: string, cluster: ProcessCluster, ids: ReadonlyMap<string, string>): string[] {
   // Any endpoint may have answered.
-  let result = text.replace(/"(cluster_id|member_id)":\d+/g, '"$1":<id>').replace(/"(ClusterID|MemberID|RaftTerm)" : \d+/g, '"$1"');
+  let result = text
+    .replace(/"(cluster_id|member_id)":\d+/g, '"$1":<id>')
+    .replace(/"(ClusterID|MemberID|RaftTerm)" : \d+/g, '"$1"');
   for (const [id, name] of ids) result = result.replaceAll(id, `<${name}>`).replaceAll(BigInt(`0x${id}`).toString(), `<${name}>`);
   for (const { name, url, peerUrl } of cluster.members) {
     result = result.replaceAll(url, `<client of ${name}>`).replaceAll(peerUrl, `<peer of ${name}>`);
@@ -106,7 +108,8 @@ function masked(text: string, cluster: ProcessCluster, ids: ReadonlyMap<string, 
     .replace(/"INITIAL_CLUSTER="[^"]*"/g, '')
     .replace(/-+/g, '-').replace(/ +/g, ' ')
     .replace(/ETCD_INITIAL_CLUSTER="(.*)"/, (_all, list: string) => `ETCD_INITIAL_CLUSTER="${list.split(',').sort().join()}"`)
-    .split('\n').map((line) => line.replace(/"members":\[(.*)\]/, (_all, list: string) => list.slice(1, -1).split('},{').sort().join()))
+    .replace(/"members":\[(.*)\]/g, (_all, list: string) => list.slice(1, -1).split('},{').sort().join())
+    .split('\n')
     .sort();
 }
 
@@ -129,8 +132,9 @@ const STEPS: readonly string[] = [
   'member list -w json',
   'member add e --learner --peer-urls http://127.0.0.1:9',
   'member promote $d',
-  'member update $d --peer-urls http://127.0.0.1:9',
   'member list -w fields',
+  // From here on etcd 3.4 does not show the learner as one: it forgets that with the update.
+  'member update $d --peer-urls http://127.0.0.1:9',
   'move-leader $d',
   'member remove $d -w json',
   'member remove $d',
