@@ -23,6 +23,8 @@ export interface CampaignOptions extends ClusterOptions {
   readonly quietMs: number;
   /** Draw only from faults whose name contains one of these. */
   readonly only?: readonly string[];
+  /** Logs and data stay there in any case; else only when something was violated. */
+  readonly isKept?: boolean;
   say(line: string): void;
 }
 
@@ -96,8 +98,8 @@ export class Campaign {
       const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.#violations.push(`the campaign could not go on: ${what}`);
     }
-    const keep = this.#violations.length > 0;
-    if (keep) say(this.#cluster.lastWords());
+    const keep = this.#violations.length > 0 || this.#options.isKept === true;
+    if (this.#violations.length > 0) say(this.#cluster.lastWords());
     await this.#cluster.close({ keep });
     for (const seat of this.#seats) leaveSeat(seat);
     return this.#report(performance.now() - startedAt, notTested, keep ? this.#cluster.directory : null);

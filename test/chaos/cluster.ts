@@ -147,12 +147,12 @@ export class Cluster {
   async kill(members: readonly Member[]): Promise<void> {
     await Promise.all(members.map((member) => member.kill()));
     for (const member of members) this.monitor.forget(member.name);
-    this.monitor.judge();
+    this.monitor.changed();
   }
 
   start(members: readonly Member[]): void {
     for (const member of members) member.start();
-    this.monitor.judge();
+    this.monitor.changed();
   }
 
   pause(members: readonly Member[]): void {
@@ -160,19 +160,19 @@ export class Cluster {
       member.pause();
       this.monitor.forget(member.name);
     }
-    this.monitor.judge();
+    this.monitor.changed();
   }
 
   resume(members: readonly Member[]): void {
     for (const member of members) member.resume();
-    this.monitor.judge();
+    this.monitor.changed();
   }
 
   async restart(member: Member): Promise<number | null> {
     const stoppedMs = member.stop();
     this.monitor.forget(member.name);
     const ms = await stoppedMs;
-    this.monitor.judge();
+    this.monitor.changed();
     member.start();
     return ms;
   }
@@ -198,7 +198,7 @@ export class Cluster {
       this.#disks.get(member.name)?.free();
       if (!member.isRunning) member.start();
     }
-    this.monitor.judge();
+    this.monitor.changed();
   }
 
   /** Members that ended although nothing was done to them. */

@@ -40,7 +40,7 @@ function cutBoth(cluster: Cluster, one: readonly Member[], two: readonly Member[
       cluster.links.set(b.name, a.name, rule);
     }
   }
-  cluster.monitor.judge();
+  cluster.monitor.changed();
 }
 
 function everyLink(cluster: Cluster, rule: Rule): void {
@@ -169,7 +169,7 @@ const NETWORK_FAULTS: readonly Fault[] = [
     async run(cluster, dice, ms) {
       const [a, b] = shuffled(dice, cluster.members);
       if (a !== undefined && b !== undefined) cluster.links.set(a.name, b.name, { isCut: true });
-      cluster.monitor.judge();
+      cluster.monitor.changed();
       await pause(ms);
     },
   },
@@ -178,7 +178,7 @@ const NETWORK_FAULTS: readonly Fault[] = [
     async run(cluster, dice, ms) {
       const leader = leaderOr(cluster, dice);
       for (const other of others(cluster, leader)) cluster.links.set(other.name, leader.name, { isCut: true });
-      cluster.monitor.judge();
+      cluster.monitor.changed();
       await pause(ms);
     },
   },
@@ -187,7 +187,7 @@ const NETWORK_FAULTS: readonly Fault[] = [
     async run(cluster, dice, ms) {
       const leader = leaderOr(cluster, dice);
       for (const other of others(cluster, leader)) cluster.links.set(leader.name, other.name, { isCut: true });
-      cluster.monitor.judge();
+      cluster.monitor.changed();
       await pause(ms);
     },
   },

@@ -3,7 +3,7 @@
 import test from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
 import { opPut, type Event, type Header, type KeyValue, type TxnResponse } from '../../core/client.js';
-import { judgeRound } from './judge.js';
+import { judgeRound, type Final } from './judge.js';
 import { Pace, Recorder } from './recorder.js';
 
 const header = (revision: number): Header => ({ clusterId: 1n, memberId: 1n, revision, raftTerm: 2 });
@@ -28,7 +28,7 @@ async function round(key: string, value: string, revision: number): Promise<Reco
   return recorder;
 }
 
-const shown = (...kvs: KeyValue[]): Map<string, KeyValue[]> => new Map([['m1', kvs]]);
+const shown = (...kvs: KeyValue[]): Final => new Map([['m1', { revision: 9, kvs }]]);
 
 test('a round in which everything is as it was told has no violations', async (t) => {
   const recorder = await round('r/h1', 'x', 2);

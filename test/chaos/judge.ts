@@ -21,8 +21,8 @@ export interface RoundVerdict {
 /** How many of one kind are told; the count is in the last line. */
 const TOLD_MAX = 10;
 
-/** By member, what it showed of the round's keys in the end. */
-export type Final = ReadonlyMap<string, readonly KeyValue[]>;
+/** By member, what it showed of the round's keys in the end, and at which revision: leases go on ending meanwhile. */
+export type Final = ReadonlyMap<string, { readonly revision: number; readonly kvs: readonly KeyValue[] }>;
 
 export function judgeRound(recorder: Recorder, final: Final, baseRevision: number): RoundVerdict {
   const startedAt = performance.now();
@@ -74,13 +74,14 @@ function sameWrite(event: Event, put: Written): boolean {
 
 /** Every member's final answer must be the state that the course of events leads to. */
 function wrongEnds(course: readonly Event[], final: Final): string[] {
-  const state = new Map<string, KeyValue>();
-  for (const { kind, kv } of course) {
-    if (kind === 'put') state.set(latin1(kv.key), kv);
-    else state.delete(latin1(kv.key));
-  }
   const found: string[] = [];
-  for (const [member, kvs] of final) {
+  for (const [member, { revision, kvs }] of final) {
+    const state = new Map<string, KeyValue>();
+    for (const { kind, kv } of course) {
+      if (kv.modRevision > revision) break;
+      if (kind === 'put') state.set(latin1(kv.key), kv);
+      else state.delete(latin1(kv.key));
+    }
     if (kvs.length !== state.size) found.push(`${member} shows ${kvs.length} keys in the end, ${state.size} were left`);
     for (const kv of kvs) {
       const due = state.get(latin1(kv.key));

@@ -7,7 +7,7 @@ import { prefixRange, type KeyValue } from '../../core/client.js';
 import { connect } from '../../core/wire/remote-client.js';
 import { Follower } from './follower.js';
 import { etcd3Of, foreignRead } from './foreign-client.js';
-import { judgeRound, type RoundVerdict } from './judge.js';
+import { judgeRound, type Final, type RoundVerdict } from './judge.js';
 import type { Member } from './members.js';
 import { Recorder, type Pace } from './recorder.js';
 import { Worker } from './workload.js';
@@ -121,8 +121,8 @@ export class Load {
     return { ...verdict, violations: [...found, ...verdict.violations] };
   }
 
-  async #final(): Promise<{ final: Map<string, readonly KeyValue[]>; revision: number }> {
-    const final = new Map<string, readonly KeyValue[]>();
+  async #final(): Promise<{ final: Final; revision: number }> {
+    const final = new Map<string, { revision: number; kvs: readonly KeyValue[] }>();
     let revision = 0;
     const request = prefixRange(utf8(this.#options.prefix));
     for (const seat of this.#seats) {
@@ -133,7 +133,7 @@ export class Load {
       });
       if (answer === null) throw new Error('a failed final read throws');
       revision = answer.header.revision;
-      final.set(seat.member.name, answer.kvs);
+      final.set(seat.member.name, { revision, kvs: answer.kvs });
     }
     return { final, revision };
   }

@@ -1,4 +1,5 @@
-// npm run chaos -- --minutes N [--members 3|5] [--seed S] [--target coterie|etcd] [--only FAULT,...] [--no-disks] [--json]
+// npm run chaos -- --minutes N [--members 3|5] [--seed S] [--target coterie|etcd] [--only FAULT,...] [--no-disks] [--keep]
+// [--json]
 // Real processes, real faults, a client that is not ours, and the checker of histories as judge. A line for each fault, a
 // summary at the end; the exit code is 0 only if nothing was lost, nothing was violated and the bounds held. With
 // `--walk` the membership walk instead: see walk.ts.
@@ -23,6 +24,7 @@ const { values: flags } = parseArgs({
     disks: { type: 'boolean', default: true },
     json: { type: 'boolean', default: false },
     walk: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
   },
   allowNegative: true,
 });
@@ -109,6 +111,7 @@ if (flags.walk) {
 const report = await Campaign.run({
   target, members, seed, minutes, say, diskReason, hasDisks: diskReason === null, newSplitter: splitterFor(target),
   roundMs: 75_000, holdMs: 4000, quietMs: LEADER_BOUND_MS + 4000,
+  isKept: flags.keep,
   ...(flags.only === undefined ? {} : { only: flags.only.split(',') }),
 });
 const missed = broken(report);

@@ -1,8 +1,9 @@
 // Watches from outside whether the cluster is led: asks every member for its status a few times a second and measures how
 // long it takes until a leader stands again, whenever one could. "Led" means: some running member says that it leads, and
-// with it a majority, each of which it can talk to in both directions, says the same in the same term. The clock of an
-// outage starts when such a majority exists at all (its processes started so far that they listen for each other), so a
-// fault that leaves none is not held against the cluster, and the time after its end is.
+// with it a majority, each of which it can talk to in both directions, says the same in the same term; or a linearizable
+// read, asked after the last change of the world, was answered, for members that start talk to each other sooner than to
+// clients. The clock of an outage starts when such a majority exists at all (its processes started so far that they listen
+// for each other), so a fault that leaves none is not held against the cluster, and the time after its end is.
 
 import type { Etcd3 } from 'etcd3';
 import { pause } from './pause.js';
@@ -32,6 +33,9 @@ export class Monitor {
   readonly #isLinked: (a: string, b: string) => boolean;
   readonly #sayings = new Map<string, Saying>();
   #leader: string | null = null;
+  #changedAt = 0;
+  /** When the last linearizable read that succeeded was asked. */
+  #provenAt = -Infinity;
   #outageSince: number | null = null;
   #isStopped = false;
   #running: Promise<unknown> | null = null;
@@ -74,7 +78,10 @@ export class Monitor {
   async #run(): Promise<void> {
     while (!this.#isStopped) {
       const turn = pause(POLL_MS);
-      for (const member of this.#members) void this.#ask(member);
+      for (const member of this.#members) {
+        void this.#ask(member);
+        if (this.#outageSince !== null || this.#provenAt > this.#changedAt) void this.#prove(member);
+      }
       await turn;
       this.judge();
     }
@@ -97,14 +104,44 @@ export class Monitor {
     }
   }
 
-  /** Called at every change of the world as well, so that an outage starts when its cause does. */
+  readonly #proving = new Set<string>();
+
+  async #prove(member: Watched): Promise<void> {
+    if (this.#proving.has(member.name) || !member.isUp()) return;
+    this.#proving.add(member.name);
+    const askedAt = performance.now();
+    try {
+      await member.client.kv.range({ key: Buffer.from('x') }, { deadline: Date.now() + ANSWER_MS });
+      this.#provenAt = Math.max(this.#provenAt, askedAt);
+    } catch {
+      // No proof then; another member, or the next turn, may give one.
+    } finally {
+      this.#proving.delete(member.name);
+    }
+  }
+
+  get #isProven(): boolean {
+    return this.#provenAt > this.#changedAt && performance.now() - this.#provenAt < 2 * ANSWER_MS;
+  }
+
+  /** The world has changed: an outage starts when its cause does. */
+  changed(): void {
+    this.#changedAt = performance.now();
+    this.judge();
+  }
+
   judge(): void {
     const up = this.#members.filter((member) => member.isUp());
     const majority = Math.floor(this.#members.length / 2) + 1;
     const talk = (a: Watched, b: Watched): boolean =>
       a === b || (this.#isLinked(a.name, b.name) && this.#isLinked(b.name, a.name));
     const party = (centre: Watched): Watched[] => up.filter((other) => talk(centre, other));
-    const leads = up.find((member) => this.#isLedBy(member, party(member), majority));
+    const claims = (member: Watched): boolean => {
+      const saying = this.#fresh(member);
+      return saying !== null && saying.leader === saying.id;
+    };
+    const agreed = up.find((member) => this.#isLedBy(member, party(member), majority));
+    const leads = agreed ?? (this.#isProven ? up.findLast(claims) : undefined);
     if (leads !== undefined) {
       if (this.#outageSince !== null) this.outagesMs.push(performance.now() - this.#outageSince);
       this.#outageSince = null;
