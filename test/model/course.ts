@@ -107,11 +107,12 @@ class Search {
     }
   }
 
-  find(fits: (events: readonly Event[]) => boolean, seen: readonly KeyValue[]): Operation & { request: { kind: 'txn'; request: TxnRequest } } | null {
+  /** `shownAt`: when the revision was first shown; who asked later cannot have made it. */
+  find(fits: (events: readonly Event[]) => boolean, seen: readonly KeyValue[], shownAt: number): Operation & { request: { kind: 'txn'; request: TxnRequest } } | null {
     const put = seen.find(({ version }) => version > 0);
     const candidates = put === undefined ? this.#unknown : (this.#byPut.get(nameOf(put.key, put.value)) ?? this.#unknown);
     for (const operation of candidates) {
-      if (!isTxn(operation) || this.#used.has(operation)) continue;
+      if (!isTxn(operation) || this.#used.has(operation) || operation.calledAt > shownAt) continue;
       const { request } = operation.request;
       if (this.#timeline.refusal(request, null, -1) !== null) continue;
       const events = this.#timeline.tryOut(request);
@@ -148,13 +149,17 @@ function fromAnswers(history: History, tell: Tell): Course {
   const search = new Search(history, timeline);
   const told = new Map<Revision, Operation & { request: { kind: 'txn'; request: TxnRequest } }>();
   const seen = course === null ? seenIn(history) : byRevision(course.events);
-  let newest = Math.max(base, ...seen.keys());
+  /** By revision, the lease that a client was told to have ended there; it may have had no keys, and changed nothing. */
+  const ended = new Map<Revision, LeaseId>();
+  let newest = [...seen.keys()].reduce((highest, each) => Math.max(highest, each), base);
   for (const operation of history.operations) {
     const revision = revisionOf(operation);
     if (revision === null) continue;
     if (course === null) newest = Math.max(newest, revision);
     if (isTxn(operation) && isMutation(operation) && !told.has(revision)) told.set(revision, operation);
+    if (operation.request.kind === 'revoke' && !ended.has(revision)) ended.set(revision, operation.request.lease);
   }
+  const shownAt = firstShown(history, newest);
   const note = (maker: (Operation & { request: { kind: 'txn'; request: TxnRequest } }) | null, evaluated: Evaluated | null): void => {
     made.set(timeline.revision, {
       request: maker?.request.request ?? null, evaluated, maker, at: null, calledAt: maker?.calledAt ?? -Infinity,
@@ -163,7 +168,15 @@ function fromAnswers(history: History, tell: Tell): Course {
   for (let revision = base + 1; revision <= newest; revision++) {
     const events = seen.get(revision) ?? [];
     const fits = (due: readonly Event[]): boolean => (course === null ? holds(due, events) : agree(due, events));
-    const maker = told.get(revision) ?? search.find(fits, events.map(({ kv }) => kv));
+    const isEnd = (keys: readonly string[]): boolean =>
+      events.every(({ kind, kv }) => kind === 'delete' && keys.includes(latin1(kv.key))) && (course === null || keys.length === events.length);
+    const known = ended.get(revision);
+    if (!told.has(revision) && known !== undefined && timeline.keysOf(known).length > 0 && isEnd(timeline.keysOf(known))) {
+      timeline.removeLease(known);
+      note(null, null);
+      continue;
+    }
+    const maker = told.get(revision) ?? search.find(fits, events.map(({ kv }) => kv), shownAt[revision] ?? Infinity);
     if (maker !== null && maker !== undefined) {
       const evaluated = timeline.apply(maker.request.request);
       if (evaluated.events.length === 0) {
@@ -175,8 +188,7 @@ function fromAnswers(history: History, tell: Tell): Course {
       note(maker, evaluated.events.length === 0 ? null : evaluated);
       continue;
     }
-    const lease = search.lease((keys) => events.length > 0
-      && events.every(({ kind, kv }) => kind === 'delete' && keys.includes(latin1(kv.key))) && (course === null || keys.length === events.length));
+    const lease = events.length > 0 ? search.lease(isEnd) : null;
     if (lease !== null) {
       timeline.removeLease(lease);
     } else {
@@ -186,6 +198,18 @@ function fromAnswers(history: History, tell: Tell): Course {
     note(null, null);
   }
   return { timeline, made, leases: [], isFromLog: false };
+}
+
+/** By revision, when an answer first showed it or a later one. */
+function firstShown({ operations, watches }: History, newest: Revision): number[] {
+  const at = Array.from({ length: newest + 2 }, () => Infinity);
+  const note = (revision: Revision, time: number): void => {
+    if (revision <= newest) at[revision] = Math.min(at[revision] ?? Infinity, time);
+  };
+  for (const operation of operations) note(revisionOf(operation) ?? Infinity, operation.returnedAt);
+  for (const { batches } of watches) for (const { at: time, batch } of batches) note(batch.events.at(-1)?.kv.modRevision ?? 0, time);
+  for (let revision = newest; revision > 0; revision--) at[revision] = Math.min(at[revision] ?? Infinity, at[revision + 1] ?? Infinity);
+  return at;
 }
 
 function byRevision(events: readonly Event[]): Map<Revision, Event[]> {
@@ -213,7 +237,7 @@ function seenIn(history: History): Map<Revision, Event[]> {
       else if (each.kind === 'txn') dig(each.response.responses);
     }
   };
-  for (const { watches } of [history]) for (const { batches } of watches) for (const { batch } of batches) batch.events.forEach(note);
+  for (const { batches } of history.watches) for (const { batch } of batches) batch.events.forEach(note);
   for (const { request, outcome } of history.operations) {
     if (outcome.kind !== 'ok') continue;
     if (request.kind === 'range' && request.request.keysOnly !== true) noteAll((outcome.response as RangeResponse).kvs);
