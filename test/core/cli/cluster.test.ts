@@ -52,7 +52,9 @@ async function start(t: ExecutionContext, flags: readonly string[]): Promise<Run
     for (const end = Date.now() + WAIT_MS; Date.now() < end;) {
       const lines = text.split('\n').slice(0, -1);
       while (taken < lines.length) {
-        const line = JSON.parse(lines[taken++] ?? '') as Record<string, unknown>;
+        const said = lines[taken++] ?? '';
+        if (!said.startsWith('{')) throw new Error(`it does not go on:\n${text}`);
+        const line = JSON.parse(said) as Record<string, unknown>;
         if (line['event'] === event) return line;
       }
       if (child.exitCode !== null) break;
