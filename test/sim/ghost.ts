@@ -120,6 +120,7 @@ export class Ghost implements Probe {
     member.applied = 0;
     member.term = resumed.hard.term;
     this.#slotsOf(member, resumed.entries);
+    if (resumed.hard.vote !== 0n) this.#voted(member, resumed.hard.term, resumed.hard.vote);
   }
 
   memberDied(id: NodeId, how: 'process' | 'power' | 'wipe' | 'stop'): void {
@@ -154,6 +155,7 @@ export class Ghost implements Probe {
       broken('I9', `${hex(id)} says that batch ${batch.seq} is durable, but ${unsyncedBytes} bytes of its log were never synced`);
     }
     member.durable.take(batch);
+    if (batch.hard !== null && batch.hard.vote !== 0n) this.#voted(member, batch.hard.term, batch.hard.vote);
   }
 
   sent(id: NodeId, message: Message): void {
@@ -270,10 +272,9 @@ export class Ghost implements Probe {
     if (hard.commit < given.hard.commit && hard.term === given.hard.term && given.hard.vote === hard.vote && hard.commit < given.base.index) {
       broken('I2', `${hex(id)} writes commit ${hard.commit} below its snapshot`);
     }
-    if (hard.vote !== 0n) this.#voted(member, hard.term, hard.vote);
   }
 
-  /** I1: one vote a term, for the whole life of a member, restarts included. */
+  /** I1: one vote a term, for the whole life of a member, restarts included. One that never reached the disk was none. */
   #voted(member: Member, term: number, candidate: NodeId): void {
     const before = member.votes.get(term);
     if (before !== undefined && before !== candidate) {
