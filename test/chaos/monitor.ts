@@ -110,14 +110,11 @@ export class Monitor {
     if (this.#proving.has(member.name) || !member.isUp()) return;
     this.#proving.add(member.name);
     const askedAt = performance.now();
-    try {
-      await member.client.kv.range({ key: Buffer.from('x') }, { deadline: Date.now() + ANSWER_MS });
-      this.#provenAt = Math.max(this.#provenAt, askedAt);
-    } catch {
-      // No proof then; another member, or the next turn, may give one.
-    } finally {
-      this.#proving.delete(member.name);
-    }
+    const request = member.client.kv.range({ key: Buffer.from('x') }, { deadline: Date.now() + ANSWER_MS });
+    // A failure proves nothing; another member, or the next turn, may.
+    const isAnswered = await request.then(() => true, () => false);
+    if (isAnswered) this.#provenAt = Math.max(this.#provenAt, askedAt);
+    this.#proving.delete(member.name);
   }
 
   get #isProven(): boolean {
