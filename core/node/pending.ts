@@ -83,6 +83,8 @@ export class Pending {
   readonly #given = new Map<Token, Proposal>();
   /** Invariant: every value's `index` is its key. */
   readonly #byIndex = new Map<Index, Proposal>();
+  /** Slotted, but the slot has been given again; not decided. */
+  #displaced: Proposal[] = [];
   /** Forwarded and not decided. Invariant: every value's `sequence` is its key; keys ascend. */
   readonly #bySequence = new Map<number, Proposal>();
   readonly #timeline = new Timeline<Proposal>();
@@ -168,9 +170,9 @@ export class Pending {
     const proposal = this.#given.get(token);
     if (proposal === undefined) return false;
     this.#given.delete(token);
-    // Whoever had this slot was overwritten, and this node, which leads, has every committed entry (Raft §5.4.3).
+    // Whoever had this slot was overwritten here, but may live on in another log and be committed by a later leader.
     const squatter = this.#byIndex.get(id.index);
-    if (squatter !== undefined) this.putBack(squatter);
+    if (squatter !== undefined) this.#displaced.push(squatter);
     proposal.stage = 'slotted';
     proposal.index = id.index;
     proposal.term = id.term;
@@ -207,10 +209,24 @@ export class Pending {
   /** The entry at `id` was applied with this outcome; null when it was no command. */
   onApplied(id: EntryId, reply: Reply | null): void {
     const proposal = this.#byIndex.get(id.index);
-    if (proposal === undefined) return;
-    this.#byIndex.delete(id.index);
+    if (proposal !== undefined) {
+      this.#byIndex.delete(id.index);
+      this.#onSlotApplied(proposal, id, reply);
+    }
+    if (this.#displaced.length === 0) return;
+    for (const each of this.#takeDisplaced(({ index }) => index === id.index)) this.#onSlotApplied(each, id, reply);
+  }
+
+  /** An entry has the slot for good: this proposal's own, or another's. */
+  #onSlotApplied(proposal: Proposal, id: EntryId, reply: Reply | null): void {
     if (proposal.term !== id.term || reply === null) this.putBack(proposal);
     else this.#settle(proposal, null, reply);
+  }
+
+  #takeDisplaced(isMeant: (proposal: Proposal) => boolean): readonly Proposal[] {
+    const taken = this.#displaced.filter(isMeant);
+    if (taken.length > 0) this.#displaced = this.#displaced.filter((proposal) => !taken.includes(proposal));
+    return taken;
   }
 
   /** An entry under our tag was applied. */
@@ -223,6 +239,7 @@ export class Pending {
 
   /** An entry of `term`, the first one, is about to be applied: what waits for entries of earlier terms is dead. */
   onTerm(term: Term): void {
+    for (const proposal of this.#takeDisplaced((each) => each.term < term)) this.putBack(proposal);
     for (const [index, proposal] of this.#byIndex) {
       if (proposal.term >= term) continue;
       this.#byIndex.delete(index);
@@ -237,6 +254,9 @@ export class Pending {
 
   /** The store was replaced by one that has applied `meta`: what happened on the way there cannot be told any more. */
   onRestored(meta: SnapshotMeta): void {
+    for (const proposal of this.#takeDisplaced(({ index }) => index <= meta.index)) {
+      this.#settle(proposal, new ApiError('leader_changed'));
+    }
     for (const [index, proposal] of this.#byIndex) {
       if (index > meta.index) continue;
       this.#byIndex.delete(index);
@@ -344,6 +364,7 @@ export class Pending {
     this.#ready = [];
     this.#given.clear();
     this.#byIndex.clear();
+    this.#displaced = [];
     this.#bySequence.clear();
     this.#readyReads = [];
     this.#reads.clear();

@@ -178,3 +178,37 @@ test('a stopping node leaves nobody waiting', (t) => {
   t.is(all.length, 5);
   t.true(all.every((outcome) => outcome.error?.message === 'stopped'));
 });
+
+test('a proposal whose slot was given again may live on in another log: it is not asked for twice', (t) => {
+  const pending = fresh();
+  const first = slotted(pending, { term: 2, index: 7 });
+  const second = slotted(pending, { term: 5, index: 7 });
+  t.false(pending.hasReady);
+  // A later leader had kept the older entry.
+  pending.onApplied({ term: 2, index: 7 }, reply);
+  t.deepEqual(first, [{ error: null, reply }]);
+  t.deepEqual(second, []);
+  t.is(pending.takeReady().length, 1);
+});
+
+test('a proposal whose slot was given again is dead once the slot is decided, or an entry of a later term', (t) => {
+  const pending = fresh();
+  const first = slotted(pending, { term: 2, index: 7 });
+  const second = slotted(pending, { term: 5, index: 7 });
+  pending.onApplied({ term: 5, index: 7 }, reply);
+  t.deepEqual(second, [{ error: null, reply }]);
+  t.is(pending.takeReady().length, 1);
+  slotted(pending, { term: 6, index: 9 });
+  slotted(pending, { term: 8, index: 9 });
+  pending.onTerm(8);
+  t.is(pending.takeReady().length, 1);
+  t.deepEqual(first, []);
+});
+
+test('what a snapshot jumped over is unknown, also where its slot was given again', (t) => {
+  const pending = fresh();
+  const first = slotted(pending, { term: 2, index: 7 });
+  slotted(pending, { term: 3, index: 7 });
+  pending.onRestored(META);
+  t.true(isApiError(first[0]?.error, 'leader_changed'));
+});
