@@ -82,6 +82,11 @@ export class WalStorage implements LogStorage {
   #onIdle: (() => void) | null = null;
 
   #snapshot: SnapshotMeta = NO_SNAPSHOT;
+  /**
+   * While one is installed: the index of the one before it. Until the log says that it starts over, a power cut may leave it
+   * beside the old log, which then must tell by its own entries that it is of another history.
+   */
+  #replaced: Index | null = null;
   #saving = false;
   #stage: Stage | null = null;
   /** Snapshots being read for others, by name: they stay until nobody reads them. */
@@ -200,8 +205,9 @@ export class WalStorage implements LogStorage {
   compact(through: Index, done: Done): void {
     if (this.#refuses(done)) return;
     const covered = Math.min(through, this.#snapshot.index);
+    const free = Math.min(covered, this.#replaced ?? covered);
     let count = 0;
-    while (count < this.#segments.length - 1 && (this.#segments[count]?.lastIndex ?? Infinity) <= covered) count++;
+    while (count < this.#segments.length - 1 && (this.#segments[count]?.lastIndex ?? Infinity) <= free) count++;
     const last = count - 1;
     const idle = this.#removing.length === 0;
     this.#segments.splice(0, count).forEach(({ path }, i) => this.#removing.push({ path, done: i === last ? done : null }));
@@ -311,6 +317,7 @@ export class WalStorage implements LogStorage {
     const check = (next: () => void): Done => (error) => (error === null ? next() : this.#fail(error, waiting));
     this.#files.rename(stagedPath(place, install), `${this.#directory}/${snapshotName(install)}`, check(() => {
       this.#stage = null;
+      this.#replaced = this.#snapshot.index;
       this.#snapshot = install;
       this.#removeOlderSnapshots(check(() => this.#writeRecords(group)));
     }));
@@ -329,6 +336,7 @@ export class WalStorage implements LogStorage {
       this.#synced = this.#nextGroup - 1;
       this.#offset += bytes.length;
       this.#isProven = false;
+      if (group.install !== null) this.#replaced = null;
       builder.clear();
       this.#spare.push(builder);
       const tookMs = this.#clock.now() - startedMs;

@@ -315,3 +315,29 @@ test('the last reader of a replaced snapshot and a save that ends at the same ti
     t.deepEqual(disk.names().filter((name) => name.includes('snapshot-')), ['data/snapshot-0000000000000004-1.snap']);
   }
 });
+
+test('compaction while a snapshot is being installed leaves no entries of another history behind it', async (t) => {
+  const bytes = await shipped(SENT);
+  // With 2500 bytes the first segment ends with entry 9. The power goes at every moment.
+  for (let round = 0; round < 14 * 4; round++) {
+    const pause = round % 14;
+    const segmentBytes = [300, 700, 1600, 2500][Math.floor(round / 14)] ?? SEGMENT_BYTES;
+    const disk = new SimDisk({ seed: round });
+    const log = storage(disk, 1n, segmentBytes);
+    await opened(log);
+    for (let i = 1; i <= 14; i++) {
+      await append(log, { hard: { term: 1, vote: 2n, commit: Math.min(i, 5) }, entries: entries(1, i, i) });
+    }
+    await stage(log, SENT, bytes);
+    append(log, { hard: { term: 3, vote: 0n, commit: 9 }, snapshot: SENT }).catch(() => undefined);
+    for (let i = 0; i < pause; i++) {
+      log.compact(9, () => undefined);
+      await turn();
+    }
+    disk.powerCut();
+    const found = await opened(storage(disk));
+    const isOld = found.snapshot.index === 0 && found.entries.length === 14;
+    const isNew = found.snapshot.index === 9 && found.entries.length === 0;
+    t.true(isOld || isNew, `segments of ${segmentBytes}, paused ${pause}: ${told(found)}`);
+  }
+});
