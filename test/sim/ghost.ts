@@ -121,6 +121,8 @@ export class Ghost implements Probe {
     member.term = resumed.hard.term;
     this.#slotsOf(member, resumed.entries);
     if (resumed.hard.vote !== 0n) this.#voted(member, resumed.hard.term, resumed.hard.vote);
+    // What it wrote down as committed was so before: founders begin with the first entry.
+    this.#commits(member, Math.min(resumed.hard.commit, member.given.last), null);
   }
 
   memberDied(id: NodeId, how: 'process' | 'power' | 'wipe' | 'stop'): void {
@@ -140,9 +142,8 @@ export class Ghost implements Probe {
     }
     if (batch.hard !== null) this.#hardGiven(member, batch.hard);
     member.waiting.push(batch);
-    const before = given.configurations.at(-1);
     given.take(batch);
-    for (const entry of batch.entries) if (entry.kind === 'members') this.#changeGiven(member, entry, before?.index ?? 0);
+    for (const entry of batch.entries) if (entry.kind === 'members') this.#changeGiven(member, entry);
     this.#slotsOf(member, batch.entries);
   }
 
@@ -360,12 +361,13 @@ export class Ghost implements Probe {
     });
   }
 
-  #changeGiven(member: Member, entry: Entry, previous: number): void {
+  #changeGiven(member: Member, entry: Entry): void {
     const { given } = member;
+    const at = given.configurations.findIndex(({ index }) => index === entry.index);
+    const [old, now] = [given.configurations[at - 1], given.configurations[at]];
     if (this.#leaders.get(entry.term) === member.id && entry.term === given.hard.term) {
-      member.changes.push({ index: entry.index, previous, term: entry.term });
+      member.changes.push({ index: entry.index, previous: old?.index ?? 0, term: entry.term });
     }
-    const [old, now] = given.configurations.slice(-2);
     if (old === undefined || now === undefined || old.configuration.voters.length === 0) return;
     if (!meet(old.configuration, now.configuration)) {
       broken('I11', `the configuration of entry ${entry.index} and the one before can decide without each other`);

@@ -1,0 +1,223 @@
+// The ghost is made to see each promise broken once, by events made up by hand; and a good course, which it must let pass.
+
+import test, { type ExecutionContext } from 'ava';
+import { encodeMembers } from '../../core/raft/members.js';
+import type { Configuration, Entry, HardState, Message, NodeId, Persist, SnapshotMeta, Status } from '../../core/raft/types.js';
+import { Ghost } from './ghost.js';
+import { InvariantBroken } from './probe.js';
+
+const VOTERS = [1n, 2n, 3n];
+const CONFIGURATION: Configuration = { voters: VOTERS, outgoing: [], learners: [] };
+const entry = (index: number, term: number, mark = 0): Entry => ({ index, term, kind: 'empty', data: Uint8Array.of(mark) });
+const members = (index: number, term: number, voters: readonly NodeId[], learners: readonly NodeId[] = []): Entry =>
+  ({ index, term, kind: 'members', data: encodeMembers({ voters, outgoing: [], learners }, new Uint8Array(0)) });
+
+/** Three members that begin with entry 1, their configuration. */
+class Stage {
+  now = 0;
+  readonly ghost = new Ghost(() => this.now);
+  #seq = 0;
+
+  constructor() {
+    for (const id of VOTERS) this.start(id, [members(1, 1, VOTERS)], { term: 1, vote: 0n, commit: 1 });
+  }
+
+  start(id: NodeId, entries: Entry[], hard: HardState, snapshot: SnapshotMeta = { term: 0, index: 0, configuration: CONFIGURATION }, life = 1): void {
+    this.ghost.memberStarted(id, life, { hard, snapshot, entries });
+  }
+
+  give(id: NodeId, batch: Partial<Persist>): Persist {
+    const whole: Persist = { seq: (this.#seq += 1), hard: null, truncateAfter: null, snapshot: null, entries: [], ...batch };
+    this.ghost.batchGiven(id, whole);
+    return whole;
+  }
+
+  keep(id: NodeId, batch: Partial<Persist>): void {
+    this.ghost.batchDurable(id, this.give(id, batch), 0);
+  }
+
+  vote(id: NodeId, candidate: NodeId, term: number): void {
+    this.keep(id, { hard: { term, vote: candidate, commit: 1 } });
+    this.ghost.sent(id, { kind: 'vote_reply', from: id, to: candidate, term, pre: false, granted: true });
+  }
+
+  status(id: NodeId, state: Status['state'], term: number, commit: number, last: number, applied = commit): void {
+    this.ghost.turned(id, {
+      state, term, leader: 0n, commit, applied, last, durable: last, configuration: CONFIGURATION, peers: [], transferTo: 0n,
+    }, { term, index: 0 });
+    void applied;
+  }
+
+  /** Member 1 leads term 2, and its first entry is everywhere. */
+  lead(): void {
+    this.vote(1n, 1n, 2);
+    this.vote(2n, 1n, 2);
+    this.keep(1n, { entries: [entry(2, 2)] });
+    this.status(1n, 'leader', 2, 1, 2);
+    this.keep(2n, { entries: [entry(2, 2)] });
+    this.acknowledge(2n, 2, 2);
+    this.status(1n, 'leader', 2, 2, 2);
+  }
+
+  acknowledge(id: NodeId, term: number, index: number): void {
+    this.send(id, { kind: 'append_reply', from: id, to: 1n, term, ok: true, index, before: 0, round: 0 });
+  }
+
+  send(id: NodeId, message: Message): void {
+    this.ghost.sent(id, message);
+  }
+}
+
+function caught(t: ExecutionContext, invariant: string, course: (stage: Stage) => void): void {
+  const stage = new Stage();
+  const error = t.throws(() => course(stage), { instanceOf: InvariantBroken });
+  t.is(error?.invariant, invariant, error?.message);
+}
+
+test('an election, an entry and its commit are a good course', (t) => {
+  const stage = new Stage();
+  stage.lead();
+  stage.ghost.finish();
+  t.deepEqual(stage.ghost.log().map(({ index, term }) => [index, term]), [[1, 2 - 1], [2, 2]]);
+});
+
+test('I1: two leaders of one term', (t) => caught(t, 'I1', (stage) => {
+  stage.lead();
+  stage.status(3n, 'leader', 2, 1, 1);
+}));
+
+test('I1: two votes in one term, a restart between them', (t) => caught(t, 'I1', (stage) => {
+  stage.vote(3n, 1n, 2);
+  stage.ghost.memberDied(3n, 'power');
+  stage.start(3n, [members(1, 1, VOTERS)], { term: 2, vote: 1n, commit: 1 }, undefined, 2);
+  stage.vote(3n, 2n, 2);
+}));
+
+test('I1: a leader without the votes of a majority', (t) => caught(t, 'I1', (stage) => {
+  stage.vote(1n, 1n, 2);
+  stage.status(1n, 'leader', 2, 1, 1);
+}));
+
+test('a vote that never reached the disk and never left was not given', (t) => {
+  const stage = new Stage();
+  stage.give(3n, { hard: { term: 2, vote: 3n, commit: 1 } });
+  stage.ghost.memberDied(3n, 'power');
+  stage.start(3n, [members(1, 1, VOTERS)], { term: 1, vote: 0n, commit: 1 }, undefined, 2);
+  t.notThrows(() => stage.vote(3n, 1n, 2));
+});
+
+test('I2: a vote leaves before it is on disk', (t) => caught(t, 'I2', (stage) => {
+  stage.give(2n, { hard: { term: 2, vote: 1n, commit: 1 } });
+  stage.send(2n, { kind: 'vote_reply', from: 2n, to: 1n, term: 2, pre: false, granted: true });
+}));
+
+test('I2: a term goes back', (t) => caught(t, 'I2', (stage) => {
+  stage.status(2n, 'follower', 4, 1, 1);
+  stage.status(2n, 'follower', 3, 1, 1);
+}));
+
+test('I2: a commit index goes back', (t) => caught(t, 'I2', (stage) => {
+  stage.lead();
+  stage.status(1n, 'leader', 2, 1, 2);
+}));
+
+test('I3: one slot with two entries', (t) => caught(t, 'I3', (stage) => {
+  stage.lead();
+  stage.keep(3n, { entries: [entry(2, 2, 9)] });
+}));
+
+test('I4: a leader cuts its own log', (t) => caught(t, 'I4', (stage) => {
+  stage.lead();
+  stage.keep(1n, { entries: [entry(3, 2)] });
+  stage.keep(1n, { truncateAfter: 2 });
+}));
+
+test('I5: a leader without an entry that was committed', (t) => caught(t, 'I5', (stage) => {
+  stage.lead();
+  stage.vote(3n, 3n, 3);
+  stage.vote(2n, 3n, 3);
+  stage.status(3n, 'leader', 3, 1, 1);
+}));
+
+test('I6: another entry is taken as committed', (t) => caught(t, 'I6', (stage) => {
+  stage.lead();
+  stage.keep(3n, { hard: { term: 3, vote: 0n, commit: 1 }, entries: [entry(2, 3)] });
+  stage.status(3n, 'follower', 3, 2, 2);
+}));
+
+test('I7: a commit beyond the end of the log', (t) => caught(t, 'I7', (stage) => stage.status(2n, 'follower', 1, 2, 1)));
+
+test('I8: what a member knew to be committed is cut', (t) => caught(t, 'I8', (stage) => {
+  stage.lead();
+  stage.status(2n, 'follower', 2, 2, 2);
+  stage.keep(2n, { hard: { term: 3, vote: 0n, commit: 2 }, truncateAfter: 1 });
+}));
+
+test('I9: an acknowledgement of what the disk does not have', (t) => caught(t, 'I9', (stage) => {
+  stage.vote(2n, 1n, 2);
+  stage.give(2n, { entries: [entry(2, 2)] });
+  stage.acknowledge(2n, 2, 2);
+}));
+
+test('I9: durable, they say, and bytes were never synced', (t) => caught(t, 'I9', (stage) => {
+  stage.ghost.batchDurable(2n, stage.give(2n, { entries: [entry(2, 2)] }), 17);
+}));
+
+test('I10: an entry of an earlier term is committed by counting', (t) => caught(t, 'I10', (stage) => {
+  for (const id of VOTERS) stage.keep(id, { entries: [entry(2, 1)] });
+  stage.vote(1n, 1n, 2);
+  stage.vote(2n, 1n, 2);
+  stage.status(1n, 'leader', 2, 2, 2);
+}));
+
+test('I10: an entry is committed that only the leader has', (t) => caught(t, 'I10', (stage) => {
+  stage.vote(1n, 1n, 2);
+  stage.vote(2n, 1n, 2);
+  stage.keep(1n, { entries: [entry(2, 2)] });
+  stage.status(1n, 'leader', 2, 2, 2);
+}));
+
+test('I11: two configurations that can decide without each other', (t) => caught(t, 'I11', (stage) => {
+  stage.lead();
+  stage.keep(1n, { entries: [members(3, 2, [1n, 4n, 5n])] });
+}));
+
+test('I11: a second change while the first is not committed', (t) => caught(t, 'I11', (stage) => {
+  stage.lead();
+  stage.keep(1n, { entries: [members(3, 2, [1n, 2n, 3n, 4n]), members(4, 2, [1n, 2n, 3n, 4n, 5n])] });
+  stage.status(1n, 'leader', 2, 2, 4);
+}));
+
+test('I12: a learner does not make a majority', (t) => caught(t, 'I10', (stage) => {
+  stage.lead();
+  stage.start(4n, [], { term: 2, vote: 0n, commit: 0 });
+  stage.keep(4n, { entries: [members(1, 1, VOTERS), entry(2, 2), members(3, 2, VOTERS, [4n]), entry(4, 2)] });
+  stage.keep(1n, { entries: [members(3, 2, VOTERS, [4n]), entry(4, 2)] });
+  stage.status(1n, 'leader', 2, 4, 4);
+}));
+
+test('I15: what was durable is gone after a restart', (t) => caught(t, 'I15', (stage) => {
+  stage.lead();
+  stage.ghost.memberDied(2n, 'power');
+  stage.start(2n, [members(1, 1, VOTERS)], { term: 2, vote: 1n, commit: 1 }, undefined, 2);
+}));
+
+test('I15: a vote is gone after a restart', (t) => caught(t, 'I15', (stage) => {
+  stage.vote(2n, 1n, 2);
+  stage.ghost.memberDied(2n, 'process');
+  stage.start(2n, [members(1, 1, VOTERS)], { term: 2, vote: 0n, commit: 1 }, undefined, 2);
+}));
+
+test('I17: a snapshot of another history', (t) => caught(t, 'I17', (stage) => {
+  stage.lead();
+  stage.ghost.snapshotSaved(1n, { term: 7, index: 2, configuration: CONFIGURATION });
+}));
+
+test('what a minority holds uncommitted at a place committed elsewhere is no crime', (t) => {
+  const stage = new Stage();
+  stage.keep(3n, { hard: { term: 3, vote: 3n, commit: 1 }, entries: [entry(2, 3)] });
+  t.notThrows(() => {
+    stage.lead();
+    stage.keep(3n, { hard: { term: 4, vote: 0n, commit: 1 }, truncateAfter: 1 });
+  });
+});
