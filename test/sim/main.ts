@@ -35,7 +35,8 @@ async function main(): Promise<number> {
     return runMutants({ deep: values.deep === true, thorough: values.thorough === true, only: values.only ?? null });
   }
   const numberOf = (name: string, text: string | undefined, otherwise: number): number => {
-    const value = text === undefined ? otherwise : Number(text);
+    if (text === undefined) return otherwise;
+    const value = Number(text);
     if (!Number.isFinite(value) || value < 0) throw new Error(`--${name} ${text}: a number is wanted`);
     return value;
   };
