@@ -6,7 +6,7 @@ import type { Event, KeyValue, LeaseId, Op, RangeResponse, Revision, TxnRequest,
 import type { History, LogEntry, Operation } from './history.js';
 import { difference } from './same.js';
 import { Timeline, covers, type Evaluated } from './timeline.js';
-import { isMutation, isTxn, named, revisionOf, type Tell } from './witness.js';
+import { isMutation, isTxn, named, revisionOf, type Tell, type TxnOperation } from './operations.js';
 
 /** What made a revision. */
 export interface Deed {
@@ -90,7 +90,7 @@ function fromLog(log: readonly LogEntry[]): Course {
 /** A revision whose maker did not get its answer: who could it have been? */
 class Search {
   readonly #timeline: Timeline;
-  readonly #unknown: (Operation & { request: { kind: 'txn'; request: TxnRequest } })[] = [];
+  readonly #unknown: TxnOperation[] = [];
   readonly #byPut = new Map<string, Operation[]>();
   readonly #used = new Set<Operation>();
 
@@ -108,7 +108,7 @@ class Search {
   }
 
   /** `shownAt`: when the revision was first shown; who asked later cannot have made it. */
-  find(fits: (events: readonly Event[]) => boolean, seen: readonly KeyValue[], shownAt: number): Operation & { request: { kind: 'txn'; request: TxnRequest } } | null {
+  find(fits: (events: readonly Event[]) => boolean, seen: readonly KeyValue[], shownAt: number): TxnOperation | null {
     const put = seen.find(({ version }) => version > 0);
     const candidates = put === undefined ? this.#unknown : (this.#byPut.get(nameOf(put.key, put.value)) ?? this.#unknown);
     for (const operation of candidates) {
@@ -147,7 +147,7 @@ function fromAnswers(history: History, tell: Tell): Course {
   const timeline = new Timeline(base);
   const made = new Map<Revision, Deed>();
   const search = new Search(history, timeline);
-  const told = new Map<Revision, Operation & { request: { kind: 'txn'; request: TxnRequest } }>();
+  const told = new Map<Revision, TxnOperation>();
   const seen = course === null ? seenIn(history) : byRevision(course.events);
   /** By revision, the lease that a client was told to have ended there; it may have had no keys, and changed nothing. */
   const ended = new Map<Revision, LeaseId>();
@@ -160,7 +160,7 @@ function fromAnswers(history: History, tell: Tell): Course {
     if (operation.request.kind === 'revoke' && !ended.has(revision)) ended.set(revision, operation.request.lease);
   }
   const shownAt = firstShown(history, newest);
-  const note = (maker: (Operation & { request: { kind: 'txn'; request: TxnRequest } }) | null, evaluated: Evaluated | null): void => {
+  const note = (maker: TxnOperation | null, evaluated: Evaluated | null): void => {
     made.set(timeline.revision, {
       request: maker?.request.request ?? null, evaluated, maker, at: null, calledAt: maker?.calledAt ?? -Infinity,
     });
@@ -169,7 +169,8 @@ function fromAnswers(history: History, tell: Tell): Course {
     const events = seen.get(revision) ?? [];
     const fits = (due: readonly Event[]): boolean => (course === null ? holds(due, events) : agree(due, events));
     const isEnd = (keys: readonly string[]): boolean =>
-      events.every(({ kind, kv }) => kind === 'delete' && keys.includes(latin1(kv.key))) && (course === null || keys.length === events.length);
+      events.every(({ kind, kv }) => kind === 'delete' && keys.includes(latin1(kv.key)))
+        && (course === null || keys.length === events.length);
     const known = ended.get(revision);
     if (!told.has(revision) && known !== undefined && timeline.keysOf(known).length > 0 && isEnd(timeline.keysOf(known))) {
       timeline.removeLease(known);
@@ -207,8 +208,10 @@ function firstShown({ operations, watches }: History, newest: Revision): number[
     if (revision <= newest) at[revision] = Math.min(at[revision] ?? Infinity, time);
   };
   for (const operation of operations) note(revisionOf(operation) ?? Infinity, operation.returnedAt);
-  for (const { batches } of watches) for (const { at: time, batch } of batches) note(batch.events.at(-1)?.kv.modRevision ?? 0, time);
-  for (let revision = newest; revision > 0; revision--) at[revision] = Math.min(at[revision] ?? Infinity, at[revision + 1] ?? Infinity);
+  for (const { batches } of watches) for (const { at: time, batch } of batches) note(batch.events.at(-1)?.kv.modRevision ?? 0,
+    time);
+  for (let revision = newest; revision > 0; revision--) at[revision] = Math.min(at[revision] ?? Infinity,
+    at[revision + 1] ?? Infinity);
   return at;
 }
 

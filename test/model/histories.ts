@@ -4,7 +4,8 @@
 
 import { utf8 } from '../../core/base/bytes.js';
 import { Prng } from '../../core/base/prng.js';
-import { modified, opDelete, opPut, opRange, opTxn, prefixRange, type Event, type Op, type RangeRequest, type TxnRequest, type WatchBatch } from '../../core/client.js';
+import { modified, opDelete, opPut, opRange, opTxn, prefixRange, type Event, type Op, type RangeRequest, type TxnRequest,
+  type WatchBatch } from '../../core/client.js';
 import type { Command } from '../../core/store/command.js';
 import { Store } from '../../core/store/store.js';
 import type { History, LogEntry, Operation, OperationRequest, Outcome, WatchRecord } from './history.js';
@@ -20,7 +21,8 @@ export interface Made extends History {
 
 const KEYS = 6;
 
-export function goodHistory(seed: number, count: number, options: { keys?: number; clients?: number; isLeased?: boolean } = {}): Made {
+export function goodHistory(seed: number, count: number,
+  options: { keys?: number; clients?: number; isLeased?: boolean } = {}): Made {
   const { keys = KEYS, clients = 5, isLeased = true } = options;
   const prng = new Prng(seed);
   const store = new Store();
@@ -45,15 +47,18 @@ export function goodHistory(seed: number, count: number, options: { keys?: numbe
   const request = (): OperationRequest => {
     const what = prng.below(12);
     if (what < 2) return { kind: 'range', request: { key: key() } };
-    if (what === 2) return { kind: 'range', request: { ...prefixRange(utf8('k')), limit: prng.below(4), sortOrder: 'descend', sortTarget: 'mod' } };
+    if (what === 2) return { kind: 'range', request: { ...prefixRange(utf8('k')), limit: prng.below(4), sortOrder: 'descend',
+      sortTarget: 'mod' } };
     if (what === 3) return { kind: 'range', request: { ...prefixRange(utf8('k')), countOnly: prng.below(2) === 0 } };
     if (what === 4) return { kind: 'txn', request: { success: [opDelete(key(), { prevKv: true })] } };
     if (what === 5 && isLeased) return { kind: 'grant', ttlSeconds: 5, id: BigInt(1 + prng.below(5)) };
     if (what === 6 && isLeased) return { kind: 'revoke', lease: BigInt(1 + prng.below(5)) };
     if (what === 7) {
       const at = key();
-      const success: Op[] = [opPut(at, value()), opRange(at), opTxn({ compare: [modified(at, '!=', 0)], success: [opRange(key())] })];
-      return { kind: 'txn', request: { compare: [modified(at, '=', prng.below(store.revision + 1))], success, failure: [opRange(at)] } };
+      const success: Op[] = [opPut(at, value()), opRange(at),
+        opTxn({ compare: [modified(at, '!=', 0)], success: [opRange(key())] })];
+      return { kind: 'txn', request: { compare: [modified(at, '=', prng.below(store.revision + 1))], success,
+        failure: [opRange(at)] } };
     }
     if (what === 8) return { kind: 'txn', request: { success: [opPut(utf8('k0'), value()), opPut(utf8('k1'), value())] } };
     const lease = isLeased && prng.below(3) === 0 ? { lease: BigInt(1 + prng.below(5)) } : {};
@@ -70,7 +75,8 @@ export function goodHistory(seed: number, count: number, options: { keys?: numbe
       case 'txn': {
         const reply = commit({ kind: 'txn', request: wish.request });
         if (reply.kind !== 'txn') return refused('lease_not_found');
-        return { kind: 'ok', response: { header: header(reply.revision), succeeded: reply.succeeded, responses: reply.responses } };
+        return { kind: 'ok', response: { header: header(reply.revision), succeeded: reply.succeeded,
+          responses: reply.responses } };
       }
       case 'grant': {
         const reply = commit({ kind: 'lease_grant', id: wish.id, ttlSeconds: wish.ttlSeconds });
@@ -105,7 +111,8 @@ export function goodHistory(seed: number, count: number, options: { keys?: numbe
   return { operations, watches: [watchOf(events, now + 100, header)], log, events };
 }
 
-function watchOf(events: readonly Event[], at: number, header: (revision: number) => WatchBatch['header']): Made['watches'][number] {
+function watchOf(events: readonly Event[], at: number,
+  header: (revision: number) => WatchBatch['header']): Made['watches'][number] {
   const batches: { at: number; batch: WatchBatch }[] = [{ at, batch: { kind: 'created', header: header(1), events: [] } }];
   for (const event of events) {
     const last = batches.at(-1);
@@ -119,13 +126,15 @@ function watchOf(events: readonly Event[], at: number, header: (revision: number
 }
 
 export function call(
-  client: string, calledAt: number, returnedAt: number, request: RangeRequest | TxnRequest, response: Partial<Record<string, unknown>> & { revision: number },
+  client: string, calledAt: number, returnedAt: number, request: RangeRequest | TxnRequest, response: Partial<Record<string,
+    unknown>> & { revision: number },
 ): Operation {
   const { revision, ...rest } = response;
   const header = { clusterId: 1n, memberId: 1n, revision, raftTerm: 1 };
   const isRange = 'key' in request;
   const common = { client, member: 1n, calledAt, returnedAt };
-  const answer = isRange ? { header, kvs: [], more: false, count: 0, ...rest } : { header, succeeded: true, responses: [], ...rest };
+  const answer = isRange ? { header, kvs: [], more: false, count: 0, ...rest } : { header, succeeded: true, responses: [],
+    ...rest };
   return isRange
     ? { ...common, request: { kind: 'range', request }, outcome: { kind: 'ok', response: answer } }
     : { ...common, request: { kind: 'txn', request }, outcome: { kind: 'ok', response: answer } };

@@ -3,7 +3,8 @@
 // server's own making, but for `log` and `course`, which say what the servers really did where somebody could see it.
 
 import type {
-  Event, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchBatch, WatchRequest,
+  Event, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchBatch,
+    WatchRequest,
 } from '../../core/client.js';
 import type { ErrorCode } from '../../core/errors.js';
 import type { Command } from '../../core/store/command.js';

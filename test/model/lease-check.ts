@@ -4,7 +4,7 @@
 import type { KeepAlive, Lease, LeaseId } from '../../core/client.js';
 import type { Course, LeaseDeed } from './course.js';
 import type { History, Operation } from './history.js';
-import { named, type Tell } from './witness.js';
+import { named, type Tell } from './operations.js';
 
 const DRIFT = 0.02;
 
@@ -28,7 +28,8 @@ export function checkLeases(history: History, course: Course, tell: Tell): void 
   }
 }
 
-function granted(operation: Operation, answer: Lease, deeds: ReadonlyMap<LeaseId, readonly LeaseDeed[]>, drift: number, tell: Tell): void {
+function granted(operation: Operation, answer: Lease, deeds: ReadonlyMap<LeaseId, readonly LeaseDeed[]>, drift: number,
+  tell: Tell): void {
   const all = deeds.get(answer.id) ?? [];
   const grant = all.find(({ kind, ttlSeconds }) => kind === 'granted' && ttlSeconds === answer.ttlSeconds);
   if (grant === undefined) return tell('I27', `${named(operation)} was told of lease ${answer.id}, but no entry granted it`);
@@ -47,7 +48,8 @@ function renewed(
   const gone = later.find(({ kind }) => kind !== 'granted');
   const isAgain = later.some(({ kind }) => kind === 'granted');
   if (gone !== undefined && gone.at !== null && gone.at < operation.calledAt && !isAgain) {
-    return tell('I29', `${named(operation)} was told that lease ${lease} lives, but it had ${gone.kind} at ${gone.at.toFixed(1)} ms`);
+    return tell('I29',
+      `${named(operation)} was told that lease ${lease} lives, but it had ${gone.kind} at ${gone.at.toFixed(1)} ms`);
   }
   ends(operation, answer.ttlSeconds, later, drift, tell);
 }

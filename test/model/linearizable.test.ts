@@ -9,9 +9,11 @@ import { isLinearizable, pairsModel } from './linearizable.js';
 import type { Operation } from './history.js';
 
 const A = utf8('a');
-const kv = (value: string, revision: number) => ({ key: A, value: utf8(value), createRevision: 2, modRevision: revision, version: revision - 1, lease: 0n });
+const kv = (value: string, revision: number) => ({ key: A, value: utf8(value), createRevision: 2, modRevision: revision,
+  version: revision - 1, lease: 0n });
 const put = (client: string, from: number, to: number, value: string, revision: number): Operation =>
-  call(client, from, to, { success: [opPut(A, utf8(value))] }, { revision, responses: [{ kind: 'put', response: { revision, prevKv: null } }] });
+  call(client, from, to, { success: [opPut(A, utf8(value))] },
+    { revision, responses: [{ kind: 'put', response: { revision, prevKv: null } }] });
 const read = (client: string, from: number, to: number, value: string | null, revision: number): Operation =>
   call(client, from, to, { key: A }, value === null ? { revision } : { revision, kvs: [kv(value, revision)], count: 1 });
 
@@ -26,10 +28,12 @@ test('histories with one value changed have none', (t) => {
   let spoiled = 0;
   for (let seed = 1; seed <= 40; seed++) {
     const { operations } = goodHistory(seed, 40, { keys: 2, isLeased: false });
-    const victim = operations.find(({ request, outcome }) => request.kind === 'range' && outcome.kind === 'ok' && (outcome.response as RangeResponse).kvs.length > 0);
+    const victim = operations.find(({ request, outcome }) => request.kind === 'range' && outcome.kind === 'ok'
+      && (outcome.response as RangeResponse).kvs.length > 0);
     if (victim?.outcome.kind !== 'ok') continue;
     const response = victim.outcome.response as RangeResponse;
-    victim.outcome = { kind: 'ok', response: { ...response, kvs: response.kvs.map((each) => ({ ...each, value: utf8('never') })) } };
+    victim.outcome = { kind: 'ok', response: { ...response,
+      kvs: response.kvs.map((each) => ({ ...each, value: utf8('never') })) } };
     spoiled++;
     t.is(isLinearizable(operations, pairsModel), 'not linearizable', `seed ${seed}`);
   }
@@ -43,7 +47,8 @@ test('a read during a write may show it or not; one after it must', (t) => {
 });
 
 test('a value seen and then unseen has no explanation', (t) => {
-  t.is(isLinearizable([put('c1', 0, 10, '1', 2), read('c2', 2, 3, '1', 2), read('c3', 4, 5, null, 1)], pairsModel), 'not linearizable');
+  t.is(isLinearizable([put('c1', 0, 10, '1', 2), read('c2', 2, 3, '1', 2), read('c3', 4, 5, null, 1)], pairsModel),
+    'not linearizable');
 });
 
 test('what was never answered may happen at any later time, or never', (t) => {

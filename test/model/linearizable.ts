@@ -168,12 +168,15 @@ function stateOf(store: StoreModel): Pairs {
 /** What an answer says apart from revisions. */
 function stripped(answer: unknown): unknown {
   const pair = (kv: KeyValue | null): unknown => kv === null ? null : { key: kv.key, value: kv.value, version: kv.version };
-  const range = ({ kvs, more, count }: Pick<RangeResponse, 'kvs' | 'more' | 'count'>): unknown => ({ kvs: kvs.map(pair), more, count });
-  const txn = ({ succeeded, responses }: Pick<TxnResponse, 'succeeded' | 'responses'>): unknown => ({ succeeded, responses: responses.map(part) });
+  const range = ({ kvs, more, count }: Pick<RangeResponse, 'kvs' | 'more' | 'count'>): unknown =>
+    ({ kvs: kvs.map(pair), more, count });
+  const txn = ({ succeeded, responses }: Pick<TxnResponse, 'succeeded' | 'responses'>): unknown =>
+    ({ succeeded, responses: responses.map(part) });
   const part = (each: OpResponse): unknown => {
     if (each.kind === 'range') return range(each.response);
     if (each.kind === 'put') return pair(each.response.prevKv);
-    return each.kind === 'txn' ? txn(each.response) : { deleted: each.response.deleted, prevKvs: each.response.prevKvs.map(pair) };
+    return each.kind === 'txn' ? txn(each.response) : { deleted: each.response.deleted,
+      prevKvs: each.response.prevKvs.map(pair) };
   };
   return isTxnAnswer(answer) ? txn(answer) : isRangeAnswer(answer) ? range(answer) : null;
 }

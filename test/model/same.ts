@@ -31,5 +31,6 @@ export function show(value: unknown): string {
 }
 
 function isPair(value: unknown): value is KeyValue {
-  return typeof value === 'object' && value !== null && 'key' in value && 'modRevision' in value && value.key instanceof Uint8Array;
+  return typeof value === 'object' && value !== null && 'key' in value && 'modRevision' in value
+    && value.key instanceof Uint8Array;
 }

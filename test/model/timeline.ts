@@ -3,7 +3,8 @@
 // that a read at any revision costs no more than what it shows. Keys are latin1 text in here: it sorts as the bytes do.
 
 import { latin1 } from '../../core/base/bytes.js';
-import type { Compare, Event, KeyValue, LeaseId, Op, OpResponse, PutRequest, RangeRequest, Revision, TxnRequest } from '../../core/client.js';
+import type { Compare, Event, KeyValue, LeaseId, Op, OpResponse, PutRequest, RangeRequest, Revision,
+  TxnRequest } from '../../core/client.js';
 import type { ErrorCode } from '../../core/errors.js';
 
 const NOTHING = new Uint8Array(0);
@@ -94,7 +95,10 @@ export class Timeline {
     return { kvs, more, count: found.length };
   }
 
-  /** The branches that a transaction takes when it finds the pairs of `now`; nested ones too, which all look before any writes. */
+  /**
+   * The branches that a transaction takes when it finds the pairs of `now`; nested ones too, which all look before any
+   * writes.
+   */
   plan(request: TxnRequest, now: Revision): Plan {
     const succeeded = (request.compare ?? []).every((compare) => this.#holds(compare, now));
     const branch = (succeeded ? request.success : request.failure) ?? [];
@@ -216,7 +220,8 @@ export class Timeline {
             const old = main === before ? null : this.#remove(row, main);
             if (old !== null) gone.push(old);
           });
-          return { kind: 'delete', response: { revision: now(), deleted: gone.length, prevKvs: step.request.prevKv === true ? gone : [] } };
+          return { kind: 'delete', response: { revision: now(), deleted: gone.length, prevKvs: step.request.prevKv === true
+            ? gone : [] } };
         }
       }
     });

@@ -7,7 +7,7 @@ import { sameEvent, type Course } from './course.js';
 import type { History, WatchRecord } from './history.js';
 import { difference } from './same.js';
 import { covers } from './timeline.js';
-import type { Tell } from './witness.js';
+import type { Tell } from './operations.js';
 
 export function checkWatches(history: History, course: Course, tell: Tell): void {
   const compactions = history.operations.flatMap(({ request, calledAt }) =>
@@ -66,9 +66,11 @@ class Follower {
 
   #progress(batch: WatchBatch): void {
     const { revision } = batch.header;
-    if (revision > this.#course.timeline.revision) return this.#break('I24', `was told of progress to revision ${revision}, which never was`);
+    if (revision > this.#course.timeline.revision)
+      return this.#break('I24', `was told of progress to revision ${revision}, which never was`);
     for (let each = this.#next; each <= revision; each++) {
-      if (this.#due(each).length > 0) return this.#break('I24', `was told of progress to revision ${revision} before the events of revision ${each}`);
+      if (this.#due(each).length > 0) return this.#break('I24',
+        `was told of progress to revision ${revision} before the events of revision ${each}`);
     }
     this.#next = Math.max(this.#next, revision + 1);
   }
@@ -84,17 +86,20 @@ class Follower {
       i = to;
     }
     const last = events.at(-1)?.kv.modRevision ?? 0;
-    if (batch.header.revision < last) this.#break('I23', `was told of revision ${last} by an answer of revision ${batch.header.revision}`);
+    if (batch.header.revision < last) this.#break('I23',
+      `was told of revision ${last} by an answer of revision ${batch.header.revision}`);
   }
 
   #revision(revision: Revision, events: readonly Event[], at: number): void {
     if (revision < this.#next) {
-      return this.#break('I23', `was told of revision ${revision} again, or out of order: it had come to revision ${this.#next - 1}`);
+      return this.#break('I23',
+        `was told of revision ${revision} again, or out of order: it had come to revision ${this.#next - 1}`);
     }
     const past = this.#course.timeline.revision;
     if (revision > past) return this.#break('I23', `was told of revision ${revision}, but the newest there ever was is ${past}`);
     for (let each = this.#next; each < revision; each++) {
-      if (this.#due(each).length > 0) return this.#break('I23', `has a gap: it was told of revision ${revision}, but never of revision ${each}`);
+      if (this.#due(each).length > 0) return this.#break('I23',
+        `has a gap: it was told of revision ${revision}, but never of revision ${each}`);
     }
     this.#next = revision + 1;
     const all = this.#due(revision);
@@ -102,8 +107,10 @@ class Follower {
     const last = all.filter((event, i) => !all.slice(i + 1).some(({ kv }) => Buffer.compare(kv.key, event.kv.key) === 0));
     const isCompacted = this.#compactedBy(at) >= revision;
     if (!this.#same(all, events, at) && !(isCompacted && this.#same(last, events, at))) {
-      const [wrong] = all.flatMap((event, i) => (events[i] === undefined ? [] : (difference(event.kv, events[i].kv, 'a pair') ?? [])));
-      this.#break('I23', `was told of ${events.length} events of revision ${revision}, due are ${all.length}${wrong === undefined ? '' : `: ${wrong}`}`);
+      const [wrong] = all.flatMap((event, i) => (events[i] === undefined
+        ? [] : (difference(event.kv, events[i].kv, 'a pair') ?? [])));
+      this.#break('I23',
+        `was told of ${events.length} events of revision ${revision}, due are ${all.length}${wrong === undefined ? '' : `: ${wrong}`}`);
     }
   }
 
@@ -127,7 +134,9 @@ class Follower {
 
   #compacted(revision: Revision): void {
     const start = Math.max(1, this.#watch.request.startRevision ?? 0);
-    if (revision <= start && revision <= this.#next) this.#break('I25', `ended as compacted to revision ${revision}, which is not above its start`);
-    if (this.#compactedBy(Infinity) < revision) this.#break('I25', `ended as compacted to revision ${revision}, to which nobody compacted`);
+    if (revision <= start && revision <= this.#next)
+      this.#break('I25', `ended as compacted to revision ${revision}, which is not above its start`);
+    if (this.#compactedBy(Infinity) < revision) this.#break('I25',
+      `ended as compacted to revision ${revision}, to which nobody compacted`);
   }
 }

@@ -7,7 +7,8 @@ import { Prng } from '../../core/base/prng.js';
 import { created, modified, opPut, opRange, type KeyValue, type RangeResponse, type TxnResponse } from '../../core/client.js';
 import { call, goodHistory, type Made } from './histories.js';
 import type { History, Operation } from './history.js';
-import { checkHistory, isMutation, revisionOf } from './witness.js';
+import { isMutation, revisionOf } from './operations.js';
+import { checkHistory } from './witness.js';
 
 const wordsOf = (history: History): string[] => checkHistory(history).map(({ invariant, message }) => `${invariant}: ${message}`);
 
@@ -49,15 +50,18 @@ function reply(operation: Made['operations'][number], change: (response: TxnResp
 const SPOILS: Readonly<Record<string, Spoil>> = {
   'a write is lost': (made, prng) => {
     // Of two equal deletes nobody could say which was lost.
-    const victim = pick(prng, answered(made).filter((each) => isMutation(each) && each.request.kind === 'txn' && each.request.request.success?.[0]?.kind === 'put'));
+    const victim = pick(prng, answered(made).filter((each) => isMutation(each) && each.request.kind === 'txn'
+      && each.request.request.success?.[0]?.kind === 'put'));
     const bytes = victim === null ? null : JSON.stringify(victim.request, plain);
-    const at = made.log.findIndex(({ command }) => command?.kind === 'txn' && JSON.stringify({ kind: 'txn', request: command.request }, plain) === bytes);
+    const at = made.log.findIndex(({ command }) => command?.kind === 'txn'
+      && JSON.stringify({ kind: 'txn', request: command.request }, plain) === bytes);
     if (at < 0) return false;
     made.log.splice(at, 1);
     return true;
   },
   'a write happens twice': (made, prng) => {
-    const victim = pick(prng, made.log.filter(({ command }) => command?.kind === 'txn' && command.request.success?.[0]?.kind === 'put' && command.request.compare === undefined));
+    const victim = pick(prng, made.log.filter(({ command }) => command?.kind === 'txn'
+      && command.request.success?.[0]?.kind === 'put' && command.request.compare === undefined));
     if (victim === null || made.events.every(({ kv }) => kv.lease === 0n)) return false;
     const isDone = answered(made).some((operation) => isMutation(operation) && operation.request.kind === 'txn'
       && victim.command?.kind === 'txn' && operation.request.request === victim.command.request);
@@ -104,7 +108,8 @@ const SPOILS: Readonly<Record<string, Spoil>> = {
   'a read is stale': (made, prng) => {
     const victim = pick(prng, reads(made).filter((read) => {
       const revision = revisionOf(read) ?? 0;
-      return answered(made).some((other) => isMutation(other) && revisionOf(other) === revision && other.returnedAt < read.calledAt);
+      return answered(made).some((other) => isMutation(other) && revisionOf(other) === revision
+        && other.returnedAt < read.calledAt);
     }));
     if (victim === null) return false;
     reply(victim, ({ header }) => ({ header: { ...header, revision: header.revision - 1 } }));
@@ -126,10 +131,12 @@ const SPOILS: Readonly<Record<string, Spoil>> = {
   },
   'a watch has a gap': (made, prng) => spoilBatches(made, prng, (batches, i) => batches.splice(i, 1)),
   'a watch repeats': (made, prng) => spoilBatches(made, prng, (batches, i) => batches.splice(i, 0, ...batches.slice(i, i + 1))),
-  'a watch reorders': (made, prng) => spoilBatches(made, prng, (batches, i) => batches.splice(i, 0, ...batches.splice(i + 1, 1)), 1),
+  'a watch reorders': (made, prng) => spoilBatches(made, prng, (batches, i) => batches.splice(i, 0, ...batches.splice(i + 1, 1)),
+    1),
   'a watch shows another value': (made, prng) => spoilBatches(made, prng, (batches, i) => {
     const one = batches[i];
-    if (one !== undefined) one.batch = { ...one.batch, events: one.batch.events.map((event) => ({ ...event, kind: event.kind === 'put' ? 'delete' : 'put' })) };
+    if (one !== undefined) one.batch = { ...one.batch,
+      events: one.batch.events.map((event) => ({ ...event, kind: event.kind === 'put' ? 'delete' : 'put' })) };
   }),
   'a watch shows another previous pair': (made, prng) => spoilBatches(made, prng, (batches, i) => {
     const one = batches[i];
@@ -146,18 +153,22 @@ const SPOILS: Readonly<Record<string, Spoil>> = {
     const one = batches[i];
     if (one === undefined) return;
     const { events } = one.batch;
-    batches.splice(i, 1, { ...one, batch: { ...one.batch, events: events.slice(0, 1) } }, { ...one, batch: { ...one.batch, events: events.slice(1) } });
+    batches.splice(i, 1, { ...one, batch: { ...one.batch, events: events.slice(0, 1) } },
+      { ...one, batch: { ...one.batch, events: events.slice(1) } });
   }, 0, 2),
 };
 
 function reads(made: Made): Made['operations'] {
-  return answered(made).filter(({ request, outcome }) => request.kind === 'range' && outcome.kind === 'ok' && (outcome.response as RangeResponse).kvs.length > 0);
+  return answered(made).filter(({ request, outcome }) => request.kind === 'range' && outcome.kind === 'ok'
+    && (outcome.response as RangeResponse).kvs.length > 0);
 }
 
-function spoilBatches(made: Made, prng: Prng, spoil: (batches: Made['watches'][number]['batches'], i: number) => unknown, fromEnd = 0, least = 1): boolean {
+function spoilBatches(made: Made, prng: Prng, spoil: (batches: Made['watches'][number]['batches'], i: number) => unknown,
+  fromEnd = 0, least = 1): boolean {
   const [watch] = made.watches;
   if (watch === undefined) return false;
-  const fit = watch.batches.flatMap(({ batch }, i) => (batch.kind === 'events' && batch.events.length >= least && i < watch.batches.length - 1 - fromEnd ? [i] : []));
+  const fit = watch.batches.flatMap(({ batch }, i) => (batch.kind === 'events' && batch.events.length >= least
+    && i < watch.batches.length - 1 - fromEnd ? [i] : []));
   const at = pick(prng, fit);
   if (at === null) return false;
   spoil(watch.batches, at);
@@ -192,23 +203,28 @@ const of = (...operations: readonly Operation[]): History => ({ operations, watc
 test('a lost update is told: two guarded writes on one state', (t) => {
   const guarded = (value: string) => ({ compare: [modified(A, '=', 2)], success: [opPut(A, utf8(value))] });
   const words = wordsOf(of(
-    call('c1', 0, 1, put(A, '0'), putDone(2)), call('c1', 2, 5, guarded('1'), putDone(3)), call('c2', 2, 5, guarded('2'), putDone(4)),
+    call('c1', 0, 1, put(A, '0'), putDone(2)), call('c1', 2, 5, guarded('1'), putDone(3)),
+      call('c2', 2, 5, guarded('2'), putDone(4)),
   ));
   t.regex(words.join(), /I22: the txn of c2 .* made revision 4, but by then it would have changed nothing/);
 });
 
 test('a stale read is told', (t) => {
   const words = wordsOf(of(call('c1', 0, 1, put(A, '1'), putDone(2)), call('c2', 2, 3, { key: A }, { revision: 1 })));
-  t.deepEqual(words, ['I13: the range of c2 at member 1 (2.0 ms to 3.0 ms) is stale: it shows revision 1, though revision 2 had been shown before it was called']);
+  t.deepEqual(words,
+    ['I13: the range of c2 at member 1 (2.0 ms to 3.0 ms) is stale: it shows revision 1, though revision 2 had been shown before it was called']);
 });
 
 test('a stale read is none when it was asked for as serializable', (t) => {
-  t.deepEqual(wordsOf(of(call('c1', 0, 1, put(A, '1'), putDone(2)), call('c2', 2, 3, { key: A, serializable: true }, { revision: 1 }))), []);
+  t.deepEqual(wordsOf(of(call('c1', 0, 1, put(A, '1'), putDone(2)),
+    call('c2', 2, 3, { key: A, serializable: true }, { revision: 1 }))), []);
 });
 
 test('write skew is told: both saw the other key empty', (t) => {
-  const skewed = (other: Uint8Array, own: Uint8Array) => ({ compare: [created(other, '=', 0)], success: [opPut(own, utf8('x'))] });
-  t.regex(wordsOf(of(call('c1', 0, 5, skewed(A, B), putDone(2)), call('c2', 0, 5, skewed(B, A), putDone(3)))).join(), /would have changed nothing/);
+  const skewed = (other: Uint8Array, own: Uint8Array) =>
+    ({ compare: [created(other, '=', 0)], success: [opPut(own, utf8('x'))] });
+  t.regex(wordsOf(of(call('c1', 0, 5, skewed(A, B), putDone(2)), call('c2', 0, 5, skewed(B, A), putDone(3)))).join(),
+    /would have changed nothing/);
 });
 
 test('a read of a value that nobody wrote is told as a phantom', (t) => {
@@ -217,12 +233,14 @@ test('a read of a value that nobody wrote is told as a phantom', (t) => {
 });
 
 test('one revision for two writes is told', (t) => {
-  t.regex(wordsOf(of(call('c1', 0, 5, put(A, '1'), putDone(2)), call('c2', 0, 5, put(B, '2'), putDone(2)))).join(), /revision 2 was given twice/);
+  t.regex(wordsOf(of(call('c1', 0, 5, put(A, '1'), putDone(2)), call('c2', 0, 5, put(B, '2'), putDone(2)))).join(),
+    /revision 2 was given twice/);
 });
 
 test('two readers who see two writes in different order cannot both be right', (t) => {
   const both = { success: [opRange(A), opRange(B)] };
-  const range = (revision: number, kvs: KeyValue[]) => ({ kind: 'range', response: { revision, kvs, more: false, count: kvs.length } });
+  const range = (revision: number, kvs: KeyValue[]) =>
+    ({ kind: 'range', response: { revision, kvs, more: false, count: kvs.length } });
   const words = wordsOf(of(
     call('c1', 0, 9, put(A, '1'), putDone(2)), call('c2', 0, 9, put(B, '2'), putDone(3)),
     call('c3', 3, 4, both, { revision: 2, responses: [range(2, [pair(A, '1', 2, 2, 1)]), range(2, [])] }),
@@ -232,10 +250,12 @@ test('two readers who see two writes in different order cannot both be right', (
 });
 
 test('a write of unknown outcome may have happened, or not', (t) => {
-  const unknown: Operation = { ...call('c1', 0, Infinity, put(A, '1'), putDone(2)), outcome: { kind: 'error', code: 'timeout', outcome: 'unknown' } };
+  const unknown: Operation = { ...call('c1', 0, Infinity, put(A, '1'), putDone(2)),
+    outcome: { kind: 'error', code: 'timeout', outcome: 'unknown' } };
   t.deepEqual(wordsOf(of(unknown, call('c2', 5, 6, { key: A }, { revision: 1 }))), []);
   t.deepEqual(wordsOf(of(unknown, call('c2', 5, 6, { key: A }, { revision: 2, kvs: [pair(A, '1', 2, 2, 1)], count: 1 }))), []);
-  const early = of({ ...unknown, calledAt: 7 }, call('c2', 5, 6, { key: A }, { revision: 2, kvs: [pair(A, '1', 2, 2, 1)], count: 1 }));
+  const early = of({ ...unknown, calledAt: 7 }, call('c2', 5, 6, { key: A },
+    { revision: 2, kvs: [pair(A, '1', 2, 2, 1)], count: 1 }));
   t.regex(wordsOf(early).join(), /revision 2 is a phantom/);
 });
 

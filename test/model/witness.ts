@@ -5,13 +5,12 @@
 //
 //   1 each revision has one maker   2 time and revisions agree   3 every answer is what a replay gives   4 watches, leases
 
-import { latin1 } from '../../core/base/bytes.js';
-import type { Header, OpResponse, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse } from '../../core/client.js';
-import { encodeCommand } from '../../core/store/command.js';
+import type { RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse } from '../../core/client.js';
 import { reconstruct, type Course } from './course.js';
 import { checkLeases } from './lease-check.js';
 import { difference } from './same.js';
 import type { History, Operation, Violation } from './history.js';
+import { bytesOf, isMutation, isTxn, named, revisionOf, type Tell, type TxnOperation } from './operations.js';
 import { checkWatches } from './watch-check.js';
 
 /** More say nothing new. */
@@ -28,41 +27,6 @@ export function checkHistory(history: History): readonly Violation[] {
   checkWatches(history, course, tell);
   checkLeases(history, course, tell);
   return found;
-}
-
-export type Tell = (invariant: string, message: string) => void;
-
-export function isTxn(operation: Operation): operation is Operation & { request: { kind: 'txn'; request: TxnRequest } } {
-  return operation.request.kind === 'txn';
-}
-
-/** The revision on an answer; null: it failed. */
-export function revisionOf({ outcome }: Operation): Revision | null {
-  if (outcome.kind !== 'ok') return null;
-  const { response } = outcome;
-  return 'header' in response ? response.header.revision : (response satisfies Header).revision;
-}
-
-/** Whether the answer says that something was changed. */
-export function hasWritten(responses: readonly OpResponse[]): boolean {
-  return responses.some((each) => {
-    if (each.kind === 'txn') return hasWritten(each.response.responses);
-    return each.kind === 'put' || (each.kind === 'delete' && each.response.deleted > 0);
-  });
-}
-
-export function isMutation(operation: Operation): boolean {
-  return isTxn(operation) && operation.outcome.kind === 'ok' && hasWritten((operation.outcome.response as TxnResponse).responses);
-}
-
-export function named(operation: Operation): string {
-  const { client, request, calledAt, returnedAt, member } = operation;
-  const end = returnedAt === Infinity ? 'never answered' : `${returnedAt.toFixed(1)} ms`;
-  return `the ${request.kind} of ${client} at member ${member.toString(16)} (${calledAt.toFixed(1)} ms to ${end})`;
-}
-
-export function bytesOf(request: TxnRequest): string {
-  return latin1(encodeCommand({ kind: 'txn', request }));
 }
 
 /** Each revision was made by one operation that was asked for, and each operation made at most one. */
@@ -97,14 +61,15 @@ class Makers {
       const [maker] = same?.splice(Math.max(0, unknown), 1) ?? [];
       if (maker === undefined) this.#unasked(revision, deed.request, claimed);
       else if (unknown < 0) {
-        this.#tell('aborted', `${named(maker)} failed with an error that says it never happened, yet it made revision ${revision}`);
+        this.#tell('aborted',
+          `${named(maker)} failed with an error that says it never happened, yet it made revision ${revision}`);
       } else if (deed.at !== null && deed.at < maker.calledAt) {
         this.#tell('I19', `revision ${revision} was committed at ${deed.at.toFixed(1)} ms, before ${named(maker)} asked for it`);
       } else deed.calledAt = maker.calledAt;
     }
   }
 
-  #claim(operation: Operation & { request: { kind: 'txn'; request: TxnRequest } }, claimed: Map<Revision, Operation>): void {
+  #claim(operation: TxnOperation, claimed: Map<Revision, Operation>): void {
     const revision = revisionOf(operation) ?? 0;
     const other = claimed.get(revision);
     const deed = this.#course.made.get(revision);
@@ -120,7 +85,7 @@ class Makers {
     claimed.set(revision, operation);
   }
 
-  #keep(operation: Operation & { request: { kind: 'txn'; request: TxnRequest } }, loose: Map<string, Operation[]>): void {
+  #keep(operation: TxnOperation, loose: Map<string, Operation[]>): void {
     // Only who could have written is ever looked for.
     if (!writes(operation.request.request) || isRefusal(operation)) return;
     const name = bytesOf(operation.request.request);
@@ -232,9 +197,11 @@ class Answers {
     if (!isLinearizable(operation)) return;
     const low = this.#low(calledAt);
     if (isMutation(operation) && revision <= low) {
-      this.#tell('real time', `${named(operation)} made revision ${revision}, though revision ${low} had been shown before it was called`);
+      this.#tell('real time',
+        `${named(operation)} made revision ${revision}, though revision ${low} had been shown before it was called`);
     } else if (revision < low) {
-      this.#tell('I13', `${named(operation)} is stale: it shows revision ${revision}, though revision ${low} had been shown before it was called`);
+      this.#tell('I13',
+        `${named(operation)} is stale: it shows revision ${revision}, though revision ${low} had been shown before it was called`);
     }
   }
 
@@ -261,12 +228,14 @@ class Answers {
   #refused(operation: Operation, request: RangeRequest, code: string): void {
     const { revision = 0 } = request;
     if (code === 'future_revision' && request.serializable !== true && revision <= this.#low(operation.calledAt)) {
-      this.#tell('I22', `${named(operation)} was told that revision ${revision} is still to come, though it had been shown before`);
+      this.#tell('I22',
+        `${named(operation)} was told that revision ${revision} is still to come, though it had been shown before`);
     }
     if (code !== 'compacted') return;
     const isCompacted = this.#history.operations.some((other) =>
       other.request.kind === 'compact' && other.request.revision > revision && other.calledAt < operation.returnedAt);
-    if (!isCompacted) this.#tell('I22', `${named(operation)} was told that revision ${revision} is compacted, though nobody asked for that`);
+    if (!isCompacted)
+      this.#tell('I22', `${named(operation)} was told that revision ${revision} is compacted, though nobody asked for that`);
   }
 }
 

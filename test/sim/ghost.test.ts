@@ -22,7 +22,8 @@ class Stage {
     for (const id of VOTERS) this.start(id, [members(1, 1, VOTERS)], { term: 1, vote: 0n, commit: 1 });
   }
 
-  start(id: NodeId, entries: Entry[], hard: HardState, snapshot: SnapshotMeta = { term: 0, index: 0, configuration: CONFIGURATION }, life = 1): void {
+  start(id: NodeId, entries: Entry[], hard: HardState,
+    snapshot: SnapshotMeta = { term: 0, index: 0, configuration: CONFIGURATION }, life = 1): void {
     this.ghost.memberStarted(id, life, { hard, snapshot, entries });
   }
 

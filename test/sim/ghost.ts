@@ -6,7 +6,8 @@
 // a leader must have only what was committed in terms before its own; and an old message may leave late.
 
 import { decodeMembers } from '../../core/raft/members.js';
-import type { Configuration, Entry, EntryId, HardState, Message, NodeId, Persist, Resumed, SnapshotMeta, Status } from '../../core/raft/types.js';
+import type { Configuration, Entry, EntryId, HardState, Message, NodeId, Persist, Resumed, SnapshotMeta,
+  Status } from '../../core/raft/types.js';
 import { commandIn } from '../../core/node/tag.js';
 import { decodeCommand } from '../../core/store/command.js';
 import type { LogEntry } from '../model/history.js';
@@ -138,7 +139,8 @@ export class Ghost implements Probe {
     if (cutAfter < given.last && batch.snapshot === null) {
       const term = batch.hard?.term ?? given.hard.term;
       if (this.#leaders.get(term) === id) broken('I4', `leader ${hex(id)} of term ${term} cuts its own log after ${cutAfter}`);
-      if (cutAfter < member.commit) broken('I8', `${hex(id)} cuts its log after ${cutAfter}, though it knew ${member.commit} to be committed`);
+      if (cutAfter < member.commit)
+        broken('I8', `${hex(id)} cuts its log after ${cutAfter}, though it knew ${member.commit} to be committed`);
     }
     if (batch.hard !== null) this.#hardGiven(member, batch.hard);
     member.waiting.push(batch);
@@ -199,10 +201,13 @@ export class Ghost implements Probe {
   turned(id: NodeId, status: Status, applied: EntryId): void {
     const member = this.#member(id);
     if (status.term < member.term) broken('I2', `${hex(id)} goes back from term ${member.term} to ${status.term}`);
-    if (status.commit < member.commit) broken('I2', `${hex(id)} takes back what was committed: from ${member.commit} to ${status.commit}`);
+    if (status.commit < member.commit) broken('I2',
+      `${hex(id)} takes back what was committed: from ${member.commit} to ${status.commit}`);
     if (applied.index < member.applied) broken('I2', `${hex(id)} goes back from applied ${member.applied} to ${applied.index}`);
-    if (status.commit > status.last) broken('I7', `${hex(id)} has committed ${status.commit}, but its log ends at ${status.last}`);
-    if (applied.index > status.commit) broken('I6', `${hex(id)} has applied ${applied.index}, but committed only ${status.commit}`);
+    if (status.commit > status.last)
+      broken('I7', `${hex(id)} has committed ${status.commit}, but its log ends at ${status.last}`);
+    if (applied.index > status.commit) broken('I6',
+      `${hex(id)} has applied ${applied.index}, but committed only ${status.commit}`);
     if (status.state === 'leader') this.#leads(member, status.term);
     if (status.commit > member.commit) this.#commits(member, status.commit, status.state === 'leader' ? status.term : null);
     member.term = status.term;
@@ -217,7 +222,8 @@ export class Ghost implements Probe {
 
   snapshotInstalled(id: NodeId, meta: SnapshotMeta): void {
     const member = this.#member(id);
-    if (meta.index < member.commit) broken('I17', `${hex(id)} installs a snapshot at ${meta.index}, though it knew ${member.commit} to be committed`);
+    if (meta.index < member.commit)
+      broken('I17', `${hex(id)} installs a snapshot at ${meta.index}, though it knew ${member.commit} to be committed`);
     this.#snapshot(id, meta);
   }
 
@@ -250,7 +256,8 @@ export class Ghost implements Probe {
   /** I15: what was said to be durable is there after a restart, whatever else is. */
   #recovered({ id, durable, waiting }: Member, resumed: Resumed, life: number): void {
     const { hard } = durable;
-    if (resumed.hard.term < hard.term) broken('I15', `${hex(id)} begins life ${life} in term ${resumed.hard.term}, its disk had ${hard.term}`);
+    if (resumed.hard.term < hard.term) broken('I15',
+      `${hex(id)} begins life ${life} in term ${resumed.hard.term}, its disk had ${hard.term}`);
     const isLater = waiting.some((batch) => batch.hard !== null);
     if (resumed.hard.term === hard.term && hard.vote !== 0n && resumed.hard.vote !== hard.vote && !isLater) {
       broken('I15', `${hex(id)} begins life ${life} without its vote for ${hex(hard.vote)} in term ${hard.term}`);
@@ -270,7 +277,8 @@ export class Ghost implements Probe {
   #hardGiven(member: Member, hard: HardState): void {
     const { given, id } = member;
     if (hard.term < given.hard.term) broken('I2', `${hex(id)} writes term ${hard.term} after term ${given.hard.term}`);
-    if (hard.commit < given.hard.commit && hard.term === given.hard.term && given.hard.vote === hard.vote && hard.commit < given.base.index) {
+    if (hard.commit < given.hard.commit && hard.term === given.hard.term && given.hard.vote === hard.vote
+      && hard.commit < given.base.index) {
       broken('I2', `${hex(id)} writes commit ${hard.commit} below its snapshot`);
     }
   }
@@ -298,7 +306,8 @@ export class Ghost implements Probe {
       if (committed === undefined || committed.term >= term) continue;
       if (member.given.has(committed.entry)) return;
       const { index } = committed.entry;
-      broken('I5', `${hex(member.id)} leads term ${term} without entry ${index} of term ${committed.entry.term}, committed in term ${committed.term}`);
+      broken('I5',
+        `${hex(member.id)} leads term ${term} without entry ${index} of term ${committed.entry.term}, committed in term ${committed.term}`);
     }
   }
 
@@ -306,7 +315,8 @@ export class Ghost implements Probe {
   #shipped(member: Member, message: Extract<Message, { kind: 'append' }>): void {
     if (message.term !== member.given.hard.term) return;
     for (const { index, term } of message.entries) {
-      if (!member.given.has({ index, term })) broken('I4', `leader ${hex(member.id)} ships entry ${index} of term ${term}, which is not in its log`);
+      if (!member.given.has({ index, term })) broken('I4',
+        `leader ${hex(member.id)} ships entry ${index} of term ${term}, which is not in its log`);
     }
     if (message.commit > this.#committed.length) this.#commits(member, message.commit, message.term);
   }
@@ -319,9 +329,12 @@ export class Ghost implements Probe {
     if (leading !== null && commit > given.base.index) {
       const term = given.termAt(commit);
       // I10, Raft §5.4.2.
-      if (term !== leading) broken('I10', `leader ${hex(member.id)} of term ${leading} commits entry ${commit} of term ${term ?? 0} by counting`);
-      if (!this.#isQuorum(member, commit, (id) => this.#members.get(id)?.durable.has({ index: commit, term: leading }) === true)) {
-        broken('I10', `leader ${hex(member.id)} commits entry ${commit} of term ${leading}, which is not on the disks of a majority`);
+      if (term !== leading)
+        broken('I10', `leader ${hex(member.id)} of term ${leading} commits entry ${commit} of term ${term ?? 0} by counting`);
+      if (!this.#isQuorum(member, commit, (id) => this.#members.get(id)?.durable.has({ index: commit,
+        term: leading }) === true)) {
+        broken('I10',
+          `leader ${hex(member.id)} commits entry ${commit} of term ${leading}, which is not on the disks of a majority`);
       }
     }
     for (let index = from + 1; index <= commit; index++) {
@@ -343,7 +356,8 @@ export class Ghost implements Probe {
   #applies(member: Member, applied: EntryId): void {
     const due = this.#committed[applied.index - 1];
     if (due !== undefined && due.entry.term !== applied.term) {
-      broken('I6', `${hex(member.id)} applies entry ${applied.index} of term ${applied.term}; that of term ${due.entry.term} is committed`);
+      broken('I6',
+        `${hex(member.id)} applies entry ${applied.index} of term ${applied.term}; that of term ${due.entry.term} is committed`);
     }
     member.applied = applied.index;
   }
@@ -377,17 +391,20 @@ export class Ghost implements Probe {
   #changeJudged(member: Member, change: { index: number; previous: number; term: number }, status: Status): void {
     if (status.term !== change.term || member.given.termAt(change.index) !== change.term) return;
     if (status.commit < change.previous) {
-      broken('I11', `leader ${hex(member.id)} begins a change at ${change.index} while the one at ${change.previous} is not committed`);
+      broken('I11',
+        `leader ${hex(member.id)} begins a change at ${change.index} while the one at ${change.previous} is not committed`);
     }
     if (status.commit > member.given.base.index && member.given.termAt(status.commit) !== change.term) {
-      broken('I11', `leader ${hex(member.id)} begins a change at ${change.index} before it has committed an entry of its term ${change.term}`);
+      broken('I11',
+        `leader ${hex(member.id)} begins a change at ${change.index} before it has committed an entry of its term ${change.term}`);
     }
   }
 
   #snapshot(id: NodeId, meta: SnapshotMeta): void {
     const due = this.#committed[meta.index - 1];
     if (due !== undefined && due.entry.term !== meta.term) {
-      broken('I17', `${hex(id)} has a snapshot at ${meta.index} of term ${meta.term}; the entry of term ${due.entry.term} is committed`);
+      broken('I17',
+        `${hex(id)} has a snapshot at ${meta.index} of term ${meta.term}; the entry of term ${due.entry.term} is committed`);
     }
   }
 
@@ -401,7 +418,8 @@ export class Ghost implements Probe {
         const isSame = known.entry.kind === entry.kind && Buffer.compare(known.entry.data, entry.data) === 0;
         if (!isSame) broken('I3', `${hex(id)} has another entry ${entry.index} of term ${entry.term} than others`);
         if (before >= 0 && known.before >= 0 && before !== known.before) {
-          broken('I3', `${hex(id)} has entry ${entry.index} of term ${entry.term} after one of term ${before}; others after one of term ${known.before}`);
+          broken('I3',
+            `${hex(id)} has entry ${entry.index} of term ${entry.term} after one of term ${before}; others after one of term ${known.before}`);
         }
       }
     }
@@ -414,7 +432,8 @@ function hasMajority(ids: readonly NodeId[], has: (id: NodeId) => boolean): bool
 
 /** Whether every majority of one meets every majority of the other. */
 function meet(a: Configuration, b: Configuration): boolean {
-  const sets = ({ voters, outgoing }: Configuration): readonly (readonly NodeId[])[] => (outgoing.length === 0 ? [voters] : [voters, outgoing]);
+  const sets = ({ voters, outgoing }: Configuration): readonly (readonly NodeId[])[] => (outgoing.length === 0
+    ? [voters] : [voters, outgoing]);
   return sets(a).some((one) => sets(b).some((other) => {
     const all = new Set([...one, ...other]).size;
     return (one.length >> 1) + 1 + (other.length >> 1) + 1 > all;

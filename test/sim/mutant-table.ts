@@ -23,11 +23,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: 0, name: 'canary: every world is told to be broken', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'test/sim/run.js',
-        find: 'if (options.canary === true)',
-        replace: 'if (true)',
-      },
+      { file: 'test/sim/run.js', find: 'if (options.canary === true)', replace: 'if (true)' },
     ],
   },
   {
@@ -36,10 +32,10 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/raft/raft.js',
-        find: 'this.#afterHard({ kind: \'vote_reply\', from: this.#config.id, to: message.from, term: this.'
-          + '#term, pre: false, granted });',
-        replace: 'this.#send.push({ kind: \'vote_reply\', from: this.#config.id, to: message.from, term: this.'
-          + '#term, pre: false, granted });',
+        find: 'this.#afterHard({ kind: \'vote_reply\', from: this.#config.id, to: message.from, term: this.#term, pre'
+          + ': false, granted });',
+        replace: 'this.#send.push({ kind: \'vote_reply\', from: this.#config.id, to: message.from, term: this.#term, pre'
+          + ': false, granted });',
       },
     ],
   },
@@ -82,8 +78,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/raft/log.js',
-        find: 'return candidateLast.term > own.term || (candidateLast.term === own.term && candidateLast.'
-          + 'index >= own.index);',
+        find: 'return candidateLast.term > own.term || (candidateLast.term === own.term && candidateLast.index >= o'
+          + 'wn.index);',
         replace: 'return own.index >= 0;',
       },
     ],
@@ -103,11 +99,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: 7, name: 'the log is cut where nothing conflicts', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/raft/raft.js',
-        find: 'const from = this.#log.firstDifference(entries);',
-        replace: 'const from = 0;',
-      },
+      { file: 'core/raft/raft.js', find: 'const from = this.#log.firstDifference(entries);', replace: 'const from = 0;' },
     ],
   },
   {
@@ -169,11 +161,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: 13, name: 'a read joins a round that began before it', expected: 'seeds',
     note: 'nearest: an answer is never kept for a retry, each retry asks anew',
     edits: [
-      {
-        file: 'core/raft/reads.js',
-        find: 'this.#round++;',
-        replace: 'this.#round += this.#pending.length > 0 ? 0 : 1;',
-      },
+      { file: 'core/raft/reads.js', find: 'this.#round++;', replace: 'this.#round += this.#pending.length > 0 ? 0 : 1;' },
     ],
   },
   {
@@ -204,8 +192,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/raft/raft.js',
-        find: 'this.#membership.index > this.#commit || this.#members.isJoint || !this.#hasCommittedOwnTe'
-          + 'rm;',
+        find: 'this.#membership.index > this.#commit || this.#members.isJoint || !this.#hasCommittedOwnTerm;',
         replace: 'this.#membership.index > this.#commit || this.#members.isJoint;',
       },
     ],
@@ -228,8 +215,8 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'core/raft/election.js',
         find: 'return members.verdict((id) => this.#votes.get(id));',
-        replace: 'return [...this.#votes.values()].filter(Boolean).length * 2 > members.configuration.voters'
-          + '.length ? \'won\' : members.verdict((id) => this.#votes.get(id));',
+        replace: 'return [...this.#votes.values()].filter(Boolean).length * 2 > members.configuration.voters.length ? '
+          + '\'won\' : members.verdict((id) => this.#votes.get(id));',
       },
     ],
   },
@@ -259,44 +246,28 @@ export const MUTANTS: readonly Mutant[] = [
     number: 21, name: 'leadership is handed to one that lags', expected: 'transcripts',
     note: 'the target loses its election: costs time, not safety',
     edits: [
-      {
-        file: 'core/raft/leadership.js',
-        find: ' && this.followers.matchOf(to) === log.lastIndex',
-        replace: '',
-      },
+      { file: 'core/raft/leadership.js', find: ' && this.followers.matchOf(to) === log.lastIndex', replace: '' },
     ],
   },
   {
     number: 22, name: 'a snapshot older than what is committed is installed', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/raft/raft.js',
-        find: 'const isNew = snapshot.index > this.#commit;',
-        replace: 'const isNew = true;',
-      },
+      { file: 'core/raft/raft.js', find: 'const isNew = snapshot.index > this.#commit;', replace: 'const isNew = true;' },
     ],
   },
   {
     number: 23, name: 'a late answer of the disk counts for entries overwritten since', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/raft/disk.js',
-        find: 'flight.through = Math.min(flight.through, index);',
-        replace: 'flight.through += 0;',
-      },
+      { file: 'core/raft/disk.js', find: 'flight.through = Math.min(flight.through, index);', replace: 'flight.through += 0;' },
     ],
   },
   {
     number: 24, name: 'every answer is answered by a message', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/raft/followers.js',
-        find: 'if (!told && (news.mustTell || isNews))',
-        replace: 'if (!told)',
-      },
+      { file: 'core/raft/followers.js', find: 'if (!told && (news.mustTell || isNews))', replace: 'if (!told)' },
     ],
   },
   {
@@ -314,15 +285,10 @@ export const MUTANTS: readonly Mutant[] = [
     number: 26, name: 'a member that lost its disk goes on under its old id', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/peer/peers.js',
-        find: 'if (known !== 0n && known !== frame.incarnation) {',
-        replace: 'if (known < 0n) {',
-      },
+      { file: 'core/peer/peers.js', find: 'if (known !== 0n && known !== frame.incarnation) {', replace: 'if (known < 0n) {' },
       {
         file: 'core/node/membership.js',
-        find: 'if (own !== undefined && own.incarnation !== 0n && own.incarnation !== this.#self.incarnat'
-          + 'ion) {',
+        find: 'if (own !== undefined && own.incarnation !== 0n && own.incarnation !== this.#self.incarnation) {',
         replace: 'if (own !== undefined && own.incarnation < 0n) {',
       },
     ],
@@ -356,8 +322,8 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'core/log/recovery.js',
         find: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);',
-        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.o'
-          + 'ffset >= 0)\n            return this.#refuse(\'it is torn\');',
+        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.offset >= 0'
+          + ')\n            return this.#refuse(\'it is torn\');',
       },
     ],
   },
@@ -367,8 +333,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/log/recovery.js',
-        find: 'const follows = before === undefined || (header.chain === before.chain && header.firstGrou'
-          + 'p === before.nextGroup);',
+        find: 'const follows = before === undefined || (header.chain === before.chain && header.firstGroup === befo'
+          + 're.nextGroup);',
         replace: 'const follows = true;',
       },
     ],
@@ -380,8 +346,8 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'core/log/wal.js',
         find: 'this.#files.sync(path, (failure) => done(failure ?? this.#failure));',
-        replace: 'this.#files.sync(path, (failure) => failure === null ? done(this.#failure) : this.#files.s'
-          + 'ync(path, done));',
+        replace: 'this.#files.sync(path, (failure) => failure === null ? done(this.#failure) : this.#files.sync(path, '
+          + 'done));',
       },
     ],
   },
@@ -400,11 +366,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: 33, name: 'an older snapshot takes the place of a newer one', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/node/snapshots.js',
-        find: 'if (meta.index < this.#index)\n                return;',
-        replace: '',
-      },
+      { file: 'core/node/snapshots.js', find: 'if (meta.index < this.#index)\n                return;', replace: '' },
     ],
   },
   {
@@ -419,8 +381,8 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'core/node/snapshots.js',
         find: 'this.#doors.log.saveSnapshot(meta, counted, (error) => {',
-        replace: 'this.#doors.log.compact(meta.index, () => undefined);\n        this.#doors.log.saveSnapshot'
-          + '(meta, counted, (error) => {',
+        replace: 'this.#doors.log.compact(meta.index, () => undefined);\n        this.#doors.log.saveSnapshot(meta, cou'
+          + 'nted, (error) => {',
       },
     ],
   },
@@ -472,10 +434,10 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/store/store.js',
-        find: 'if (execution.events.length === 0)\n            return null;\n        this.#revision = execu'
-          + 'tion.revision;',
-        replace: 'this.#revision += 1;\n        if (execution.events.length === 0)\n            return null;\n '
-          + '       this.#revision = execution.revision;',
+        find: 'if (execution.events.length === 0)\n            return null;\n        this.#revision = execution.revis'
+          + 'ion;',
+        replace: 'this.#revision += 1;\n        if (execution.events.length === 0)\n            return null;\n        thi'
+          + 's.#revision = execution.revision;',
       },
     ],
   },
@@ -549,11 +511,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: 48, name: 'an expiry of a deposed leader counts', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/store/store.js',
-        find: 'if (term !== 0 && term !== this.#applied.term)',
-        replace: 'if (term < 0)',
-      },
+      { file: 'core/store/store.js', find: 'if (term !== 0 && term !== this.#applied.term)', replace: 'if (term < 0)' },
     ],
   },
   {
@@ -576,27 +534,15 @@ export const MUTANTS: readonly Mutant[] = [
     number: 51, name: 'a stall counts against leases', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/node/lessor.js',
-        find: 'this.#stalledMs += lateMs;',
-        replace: '',
-      },
-      {
-        file: 'core/node/leases.js',
-        find: 'this.#isInDoubt = true;',
-        replace: '',
-      },
+      { file: 'core/node/lessor.js', find: 'this.#stalledMs += lateMs;', replace: '' },
+      { file: 'core/node/leases.js', find: 'this.#isInDoubt = true;', replace: '' },
     ],
   },
   {
     number: 52, name: 'a new leader does not begin leases anew', expected: 'seeds',
     note: '',
     edits: [
-      {
-        file: 'core/node/lessor.js',
-        find: 'fromMs + lease.remainingSeconds * 1000',
-        replace: 'fromMs',
-      },
+      { file: 'core/node/lessor.js', find: 'fromMs + lease.remainingSeconds * 1000', replace: 'fromMs' },
     ],
   },
 ];
