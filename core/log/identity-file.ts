@@ -44,7 +44,8 @@ export function checkIdentity(files: Files, directory: string, identity: Identit
   readIdentity(files, directory, (error, found) => {
     if (error !== null || found === null || found === undefined) return done(error);
     if (wordsFor(found) === wordsFor(identity)) return done(null);
-    done(new LogError(`${directory} belongs to ${who(found)}, but this node is ${who(identity)}. Start it on its own data `
+    const [theirs, ours] = [who(found), who(identity)];
+    done(new LogError(`${directory} belongs to ${theirs}, but this node is ${ours}. Start it on its own data `
       + 'directory, or with the name and cluster settings this directory was made with'));
   });
 }

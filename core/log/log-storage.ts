@@ -12,7 +12,8 @@ export interface LogStorage {
   open(done: Done<Resumed>): void;
   /**
    * Done when durable, in call order. Batches that arrive during one sync share the next. A batch with a `snapshot` installs
-   * the one staged under that meta: from then on it is the newest, and the log starts over after it.
+   * the one staged under that meta: from then on it is the newest, and the log starts over after it. It is refused, and
+   * nothing changed, when it is not staged and finished, or is not newer than the newest.
    */
   append(batch: Persist, done: Done): void;
   /**
@@ -26,7 +27,7 @@ export interface LogStorage {
   openSnapshot(done: Done<SnapshotFile | null>): void;
   /**
    * Takes in a snapshot shipped by another member, under a name that `open` removes. One at a time: an earlier stage that
-   * was not installed is discarded first.
+   * was not installed is discarded first. Refused while one is being installed.
    */
   stageSnapshot(meta: SnapshotMeta, done: Done<SnapshotStage>): void;
   /** The log up to and including `through` is covered by a snapshot and may go; whole segments only. */

@@ -32,17 +32,12 @@ export class MemoryLogStorage implements LogStorage {
 
   append(batch: Persist, done: Done): void {
     if (!this.#opened) return this.#refuse(done);
-    if (batch.truncateAfter !== null) this.#entries.length = Math.max(0, batch.truncateAfter + 1 - this.#first);
-    if (batch.snapshot !== null) {
-      if (batch.snapshot.index > this.#snapshot.index) {
-        const staged = this.#staged;
-        if (staged?.meta.index !== batch.snapshot.index) return this.#later(() => done(new LogError('no such snapshot is staged')));
-        this.#snapshot = batch.snapshot;
-        this.#chunks = [staged.bytes];
-      }
-      this.#entries = [];
-      this.#first = batch.snapshot.index + 1;
+    const install = batch.snapshot;
+    if (install !== null && !this.#install(install)) {
+      const problem = `no snapshot at index ${install.index} of term ${install.term} is staged, or there is a newer one`;
+      return this.#later(() => done(new LogError(problem)));
     }
+    if (batch.truncateAfter !== null) this.#entries.length = Math.max(0, batch.truncateAfter + 1 - this.#first);
     for (const entry of batch.entries) this.#entries.push(entry);
     if (batch.hard !== null) this.#hard = batch.hard;
     this.#later(() => done(null));
@@ -50,6 +45,10 @@ export class MemoryLogStorage implements LogStorage {
 
   saveSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done): void {
     if (!this.#opened) return this.#refuse(done);
+    const newest = this.#snapshot.index;
+    if (meta.index < newest) {
+      return this.#later(() => done(new LogError(`a snapshot at ${meta.index} is older than the one at ${newest}`)));
+    }
     const kept: Uint8Array[] = [];
     for (const chunk of chunks) if (chunk.length > 0) kept.push(chunk.slice());
     this.#snapshot = meta;
@@ -121,6 +120,21 @@ export class MemoryLogStorage implements LogStorage {
   close(done: Done): void {
     this.#opened = false;
     this.#later(() => done(null));
+  }
+
+  /** False: nothing was changed. */
+  #install(meta: SnapshotMeta): boolean {
+    if (meta.index !== this.#snapshot.index || meta.term !== this.#snapshot.term) {
+      const staged = this.#staged;
+      if (meta.index <= this.#snapshot.index) return false;
+      if (staged?.meta.index !== meta.index || staged.meta.term !== meta.term) return false;
+      this.#snapshot = meta;
+      this.#chunks = [staged.bytes];
+      this.#staged = null;
+    }
+    this.#entries = [];
+    this.#first = meta.index + 1;
+    return true;
   }
 
   #refuse(done: Done<never>): void {

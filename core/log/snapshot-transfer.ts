@@ -33,7 +33,7 @@ export class Stage implements SnapshotStage {
   readonly #path: string;
   /** The log's failure: after the disk's first error nothing is believed any more. */
   readonly #failure: () => Error | null;
-  #state: 'open' | 'finished' | 'discarded' = 'open';
+  #state: 'open' | 'finished' | 'claimed' | 'discarded' = 'open';
   #isBusy = false;
   /** A discard that came while a write was under way. */
   #afterwards: (() => void) | null = null;
@@ -43,6 +43,17 @@ export class Stage implements SnapshotStage {
     this.#place = place;
     this.#path = stagedPath(place, meta);
     this.#failure = failure;
+  }
+
+  get isClaimed(): boolean {
+    return this.#state === 'claimed';
+  }
+
+  /** The file is the log's, which gives it its name: a discard does nothing any more. False: it is not finished. */
+  claim(): boolean {
+    if (this.#state !== 'finished') return false;
+    this.#state = 'claimed';
+    return true;
   }
 
   /** What an earlier attempt left is gone when done. */
@@ -81,7 +92,7 @@ export class Stage implements SnapshotStage {
   /** Gone, or going as soon as the write under way has come back. */
   discard(done: Done): void {
     const { files } = this.#place;
-    if (this.#state === 'discarded') {
+    if (this.#state === 'discarded' || this.#state === 'claimed') {
       files.stat(this.#path, () => done(null));
       return;
     }

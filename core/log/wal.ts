@@ -14,7 +14,7 @@ import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
 import type { AcquireLock, Release } from '../base/lock.js';
 import type { Observe } from '../node/events.js';
-import type { HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
+import type { EntryId, HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
 import { GROUP_BYTES, PROOF_DELAY_MS, SEGMENT_BYTES } from './limits.js';
 import { LogError, NO_SNAPSHOT, type LogStorage, type SnapshotFile, type SnapshotStage } from './log-storage.js';
 import { GroupBuilder } from './record.js';
@@ -132,9 +132,11 @@ export class WalStorage implements LogStorage {
 
   append(batch: Persist, done: Done): void {
     if (this.#refuses(done)) return;
+    const install = batch.snapshot;
+    const refusal = install === null ? null : this.#claim(install);
+    if (refusal !== null) return this.#later(() => done(new LogError(refusal)));
     this.#cancelIdleProof();
     let group = this.#filling.at(-1);
-    const install = batch.snapshot;
     if (group === undefined || group.builder.sizeBytes >= GROUP_BYTES || install !== null) {
       group = { builder: this.#spare.pop() ?? new GroupBuilder(), waiting: [], install };
       this.#filling.push(group);
@@ -198,6 +200,10 @@ export class WalStorage implements LogStorage {
       stage.begin((error) => (error === null ? done(null, stage) : this.#giveUp(error, done)));
     };
     const before = this.#stage;
+    if (before?.isClaimed === true) {
+      const { index } = before.meta;
+      return this.#later(() => done(new LogError(`the snapshot at ${index} is being installed; stage another one after it`)));
+    }
     if (before === null) begin();
     else before.discard((error) => (error === null ? begin() : this.#giveUp(error, done)));
   }
@@ -311,7 +317,8 @@ export class WalStorage implements LogStorage {
   #writeGroup(group: Group): void {
     this.#filling.shift();
     const { install, waiting } = group;
-    if (install === null || install.index <= this.#snapshot.index) return this.#writeRecords(group);
+    if (install === null || isSamePlace(install, this.#snapshot)) return this.#writeRecords(group);
+    if (install.index <= this.#snapshot.index) return this.#fail(new LogError(tooOld(install, this.#snapshot)), waiting);
     // With its name the snapshot counts, whether or not the crash comes before the log says so: see recovery.ts.
     const place = this.#place();
     const check = (next: () => void): Done => (error) => (error === null ? next() : this.#fail(error, waiting));
@@ -442,6 +449,15 @@ export class WalStorage implements LogStorage {
 
   // Snapshots and compaction.
 
+  /** The staged snapshot is the log's from now on. A sentence: why it cannot be; nothing was changed then. */
+  #claim(install: SnapshotMeta): string | null {
+    if (isSamePlace(install, this.#snapshot)) return null;
+    if (install.index <= this.#snapshot.index) return tooOld(install, this.#snapshot);
+    const stage = this.#stage;
+    if (stage !== null && isSamePlace(stage.meta, install) && stage.claim()) return null;
+    return `no snapshot at index ${install.index} of term ${install.term} is staged and finished`;
+  }
+
   #place(): SnapshotPlace {
     return { files: this.#files, directory: this.#directory, clusterId: this.#identity.clusterId };
   }
@@ -536,4 +552,13 @@ export class WalStorage implements LogStorage {
   #later(run: () => void): void {
     this.#clock.schedule(0, run);
   }
+}
+
+function isSamePlace(a: EntryId, b: EntryId): boolean {
+  return a.index === b.index && a.term === b.term;
+}
+
+function tooOld(install: EntryId, newest: EntryId): string {
+  return `the snapshot at ${install.index} of term ${install.term} cannot be installed: `
+    + `there is one at ${newest.index} of term ${newest.term}`;
 }

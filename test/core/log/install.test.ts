@@ -341,3 +341,46 @@ test('compaction while a snapshot is being installed leaves no entries of anothe
     t.true(isOld || isNew, `segments of ${segmentBytes}, paused ${pause}: ${told(found)}`);
   }
 });
+
+test('a snapshot that is not staged, or is not newer than the newest, is refused, and the log goes on', async (t) => {
+  const bytes = await shipped(SENT);
+  const disk = new SimDisk({ seed: 1 });
+  const log = storage(disk);
+  await opened(log);
+  await append(log, { hard: { term: 1, vote: 2n, commit: 12 }, entries: entries(1, 1, 12) });
+  const refused = (meta: SnapshotMeta, message: RegExp): Promise<unknown> => {
+    return t.throwsAsync(append(log, { hard: { term: 9, vote: 0n, commit: 12 }, snapshot: meta }), { name: 'LogError', message });
+  };
+  await refused(SENT, /no snapshot at index 9 of term 3 is staged/);
+  await stage(log, SENT, bytes);
+  await refused({ ...SENT, term: 4 }, /no snapshot at index 9 of term 4 is staged/);
+  await save(log, snapshotMeta({ term: 1, index: 11 }));
+  await refused(SENT, /cannot be installed: there is one at 11 of term 1/);
+  await refused(snapshotMeta({ term: 2, index: 11 }), /cannot be installed/);
+  await append(log, { entries: entries(1, 13, 13) });
+  disk.powerCut();
+  t.is(told(await opened(storage(disk))), 'term 1 vote 2 snapshot 11: 12@1 13@1');
+});
+
+test('a snapshot being installed is discarded by nobody: not by the next one that arrives, not by its own stage', async (t) => {
+  const bytes = await shipped(SENT);
+  for (const next of [SENT, snapshotMeta({ term: 3, index: 12 })]) {
+    for (let pause = 0; pause < 6; pause++) {
+      const disk = new SimDisk({ seed: pause });
+      const log = storage(disk);
+      await opened(log);
+      await append(log, { hard: { term: 1, vote: 2n, commit: 2 }, entries: entries(1, 1, 6) });
+      const staged = await stage(log, SENT, bytes);
+      const before = append(log, { entries: entries(1, 7, 8) });
+      const installing = append(log, { hard: { term: 3, vote: 0n, commit: 9 }, snapshot: SENT });
+      for (let i = 0; i < pause; i++) await turn();
+      const staging = whenDone<SnapshotStage>((done) => log.stageSnapshot(next, done));
+      if (pause < 2) await t.throwsAsync(staging, { name: 'LogError', message: /the snapshot at 9 is being installed/ });
+      else await staging.catch(() => null);
+      await t.notThrowsAsync(whenDone<void>((done) => staged.discard(done)), `paused ${pause}`);
+      await t.notThrowsAsync(Promise.all([before, installing]), `paused ${pause}`);
+      disk.powerCut();
+      t.is(told(await opened(storage(disk))), 'term 3 vote 0 snapshot 9: ', `paused ${pause}`);
+    }
+  }
+});
