@@ -31,7 +31,7 @@ export function goodHistory(seed: number, count: number,
   const events: Event[] = [];
   const free = Array.from({ length: clients }, () => 0);
   let now = 1;
-  let values = 0;
+  const wish = wishes(prng, store, keys, isLeased);
   const header = (revision: number) => ({ clusterId: 1n, memberId: 1n, revision, raftTerm: 1 });
   const commit = (command: Command) => {
     const index = log.length + 1;
@@ -41,28 +41,6 @@ export function goodHistory(seed: number, count: number,
       events.push({ ...event, prevKv: store.pairBefore(event.kv.key, event.kv.modRevision) });
     }
     return reply;
-  };
-  const key = (): Uint8Array => utf8(`k${prng.below(keys)}`);
-  const value = (): Uint8Array => utf8(`v${(values += 1)}`);
-  const request = (): OperationRequest => {
-    const what = prng.below(12);
-    if (what < 2) return { kind: 'range', request: { key: key() } };
-    if (what === 2) return { kind: 'range', request: { ...prefixRange(utf8('k')), limit: prng.below(4), sortOrder: 'descend',
-      sortTarget: 'mod' } };
-    if (what === 3) return { kind: 'range', request: { ...prefixRange(utf8('k')), countOnly: prng.below(2) === 0 } };
-    if (what === 4) return { kind: 'txn', request: { success: [opDelete(key(), { prevKv: true })] } };
-    if (what === 5 && isLeased) return { kind: 'grant', ttlSeconds: 5, id: BigInt(1 + prng.below(5)) };
-    if (what === 6 && isLeased) return { kind: 'revoke', lease: BigInt(1 + prng.below(5)) };
-    if (what === 7) {
-      const at = key();
-      const success: Op[] = [opPut(at, value()), opRange(at),
-        opTxn({ compare: [modified(at, '!=', 0)], success: [opRange(key())] })];
-      return { kind: 'txn', request: { compare: [modified(at, '=', prng.below(store.revision + 1))], success,
-        failure: [opRange(at)] } };
-    }
-    if (what === 8) return { kind: 'txn', request: { success: [opPut(utf8('k0'), value()), opPut(utf8('k1'), value())] } };
-    const lease = isLeased && prng.below(3) === 0 ? { lease: BigInt(1 + prng.below(5)) } : {};
-    return { kind: 'txn', request: { success: [opPut(key(), value(), { prevKv: prng.below(2) === 0, ...lease })] } };
   };
   const perform = (wish: OperationRequest): Outcome => {
     const refused = (code: 'lease_not_found' | 'lease_exists'): Outcome => ({ kind: 'error', code, outcome: 'never' });
@@ -97,18 +75,45 @@ export function goodHistory(seed: number, count: number,
     const client = prng.below(clients);
     const calledAt = Math.max((free[client] ?? 0) + 0.25, now - prng.below(8));
     if (calledAt >= now) continue;
-    const wish = request();
+    const wished = wish();
     const isUnknown = prng.below(12) === 0;
     const happens = !isUnknown || prng.below(2) === 0;
-    const outcome: Outcome = happens ? perform(wish) : { kind: 'error', code: 'timeout', outcome: 'unknown' };
+    const outcome: Outcome = happens ? perform(wished) : { kind: 'error', code: 'timeout', outcome: 'unknown' };
     const returnedAt = now + 0.5 + prng.below(8);
     free[client] = returnedAt;
     operations.push({
-      client: `c${client}`, member: 1n, calledAt, returnedAt: isUnknown ? Infinity : returnedAt, request: wish,
+      client: `c${client}`, member: 1n, calledAt, returnedAt: isUnknown ? Infinity : returnedAt, request: wished,
       outcome: isUnknown ? { kind: 'error', code: 'timeout', outcome: 'unknown' } : outcome,
     });
   }
   return { operations, watches: [watchOf(events, now + 100, header)], log, events };
+}
+
+/** What clients ask for: every value they write is another one. */
+function wishes(prng: Prng, store: Store, keys: number, isLeased: boolean): () => OperationRequest {
+  let values = 0;
+  const key = (): Uint8Array => utf8(`k${prng.below(keys)}`);
+  const value = (): Uint8Array => utf8(`v${(values += 1)}`);
+  return (): OperationRequest => {
+    const what = prng.below(12);
+    if (what < 2) return { kind: 'range', request: { key: key() } };
+    if (what === 2) return { kind: 'range', request: { ...prefixRange(utf8('k')), limit: prng.below(4), sortOrder: 'descend',
+      sortTarget: 'mod' } };
+    if (what === 3) return { kind: 'range', request: { ...prefixRange(utf8('k')), countOnly: prng.below(2) === 0 } };
+    if (what === 4) return { kind: 'txn', request: { success: [opDelete(key(), { prevKv: true })] } };
+    if (what === 5 && isLeased) return { kind: 'grant', ttlSeconds: 5, id: BigInt(1 + prng.below(5)) };
+    if (what === 6 && isLeased) return { kind: 'revoke', lease: BigInt(1 + prng.below(5)) };
+    if (what === 7) {
+      const at = key();
+      const success: Op[] = [opPut(at, value()), opRange(at),
+        opTxn({ compare: [modified(at, '!=', 0)], success: [opRange(key())] })];
+      return { kind: 'txn', request: { compare: [modified(at, '=', prng.below(store.revision + 1))], success,
+        failure: [opRange(at)] } };
+    }
+    if (what === 8) return { kind: 'txn', request: { success: [opPut(utf8('k0'), value()), opPut(utf8('k1'), value())] } };
+    const lease = isLeased && prng.below(3) === 0 ? { lease: BigInt(1 + prng.below(5)) } : {};
+    return { kind: 'txn', request: { success: [opPut(key(), value(), { prevKv: prng.below(2) === 0, ...lease })] } };
+  };
 }
 
 function watchOf(events: readonly Event[], at: number,

@@ -60,5 +60,6 @@ function ends(operation: Operation, ttlSeconds: number, later: readonly LeaseDee
   if (end === undefined || end.kind !== 'expired' || end.at === null) return;
   const due = operation.calledAt + ttlSeconds * 1000 * (1 - drift);
   if (end.at >= due) return;
-  tell('I28', `lease ${end.lease} expired at ${end.at.toFixed(1)} ms, though ${named(operation)} promised it until ${due.toFixed(1)} ms`);
+  const promise = `${named(operation)} promised it until ${due.toFixed(1)} ms`;
+  tell('I28', `lease ${end.lease} expired at ${end.at.toFixed(1)} ms, though ${promise}`);
 }

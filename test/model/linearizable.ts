@@ -150,8 +150,10 @@ export const pairsModel: Model<Pairs> = {
     store.apply(1, { kind: 'txn', request: request.request });
     return stateOf(store);
   },
-  nameOf: ({ kvs, revision }) =>
-    `${revision} ${kvs.map(({ key, value, modRevision }) => `${Buffer.from(key).toString('hex')}=${Buffer.from(value).toString('hex')}@${modRevision}`).join()}`,
+  nameOf({ kvs, revision }) {
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+    return `${revision} ${kvs.map(({ key, value, modRevision }) => `${hex(key)}=${hex(value)}@${modRevision}`).join()}`;
+  },
 };
 
 function storeOf({ kvs, revision }: Pairs): StoreModel {

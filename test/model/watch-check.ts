@@ -110,7 +110,8 @@ class Follower {
       const [wrong] = all.flatMap((event, i) => (events[i] === undefined
         ? [] : (difference(event.kv, events[i].kv, 'a pair') ?? [])));
       this.#break('I23',
-        `was told of ${events.length} events of revision ${revision}, due are ${all.length}${wrong === undefined ? '' : `: ${wrong}`}`);
+        `was told of ${events.length} events of revision ${revision}, due are ${all.length}`
+          + (wrong === undefined ? '' : `: ${wrong}`));
     }
   }
 

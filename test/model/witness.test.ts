@@ -212,7 +212,8 @@ test('a lost update is told: two guarded writes on one state', (t) => {
 test('a stale read is told', (t) => {
   const words = wordsOf(of(call('c1', 0, 1, put(A, '1'), putDone(2)), call('c2', 2, 3, { key: A }, { revision: 1 })));
   t.deepEqual(words,
-    ['I13: the range of c2 at member 1 (2.0 ms to 3.0 ms) is stale: it shows revision 1, though revision 2 had been shown before it was called']);
+    ['I13: the range of c2 at member 1 (2.0 ms to 3.0 ms) is stale: it shows revision 1, though revision 2 '
+      + 'had been shown before it was called']);
 });
 
 test('a stale read is none when it was asked for as serializable', (t) => {

@@ -201,7 +201,8 @@ class Answers {
         `${named(operation)} made revision ${revision}, though revision ${low} had been shown before it was called`);
     } else if (revision < low) {
       this.#tell('I13',
-        `${named(operation)} is stale: it shows revision ${revision}, though revision ${low} had been shown before it was called`);
+        `${named(operation)} is stale: it shows revision ${revision}, though revision ${low} `
+          + 'had been shown before it was called');
     }
   }
 

@@ -307,7 +307,8 @@ export class Ghost implements Probe {
       if (member.given.has(committed.entry)) return;
       const { index } = committed.entry;
       broken('I5',
-        `${hex(member.id)} leads term ${term} without entry ${index} of term ${committed.entry.term}, committed in term ${committed.term}`);
+        `${hex(member.id)} leads term ${term} without entry ${index} of term ${committed.entry.term}, `
+          + `committed in term ${committed.term}`);
     }
   }
 
@@ -396,7 +397,8 @@ export class Ghost implements Probe {
     }
     if (status.commit > member.given.base.index && member.given.termAt(status.commit) !== change.term) {
       broken('I11',
-        `leader ${hex(member.id)} begins a change at ${change.index} before it has committed an entry of its term ${change.term}`);
+        `leader ${hex(member.id)} begins a change at ${change.index} `
+          + `before it has committed an entry of its term ${change.term}`);
     }
   }
 
@@ -419,7 +421,8 @@ export class Ghost implements Probe {
         if (!isSame) broken('I3', `${hex(id)} has another entry ${entry.index} of term ${entry.term} than others`);
         if (before >= 0 && known.before >= 0 && before !== known.before) {
           broken('I3',
-            `${hex(id)} has entry ${entry.index} of term ${entry.term} after one of term ${before}; others after one of term ${known.before}`);
+            `${hex(id)} has entry ${entry.index} of term ${entry.term} after one of term ${before}; `
+              + `others after one of term ${known.before}`);
         }
       }
     }

@@ -66,7 +66,8 @@ export async function runMutants(options: MutantOptions): Promise<number> {
 async function judge(mutant: Mutant, build: string, options: MutantOptions): Promise<boolean> {
   const { number, name, edits, expected, note } = mutant;
   const row = (seeds: string, found: string): void =>
-    print(`${String(number).padStart(4)}  ${name.padEnd(56)} ${seeds.padStart(5)}  ${found.padEnd(12)}  ${expected}${note === '' ? '' : `  (${note})`}\n`);
+    print(`${String(number).padStart(4)}  ${name.padEnd(56)} ${seeds.padStart(5)}  ${found.padEnd(12)}  ${expected}`
+      + `${note === '' ? '' : `  (${note})`}\n`);
   if (edits.length === 0) {
     row('-', '-');
     return true;
