@@ -5,12 +5,14 @@ import { text, utf8 } from '../base/bytes.js';
 import { checksum } from '../base/crc.js';
 import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
-import { LogError } from './log-storage.js';
+import { LogError, REMEDY } from './log-storage.js';
 import { FORMAT, type Identity } from './segment.js';
 import { TEMPORARY } from './snapshot-file.js';
 
 export const IDENTITY_NAME = 'identity';
 const SIZE_MAX = 4096;
+/** Data of format 1 has no incarnation; it is understood well enough to say so. */
+const WORDS = /^coterie data, format (\d+)\ncluster ([0-9a-f]+)\nmember ([0-9a-f]+)\n(?:incarnation ([0-9a-f]+)\n)?$/;
 
 /** Durable when done. */
 export function writeIdentity(files: Files, directory: string, identity: Identity, done: Done): void {
@@ -52,9 +54,9 @@ export function checkIdentity(files: Files, directory: string, identity: Identit
 
 function understood(path: string, directory: string, content: string): Identity | LogError {
   const body = content.slice(0, content.lastIndexOf('checksum '));
-  const match = /^coterie data, format (\d+)\ncluster ([0-9a-f]+)\nmember ([0-9a-f]+)\n(?:incarnation ([0-9a-f]+)\n)?$/.exec(body);
+  const match = WORDS.exec(body);
   if (match === null || sealed(body) !== content) {
-    return new LogError(`${path} is damaged, so it cannot be told whose data this is. Restore it from a backup`);
+    return new LogError(`${path} is damaged, so it cannot be told whose data this is. ${REMEDY}`);
   }
   const [, format, cluster, member, incarnation] = match;
   if (Number(format) !== FORMAT || incarnation === undefined) {

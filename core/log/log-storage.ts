@@ -60,6 +60,10 @@ export interface SnapshotStage {
 /** The snapshot of a log that has none: before the first entry, naming nobody. */
 export const NO_SNAPSHOT: SnapshotMeta = { term: 0, index: 0, configuration: { voters: [], outgoing: [], learners: [] } };
 
+/** What to do about damage, whoever the member is. */
+export const REMEDY = 'Nothing was changed. Restore the data directory from a backup if this is the only member, or else '
+  + 'remove the member from its cluster and add it anew, under a new id and with an empty directory';
+
 /** Any error from a LogStorage stops the node: it must not guess what is on disk. */
 export class LogError extends Error {
   override readonly name = 'LogError';

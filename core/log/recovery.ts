@@ -9,7 +9,7 @@ import type { Files } from '../base/files.js';
 import type { Entry, EntryId, HardState, Index, Resumed, SnapshotMeta, Term } from '../raft/types.js';
 import { IDENTITY_NAME, checkIdentity, writeIdentity } from './identity-file.js';
 import { READ_BYTES } from './limits.js';
-import { LogError, NO_SNAPSHOT } from './log-storage.js';
+import { LogError, NO_SNAPSHOT, REMEDY } from './log-storage.js';
 import type { RecordReader } from './record.js';
 import {
   SEGMENT_HEADER_BYTES, encodeSegmentHeader, readSegment, segmentName, segmentNumber,
@@ -44,7 +44,6 @@ export interface Recovered {
 }
 
 const FRESH: HardState = { term: 0, vote: 0n, commit: 0 };
-const REMEDY = 'Nothing was changed. Restore the data directory from a backup, or remove it and let the member join anew';
 
 export function recover(files: Files, directory: string, identity: Identity, done: Done<Recovered>): void {
   new Recovery(files, directory, identity, done).start();
@@ -380,7 +379,11 @@ class Replay implements RecordReader {
   /** What is wrong with the log as a whole; null: nothing. `end`: where its last group says that it ends. */
   trouble(hard: HardState, end: Index | null): string | null {
     if (this.#hole !== null) return this.#hole;
-    const { index: snapshot } = this.#snapshot;
+    const { index: snapshot, term } = this.#snapshot;
+    const there = this.#base.index === snapshot ? this.#base.term : this.#termThere;
+    if (snapshot > 0 && there !== null && there !== term && hard.commit >= snapshot) {
+      return `the committed entry ${snapshot} is of term ${there} in the log and of term ${term} in the snapshot there`;
+    }
     const reached = Math.max(this.#last, this.#base.index, snapshot);
     if (this.#base.index > snapshot) return `the snapshot at ${this.#base.index} is missing, the newest is at ${snapshot}`;
     if (this.#last !== 0 && this.#first > snapshot + 1) {

@@ -14,7 +14,7 @@ import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
 import type { NodeId, SnapshotMeta } from '../raft/types.js';
 import { CHUNK_BYTES_MAX, READ_BYTES, SNAPSHOT_PIECE_BYTES, SNAPSHOT_UNSYNCED_BYTES } from './limits.js';
-import { LogError } from './log-storage.js';
+import { LogError, REMEDY } from './log-storage.js';
 import { readId, readU64, writeId, writeU64 } from './record.js';
 import { FORMAT } from './segment.js';
 
@@ -310,6 +310,6 @@ function decodeEnd(buffer: Buffer, at: number): { chunks: number; bytes: number;
 }
 
 function damaged(path: string, offset: number, what: string): LogError {
-  return new LogError(`snapshot ${path} is damaged at byte ${offset}: ${what}. Nothing was changed. `
-    + 'Restore the data directory from a backup, or remove it and let the member join anew');
+  const remedy = path.endsWith(TEMPORARY) ? 'It counts for nothing and is sent again' : REMEDY;
+  return new LogError(`snapshot ${path} is damaged at byte ${offset}: ${what}. ${remedy}`);
 }

@@ -48,7 +48,9 @@ export class StoreModel {
       case 'lease_revoke': {
         if (command.term !== 0 && command.term !== term) return { kind: 'error', code: 'not_leader' };
         if (!this.leases.has(command.id)) return { kind: 'error', code: 'lease_not_found' };
-        if (command.term !== 0 && command.granted !== this.granted.get(command.id)) return { kind: 'error', code: 'lease_not_found' };
+        if (command.term !== 0 && command.granted !== this.granted.get(command.id)) {
+          return { kind: 'error', code: 'lease_not_found' };
+        }
         const work = new Work(this.states[this.revision] ?? [], this.revision + 1);
         for (const key of this.leaseKeys(command.id)) work.remove((kv) => bytes(kv.key, key) === 0);
         this.leases.delete(command.id);
