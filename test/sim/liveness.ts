@@ -55,7 +55,12 @@ export class Recovery {
     // One that learns in the end that it was removed before is not waited for.
     const core = [...chosen];
     world.scheduler.after(LOOK_MS, Kind.fault, 0, function drop(): void {
-      for (let i = core.length - 1; i >= 0; i--) if (core[i]?.isRemoved === true) core.splice(i, 1);
+      const configurations = world.configurations();
+      // A learner removed while it was down hears of it from nobody: it asks for no votes, and no leader writes to it.
+      const isGone = ({ memberId: id, isRemoved }: Machine): boolean => {
+        return isRemoved || configurations.every(({ voters, learners }) => !voters.includes(id) && !learners.includes(id));
+      };
+      for (const machine of core.filter(isGone)) core.splice(core.indexOf(machine), 1);
       world.scheduler.after(LOOK_MS, Kind.fault, 0, drop);
     });
     const began = world.scheduler.now;
