@@ -30,5 +30,7 @@ export type PeerEvent =
       readonly count: number;
       readonly detail: string;
     }
-  /** Somebody at `address` was sent away, or a member there could not be trusted; `count` since the last report. */
+  /** A member could not be reached at `url`, or who answers there is not the one meant; `count` since the last report. */
+  | { readonly kind: 'dial_failed'; readonly peer: NodeId; readonly url: string; readonly reason: string; readonly count: number }
+  /** Somebody at `address` was sent away from the port for members, or the port is in trouble itself; `count` as above. */
   | { readonly kind: 'connection_refused'; readonly address: string; readonly reason: string; readonly count: number };

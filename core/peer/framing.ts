@@ -75,6 +75,17 @@ export class FrameReader {
   #bytes = 0;
   /** Bytes of the record under way, once its head has been read. */
   #needed = HEAD_BYTES;
+  #bodyBytesMax: number;
+
+  /** `bodyBytesMax`: as long as nobody knows who speaks, nothing large is waited for. */
+  constructor(bodyBytesMax = FRAME_BYTES_MAX) {
+    this.#bodyBytesMax = bodyBytesMax;
+  }
+
+  /** Who speaks is known: from now on records of every size are taken. */
+  widen(): void {
+    this.#bodyBytesMax = FRAME_BYTES_MAX;
+  }
 
   /** Bytes held of a record that is not complete. */
   get heldBytes(): number {
@@ -89,7 +100,7 @@ export class FrameReader {
     let buffer = this.#joined();
     for (;;) {
       if (buffer.length < HEAD_BYTES) break;
-      const { kind, length } = readHead(buffer);
+      const { kind, length } = readHead(buffer, this.#bodyBytesMax);
       this.#needed = HEAD_BYTES + length;
       if (buffer.length < this.#needed) break;
       const body = buffer.subarray(HEAD_BYTES, this.#needed);
@@ -109,13 +120,13 @@ export class FrameReader {
   }
 }
 
-function readHead(buffer: Buffer): { kind: RecordKind; length: number } {
+function readHead(buffer: Buffer, bodyBytesMax: number): { kind: RecordKind; length: number } {
   if (checksum(buffer.subarray(0, 12)) !== buffer.readUInt32LE(12)) throw new DecodeError('the checksum of a head is wrong');
   const length = buffer.readUInt32LE(0);
   const code = buffer.readUInt32LE(4);
   const kind = KINDS[code];
   if (kind === undefined) throw new DecodeError(`a record of kind ${code}; this version knows 0 to ${KINDS.length - 1}`);
-  const most = BODY_BYTES_MAX[kind];
+  const most = Math.min(BODY_BYTES_MAX[kind], bodyBytesMax);
   if (length > most) throw new DecodeError(`a ${kind} record of ${length} bytes; at most ${most}`);
   return { kind, length };
 }

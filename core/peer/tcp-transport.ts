@@ -21,7 +21,9 @@ import type { PeerEvent } from './events.js';
 import {
   decodeHello, encodeHello, FrameReader, groupOf, recordHead, type FrameRecord, type Hello, type LaneGroup, type RecordKind,
 } from './framing.js';
-import { HANDSHAKE_MS, INBOUND_MAX, LINGER_MS, REPORT_MS, REPORTED_MAX, STRANGERS_MAX } from './limits.js';
+import {
+  DESCRIPTION_BYTES_MAX, HANDSHAKE_MS, HELLO_BYTES_MAX, INBOUND_MAX, LINGER_MS, REPORT_MS, REPORTED_MAX, STRANGERS_MAX,
+} from './limits.js';
 import { Link } from './link.js';
 import { Outbound } from './outbound.js';
 import { Tally } from './tally.js';
@@ -52,6 +54,15 @@ export interface TcpTransportOptions {
   readonly observe: (event: PeerEvent) => void;
 }
 
+interface Stranger {
+  readonly address: string;
+  readonly socket: Socket;
+  /** It has said who it is, is gone, or was sent away. */
+  readonly leave: () => void;
+  /** Its time is over. */
+  onLate: () => void;
+}
+
 const GROUPS: readonly LaneGroup[] = ['control', 'bulk'];
 /** What a client that speaks HTTP reads when it knocks at the wrong door. */
 const HTTP_ANSWER_BODY = 'this port is for members of a coterie cluster; clients use --listen-client-urls (2379)\n';
@@ -68,7 +79,8 @@ export class TcpTransport implements Transport {
   readonly #links = new Set<Link>();
   readonly #sockets = new Set<Socket>();
   readonly #reports: Tally;
-  #strangers = 0;
+  /** Those who have not said who they are, the oldest first, by both ends of their connection. */
+  readonly #strangers = new Map<string, Stranger>();
   #receive: Receive | null = null;
   #isClosed = false;
 
@@ -115,22 +127,30 @@ export class TcpTransport implements Transport {
     server.once('error', onError);
     server.listen({ host: address.host, port: address.port }, () => {
       server.off('error', onError);
+      if (this.#isClosed) return void server.close(() => done(new Error(`closed before it listened on ${url}`)));
       // What a listening socket meets later, such as too many open files, passes.
       server.on('error', (error) => this.#report(url, reasonOf(error)));
       this.#urls.push(urlOf(server.address(), address.isTls));
-      if (!this.#isClosed) this.#listen(i + 1, done);
+      this.#listen(i + 1, done);
     });
   }
 
   #server({ isTls }: Address): Server {
     const { tls } = this.#options;
-    if (!isTls || tls === undefined) return createPlainServer((socket) => this.#accept(socket, socket));
+    if (!isTls || tls === undefined) return createPlainServer((socket) => {
+      const stranger = this.#admit(socket);
+      if (stranger !== null) this.#accept(socket, stranger);
+    });
     const { cert, key, ca, requireClientCert = true } = tls;
     const authority = ca === undefined ? {} : { ca };
     const verify = { requestCert: requireClientCert, rejectUnauthorized: requireClientCert };
     const server = createTlsServer({ cert, key, ...authority, ...verify, handshakeTimeout: HANDSHAKE_MS, minVersion: 'TLSv1.2' });
     server.on('connection', (socket: Socket) => this.#admit(socket));
-    server.on('secureConnection', (socket) => this.#accept(socket, null));
+    server.on('secureConnection', (socket) => {
+      const stranger = this.#strangers.get(endsOf(socket));
+      if (stranger === undefined) socket.destroy();
+      else this.#accept(socket, stranger);
+    });
     server.on('tlsClientError', (error, socket) => {
       this.#report(socket.remoteAddress ?? 'unknown', reasonOf(error));
       socket.destroy();
@@ -138,36 +158,59 @@ export class TcpTransport implements Transport {
     return server;
   }
 
-  /** Counts a socket until it has said who it is. False: there are too many. */
-  #admit(socket: Socket): boolean {
-    if (this.#isClosed || this.#sockets.size >= INBOUND_MAX || this.#strangers >= STRANGERS_MAX) {
-      socket.on('error', () => socket.destroy());
+  /**
+   * Takes a connection in, a stranger until its hello. When there are too many strangers the oldest one makes room: a member
+   * says its hello at once, whoever floods the port does not. Null: it was sent away.
+   */
+  #admit(socket: Socket): Stranger | null {
+    const address = socket.remoteAddress ?? 'unknown';
+    socket.on('error', () => socket.destroy());
+    if (this.#isClosed || this.#sockets.size >= INBOUND_MAX) {
+      this.#report(address, `too many connections: ${INBOUND_MAX}`);
       socket.destroy();
-      return false;
+      return null;
     }
+    const [oldest] = this.#strangers.values();
+    if (oldest !== undefined && this.#strangers.size >= STRANGERS_MAX) {
+      oldest.leave();
+      this.#sockets.delete(oldest.socket);
+      oldest.socket.destroy();
+      this.#report(oldest.address, `too many connections without a hello: ${STRANGERS_MAX}`);
+    }
+    const ends = endsOf(socket);
+    const stranger: Stranger = {
+      address, socket,
+      leave: () => {
+        cancel();
+        if (this.#strangers.get(ends) === stranger) this.#strangers.delete(ends);
+      },
+      onLate: () => socket.destroy(),
+    };
+    const cancel = this.#options.clock.schedule(HANDSHAKE_MS, () => stranger.onLate());
     this.#sockets.add(socket);
-    socket.on('close', () => this.#sockets.delete(socket));
-    return true;
+    this.#strangers.set(ends, stranger);
+    socket.on('close', () => {
+      this.#sockets.delete(socket);
+      stranger.leave();
+    });
+    return stranger;
   }
 
-  #accept(socket: Socket, raw: Socket | null): void {
-    if (raw !== null && !this.#admit(raw)) return;
-    const { clock } = this.#options;
-    const address = socket.remoteAddress ?? 'unknown';
-    const reader = new FrameReader();
-    this.#strangers++;
+  /** `socket` may be TLS over the stranger's own. */
+  #accept(socket: Socket, stranger: Stranger): void {
+    const { address } = stranger;
+    const reader = new FrameReader(HELLO_BYTES_MAX);
     let isStranger = true;
     const known = (): void => {
-      if (isStranger) this.#strangers--;
       isStranger = false;
-      cancel();
+      stranger.leave();
     };
     const refuse = (reason: string): void => {
       known();
       this.#report(address, reason);
       this.#endWith(socket, framed('refused', utf8(reason.slice(0, 500))));
     };
-    const cancel = clock.schedule(HANDSHAKE_MS, () => refuse(`no hello within ${HANDSHAKE_MS} ms`));
+    stranger.onLate = () => refuse(`no hello within ${HANDSHAKE_MS} ms`);
     socket.setNoDelay(true);
     socket.on('error', () => socket.destroy());
     socket.on('close', known);
@@ -205,7 +248,9 @@ export class TcpTransport implements Transport {
     assert(first !== undefined, 'a greeting begins with a record');
     if (first.kind === 'describe') {
       if (describe === undefined) return refuse('this member describes its cluster to nobody');
-      return this.#endWith(socket, framed('description', describe()));
+      const description = describe();
+      if (description.length > DESCRIPTION_BYTES_MAX) return refuse(`its description of ${description.length} bytes is too long`);
+      return this.#endWith(socket, framed('description', description));
     }
     if (first.kind !== 'hello') return refuse(`a ${first.kind} record before the hello`);
     const hello = decodeHello(first.body);
@@ -216,6 +261,7 @@ export class TcpTransport implements Transport {
       return refuse(`it wants member ${hello.to.toString(16)}, this is ${self.toString(16)}`);
     }
     const { from, group } = hello;
+    reader.widen();
     socket.write(framed('welcome', encodeHello({ group, clusterId, from: self, to: from })));
     this.#open(socket, reader, hello, early);
   }
@@ -268,7 +314,10 @@ export class TcpTransport implements Transport {
       onFrame: (lane, frame) => this.#receive?.(id, lane, frame),
       onUp: () => { if (isControl) observe({ kind: 'peer_connected', peer: id }); },
       onDown: () => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id }); },
-      onFailure: (url, reason) => { if (isControl) this.#report(url, reason); },
+      onFailure: (url, reason) => {
+        const count = isControl && !this.#isClosed ? this.#reports.add(`${id} ${url} ${reason}`) : 0;
+        if (count > 0) observe({ kind: 'dial_failed', peer: id, url, reason, count });
+      },
     });
   }
 
@@ -327,6 +376,11 @@ export function dial(url: string, tls: PeerTls | undefined, ready: () => void): 
   }
   socket.setNoDelay(true);
   return socket;
+}
+
+/** Names a connection, the same for a socket and for TLS over it. */
+function endsOf({ remoteAddress, remotePort, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localPort}`;
 }
 
 function urlOf(address: string | AddressInfo | null, isTls: boolean): string {

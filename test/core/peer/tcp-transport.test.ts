@@ -38,7 +38,7 @@ function knock(port: number, bytes: Uint8Array): Promise<string> {
 }
 
 function refusals({ events }: TcpMember): readonly string[] {
-  return events.flatMap((event) => (event.kind === 'connection_refused' ? [event.reason] : []));
+  return events.flatMap((event) => ('reason' in event ? [event.reason] : []));
 }
 
 /** A relay that tests can break. */
