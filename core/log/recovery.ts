@@ -45,14 +45,23 @@ export interface Recovered {
 
 const FRESH: HardState = { term: 0, vote: 0n, commit: 0 };
 
-export function recover(files: Files, directory: string, identity: Identity, done: Done<Recovered>): void {
-  new Recovery(files, directory, identity, done).start();
+export interface RecoverySource {
+  readonly files: Files;
+  readonly directory: string;
+  readonly identity: Identity;
+  /** A new directory gets no identity file. */
+  readonly isNameless: boolean;
+}
+
+export function recover(source: RecoverySource, done: Done<Recovered>): void {
+  new Recovery(source, done).start();
 }
 
 class Recovery {
   readonly #files: Files;
   readonly #directory: string;
   readonly #identity: Identity;
+  readonly #isNameless: boolean;
   readonly #done: Done<Recovered>;
   #names: readonly string[] = [];
   #snapshot: SnapshotMeta = NO_SNAPSHOT;
@@ -60,10 +69,11 @@ class Recovery {
   #ends: SegmentEnd[] = [];
   #replay = new Replay(NO_SNAPSHOT);
 
-  constructor(files: Files, directory: string, identity: Identity, done: Done<Recovered>) {
+  constructor({ files, directory, identity, isNameless }: RecoverySource, done: Done<Recovered>) {
     this.#files = files;
     this.#directory = directory;
     this.#identity = identity;
+    this.#isNameless = isNameless;
     this.#done = done;
   }
 
@@ -91,11 +101,12 @@ class Recovery {
   /** The identity file is the last thing made in a new directory, so without it there may be an unfinished first segment. */
   #beginWithoutIdentity(): void {
     const [first] = this.#segments;
-    const path = this.#path(IDENTITY_NAME);
-    if (this.#segments.length > 1 || this.#names.some(isSnapshotName)) return this.#refuse(`${path} is missing`);
+    const missing = `${this.#path(IDENTITY_NAME)} is missing: it was lost, or a restore into this directory was cut short; `
+      + 'if so, remove the directory and restore again';
+    if (this.#segments.length > 1 || this.#names.some(isSnapshotName)) return this.#refuse(missing);
     if (first === undefined) return this.#create();
     this.#files.stat(first.path, this.#then((stat) => {
-      if (stat === null || stat.sizeBytes > SEGMENT_HEADER_BYTES) return this.#refuse(`${path} is missing`);
+      if (stat === null || stat.sizeBytes > SEGMENT_HEADER_BYTES) return this.#refuse(missing);
       this.#removeAll([first.path], () => this.#create());
     }));
   }
@@ -105,18 +116,18 @@ class Recovery {
     const header: SegmentHeader = { number: 1, identity: this.#identity, firstGroup: 1, chain: 0, hard: FRESH };
     this.#files.append(path, [encodeSegmentHeader(header)], this.#then(() => {
       this.#files.sync(path, this.#then(() => {
-        writeIdentity(this.#files, this.#directory, this.#identity, this.#then(() => {
-          this.#done(null, {
-            resumed: { hard: FRESH, snapshot: NO_SNAPSHOT, entries: [] },
-            segments: [{ number: 1, path, lastIndex: 0 }],
-            offset: SEGMENT_HEADER_BYTES,
-            chain: 0,
-            nextGroup: 1,
-            lastIndex: 0,
-            repair: null,
-            restart: false,
-          });
-        }));
+        const made = (): void => this.#done(null, {
+          resumed: { hard: FRESH, snapshot: NO_SNAPSHOT, entries: [] },
+          segments: [{ number: 1, path, lastIndex: 0 }],
+          offset: SEGMENT_HEADER_BYTES,
+          chain: 0,
+          nextGroup: 1,
+          lastIndex: 0,
+          repair: null,
+          restart: false,
+        });
+        if (this.#isNameless) made();
+        else writeIdentity(this.#files, this.#directory, this.#identity, this.#then(made));
       }));
     }));
   }

@@ -35,6 +35,8 @@ export interface WalOptions {
   readonly lock?: AcquireLock;
   readonly segmentBytes?: number;
   readonly observe?: Observe;
+  /** A new directory stays without its identity, so that nobody takes it for a member's before the caller gives it one. */
+  readonly isNameless?: boolean;
 }
 
 /** Batches that go out together, and who waits for them. */
@@ -55,6 +57,7 @@ export class WalStorage implements LogStorage {
   readonly #lock: AcquireLock | null;
   readonly #segmentBytes: number;
   readonly #observe: Observe;
+  readonly #isNameless: boolean;
 
   #state: 'new' | 'opening' | 'open' | 'closing' | 'closed' = 'new';
   #failure: Error | null = null;
@@ -104,6 +107,7 @@ export class WalStorage implements LogStorage {
     this.#lock = options.lock ?? null;
     this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
     this.#observe = options.observe ?? (() => undefined);
+    this.#isNameless = options.isNameless ?? false;
   }
 
   open(done: Done<Resumed>): void {
@@ -245,7 +249,8 @@ export class WalStorage implements LogStorage {
   // Opening and closing.
 
   #recover(done: Done<Resumed>): void {
-    recover(this.#files, this.#directory, this.#identity, (error, recovered) => {
+    const source = { files: this.#files, directory: this.#directory, identity: this.#identity, isNameless: this.#isNameless };
+    recover(source, (error, recovered) => {
       if (error !== null) return done(this.#unusable(error));
       const { resumed, repair } = present(recovered, 'what was recovered');
       this.#resume(present(recovered, 'what was recovered'));

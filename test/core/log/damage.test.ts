@@ -262,7 +262,7 @@ test('the directory of another member or cluster is refused, both named, with th
   const log = new WalStorage({ files: disk, clock: new SimClock(), directory: 'data', identity: other });
   await t.throwsAsync(whenDone<Resumed>((done) => log.open(done)), {
     instanceOf: LogError,
-    message: /data belongs to member 12 of cluster abc \(incarnation 7\), but this node is member 34 of cluster abc .*7\)\. Start/,
+    message: /data belongs to member 12 of cluster abc \(incarnation 7\), but this node is member 34 of cluster abc .*7\)\. St/,
   });
   flip(disk, 'data/identity', 30, 0);
   t.regex(String(await outcome(disk)), /data\/identity is damaged/);
