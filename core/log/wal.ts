@@ -6,6 +6,9 @@
 // durable: damage there is told from an unfinished write. When the log falls idle it writes an empty group, so that the
 // last group with content is proven as well.
 //
+// Term and vote can be had from nobody else, so a group that changes them is proven, and they are written once more in other
+// sectors and synced, before anybody is told: damage to either copy is survived or refused (reliability 2.4, rule 3).
+//
 // After any error nothing is acknowledged any more: what is on disk is then unknown (fsync tells once, or never).
 
 import { present } from '../base/assert.js';
@@ -337,6 +340,7 @@ export class WalStorage implements LogStorage {
 
   #writeRecords(group: Group): void {
     const { builder, waiting } = group;
+    const isBallot = builder.hard !== null && (builder.hard.term !== this.#hard.term || builder.hard.vote !== this.#hard.vote);
     if (builder.hard !== null) this.#hard = builder.hard;
     const active = this.#active();
     if (builder.lastIndex !== null) this.#lastIndex = builder.lastIndex;
@@ -353,12 +357,18 @@ export class WalStorage implements LogStorage {
       this.#spare.push(builder);
       const tookMs = this.#clock.now() - startedMs;
       this.#observe({ kind: 'synced', batches: waiting.length, bytes: bytes.length, tookMs });
-      // Whoever is told may append at once; it all joins the next group, which leaves when all have been told.
-      for (const done of waiting) done(null);
-      this.#writing = false;
-      this.#writeNext();
-      this.#rest();
+      if (isBallot) this.#writeProof(null, (failure) => (failure === null ? this.#tell(waiting) : this.#fail(failure, waiting)));
+      else this.#tell(waiting);
     });
+  }
+
+  /** Whoever is told may append at once; it all joins the next group, which leaves when all have been told. */
+  #tell(waiting: readonly Done[]): void {
+    this.#writing = true;
+    for (const done of waiting) done(null);
+    this.#writing = false;
+    this.#writeNext();
+    this.#rest();
   }
 
   #finishGroup(builder: GroupBuilder, sealed: boolean): Uint8Array {

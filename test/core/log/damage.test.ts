@@ -141,6 +141,47 @@ test('after a kill, damage before the last group is refused, and in the last gro
   }
 });
 
+test('an acknowledged vote is never taken back by damage to either copy: it is there, or the start is refused', async (t) => {
+  const name = 'data/log-0000000001.wal';
+  for (const before of [1, 2, 5]) {
+    const disk = new SimDisk({ seed: 1 });
+    const { log } = await open(disk, 'data');
+    await write(log, before);
+    const from = disk.content(name).length;
+    const vote = { seq: 9, hard: { term: 2, vote: 3n, commit: 0 }, truncateAfter: null, snapshot: null, entries: [] };
+    await whenDone<void>((done) => log.append(vote, done));
+    disk.kill();
+    const whole = disk.content(name);
+    const second = whole.lastIndexOf('Cgrp');
+    t.true(second > from);
+    const damages: [from: number, to: number][] = [[from, second], [second, whole.length]];
+    for (let at = Math.floor(from / 512) * 512; at < whole.length; at += 512) {
+      damages.push([Math.max(from, at), Math.min(at + 512, whole.length)]);
+    }
+    const damaged = damages.map((place) => Buffer.from(whole).fill(0, ...place));
+    for (let at = from; at < whole.length; at++) {
+      const bytes = Buffer.from(whole);
+      bytes[at] = (bytes[at] ?? 0) ^ (1 << at % 8);
+      damaged.push(bytes);
+    }
+    const seen = { kept: 0, refused: 0 };
+    for (const [i, bytes] of damaged.entries()) {
+      const copy = copyOf(disk);
+      copy.replace(name, bytes);
+      const found = await open(copy, 'data').catch((error: unknown) => error);
+      if (found instanceof LogError) {
+        seen.refused++;
+        t.true(copy.content(name).equals(bytes), 'the damaged file was touched');
+        continue;
+      }
+      const { hard } = (found as Opened).resumed;
+      t.deepEqual([hard.term, hard.vote], [2, 3n], `after ${before} entries, damage ${i}`);
+      seen.kept++;
+    }
+    t.true(seen.kept > 50 && seen.refused > 50, `kept ${seen.kept}, refused ${seen.refused}`);
+  }
+});
+
 test('sectors of zeros or of old bytes in the last group, in any choice, are an unfinished write', async (t) => {
   const disk = new SimDisk({ seed: 1 });
   const { log } = await open(disk, 'data');

@@ -51,9 +51,10 @@ function calls(disk: SimDisk): string[] {
 test('all that arrives during one sync leaves in the next, as one append and one sync', async (t) => {
   const { disk, log, events } = world();
   await opened(log);
+  await append(log, batch(1));
   disk.effects = [];
   events.length = 0;
-  await append(log, ...range(1, 200));
+  await append(log, ...range(2, 201));
   const name = 'log-0000000001.wal';
   t.deepEqual(calls(disk), [`append ${name}`, `sync ${name}`, `append ${name}`, `sync ${name}`]);
   const synced = events.flatMap((event) => (event.kind === 'synced' ? [event.batches] : []));
@@ -76,11 +77,26 @@ test('an idle log proves its last group without a sync, once', async (t) => {
   const { disk, clock, log } = world();
   await opened(log);
   await append(log, batch(1));
+  await append(log, batch(2));
   disk.effects = [];
   await clock.advance(1000);
   t.deepEqual(calls(disk), ['append log-0000000001.wal']);
-  await append(log, batch(2));
+  await append(log, batch(3));
   t.is(calls(disk).length, 3);
+});
+
+test('a changed term or vote is written and synced twice before it is acknowledged, anything else once', async (t) => {
+  const { disk, log } = world();
+  await opened(log);
+  const ballots = [{ term: 1, vote: 0n }, { term: 1, vote: 3n }, { term: 2, vote: 3n }, { term: 2, vote: 3n }];
+  const syncs: number[] = [];
+  for (const ballot of ballots) {
+    disk.effects = [];
+    const hard = { ...ballot, commit: 0 };
+    await whenDone<void>((done) => log.append({ seq: 1, hard, truncateAfter: null, snapshot: null, entries: [] }, done));
+    syncs.push(calls(disk).filter((call) => call.startsWith('sync')).length);
+  }
+  t.deepEqual(syncs, [2, 2, 2, 1]);
 });
 
 test('segments are closed at their limit, and compaction frees those a snapshot covers whole, never the last', async (t) => {
