@@ -110,6 +110,7 @@ export class Node {
   #stopCallers: Done[] = [];
   #readyCallers: Done[] = [];
   #isLeaving = false;
+  #cancelLeave: () => void = () => undefined;
 
   constructor(config: NodeConfig, doors: NodeDoors) {
     const { clock, log, transport, observe } = doors;
@@ -230,10 +231,7 @@ export class Node {
         const tookMs = clock.now() - startedMs;
         observe({ kind: 'restored', snapshotIndex: snapshot.index, entries: entries.length, revision: store.revision, tookMs });
         if (this.#peers === null) return done(null);
-        this.#peers.start((startError) => {
-          if (startError !== null) this.#end(startError);
-          done(startError);
-        });
+        this.#peers.start((startError) => (startError === null ? done(null) : this.#giveUp(startError, done)));
       });
       if (founding === null) return load();
       log.append(founding, (appendError) => (appendError === null ? load() : fail(appendError)));
@@ -336,6 +334,14 @@ export class Node {
     this.#end(null);
   }
 
+  /** It was never heard of by the others, so it counts as never started: whoever is told may start another at once. */
+  #giveUp(error: Error, done: Done): void {
+    this.#onEnd = null;
+    if (this.#state === 'stopped') return done(error);
+    this.#stopCallers.push(() => done(error));
+    this.#end(error);
+  }
+
   #begin(resumed: Resumed): void {
     const config = this.#config;
     this.#raft = new Raft(raftConfig(config), resumed);
@@ -400,7 +406,7 @@ export class Node {
     this.#isLeaving = true;
     this.#doors.observe({ kind: 'refused', reason, by });
     const delayMs = this.#role.state === 'leader' ? this.#config.electionMs : 2 * this.#config.heartbeatMs;
-    this.#doors.clock.schedule(delayMs, () => this.#end(refusal(reason, this.#config.id, by)));
+    this.#cancelLeave = this.#doors.clock.schedule(delayMs, () => this.#end(refusal(reason, this.#config.id, by)));
   }
 
   #scheduleTick(): void {
@@ -573,6 +579,7 @@ export class Node {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#cancelTick();
+    this.#cancelLeave();
     this.#inbox = [];
     const stopped = new ApiError('stopped', error === null ? {} : { cause: error });
     this.#pending.failAll(stopped);

@@ -164,3 +164,39 @@ test('settings that contradict each other are refused before anything is made', 
   for (const [options, message] of wrong) await t.throwsAsync(startNode({ ...options, dataDir }), { message });
   t.false(fs.existsSync(dataDir));
 });
+
+test('a peer port that is taken is named, and by then the directory is free for the next start', async (t) => {
+  const [spec = { name: '', peerUrls: [] }] = await specs(1);
+  const port = Number(new URL(spec.peerUrls[0] ?? '').port);
+  const squatter = net.createServer();
+  await new Promise((resolve) => squatter.listen(port, '127.0.0.1', () => resolve(null)));
+  const options = { ...spec, dataDir: freshDirectory(t), listenPeerUrls: spec.peerUrls };
+  await t.throwsAsync(startNode(options), { message: /cannot listen for other members on http.*--listen-peer-urls/ });
+  t.false(fs.existsSync(path.join(options.dataDir, 'lock')));
+  const again = startNode(options);
+  await t.throwsAsync(again, { message: /cannot listen for other members on/ });
+  await new Promise((resolve) => squatter.close(resolve));
+  await (await startNode(options)).close();
+});
+
+test('where there is data the settings for founding are not looked at, wrong ones neither', async (t) => {
+  const options = { name: 'a', dataDir: freshDirectory(t) };
+  const peerUrls = ['http://127.0.0.1:1'];
+  const first = await startNode({ ...options, peerUrls, initialCluster: [{ name: 'a', peerUrls }] });
+  await put(first.client, utf8('a'), utf8('1'));
+  await first.close();
+  const wrong: readonly Partial<NodeOptions>[] = [
+    { initialCluster: [{ name: 'somebody', peerUrls }] },
+    { initialCluster: [{ name: 'a', peerUrls }], peerUrls: ['http://127.0.0.1:2'] },
+    { initialCluster: [{ name: 'a', peerUrls }, { name: 'a', peerUrls }], clusterToken: 'another' },
+    { initialCluster: [{ name: 'b', peerUrls }], initialClusterState: 'existing', name: 'renamed' },
+  ];
+  for (const settings of wrong) {
+    const node = await startNode({ ...options, listenPeerUrls: [], ...settings });
+    t.is(node.memberId, first.memberId);
+    const { members } = await node.client.members();
+    t.deepEqual(members.map((member) => member.peerUrls), [peerUrls]);
+    t.is(text((await get(node.client, utf8('a')))?.value ?? utf8('')), '1');
+    await node.close();
+  }
+});
