@@ -89,7 +89,8 @@ export function judgement(request: ChangeRequest, judged: Judged): MemberChange 
     isStrict,
     members: store.members(),
     isRemoved: (id) => store.isRemoved(id),
-    isHealthy: (id) => peer(id)?.isActive === true && membership.isHealthy(id),
+    // A new leader takes everybody for active until it knows better; who has matched has answered it.
+    isHealthy: (id) => peer(id)?.isActive === true && (peer(id)?.match ?? 0) > 0 && membership.isHealthy(id),
     isActive: (id) => peer(id)?.isActive === true,
     match: (id) => peer(id)?.match ?? 0,
     ownMatch: durable,

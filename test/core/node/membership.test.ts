@@ -114,6 +114,18 @@ test('the strict check refuses what would cost the majority, and lets a dead mem
   await cluster.stopAll();
 });
 
+test('a leader that has just begun counts on nobody who has not answered it', async (t) => {
+  const cluster = await Cluster.running({ size: 5 });
+  await cluster.clock.advance(HEALTHY_MS);
+  const leader = await cluster.leader();
+  const [heir = 0n, , ...mute] = cluster.ids.filter((id) => id !== leader);
+  // Their connections stand, and nothing comes through.
+  cluster.board.onFrame = ({ from, to, frame }) => (mute.includes(from) || mute.includes(to) ? null : [frame]);
+  await cluster.until(cluster.client(leader).moveLeader(heir));
+  await refused(t, cluster, cluster.client(heir).removeMember(leader), 'unhealthy_cluster');
+  await cluster.stopAll();
+});
+
 test('a single member is not removed', async (t) => {
   const cluster = await Cluster.running({ size: 1 });
   await refused(t, cluster, cluster.client(1n).removeMember(1n), 'not_enough_started');
