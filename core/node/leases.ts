@@ -38,6 +38,8 @@ export class Leases {
   /** Less than the whole TTL is written down of these, or may be soon; with the number of the wish that says so. */
   readonly #shortened = new Map<LeaseId, number>();
   #wishes = 0;
+  /** The last tick that came in time. What a stall hides is not known to a turn that runs before the next one. */
+  #tickedMs = -Infinity;
   /** Long leases still to be written down in this round. */
   #toCheckpoint: LeaseId[] = [];
   #nextCheckpointMs = Infinity;
@@ -61,6 +63,7 @@ export class Leases {
     this.#isInDoubt = false;
     this.#toCheckpoint = [];
     this.#nextCheckpointMs = now + leaseCheckpointMs;
+    this.#tickedMs = now;
   }
 
   end(): void {
@@ -86,6 +89,7 @@ export class Leases {
 
   onTick(): void {
     if (!this.lessor.isActive || this.#isInDoubt) return;
+    this.#tickedMs = this.#doors.clock.now();
     this.#expire();
     this.#checkpoint();
   }
@@ -150,7 +154,7 @@ export class Leases {
   #expire(): void {
     const { term, state } = this.#doors.role();
     if (state !== 'leader' || this.#expiring > 0 || this.#isInDoubt) return;
-    for (const id of this.lessor.expired(this.#doors.clock.now(), expiringMax)) {
+    for (const id of this.lessor.expired(this.#tickedMs, expiringMax)) {
       const granted = this.#doors.store().lease(id)?.granted;
       if (granted === undefined) {
         this.#onGone(id);

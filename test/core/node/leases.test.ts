@@ -1,0 +1,51 @@
+// When the leader ends leases, turn by turn: what the clock shows between two ticks is no ground for ending one.
+
+import test from 'ava';
+import { Leases } from '../../../core/node/leases.js';
+import type { Command } from '../../../core/store/command.js';
+import { Store, type Reply } from '../../../core/store/store.js';
+
+interface Wish {
+  readonly command: Command;
+  readonly done: (error: Error | null, reply?: Reply) => void;
+}
+
+function bench(ttls: readonly number[]): { leases: Leases; wishes: Wish[]; time: { now: number } } {
+  const store = new Store();
+  ttls.forEach((ttlSeconds, i) => store.apply({ term: 1, index: i + 1 }, { kind: 'lease_grant', id: BigInt(i + 1), ttlSeconds }));
+  const time = { now: 0 };
+  const wishes: Wish[] = [];
+  const leases = new Leases(0, {
+    clock: { now: () => time.now, schedule: () => () => undefined },
+    observe: () => undefined,
+    store: () => store,
+    role: () => ({ state: 'leader', term: 1, leader: 1n }),
+    submit: (command, done) => void wishes.push({ command, done }),
+    read: () => undefined,
+  });
+  leases.begin();
+  return { leases, wishes, time };
+}
+
+test('a stall that a turn meets before the tick does ends no lease, though a slice was under way', (t) => {
+  const { leases, wishes, time } = bench([1, 5]);
+  time.now = 1000;
+  leases.onTick();
+  t.deepEqual(wishes.map(({ command }) => command.kind === 'lease_revoke' && command.id), [1n]);
+  // The loop stands still in the middle of its round: the answer of the disk is handled before any timer is.
+  time.now = 9000;
+  wishes[0]?.done(null, { kind: 'lease_revoke', id: 1n, revision: 1 });
+  t.is(wishes.length, 1);
+  leases.onStall(7900);
+  leases.onTick();
+  t.is(wishes.length, 1);
+});
+
+test('slices follow each other without waiting for the next tick', (t) => {
+  const { leases, wishes, time } = bench(Array.from({ length: 1500 }, () => 1));
+  time.now = 1000;
+  leases.onTick();
+  t.is(wishes.length, 1000);
+  for (const { done } of wishes.slice()) done(null, { kind: 'lease_revoke', id: 1n, revision: 1 });
+  t.is(wishes.length, 1500);
+});
