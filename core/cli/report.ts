@@ -34,6 +34,8 @@ export function reportNode(log: Logger, event: NodeEvent): void {
       const { peer, reason, count, detail } = event;
       return log.warn({ peer: peer.toString(16), reason, count, detail }, 'messages of a member were not believed');
     }
+    case 'snapshot_failed':
+      return log.warn({ ...fieldsOf(event), peer: event.peer.toString(16) }, 'a snapshot between members came to nothing');
     case 'dial_failed':
       return log.warn({ ...fieldsOf(event), peer: event.peer.toString(16) }, 'a member cannot be reached');
     case 'connection_refused':

@@ -30,6 +30,14 @@ export type PeerEvent =
       readonly count: number;
       readonly detail: string;
     }
+  /** A snapshot to or from `peer` came to nothing; reported at a bounded rate. */
+  | {
+      readonly kind: 'snapshot_failed';
+      readonly peer: NodeId;
+      readonly way: 'sending' | 'receiving';
+      readonly reason: string;
+      readonly count: number;
+    }
   /** A member could not be reached at `url`, or who answers there is not the one meant; `count` since the last report. */
   | { readonly kind: 'dial_failed'; readonly peer: NodeId; readonly url: string; readonly reason: string; readonly count: number }
   /** Somebody at `address` was sent away from the port for members, or the port is in trouble itself; `count` as above. */

@@ -33,8 +33,8 @@ export interface Envelope {
 
 export type Refusal = 'removed' | 'other_incarnation';
 
-/** How far the receiver of a snapshot is. */
-export type StageState = 'receiving' | 'whole' | 'done' | 'unwanted' | 'busy' | 'failed';
+/** How far the receiver of a snapshot is. 'damaged': all bytes arrived, and they are not the snapshot they claim to be. */
+export type StageState = 'receiving' | 'whole' | 'done' | 'unwanted' | 'busy' | 'failed' | 'damaged';
 
 export type Body =
   | { readonly kind: 'messages'; readonly messages: readonly PlainMessage[] }
@@ -78,7 +78,7 @@ const VERSION = 1;
 const CHECKSUM_AT = 4;
 const KINDS: readonly Body['kind'][] = ['messages', 'request', 'reply', 'notice', 'offer', 'accept', 'piece', 'abort'];
 const REASONS: readonly Refusal[] = ['removed', 'other_incarnation'];
-const STATES: readonly StageState[] = ['receiving', 'whole', 'done', 'unwanted', 'busy', 'failed'];
+const STATES: readonly StageState[] = ['receiving', 'whole', 'done', 'unwanted', 'busy', 'failed', 'damaged'];
 const LANES: Readonly<Record<Body['kind'], Lane>> = {
   messages: 'raft', notice: 'raft', request: 'call', reply: 'call', offer: 'snapshot', accept: 'snapshot', piece: 'snapshot',
   abort: 'snapshot',

@@ -5,6 +5,11 @@ import type { Lane } from './transport.js';
 
 /** Terms, indexes and read rounds beyond this are nonsense: at one in a microsecond it is reached after nine years. */
 export const COUNTER_MAX = 2 ** 48;
+/**
+ * A term so far beyond the newest one heard or said is no election's doing: its frame is dropped. Generous, because who was
+ * cut off for long must believe the others when it comes back; small, because a term that was believed once never goes down.
+ */
+export const TERM_JUMP_MAX = 2 ** 32;
 /** One frame; what says that it is longer is refused before a byte of it is kept. */
 export const FRAME_BYTES_MAX = 64 << 20;
 /** Messages for one destination are gathered into a frame up to this size; one larger message still goes alone. */

@@ -9,14 +9,16 @@ import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { LogStorage } from '../log/log-storage.js';
-import type { Message, NodeId, SnapshotMeta } from '../raft/types.js';
+import type { Message, NodeId, SnapshotMeta, Term } from '../raft/types.js';
 import { CallLane } from './call-lane.js';
 import { DecodeError, messageBytes, MESSAGES_HEAD_BYTES, type PlainMessage } from './codec.js';
 import type { DropReason, PeerEvent } from './events.js';
 import { decodeFrame, encodeFrame, ENVELOPE_BYTES, laneOf, type Body, type Frame, type Refusal } from './frame.js';
-import { COUNTER_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_MAX, NOTICE_MS, REPORT_MS, REPORTED_MAX } from './limits.js';
+import {
+  COUNTER_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_MAX, NOTICE_MS, REPORT_MS, REPORTED_MAX, TERM_JUMP_MAX,
+} from './limits.js';
 import { SnapshotReceiver } from './snapshot-receiver.js';
-import { SnapshotSenders } from './snapshot-sender.js';
+import { SnapshotSenders, type SendEnd } from './snapshot-sender.js';
 import { Tally } from './tally.js';
 import type { Lane, Transport } from './transport.js';
 
@@ -53,7 +55,8 @@ export interface PeersHandlers {
   onSnapshotBegin(meta: SnapshotMeta): ((chunk: Uint8Array) => void) | null;
   /** It is whole, verified and staged: feed the machine. */
   onSnapshotEnd(message: Extract<Message, { readonly kind: 'snapshot' }>): void;
-  onSnapshotSent(to: NodeId, ok: boolean): void;
+  /** `isDamaged`: the newest snapshot cannot be read, here or there; only another one helps. */
+  onSnapshotSent(to: NodeId, ok: boolean, isDamaged: boolean): void;
   /** Messages to `peer` are being lost. */
   onUnreachable(peer: NodeId): void;
   /**
@@ -76,6 +79,8 @@ export class Peers {
   readonly #unreachable = new Set<NodeId>();
   #isRemoved: (id: NodeId) => boolean = () => false;
   #state: 'new' | 'running' | 'closed' = 'new';
+  /** The newest that this process has said or believed; it never believes one much later (G5). */
+  #term: Term = 0;
 
   constructor(config: PeersConfig, doors: PeersDoors, handlers: PeersHandlers) {
     assert(config.session >= 0 && config.session <= COUNTER_MAX, `the session ${config.session} is not below 2^48`);
@@ -88,11 +93,12 @@ export class Peers {
       clock, session: config.session, send, onCall: (from, request, answer) => handlers.onCall(from, request, answer),
     });
     this.#senders = new SnapshotSenders({
-      clock, log, send, onSent: (to, ok) => { if (this.#state === 'running') handlers.onSnapshotSent(to, ok); },
+      clock, log, send, onSent: (to, end) => this.#onSent(to, end),
     });
     this.#receiver = new SnapshotReceiver({
       clock, log, send,
       onBegin: (meta) => handlers.onSnapshotBegin(meta),
+      onFailed: (from, reason) => this.#onSnapshotFailed(from, 'receiving', reason),
       onEnd: (from, term, snapshot) => handlers.onSnapshotEnd({ kind: 'snapshot', from, to: config.self, term, snapshot }),
     });
     this.#drops = new Tally(clock, { intervalMs: REPORT_MS, kindsMax: REPORTED_MAX });
@@ -129,6 +135,7 @@ export class Peers {
     const groups = new Map<NodeId, PlainMessage[]>();
     for (const message of messages) {
       assert(message.to !== this.#config.self, `a ${message.kind} message from a member to itself`);
+      if (message.term > this.#term) this.#term = message.term;
       if (message.kind === 'snapshot') this.#senders.begin(message);
       else {
         const group = groups.get(message.to);
@@ -205,7 +212,7 @@ export class Peers {
       const claim = `a ${frame.body.kind} frame of member ${frame.from.toString(16)}`;
       return this.#drop(from, 'malformed', `${claim} in the ${lane} lane`);
     }
-    if (this.#isBelieved(frame)) this.#take(frame);
+    if (this.#isBelieved(frame) && this.#isOfOurTime(frame)) this.#take(frame);
   }
 
   #isBelieved(frame: Frame): boolean {
@@ -230,6 +237,28 @@ export class Peers {
       return false;
     }
     return true;
+  }
+
+  #isOfOurTime({ from, body }: Frame): boolean {
+    let newest = this.#term;
+    if (body.kind === 'messages') for (const { term } of body.messages) newest = Math.max(newest, term);
+    else if (body.kind === 'offer') newest = Math.max(newest, body.term);
+    if (newest - this.#term > TERM_JUMP_MAX) {
+      this.#drop(from, 'malformed', `term ${newest}, when the newest known is ${this.#term}`);
+      return false;
+    }
+    this.#term = newest;
+    return true;
+  }
+
+  #onSent(to: NodeId, end: SendEnd): void {
+    if (!end.ok) this.#onSnapshotFailed(to, 'sending', end.reason);
+    if (this.#state === 'running') this.#handlers.onSnapshotSent(to, end.ok, !end.ok && end.isDamaged);
+  }
+
+  #onSnapshotFailed(peer: NodeId, way: 'sending' | 'receiving', reason: string): void {
+    const count = this.#state === 'running' ? this.#drops.add(`${way} ${peer}`) : 0;
+    if (count > 0) this.#doors.observe({ kind: 'snapshot_failed', peer, way, reason, count });
   }
 
   #take(frame: Frame): void {

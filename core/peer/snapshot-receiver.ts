@@ -12,7 +12,7 @@ import type { Clock } from '../base/clock.js';
 import type { LogStorage, SnapshotStage } from '../log/log-storage.js';
 import type { NodeId, SnapshotMeta, Term } from '../raft/types.js';
 import type { Body, Frame, SnapshotBody, StageState } from './frame.js';
-import { PIECE_BYTES, SNAPSHOT_SILENCE_MS, WINDOW_PIECES } from './limits.js';
+import { PIECE_BYTES, SNAPSHOT_ASK_MS, SNAPSHOT_SILENCE_MS, WINDOW_PIECES } from './limits.js';
 
 export interface ReceiverDoors {
   readonly clock: Clock;
@@ -20,6 +20,7 @@ export interface ReceiverDoors {
   send(to: NodeId, body: Body): boolean;
   onBegin(meta: SnapshotMeta): ((chunk: Uint8Array) => void) | null;
   onEnd(from: NodeId, term: Term, meta: SnapshotMeta): void;
+  onFailed(from: NodeId, reason: string): void;
 }
 
 type Offer = Extract<SnapshotBody, { readonly kind: 'offer' }>;
@@ -30,6 +31,8 @@ interface Arriving {
   readonly session: number;
   /** The newest of offers for the same file: the sender's name for its attempt, and its term. */
   offer: Offer;
+  /** What is staged; later offers do not change it. */
+  readonly meta: SnapshotMeta;
   readonly stageNumber: number;
   readonly each: (chunk: Uint8Array) => void;
   stage: SnapshotStage | null;
@@ -104,8 +107,8 @@ export class SnapshotReceiver {
     const each = this.#doors.onBegin(offer.meta);
     if (each === null) return this.#answer(from, offer.transfer, 'unwanted');
     const arriving: Arriving = {
-      from, session, offer, each, stageNumber: ++this.#stages, stage: null, state: 'opening', written: 0, taken: 0, queue: [],
-      isWriting: false, heardAt: this.#doors.clock.now(),
+      from, session, offer, meta: offer.meta, each, stageNumber: ++this.#stages, stage: null, state: 'opening', written: 0,
+      taken: 0, queue: [], isWriting: false, heardAt: this.#doors.clock.now(),
     };
     this.#arriving = arriving;
     this.#watch(arriving);
@@ -113,7 +116,7 @@ export class SnapshotReceiver {
       if (this.#isClosed) return;
       if (this.#arriving !== arriving) return stage === undefined ? this.#left() : stage.discard(() => this.#left());
       arriving.state = 'receiving';
-      if (error !== null || stage === undefined) return this.#fail(arriving);
+      if (error !== null || stage === undefined) return this.#fail(arriving, 'failed', error);
       arriving.stage = stage;
       this.#tell(arriving);
     });
@@ -141,7 +144,7 @@ export class SnapshotReceiver {
       arriving.isWriting = false;
       if (this.#isClosed) return;
       if (this.#arriving !== arriving) return this.#discard(arriving);
-      if (error !== null) return this.#fail(arriving);
+      if (error !== null) return this.#fail(arriving, 'failed', error);
       arriving.written += bytes.length;
       if (arriving.written === arriving.offer.sizeBytes) return this.#finish(arriving);
       this.#tell(arriving);
@@ -159,13 +162,13 @@ export class SnapshotReceiver {
       if (this.#isClosed) return;
       // The log has discarded it: the bytes are not what they claim to be.
       if (error !== null) arriving.stage = null;
-      if (error !== null) return this.#fail(arriving);
+      if (error !== null) return this.#fail(arriving, 'damaged', error);
       this.#arriving = null;
       this.#cancelTimer();
-      const { from, session, offer } = arriving;
+      const { from, session, offer, meta } = arriving;
       this.#ended = { from, session, transfer: offer.transfer };
       this.#answer(from, offer.transfer, 'done');
-      this.#doors.onEnd(from, offer.term, offer.meta);
+      this.#doors.onEnd(from, offer.term, meta);
     });
   }
 
@@ -175,9 +178,10 @@ export class SnapshotReceiver {
     if (arriving.from === from && arriving.session === session && arriving.offer.transfer === transfer) this.#leave();
   }
 
-  #fail(arriving: Arriving): void {
-    this.#answer(arriving.from, arriving.offer.transfer, 'failed');
+  #fail({ from, offer }: Arriving, state: 'failed' | 'damaged', error: Error | null): void {
+    this.#answer(from, offer.transfer, state);
     this.#leave();
+    this.#doors.onFailed(from, `${state === 'damaged' ? 'what arrived is no snapshot' : 'it cannot be kept'}: ${error?.message}`);
   }
 
   /** Gives up what is arriving. A stage that is being opened or written to is discarded by the answer to that. */
@@ -204,11 +208,16 @@ export class SnapshotReceiver {
   /** Nobody speaks any more: make room. */
   #watch(arriving: Arriving): void {
     this.#cancelTimer();
+    const dueAt = this.#doors.clock.now() + SNAPSHOT_SILENCE_MS;
     this.#cancelTimer = this.#doors.clock.schedule(SNAPSHOT_SILENCE_MS, () => {
       if (this.#arriving !== arriving) return;
-      const isSilent = this.#doors.clock.now() - arriving.heardAt >= SNAPSHOT_SILENCE_MS;
-      if (isSilent && arriving.state === 'receiving') this.#leave();
-      else this.#watch(arriving);
+      const now = this.#doors.clock.now();
+      // A process that stood still has not listened: nobody was silent.
+      const wasAsleep = now - dueAt >= SNAPSHOT_ASK_MS;
+      const isSilent = !wasAsleep && now - arriving.heardAt >= SNAPSHOT_SILENCE_MS;
+      if (!isSilent || arriving.state !== 'receiving') return this.#watch(arriving);
+      this.#leave();
+      this.#doors.onFailed(arriving.from, `no word of it for ${SNAPSHOT_SILENCE_MS} ms`);
     });
   }
 

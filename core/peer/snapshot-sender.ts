@@ -23,8 +23,13 @@ export interface SenderDoors {
   readonly log: Pick<LogStorage, 'openSnapshot'>;
   send(to: NodeId, body: Body): boolean;
   /** In a later turn than `begin`. */
-  onSent(to: NodeId, ok: boolean): void;
+  onSent(to: NodeId, end: SendEnd): void;
 }
+
+export type SendEnd =
+  | { readonly ok: true }
+  /** `isDamaged`: the file itself is at fault, as far as one can tell: trying again with the same one is no use. */
+  | { readonly ok: false; readonly reason: string; readonly isDamaged: boolean };
 
 export class SnapshotSenders {
   readonly #doors: SenderDoors;
@@ -40,10 +45,10 @@ export class SnapshotSenders {
   begin(message: SnapshotMessage): void {
     const { to } = message;
     if (this.#senders.has(to)) return;
-    const sender: SnapshotSender = new SnapshotSender(message, ++this.#transfers, this.#doors, (ok) => {
+    const sender: SnapshotSender = new SnapshotSender(message, ++this.#transfers, this.#doors, (end) => {
       if (this.#senders.get(to) !== sender) return;
-      this.#senders.delete(to);
-      this.#doors.onSent(to, ok);
+      if (end !== 'held') this.#senders.delete(to);
+      if (end !== 'held') this.#doors.onSent(to, end);
       this.#startNext();
     });
     this.#senders.set(to, sender);
@@ -69,7 +74,12 @@ export class SnapshotSenders {
   }
 
   #startNext(): void {
-    [...this.#senders.values()].slice(0, SENDERS_MAX).forEach((sender) => sender.start());
+    let active = 0;
+    for (const sender of [...this.#senders.values()]) {
+      if (active >= SENDERS_MAX) return;
+      sender.start();
+      if (!sender.isHeld) active++;
+    }
   }
 }
 
@@ -77,7 +87,7 @@ class SnapshotSender {
   readonly #message: SnapshotMessage;
   readonly #transfer: number;
   readonly #doors: SenderDoors;
-  readonly #done: (ok: boolean) => void;
+  readonly #tell: (end: SendEnd | 'held') => void;
   #state: 'waiting' | 'opening' | 'open' | 'ended' = 'waiting';
   #file: SnapshotFile | null = null;
   #isReading = false;
@@ -89,14 +99,21 @@ class SnapshotSender {
   #sent = 0;
   #window = 1;
   #heardAt = 0;
+  #askedAt = 0;
+  #isHeld = false;
   #cancelAsk: () => void = nothing;
   #cancelRetry: () => void = nothing;
 
-  constructor(message: SnapshotMessage, transfer: number, doors: SenderDoors, done: (ok: boolean) => void) {
+  constructor(message: SnapshotMessage, transfer: number, doors: SenderDoors, tell: (end: SendEnd | 'held') => void) {
     this.#message = message;
     this.#transfer = transfer;
     this.#doors = doors;
-    this.#done = done;
+    this.#tell = tell;
+  }
+
+  /** The receiver has other work, perhaps for long, such as a disk that hangs: others need not wait for that. */
+  get isHeld(): boolean {
+    return this.#isHeld;
   }
 
   start(): void {
@@ -105,12 +122,14 @@ class SnapshotSender {
     this.#doors.log.openSnapshot((error, file) => {
       if (this.#state === 'ended') return file?.close(ignored);
       // A damaged file is no reason to stop: the next snapshot replaces it.
-      if (error !== null || file === null || file === undefined) return this.#end(false);
+      if (error !== null) return this.#fail(`it cannot be opened: ${error.message}`, true);
+      if (file === null || file === undefined) return this.#fail('there is none');
       this.#file = file;
       const { index } = this.#message.snapshot;
-      if (file.meta.index < index || file.sizeBytes === 0 || file.sizeBytes > SNAPSHOT_BYTES_MAX) return this.#end(false);
+      if (file.meta.index < index) return this.#fail(`the newest one is at index ${file.meta.index}, before ${index}`);
+      if (file.sizeBytes === 0 || file.sizeBytes > SNAPSHOT_BYTES_MAX) return this.#fail(`it has ${file.sizeBytes} bytes`, true);
       this.#state = 'open';
-      this.#heardAt = this.#doors.clock.now();
+      this.#heardAt = this.#askedAt = this.#doors.clock.now();
       this.#ask();
     });
   }
@@ -119,7 +138,11 @@ class SnapshotSender {
   #ask(): void {
     const { clock } = this.#doors;
     if (this.#state !== 'open' || this.#file === null) return;
-    if (clock.now() - this.#heardAt >= SNAPSHOT_SILENCE_MS) return this.#end(false);
+    const now = clock.now();
+    // A process that stood still has not listened: it asks once more.
+    if (now - this.#askedAt >= 2 * SNAPSHOT_ASK_MS) this.#heardAt = Math.max(this.#heardAt, now - SNAPSHOT_ASK_MS);
+    this.#askedAt = now;
+    if (now - this.#heardAt >= SNAPSHOT_SILENCE_MS) return this.#fail(`no answer for ${SNAPSHOT_SILENCE_MS} ms`);
     const { meta, sizeBytes } = this.#file;
     const { to, term } = this.#message;
     this.#doors.send(to, { kind: 'offer', transfer: this.#transfer, term, sizeBytes, sent: this.#sent, meta });
@@ -128,6 +151,7 @@ class SnapshotSender {
 
   #askLater(): void {
     this.#cancelAsk();
+    this.#askedAt = this.#doors.clock.now();
     this.#cancelAsk = this.#doors.clock.schedule(SNAPSHOT_ASK_MS, () => this.#ask());
   }
 
@@ -139,14 +163,19 @@ class SnapshotSender {
       case 'done':
       case 'unwanted':
         // Not wanted: it has one at least as new.
-        return this.#end(true);
+        return this.#end({ ok: true });
       case 'failed':
-        return this.#end(false);
+        return this.#fail('the receiver cannot keep it');
+      case 'damaged':
+        return this.#fail('the receiver found it damaged', true);
       case 'busy':
       case 'whole':
-        return;
+        if (this.#isHeld) return;
+        this.#isHeld = true;
+        return this.#tell('held');
       case 'receiving':
-        if (Math.max(accept.offset, accept.taken) > this.#file.sizeBytes) return this.#end(false);
+        this.#isHeld = false;
+        if (Math.max(accept.offset, accept.taken) > this.#file.sizeBytes) return this.#fail('the receiver has more of it');
         this.#goOn(session, accept);
     }
   }
@@ -179,7 +208,8 @@ class SnapshotSender {
     file.read(offset, Math.min(PIECE_BYTES, file.sizeBytes - offset), (error, bytes) => {
       this.#isReading = false;
       if (this.#state === 'ended') return this.#release();
-      if (error !== null || bytes === undefined || bytes.length === 0) return this.#end(false);
+      if (error !== null) return this.#fail(`it cannot be read at byte ${offset}: ${error.message}`, true);
+      if (bytes === undefined || bytes.length === 0) return this.#fail(`it ends at byte ${offset} of ${file.sizeBytes}`, true);
       // Sent back or begun anew meanwhile.
       if (offset !== this.#sent || stage !== this.#stage) return this.#pump();
       if (this.#doors.send(this.#message.to, { kind: 'piece', stage, offset, bytes })) {
@@ -200,10 +230,14 @@ class SnapshotSender {
     this.#release();
   }
 
-  #end(ok: boolean): void {
-    if (ok) this.#state = 'ended';
+  #fail(reason: string, isDamaged = false): void {
+    this.#end({ ok: false, reason, isDamaged });
+  }
+
+  #end(end: SendEnd): void {
+    if (end.ok) this.#state = 'ended';
     this.stop();
-    this.#done(ok);
+    this.#tell(end);
   }
 
   /** A file is not closed under a read. */

@@ -25,6 +25,7 @@ export class Tally {
   /** How many to tell of now, this one included; 0: not yet. */
   add(kind: string): number {
     const now = this.#clock.now();
+    if (this.#kinds.size >= this.#kindsMax && !this.#kinds.has(kind)) this.#forgetOld(now);
     const isKnown = this.#kinds.has(kind) || this.#kinds.size < this.#kindsMax;
     const key = isKnown ? kind : OTHERS;
     const counted = this.#kinds.get(key) ?? { toldAt: -Infinity, untold: 0 };
@@ -35,5 +36,12 @@ export class Tally {
     counted.toldAt = now;
     counted.untold = 0;
     return count;
+  }
+
+  /** Kinds that nobody would have to wait for again. */
+  #forgetOld(now: number): void {
+    for (const [kind, { toldAt, untold }] of this.#kinds) {
+      if (untold === 0 && now - toldAt >= this.#intervalMs) this.#kinds.delete(kind);
+    }
   }
 }

@@ -75,6 +75,8 @@ export class MemoryTransport implements Transport {
   readonly #id: NodeId;
   readonly #inFlight = new Map<string, number>();
   #peers: ReadonlyMap<NodeId, readonly string[]> = new Map();
+  /** Who spoke to this one: can be answered, as over the connection they dialled. */
+  readonly #heard = new Set<NodeId>();
   #receive: Receive | null = null;
 
   constructor(board: Switchboard, clock: Clock, id: NodeId) {
@@ -96,7 +98,8 @@ export class MemoryTransport implements Transport {
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean {
     const key = `${to} ${lane}`;
     const inFlight = this.#inFlight.get(key) ?? 0;
-    if (this.#receive === null || !this.#peers.has(to) || inFlight >= LANE_FRAMES_MAX) return false;
+    const isReachable = this.#peers.has(to) || this.#heard.has(to);
+    if (this.#receive === null || !isReachable || inFlight >= LANE_FRAMES_MAX) return false;
     this.#inFlight.set(key, inFlight + 1);
     this.#board.carry({ from: this.#id, to, lane, frame }, () => {
       this.#inFlight.set(key, (this.#inFlight.get(key) ?? 1) - 1);
@@ -115,6 +118,7 @@ export class MemoryTransport implements Transport {
   }
 
   deliver(from: NodeId, lane: Lane, frame: Uint8Array): void {
+    this.#heard.add(from);
     this.#receive?.(from, lane, frame);
   }
 }

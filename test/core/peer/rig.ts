@@ -1,7 +1,7 @@
 // Members' peers on a simulated clock and a switchboard, with logs that keep snapshots in memory, for tests.
 
 import type { Done } from '../../../core/base/done.js';
-import type { SnapshotFile, SnapshotStage } from '../../../core/log/log-storage.js';
+import type { LogStorage, SnapshotFile, SnapshotStage } from '../../../core/log/log-storage.js';
 import type { PeerEvent } from '../../../core/peer/events.js';
 import { Peers, type PeerMember, type PeersHandlers } from '../../../core/peer/peers.js';
 import type { Message, NodeId, SnapshotMeta } from '../../../core/raft/types.js';
@@ -87,6 +87,8 @@ export interface RigPeer {
   readonly snapshots: Message[];
   readonly chunks: Uint8Array[];
   readonly sent: { to: NodeId; ok: boolean }[];
+  /** Whether each of `sent` came to nothing because of the file itself. */
+  readonly damaged: boolean[];
   readonly refused: string[];
   readonly unreachable: NodeId[];
   readonly calls: { request: string; answer: (reply: Uint8Array) => void }[];
@@ -98,6 +100,8 @@ interface RigOptions {
   readonly incarnation?: bigint;
   readonly session?: number;
   readonly handlers?: Partial<PeersHandlers>;
+  /** A real log in place of the one in memory. */
+  readonly storage?: Pick<LogStorage, 'openSnapshot' | 'stageSnapshot'>;
 }
 
 export class Rig {
@@ -108,14 +112,18 @@ export class Rig {
     const log = new SnapshotLog(this.clock);
     const lists = {
       events: [] as PeerEvent[], messages: [] as Message[], snapshots: [] as Message[], chunks: [] as Uint8Array[],
-      sent: [] as RigPeer['sent'], refused: [] as string[], unreachable: [] as NodeId[], calls: [] as RigPeer['calls'],
+      sent: [] as RigPeer['sent'], damaged: [] as boolean[], refused: [] as string[],
+      unreachable: [] as NodeId[], calls: [] as RigPeer['calls'],
     };
     const handlers: PeersHandlers = {
       onMessages: (messages) => void lists.messages.push(...messages),
       onCall: (_from, request, answer) => void lists.calls.push({ request: Buffer.from(request).toString(), answer }),
       onSnapshotBegin: () => (peer.wantsSnapshots ? (chunk) => void lists.chunks.push(chunk) : null),
       onSnapshotEnd: (message) => void lists.snapshots.push(message),
-      onSnapshotSent: (to, ok) => void lists.sent.push({ to, ok }),
+      onSnapshotSent: (to, ok, isDamaged) => {
+        lists.sent.push({ to, ok });
+        lists.damaged.push(isDamaged);
+      },
       onUnreachable: (other) => void lists.unreachable.push(other),
       onRefused: (reason, by) => void lists.refused.push(`${reason} by ${by}`),
       ...options.handlers,
@@ -123,7 +131,7 @@ export class Rig {
     const { clusterId = CLUSTER, incarnation = 100n + id, session = Number(id) } = options;
     const peers = new Peers(
       { clusterId, self: id, incarnation, session },
-      { clock: this.clock, transport: this.board.transport(id), log, observe: (event) => void lists.events.push(event) },
+      { clock: this.clock, transport: this.board.transport(id), log: options.storage ?? log, observe: (event) => void lists.events.push(event) },
       handlers,
     );
     const peer: RigPeer = { id, peers, log, ...lists, wantsSnapshots: true };

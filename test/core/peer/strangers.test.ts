@@ -68,7 +68,8 @@ const on = (
 };
 
 for (const [how, listen, tls] of [['plain', PLAIN, {}], ['TLS', TLS, { tls: tlsOf('member') }]] as const) {
-  on(`who says nothing is sent away in time (${how})`, { listen: [listen], clock: hastyClock, ...tls }, async (rig, knocks, t) => {
+  const options = { listen: [listen], ...tls };
+  on(`who says nothing is sent away in time (${how})`, { ...options, clock: hastyClock }, async (rig, knocks, t) => {
     const member = await rig.member(1n);
     const start = hastyClock.now();
     await knocks.knock(portOf(member));
@@ -77,7 +78,7 @@ for (const [how, listen, tls] of [['plain', PLAIN, {}], ['TLS', TLS, { tls: tlsO
     if (how === 'plain') t.regex(reasons(member), /no hello within/);
   });
 
-  on(`a flood of connections that say nothing keeps no member out (${how})`, { listen: [listen], ...tls }, async (rig, knocks, t) => {
+  on(`a flood of connections that say nothing keeps no member out (${how})`, options, async (rig, knocks, t) => {
     const [one, two] = [await rig.member(1n), await rig.member(2n)];
     const flood = STRANGERS_MAX + 60;
     for (let i = 0; i < flood; i++) await knocks.knock(portOf(two));
@@ -89,7 +90,7 @@ for (const [how, listen, tls] of [['plain', PLAIN, {}], ['TLS', TLS, { tls: tlsO
     t.true(flood - knocks.closed <= STRANGERS_MAX, 'the others still wait for their time');
   });
 
-  on(`connections come and go without a trace (${how})`, { listen: [listen], ...tls }, async (rig, knocks, t) => {
+  on(`connections come and go without a trace (${how})`, options, async (rig, knocks, t) => {
     const [one, two] = [await rig.member(1n), await rig.member(2n)];
     for (let i = 0; i < INBOUND_MAX + 40; i++) (await knocks.knock(portOf(two))).destroy();
     await rig.until(() => knocks.closed === INBOUND_MAX + 40, 'all are gone');
