@@ -63,6 +63,8 @@ interface Parcel {
 const RECONNECT_MS = 150;
 /** A connection whose frames do not arrive for so long is given up by both ends. */
 const STALLED_MS = 3000;
+/** Whoever spoke this long ago still listens for the answer. */
+const WAY_BACK_MS = 3000;
 
 export class Network {
   readonly counts: NetworkCounts = {
@@ -82,6 +84,10 @@ export class Network {
     this.#scheduler = scheduler;
     this.#seed = seed;
     this.#profile = profile;
+  }
+
+  get now(): number {
+    return this.#scheduler.now;
   }
 
   transport(place: number, id: NodeId, loop: EventLoop): SimTransport {
@@ -226,7 +232,7 @@ export class Network {
     }
     const { sender, lane, frame } = parcel;
     this.#scheduler.note(frame.length, frame.length > 4 ? (frame[frame.length - 1] ?? 0) * 256 + (frame[4] ?? 0) : 0);
-    this.#places.get(to)?.take(sender, lane, frame);
+    this.#places.get(to)?.take(from, sender, lane, frame);
   }
 
   #link(from: number, to: number): LinkState {
@@ -258,6 +264,8 @@ export class SimTransport implements Transport {
   readonly #loop: EventLoop;
   #receive: Receive | null = null;
   #peers = new Map<NodeId, number>();
+  /** Who spoke to this one last from where: can be answered without an address, as over the connection they dialled. */
+  readonly #heard = new Map<NodeId, { readonly place: number; readonly at: number }>();
 
   constructor(network: Network, place: number, id: NodeId, loop: EventLoop) {
     this.#network = network;
@@ -285,7 +293,7 @@ export class SimTransport implements Transport {
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean {
     if (!this.#loop.isAlive) return false;
     this.#loop.door();
-    const place = this.#peers.get(to);
+    const place = this.#peers.get(to) ?? this.#wayBack(to);
     return place !== undefined && this.#network.carry(this.#place, place, this.#id, lane, frame);
   }
 
@@ -300,8 +308,14 @@ export class SimTransport implements Transport {
   }
 
   /** From the network. */
-  take(from: NodeId, lane: Lane, frame: Uint8Array): void {
+  take(place: number, from: NodeId, lane: Lane, frame: Uint8Array): void {
+    this.#heard.set(from, { place, at: this.#network.now });
     this.#loop.arrive(() => this.#receive?.(from, lane, frame));
+  }
+
+  #wayBack(to: NodeId): number | undefined {
+    const heard = this.#heard.get(to);
+    return heard !== undefined && this.#network.now - heard.at < WAY_BACK_MS ? heard.place : undefined;
   }
 
   drop(): void {

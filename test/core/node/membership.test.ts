@@ -147,6 +147,25 @@ test('a member that was removed while it was down is told so when it comes back'
   await cluster.stopAll();
 });
 
+test('one that was removed while it was down is told by members that no longer know its address', async (t) => {
+  const cluster = await Cluster.running({ snapshotCount: 5, limits: { catchUpEntries: 0 } });
+  await cluster.clock.advance(HEALTHY_MS);
+  const leader = await cluster.leader();
+  const [down = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
+  cluster.kill(down);
+  await cluster.clock.advance(2000);
+  await cluster.until(cluster.client(leader).removeMember(down));
+  for (let i = 0; i < 20; i++) await cluster.until(put(cluster.client(leader), utf8('k'), utf8(`${i}`)));
+  await cluster.level();
+  for (const id of [leader, other]) cluster.kill(id);
+  for (const id of [leader, other]) await cluster.start(id, { isReady: false });
+  for (const id of [leader, other]) await cluster.ready(id);
+  await cluster.start(down, { isReady: false });
+  await cluster.clock.advance(10_000);
+  t.regex(cluster.ends.get(down)?.message ?? '', /was removed from the cluster/);
+  await cluster.stopAll();
+});
+
 test('two changes asked for at once are made one after the other', async (t) => {
   const cluster = await Cluster.running();
   await cluster.clock.advance(HEALTHY_MS);
