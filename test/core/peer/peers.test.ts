@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import type { CallFailed } from '../../../core/peer/peers.js';
+import { TERM_JUMP_MAX } from '../../../core/peer/limits.js';
 import { heartbeat, Rig } from './rig.js';
 
 function wordOf(error: Error | null, reply?: Uint8Array): string {
@@ -200,4 +201,28 @@ test('an answer to an earlier life of the asker is not taken for one of this', a
   b.calls[1]?.answer(Buffer.from('new'));
   await rig.clock.advance(5);
   t.deepEqual(replies, ['new']);
+});
+
+test('a term far beyond all that was heard is nonsense, whatever carries it; a later one in reason is not', async (t) => {
+  const rig = new Rig();
+  const [a, b] = [rig.peer(1n), rig.peer(2n)];
+  rig.introduce([a, b]);
+  const snapshot = { term: 1, index: 9, configuration: { voters: [1n, 2n], outgoing: [], learners: [] } };
+  a.log.newest = { meta: snapshot, bytes: Buffer.alloc(10) };
+  a.peers.send([heartbeat(1n, 2n, 2 ** 40), { kind: 'snapshot', from: 1n, to: 2n, term: 2 ** 40, snapshot }]);
+  await rig.clock.advance(100);
+  t.deepEqual([b.messages, b.log.stages], [[], 0]);
+  t.like(b.events[0], { kind: 'frames_dropped', reason: 'malformed', detail: `term ${2 ** 40}, when the newest known is 0` });
+  const [c, d] = [rig.peer(3n), rig.peer(4n)];
+  rig.introduce([c, d]);
+  for (const term of [5_000_000, 5_000_000 + TERM_JUMP_MAX]) c.peers.send([heartbeat(3n, 4n, term)]);
+  await rig.clock.advance(100);
+  t.is(d.messages.length, 2);
+  // What a member has said itself counts, too: it comes back with its own term.
+  const e = rig.peer(5n);
+  rig.introduce([c, e]);
+  e.peers.send([heartbeat(5n, 3n, 5_000_000 + TERM_JUMP_MAX)]);
+  c.peers.send([heartbeat(3n, 5n, 5_000_000 + TERM_JUMP_MAX + 1)]);
+  await rig.clock.advance(100);
+  t.is(e.messages.length, 1);
 });

@@ -1,7 +1,7 @@
 // Snapshots on their way: whole or not at all, whatever happens in between.
 
 import test from 'ava';
-import { decodeFrame } from '../../../core/peer/frame.js';
+import { decodeFrame, encodeFrame } from '../../../core/peer/frame.js';
 import { PIECE_BYTES, SENDERS_MAX, SNAPSHOT_SILENCE_MS, WINDOW_PIECES } from '../../../core/peer/limits.js';
 import { META, Transfer } from './snapshot-transfer.js';
 
@@ -178,4 +178,61 @@ test('no more is on its way than the window, however slow the receiver', async (
   await transfer.rig.clock.advance(60_000);
   t.true(transfer.isWhole(2n));
   t.true(most <= (WINDOW_PIECES + 1) * PIECE_BYTES, `${most} bytes on their way`);
+});
+
+test('receivers that hang with a whole snapshot do not keep others from getting one', async (t) => {
+  const ids = [1n, 2n, 3n, 4n];
+  const transfer = new Transfer(SIZE, ids);
+  for (const id of [2n, 3n]) {
+    const { log } = transfer.peer(id);
+    const { stageSnapshot } = log;
+    log.stageSnapshot = (meta, done) => stageSnapshot.call(log, meta, (error, stage) => {
+      // A disk that never answers the last question.
+      if (stage !== undefined) done(error, { ...stage, finish: () => undefined });
+    });
+  }
+  for (const id of ids.slice(1)) transfer.begin(1n, id);
+  await transfer.rig.clock.advance(30_000);
+  t.true(transfer.isWhole(4n));
+  t.deepEqual(transfer.peer(1n).sent, [{ to: 4n, ok: true }]);
+});
+
+test('a process that stood still in the middle goes on where it was, on either side', async (t) => {
+  for (const direction of ['sender', 'receiver'] as const) {
+    const transfer = new Transfer(20 * PIECE_BYTES);
+    const { rig } = transfer;
+    const frozen = direction === 'sender' ? 1n : 2n;
+    rig.board.delayMs = 5;
+    transfer.begin(1n, 2n);
+    while (transfer.pieces < 5) await rig.clock.advance(1);
+    // What is under way reaches nobody while time passes; the timers of both find out at once how late they are.
+    rig.board.isolate(frozen);
+    await rig.clock.advance(20);
+    rig.clock.jump(2 * SNAPSHOT_SILENCE_MS);
+    rig.board.heal();
+    await rig.clock.advance(10_000);
+    t.true(transfer.isWhole(2n));
+    t.deepEqual(transfer.peer(1n).sent, [{ to: 2n, ok: true }]);
+    t.is(transfer.peer(2n).log.stages, 1);
+  }
+});
+
+test('a later offer for the same file does not change what was staged', async (t) => {
+  const transfer = new Transfer(SIZE);
+  const { rig } = transfer;
+  let offers = 0;
+  rig.board.onFrame = ({ frame }) => {
+    const { body, ...envelope } = decodeFrame(frame);
+    if (body.kind !== 'offer' || offers++ === 0) return [frame];
+    const meta = { ...body.meta, configuration: { ...META.configuration, voters: [1n, 9n] } };
+    return [encodeFrame(envelope, { ...body, meta })];
+  };
+  // Only what is asked for a second time arrives, so that there is a second offer.
+  let pieces = 0;
+  const { onFrame } = rig.board;
+  rig.board.onFrame = (passing) => (decodeFrame(passing.frame).body.kind === 'piece' && pieces++ === 0 ? null : onFrame(passing));
+  transfer.begin(1n, 2n);
+  await rig.clock.advance(20_000);
+  t.true(offers > 1);
+  t.deepEqual(transfer.peer(2n).snapshots, [{ kind: 'snapshot', from: 1n, to: 2n, term: 7, snapshot: META }]);
 });
