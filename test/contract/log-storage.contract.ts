@@ -4,8 +4,8 @@
 import type { TestFn } from 'ava';
 import { whenDone } from '../../core/base/done.js';
 import { Prng } from '../../core/base/prng.js';
-import type { LogStorage } from '../../core/log/log-storage.js';
-import type { Persist, Resumed } from '../../core/raft/types.js';
+import type { LogStorage, SnapshotFile, SnapshotStage } from '../../core/log/log-storage.js';
+import type { Persist, Resumed, SnapshotMeta } from '../../core/raft/types.js';
 import { History, checkSnapshot, chunksOf, describe, judge, snapshotMeta } from '../core/log/history.js';
 
 export interface LogHome {
@@ -31,6 +31,8 @@ function batch(seq: number, from: number, count: number, more: Partial<Persist> 
 export function logStorageContract(test: TestFn, name: string, make: () => LogHome): void {
   contents(test, name, make);
   snapshots(test, name, make);
+  shipments(test, name, make);
+  sending(test, name, make);
   refusals(test, name, make);
 }
 
@@ -142,6 +144,110 @@ function snapshots(test: TestFn, name: string, make: () => LogHome): void {
     await opened(log);
     const missing = snapshotMeta({ term: 1, index: 3 });
     await t.throwsAsync(whenDone<void>((done) => log.readSnapshot(missing, () => undefined, done)));
+  });
+}
+
+async function shipped(log: LogStorage): Promise<Uint8Array> {
+  const file = await whenDone<SnapshotFile | null>((done) => log.openSnapshot(done));
+  if (file === null) throw new Error('there is no snapshot');
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < file.sizeBytes; at += 1000) {
+    pieces.push((await whenDone<Uint8Array>((done) => file.read(at, 1000, done))).slice());
+  }
+  await whenDone<void>((done) => file.close(done));
+  return Buffer.concat(pieces);
+}
+
+async function staged(log: LogStorage, meta: SnapshotMeta, bytes: Uint8Array): Promise<Uint8Array> {
+  const stage = await whenDone<SnapshotStage>((done) => log.stageSnapshot(meta, done));
+  for (let at = 0; at < bytes.length; at += 700) {
+    await whenDone<void>((done) => stage.write(bytes.subarray(at, at + 700), done));
+  }
+  const chunks: Uint8Array[] = [];
+  await whenDone<void>((done) => stage.finish((chunk) => chunks.push(chunk.slice()), done));
+  return Buffer.concat(chunks);
+}
+
+const SENT = snapshotMeta({ term: 1, index: 8 });
+
+/** The bytes of a snapshot at 8, made by another member. */
+async function made(make: () => LogHome): Promise<Uint8Array> {
+  const log = make().again();
+  await opened(log);
+  if ((await whenDone<SnapshotFile | null>((done) => log.openSnapshot(done))) !== null) throw new Error('a new log has none');
+  await whenDone<void>((done) => log.append(batch(1, 1, 8, { hard: { term: 1, vote: 1n, commit: 8 } }), done));
+  await whenDone<void>((done) => log.saveSnapshot(SENT, chunksOf(SENT), done));
+  const bytes = await shipped(log);
+  await closed(log);
+  return bytes;
+}
+
+function shipments(test: TestFn, name: string, make: () => LogHome): void {
+  test(`${name}: a shipped snapshot is installed by an append, and the log starts over after it`, async (t) => {
+    const bytes = await made(make);
+    const home = make();
+    const log = home.again();
+    await opened(log);
+    await whenDone<void>((done) => log.append(batch(1, 1, 5, { hard: { term: 1, vote: 1n, commit: 2 } }), done));
+    t.deepEqual(Buffer.from(await staged(log, SENT, bytes)), Buffer.concat(chunksOf(SENT)));
+    const install = batch(2, 9, 0, { hard: { term: 3, vote: 0n, commit: 8 }, snapshot: SENT });
+    const both = [install, batch(3, 9, 2)].map((each) => whenDone<void>((done) => log.append(each, done)));
+    await Promise.all(both);
+    t.deepEqual(Buffer.from(await shipped(log)), Buffer.from(bytes));
+    await checkSnapshot(log, SENT);
+    await closed(log);
+    const resumed = await opened(home.again());
+    t.deepEqual(resumed.snapshot, SENT);
+    t.deepEqual(resumed.hard, { term: 3, vote: 0n, commit: 8 });
+    t.deepEqual(resumed.entries.map(({ index }) => index), [9, 10]);
+  });
+
+  test(`${name}: a snapshot that is not whole, not staged or not newer is refused, and the log is as it was`, async (t) => {
+    const bytes = await made(make);
+    const home = make();
+    const log = home.again();
+    await opened(log);
+    await whenDone<void>((done) => log.append(batch(1, 1, 5), done));
+    const installing = (snapshot: SnapshotMeta): Promise<void> => {
+      return whenDone((done) => log.append(batch(2, snapshot.index + 1, 0, { snapshot }), done));
+    };
+    await t.throwsAsync(installing(SENT), { name: 'LogError' });
+    await t.throwsAsync(staged(log, SENT, bytes.subarray(0, bytes.length - 3)));
+    await t.throwsAsync(installing(SENT), { name: 'LogError' });
+    const flipped = Uint8Array.from(bytes, (byte, i) => (i === 150 ? byte ^ 4 : byte));
+    await t.throwsAsync(staged(log, SENT, flipped));
+    await staged(log, SENT, bytes);
+    await t.throwsAsync(installing({ ...SENT, term: 2 }), { name: 'LogError' });
+    const stage = await whenDone<SnapshotStage>((done) => log.stageSnapshot(SENT, done));
+    await whenDone<void>((done) => stage.discard(done));
+    await t.throwsAsync(installing(SENT), { name: 'LogError' }, 'the stage before was discarded by the one after');
+    await staged(log, SENT, bytes);
+    await installing(SENT);
+    await t.throwsAsync(installing(snapshotMeta({ term: 1, index: 7 })), { name: 'LogError' });
+    await whenDone<void>((done) => log.append(batch(3, 9, 1), done));
+    await closed(log);
+    const resumed = await opened(home.again());
+    t.is(resumed.snapshot.index, 8);
+    t.deepEqual(resumed.entries.map(({ index }) => index), [9]);
+  });
+}
+
+function sending(test: TestFn, name: string, make: () => LogHome): void {
+  test(`${name}: a snapshot opened for shipping can be read to its end, whatever is saved meanwhile`, async (t) => {
+    const log = make().again();
+    await opened(log);
+    await whenDone<void>((done) => log.append(batch(1, 1, 9, { hard: { term: 1, vote: 1n, commit: 9 } }), done));
+    await whenDone<void>((done) => log.saveSnapshot(SENT, chunksOf(SENT), done));
+    const expected = await shipped(log);
+    const file = await whenDone<SnapshotFile | null>((done) => log.openSnapshot(done));
+    const next = snapshotMeta({ term: 1, index: 9 });
+    await whenDone<void>((done) => log.saveSnapshot(next, chunksOf(next), done));
+    t.deepEqual(file?.meta, SENT);
+    const read = await whenDone<Uint8Array>((done) => file?.read(0, file.sizeBytes, done));
+    t.deepEqual(Buffer.from(read), Buffer.from(expected));
+    await whenDone<void>((done) => file?.close(done));
+    await checkSnapshot(log, next);
+    await closed(log);
   });
 }
 
