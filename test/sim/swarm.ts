@@ -96,7 +96,7 @@ export function drawSwarm(seed: number): Swarm {
       syncMs: Math.min(quickMs, dice.pick([0.1, 0.5, 1, 2, 8])),
       readMs: 0.05,
       policy: dice.weighted([[30, 'prefix'], [30, 'sectors'], [10, 'torn'], [10, 'zeros'], [10, 'newest'], [10, 'all_lost']]),
-      afterFailure: dice.pick(['reverted', 'told_later']),
+      afterFailure: dice.pick(['reverted', 'told_later', 'kept']),
     },
     faults: drawFaults(dice, faultless),
     workload,
