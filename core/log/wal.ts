@@ -309,7 +309,9 @@ export class WalStorage implements LogStorage {
 
   #unusable(error: Error): LogError {
     if (error instanceof LogError) return error;
-    return new LogError(`the data directory ${this.#directory} cannot be used: ${error.message}`, { cause: error });
+    const isFull = 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+    const remedy = isFull ? '. The disk is full: make room on it and start again, nothing acknowledged is lost' : '';
+    return new LogError(`the data directory ${this.#directory} cannot be used: ${error.message}${remedy}`, { cause: error });
   }
 
   // Writing.

@@ -255,6 +255,26 @@ test('closing while open is under way waits for it, and closing twice does not h
   await t.notThrowsAsync(opened(world({ disk }).log));
 });
 
+test('a full disk ends the log with the remedy, at whatever it was busy, and with room again all is there', async (t) => {
+  const full = (error: unknown): boolean => /ENOSPC.*: make room on it and start again, nothing acknowledged/.test(String(error));
+  const meta = snapshotMeta({ term: 1, index: 5 });
+  for (const busy of ['append', 'rotate', 'save'] as const) {
+    const { disk, log } = world({ segmentBytes: busy === 'rotate' ? 1500 : 1 << 20 });
+    await opened(log);
+    await append(log, ...range(1, 12));
+    disk.setFault(({ call }) => (call === 'append' ? Object.assign(new Error('ENOSPC: no space'), { code: 'ENOSPC' }) : null));
+    const saving = whenDone<void>((done) => log.saveSnapshot(meta, chunksOf(meta), done));
+    const work = busy === 'save' ? saving : append(log, batch(13));
+    t.true(full(await t.throwsAsync(work, { name: 'LogError' })), busy);
+    await saving.catch(() => undefined);
+    t.true(full(await t.throwsAsync(append(log, batch(13)), { name: 'LogError' })), 'it does not go on');
+    await whenDone<void>((done) => log.close(done)).catch(() => undefined);
+    t.true(full(await t.throwsAsync(opened(world({ disk }).log), { name: 'LogError' })), 'there is still no room');
+    disk.setFault(() => null);
+    t.is((await opened(world({ disk }).log)).entries.filter(({ index }) => index <= 12).length, 12, busy);
+  }
+});
+
 test('a directory that cannot be used is an error that names it', async (t) => {
   const disk = new SimDisk({ seed: 1, fault: () => Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }) });
   const { log } = world({ disk });
