@@ -30,16 +30,20 @@ async function main(): Promise<number> {
       only: { type: 'string' },
     },
   });
-  if (values.mutants === true) {
-    const { runMutants } = await import('./mutants.js');
-    return runMutants({ deep: values.deep === true, thorough: values.thorough === true, only: values.only ?? null });
-  }
   const numberOf = (name: string, text: string | undefined, otherwise: number): number => {
     if (text === undefined) return otherwise;
     const value = Number(text);
     if (!Number.isFinite(value) || value < 0) throw new Error(`--${name} ${text}: a number is wanted`);
     return value;
   };
+  if (values.mutants === true) {
+    const { runMutants } = await import('./mutants.js');
+    return runMutants({
+      seeds: values.seeds === undefined ? null : numberOf('seeds', values.seeds, 0),
+      deep: values.deep === true, thorough: values.thorough === true, only: values.only ?? null,
+      workers: Math.max(1, numberOf('workers', values.workers, 2)),
+    });
+  }
   if (values.seed !== undefined) {
     const until = values.until === undefined ? {} : { until: numberOf('until', values.until, 0) };
     return one(numberOf('seed', values.seed, 1), { trace: values.trace === true, json: values.json === true, ...until });

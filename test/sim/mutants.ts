@@ -11,16 +11,21 @@ import { MUTANTS, type Mutant } from './mutant-table.js';
 import { print } from './print.js';
 
 export interface MutantOptions {
-  /** 5,000 seeds for each before giving up, in place of 200. */
+  /** For each before giving up; null: 200, or 5,000 of a deep run. */
+  readonly seeds: number | null;
   readonly deep: boolean;
   /** The median of five starts. */
   readonly thorough: boolean;
   /** Numbers, by commas; null: all. */
   readonly only: string | null;
+  /** Bugs looked for at the same time, each in a build of its own. */
+  readonly workers: number;
 }
 
 const SEEDS = 200;
 const SEEDS_DEEP = 5000;
+/** A run that shows no verdict for so long is ended. */
+const SILENCE_MS = 120_000;
 /** Where the starts of a thorough run begin. */
 const STARTS = [1, 10_001, 20_001, 30_001, 40_001];
 
@@ -42,41 +47,52 @@ export function whyNotPlanted(mutant: Mutant, build: string): string | null {
   return null;
 }
 
+/** Prints the table in Markdown, each row as soon as it is known. Exit code 1: a bug that seeds are to find was not. */
 export async function runMutants(options: MutantOptions): Promise<number> {
   const chosen = options.only === null ? null : new Set(options.only.split(',').map(Number));
+  const waiting = MUTANTS.filter(({ number }) => chosen === null || chosen.has(number));
   const place = mkdtempSync(join(tmpdir(), 'coterie-mutants-'));
   const root = fileURLToPath(new URL('../../../', import.meta.url));
-  const build = join(place, 'dist');
-  let isGood = true;
-  try {
-    cpSync(BUILD, build, { recursive: true });
-    symlinkSync(join(root, 'node_modules'), join(place, 'node_modules'));
-    cpSync(join(root, 'package.json'), join(place, 'package.json'));
-    print('  no  planted bug                                              seeds  found by      expected\n');
-    for (const mutant of MUTANTS) {
-      if (chosen !== null && !chosen.has(mutant.number)) continue;
-      isGood = (await judge(mutant, build, options)) && isGood;
+  const rows: Row[] = [];
+  print('| no | planted bug | seeds | found by | expected of |\n|---|---|---|---|---|\n');
+  const work = async (build: string): Promise<void> => {
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      const row = await judge(mutant, build, options);
+      rows.push(row);
+      print(`| ${mutant.number} | ${mutant.name} | ${row.seeds ?? 'never'} | ${row.found} | ${mutant.expected} |\n`);
     }
+  };
+  try {
+    cpSync(join(root, 'package.json'), join(place, 'package.json'));
+    symlinkSync(join(root, 'node_modules'), join(place, 'node_modules'));
+    await Promise.all(Array.from({ length: options.workers }, (_, i) => {
+      const build = join(place, `dist-${i}`);
+      for (const folder of ['core', 'test/sim', 'test/model']) cpSync(join(BUILD, folder), join(build, folder), { recursive: true });
+      return work(build);
+    }));
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
-  return isGood ? 0 : 1;
+  const due = rows.filter(({ isDue }) => isDue);
+  const soon = due.filter(({ seeds }) => (seeds ?? Infinity) <= SEEDS).length;
+  print(`\n${due.filter(({ seeds }) => seeds !== null).length} of ${due.length} that seeds are to find were found, `
+    + `${soon} within ${SEEDS} seeds\n`);
+  return due.some(({ seeds }) => seeds === null) ? 1 : 0;
 }
 
-async function judge(mutant: Mutant, build: string, options: MutantOptions): Promise<boolean> {
-  const { number, name, edits, expected, note } = mutant;
-  const row = (seeds: string, found: string): void =>
-    print(`${String(number).padStart(4)}  ${name.padEnd(56)} ${seeds.padStart(5)}  ${found.padEnd(12)}  ${expected}`
-      + `${note === '' ? '' : `  (${note})`}\n`);
-  if (edits.length === 0) {
-    row('-', '-');
-    return true;
-  }
-  const trouble = whyNotPlanted(mutant, build);
-  if (trouble !== null) {
-    row('-', 'NOT PLANTED');
-    return false;
-  }
+interface Row {
+  /** Null: not found. */
+  readonly seeds: number | null;
+  readonly found: string;
+  /** Seeds are to find it. */
+  readonly isDue: boolean;
+}
+
+async function judge(mutant: Mutant, build: string, options: MutantOptions): Promise<Row> {
+  const { edits, expected } = mutant;
+  const isDue = expected === 'seeds';
+  if (edits.length === 0) return { seeds: null, found: 'nothing to plant', isDue };
+  if (whyNotPlanted(mutant, build) !== null) return { seeds: null, found: 'NOT PLANTED', isDue: true };
   const before = edits.map(({ file }) => [file, readFileSync(join(build, file), 'utf8')] as const);
   for (const { file, find, replace } of edits) {
     const path = join(build, file);
@@ -84,27 +100,31 @@ async function judge(mutant: Mutant, build: string, options: MutantOptions): Pro
   }
   const found: Detection[] = [];
   for (const start of options.thorough ? STARTS : STARTS.slice(0, 1)) {
-    found.push(await detect(build, start, options.deep ? SEEDS_DEEP : SEEDS));
+    found.push(await detect(build, start, options.seeds ?? (options.deep ? SEEDS_DEEP : SEEDS)));
   }
   for (const [file, text] of before) writeFileSync(join(build, file), text);
   const counts = found.map(({ seeds }) => seeds ?? Infinity).sort((a, b) => a - b);
   const median = counts[counts.length >> 1] ?? Infinity;
   const by = [...new Set(found.flatMap(({ seeds, invariant }) => (seeds === null ? [] : [invariant])))].join(' ');
-  row(median === Infinity ? 'never' : String(median), by);
-  return median !== Infinity || expected !== 'seeds';
+  return { seeds: median === Infinity ? null : median, found: by, isDue };
 }
 
 /** Runs seeds until one is broken. A run that cannot even load counts as found at once. */
 function detect(build: string, from: number, seeds: number): Promise<Detection> {
   const main = join(build, 'test/sim/main.js');
-  const args = [main, '--seeds', String(seeds), '--from', String(from), '--failures', '1', '--json'];
+  const args = [main, '--seeds', String(seeds), '--from', String(from), '--failures', '1', '--workers', '1', '--json'];
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     let rest = '';
     let count = 0;
     let found: Detection | null = null;
     let complaint = '';
+    // A planted bug may keep everybody busy for ever: the command and its worker, which are one group.
+    const timer = setTimeout(() => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    }, SILENCE_MS);
     child.stdout.on('data', (chunk: Buffer) => {
+      timer.refresh();
       const lines = (rest + chunk.toString()).split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) {
@@ -118,7 +138,9 @@ function detect(build: string, from: number, seeds: number): Promise<Detection> 
       complaint = (complaint + chunk.toString()).slice(-2000);
     });
     child.on('error', reject);
-    child.on('exit', (code) => {
+    child.on('exit', (code, signal) => {
+      clearTimeout(timer);
+      if (found === null && signal !== null) found = { seeds: count + 1, invariant: 'never ends' };
       if (found === null && code !== 0 && complaint !== '') found = { seeds: count + 1, invariant: 'crash' };
       resolve(found ?? { seeds: null, invariant: '' });
     });
