@@ -12,7 +12,11 @@ export const COUNTER_MAX = 2 ** 48;
 export const TERM_JUMP_MAX = 2 ** 32;
 /** One frame; what says that it is longer is refused before a byte of it is kept. */
 export const FRAME_BYTES_MAX = 64 << 20;
-/** Messages for one destination are gathered into a frame up to this size; one larger message still goes alone. */
+/**
+ * Messages for one destination are gathered into a frame up to this size; one larger message still goes alone. Frames are
+ * not split, for half a message says nothing to the machine: a link must carry one such frame in less than an election
+ * time-out, or a follower that is kept busy takes its leader for lost.
+ */
 export const FRAME_BYTES_TARGET = 1 << 20;
 /** Messages in one frame, and entries in one message. */
 export const MESSAGES_MAX = 4096;

@@ -1,5 +1,6 @@
 // One connection between two members after their hello: lanes in, lanes out. Writing never waits: what the socket does not
-// take stands in the lane's queue, what the queue does not take is dropped. Messages of the machine go first.
+// take stands in the lane's queue, what the queue does not take is dropped. Lanes take turns, the machine's messages first: a
+// follower that is far behind still gets its answers.
 //
 // Both ends say something at least every HEARTBEAT_MS; an end that was silent for SILENCE_MS is dead, whether its packets are
 // lost on the way or its process stands still. A late look at the clock is no silence: then it was this process that slept.
@@ -131,15 +132,14 @@ export class Link {
   }
 
   #flush(): void {
-    for (const queue of this.#queues) {
-      let sent = 0;
-      while (this.#isOpen && sent < queue.frames.length && this.#socket.writableLength < SOCKET_BYTES_MAX) {
-        const frame = queue.frames[sent++] ?? EMPTY;
+    while (this.#queues.some(({ frames }) => frames.length > 0)) {
+      for (const queue of this.#queues) {
+        if (!this.#isOpen || this.#socket.writableLength >= SOCKET_BYTES_MAX) return;
+        const frame = queue.frames.shift();
+        if (frame === undefined) continue;
         queue.bytes -= frame.length;
         this.#write(queue.lane, frame);
       }
-      queue.frames.splice(0, sent);
-      if (queue.frames.length > 0) return;
     }
   }
 

@@ -18,7 +18,7 @@ export type Receive = (from: NodeId, lane: Lane, frame: Uint8Array) => void;
 export interface Transport {
   /**
    * Begins to listen and to connect. `receive` gets every frame, from a later turn, never re-entrant; `from` is what the
-   * sender claims to be, and on a network with certificates what it has proven. Done when it listens.
+   * sender claims to be; a certificate proves that it may be a member, not which. Done when it listens.
    */
   start(receive: Receive, done: Done): void;
   /** Where to reach whom, as URLs; replaces what was said before. Who is not named any more is disconnected. */

@@ -192,6 +192,21 @@ on('a receiver that does not read fills a bounded queue, and then frames are dro
   relay.close();
 });
 
+on('a call does not wait for all that the machine has queued', async (rig, t) => {
+  const { one, two, relay } = await relayed(rig);
+  for (const socket of relay.sockets) socket.pause();
+  while (one.transport.queuedBytes(2n) < (16 << 20)) t.true(one.transport.send(2n, 'raft', Buffer.alloc(256 << 10)));
+  const waiting = one.transport.queuedBytes(2n) / (256 << 10);
+  t.true(one.transport.send(2n, 'call', Buffer.from('an answer')));
+  for (const socket of relay.sockets) socket.resume();
+  await rig.until(() => one.transport.queuedBytes(2n) === 0, 'all is written');
+  await rig.until(() => two.got.some(({ lane }) => lane === 'call'), 'the call arrives');
+  await rig.until(() => two.got.filter(({ lane }) => lane === 'raft').length >= waiting, 'the rest arrives');
+  const behind = two.got.length - 1 - two.got.findIndex(({ lane }) => lane === 'call');
+  t.true(behind > waiting / 2, `${behind} frames came after it, ${waiting} waited before it`);
+  relay.close();
+});
+
 on('several URLs are tried in turn', async (rig, t) => {
   const [one, two] = [await rig.member(1n), await rig.member(2n)];
   one.transport.setPeers(new Map([[2n, ['http://127.0.0.1:1', 'nonsense', ...two.urls]]]));
