@@ -10,6 +10,7 @@
 //             synced u64 · chain u32 · checksum u32 (salted)
 //
 // The chain is the checksum of header and body continued from the group before, so no group can be lost or exchanged.
+// Flags: 1 sealed, nothing follows in this segment; 2 its sync is waited for.
 // `synced` is the newest group known to be durable when this one was written: what it names must be readable for ever.
 
 import { assert, present } from '../base/assert.js';
@@ -32,6 +33,7 @@ const FILLER_BYTES = 5;
 const RESTART_BYTES = 17;
 const ENTRY_BYTES = 5;
 const SEALED = 1;
+const AWAITED = 2;
 const FIRST_BUFFER_BYTES = 64 << 10;
 const KINDS: readonly Entry['kind'][] = ['empty', 'command', 'members'];
 
@@ -51,6 +53,8 @@ export interface GroupTrailer {
   readonly chain: number;
   /** Nothing follows in this segment; the next one exists. */
   readonly sealed: boolean;
+  /** Its sync is waited for, so a failure of that matters even where the group says nothing new. */
+  readonly awaited: boolean;
 }
 
 /** Where a group comes to lie. */
@@ -62,6 +66,11 @@ export interface Place {
   /** The chain up to the group before. */
   readonly chain: number;
 }
+
+/** 'idle': a proof written without a sync of its own. */
+export type GroupKind = 'synced' | 'sealed' | 'idle';
+
+const FLAGS: Readonly<Record<GroupKind, number>> = { synced: AWAITED, sealed: SEALED | AWAITED, idle: 0 };
 
 /** Gathers batches into the bytes of one group. Each value is copied once, into a buffer that is used again and again. */
 export class GroupBuilder {
@@ -119,7 +128,7 @@ export class GroupBuilder {
   }
 
   /** The finished group, valid until `clear`; and the chain through it. */
-  finish(place: Place, hard: HardState, lastIndex: Index, sealed = false): { bytes: Uint8Array; chain: number } {
+  finish(place: Place, hard: HardState, lastIndex: Index, kind: GroupKind): { bytes: Uint8Array; chain: number } {
     this.#reserve(TRAILER_BYTES);
     const buffer = this.#buffer;
     const end = this.#length;
@@ -131,7 +140,7 @@ export class GroupBuilder {
     buffer.writeUInt32LE(checksum(buffer.subarray(0, 32), place.salt), 32);
     const chain = checksum(buffer.subarray(0, end), place.chain);
     buffer.writeUInt32LE(TRAILER_MAGIC, end);
-    buffer.writeUInt32LE(sealed ? SEALED : 0, end + 4);
+    buffer.writeUInt32LE(FLAGS[kind], end + 4);
     writeU64(buffer, end + 8, place.group);
     writeU64(buffer, end + 16, place.offset);
     writeU64(buffer, end + 24, lastIndex);
@@ -216,6 +225,7 @@ export function readTrailer(buffer: Buffer, at: number, salt: number): GroupTrai
   if (checksum(buffer.subarray(at, at + 68), salt) !== buffer.readUInt32LE(at + 68)) return null;
   return {
     sealed: (buffer.readUInt32LE(at + 4) & SEALED) !== 0,
+    awaited: (buffer.readUInt32LE(at + 4) & AWAITED) !== 0,
     group: readU64(buffer, at + 8),
     offset: readU64(buffer, at + 16),
     lastIndex: readU64(buffer, at + 24),
@@ -251,11 +261,6 @@ export function readBody(buffer: Buffer, from: number, to: number, reader: Recor
     }
   }
   assert(at === to, 'the last record of a group ends beyond the group');
-}
-
-/** Nothing but filler: such a group only says that those before it were durable. */
-export function isProof(buffer: Buffer, from: number, to: number): boolean {
-  return from < to && buffer[from] === FILLER;
 }
 
 function readRun(buffer: Buffer, start: number, reader: RecordReader): number {

@@ -13,7 +13,7 @@ import type { HardState, NodeId } from '../raft/types.js';
 import { GROUP_BYTES_MAX, READ_BYTES } from './limits.js';
 import { LogError } from './log-storage.js';
 import {
-  HEADER_BYTES, HEADER_MAGIC, TRAILER_BYTES, TRAILER_MAGIC, isProof, readBody, readHard, readHeader, readId, readTrailer, readU64,
+  HEADER_BYTES, HEADER_MAGIC, TRAILER_BYTES, TRAILER_MAGIC, readBody, readHard, readHeader, readId, readTrailer, readU64,
   writeHard, writeId, writeU64, type GroupTrailer, type RecordReader,
 } from './record.js';
 
@@ -94,7 +94,7 @@ export interface SegmentEnd {
   readonly chain: number;
   readonly nextGroup: number;
   readonly last: GroupTrailer | null;
-  /** A group that says something was not known to be durable when the last one was written. */
+  /** A group that was relied on was not known to be durable when the last one was written. */
   readonly isDoubtful: boolean;
   /** There are bytes after `offset`, and something among them proves that what they lost had been synced. */
   readonly proven: boolean;
@@ -135,7 +135,7 @@ class SegmentScan {
   #chain: number;
   #group: number;
   #last: GroupTrailer | null = null;
-  /** The newest group that says more than that those before it were durable. */
+  /** The newest group whose sync was waited for. */
   #telling = 0;
 
   constructor(
@@ -187,7 +187,7 @@ class SegmentScan {
     if (trailer === null || trailer.group !== this.#group || trailer.offset !== this.#offset) return null;
     if (checksum(buffer.subarray(at, end), this.#chain) !== trailer.chain) return null;
     readBody(buffer, at + HEADER_BYTES, end, this.#visit(buffer));
-    if (!isProof(buffer, at + HEADER_BYTES, end)) this.#telling = this.#group;
+    if (trailer.awaited) this.#telling = this.#group;
     this.#chain = trailer.chain;
     this.#last = trailer;
     this.#group++;

@@ -20,7 +20,7 @@ import type { Observe } from '../node/events.js';
 import type { EntryId, HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
 import { GROUP_BYTES, PROOF_DELAY_MS, SEGMENT_BYTES } from './limits.js';
 import { LogError, NO_SNAPSHOT, type LogStorage, type SnapshotFile, type SnapshotStage } from './log-storage.js';
-import { GroupBuilder } from './record.js';
+import { GroupBuilder, type GroupKind } from './record.js';
 import { recover, type Recovered, type Segment } from './recovery.js';
 import { SEGMENT_HEADER_BYTES, encodeSegmentHeader, saltOf, segmentName, type Identity } from './segment.js';
 import {
@@ -76,7 +76,7 @@ export class WalStorage implements LogStorage {
   #synced = 0;
   #hard: HardState = { term: 0, vote: 0n, commit: 0 };
   #lastIndex: Index = 0;
-  /** The last group may be damaged without anybody noticing, because nothing was written after its sync. */
+  /** Something was written after the sync of the last group that counts: its damage is noticed, it was synced for sure. */
   #isProven = true;
 
   /** Groups not yet given to the disk; batches join the last one. */
@@ -120,7 +120,7 @@ export class WalStorage implements LogStorage {
       if (this.#state === 'opening') this.#state = error === null ? 'open' : 'closed';
       const tell = (): void => {
         done(error, resumed);
-        this.#onIdle?.();
+        this.#rest();
       };
       if (error === null) return tell();
       this.#failure ??= error;
@@ -242,9 +242,10 @@ export class WalStorage implements LogStorage {
       this.#onIdle = () => this.#shut(done);
       return;
     }
+    const shut = (): void => this.#shut(done);
     this.#whenQuiet(() => {
-      if (this.#failure !== null) return this.#shut(done);
-      this.#writeProof(null, () => this.#shut(done));
+      if (this.#failure !== null) return shut();
+      this.#writeProof(null, (error) => (error === null ? this.#writeIdleProof(shut) : shut()));
     });
     this.#writeNext();
   }
@@ -347,7 +348,7 @@ export class WalStorage implements LogStorage {
     const active = this.#active();
     if (builder.lastIndex !== null) this.#lastIndex = builder.lastIndex;
     active.lastIndex = Math.max(active.lastIndex, builder.highestIndex);
-    const bytes = this.#finishGroup(builder, false);
+    const bytes = this.#finishGroup(builder, 'synced');
     const startedMs = this.#clock.now();
     this.#appendAndSync(active.path, bytes, (error) => {
       if (error !== null) return this.#fail(error, waiting);
@@ -373,11 +374,11 @@ export class WalStorage implements LogStorage {
     this.#rest();
   }
 
-  #finishGroup(builder: GroupBuilder, sealed: boolean): Uint8Array {
+  #finishGroup(builder: GroupBuilder, kind: GroupKind): Uint8Array {
     const place = {
       group: this.#nextGroup, offset: this.#offset, synced: this.#synced, salt: this.#salt, chain: this.#chain,
     };
-    const { bytes, chain } = builder.finish(place, this.#hard, this.#lastIndex, sealed);
+    const { bytes, chain } = builder.finish(place, this.#hard, this.#lastIndex, kind);
     this.#chain = chain;
     this.#nextGroup++;
     return bytes;
@@ -394,7 +395,7 @@ export class WalStorage implements LogStorage {
   /** The next segment exists, durably, before the full one is sealed; a seal without a successor is then always damage. */
   #rotate(next: () => void): void {
     const full = this.#active();
-    const seal = this.#finishGroup(new GroupBuilder(), true);
+    const seal = this.#finishGroup(new GroupBuilder(), 'sealed');
     const number = full.number + 1;
     const path = `${this.#directory}/${segmentName(number)}`;
     const header = { number, identity: this.#identity, firstGroup: this.#nextGroup, chain: this.#chain, hard: this.#hard };
@@ -419,18 +420,25 @@ export class WalStorage implements LogStorage {
     if (this.#isProven || this.#failure !== null || this.#state !== 'open') return;
     this.#cancelProof = this.#clock.schedule(PROOF_DELAY_MS, () => {
       this.#cancelProof = null;
-      // No sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it along.
-      this.#writing = true;
-      const { path } = this.#active();
-      const bytes = this.#proof();
-      this.#files.append(path, [bytes], (error) => {
-        if (error !== null) return this.#fail(error, []);
-        this.#offset += bytes.length;
-        this.#isProven = true;
-        this.#writing = false;
+      this.#writeIdleProof(() => {
         this.#writeNext();
         this.#rest();
       });
+    });
+  }
+
+  /** No sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it along. */
+  #writeIdleProof(next: () => void): void {
+    this.#writing = true;
+    const { path } = this.#active();
+    const bytes = this.#proof('idle');
+    this.#files.append(path, [bytes], (error) => {
+      if (error === null) {
+        this.#offset += bytes.length;
+        this.#isProven = true;
+        this.#writing = false;
+      } else this.#fail(error, []);
+      next();
     });
   }
 
@@ -439,23 +447,24 @@ export class WalStorage implements LogStorage {
     this.#cancelProof = null;
   }
 
-  #proof(restart: SnapshotMeta | null = null): Uint8Array {
+  #proof(kind: GroupKind, restart: SnapshotMeta | null = null): Uint8Array {
     const builder = new GroupBuilder();
     if (restart !== null) builder.addRestart(restart);
     builder.addFiller(this.#offset);
-    return this.#finishGroup(builder, false);
+    return this.#finishGroup(builder, kind);
   }
 
   /** An empty group, synced: everything before it is durable and provably so. `restart`: the log goes on after it. */
   #writeProof(restart: SnapshotMeta | null, done: Done): void {
-    const bytes = this.#proof(restart);
+    const bytes = this.#proof('synced', restart);
     this.#writing = true;
     this.#appendAndSync(this.#active().path, bytes, (error) => {
       this.#writing = false;
       if (error !== null) return this.#giveUp(error, done);
       this.#synced = this.#nextGroup - 1;
       this.#offset += bytes.length;
-      this.#isProven = true;
+      // That it is synced is not yet written down: without that the next start copies the segment, to be sure of it.
+      this.#isProven = false;
       done(null);
     });
   }
