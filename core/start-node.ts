@@ -47,7 +47,11 @@ export interface NodeOptions {
   readonly peerTls?: PeerTls;
   /** Refuse changes of members that could cost the majority. Default true. */
   readonly strictReconfig?: boolean;
-  /** Go on alone with the data there is: for when the majority of the members is lost for ever. Default false. */
+  /**
+   * Go on alone with the data there is: for when the majority of the members is lost for ever. Default false. Unlike etcd,
+   * which drops them, entries are kept that are not known to be committed: what is known on disk lags behind what was
+   * acknowledged, and losing that would be worse than carrying out what nobody was told of.
+   */
   readonly forceNewCluster?: boolean;
   /** Default 100. */
   readonly heartbeatMs?: number;
@@ -282,7 +286,7 @@ async function descriptions(options: NodeOptions, urls: readonly string[], clock
 
 function describe(member: Member): Uint8Array {
   const { clusterId: cluster } = member.identity;
-  return encodeDescription({ clusterId: cluster, members: member.node.store.members() });
+  return encodeDescription({ clusterId: cluster, members: member.node.described });
 }
 
 function connector(

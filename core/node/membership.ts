@@ -65,6 +65,17 @@ export class Membership {
     else this.#onAnnounced.push(run);
   }
 
+  /**
+   * Whom a newcomer is told of. A lone voter that restarts may not know yet that its last addition was committed, and it
+   * needs the vote of whom it added: so that one must be able to join by what the log says.
+   */
+  described(): readonly MemberRecord[] {
+    const { voters } = this.#doors.store().configuration;
+    const members = this.#doors.store().members();
+    if (voters.length !== 1 || voters[0] !== this.#self.id) return members;
+    return [...members, ...this.#contacts.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
   /** To be called when the members in the store may have changed, and once at the start. */
   onChange(): void {
     const store = this.#doors.store();

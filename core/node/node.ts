@@ -192,6 +192,11 @@ export class Node {
     return this.#pending.proposals;
   }
 
+  /** The members, as a newcomer is to know them. */
+  get described(): readonly MemberRecord[] {
+    return this.#membership.described();
+  }
+
   status(): Status {
     assert(this.#raft !== null, 'status of a node that was not started');
     return this.#raft.status();

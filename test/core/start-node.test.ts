@@ -200,3 +200,27 @@ test('where there is data the settings for founding are not looked at, wrong one
     await node.close();
   }
 });
+
+test('a lone member that stops between adding the second one and seeing it join takes it in after its restart', async (t) => {
+  const [first = { name: '', peerUrls: [] }, second = { name: '', peerUrls: [] }] = await specs(2);
+  const options = { ...first, initialCluster: [first], dataDir: freshDirectory(t), listenPeerUrls: first.peerUrls, ...QUICK };
+  const alone = await startNode(options);
+  await put(alone.client, utf8('a'), utf8('1'));
+  const { member } = await alone.client.addMember({ peerUrls: second.peerUrls });
+  await alone.close();
+
+  const again = startNode(options);
+  const joining = { ...second, initialCluster: [first, second], initialClusterState: 'existing' as const, ...QUICK };
+  const dataDir = freshDirectory(t);
+  let joined: RunningNode | null = null;
+  for (let i = 0; i < 50 && joined === null; i++) {
+    joined = await startNode({ ...joining, dataDir }).catch((error: unknown) => {
+      // The first one may not listen yet.
+      if (!/no member of the cluster answers/.test(String(error))) throw error;
+      return new Promise<null>((resolve) => systemClock.schedule(200, () => resolve(null)));
+    });
+  }
+  t.is(joined?.memberId, member.id);
+  t.is(text((await get((await again).client, utf8('a')))?.value ?? utf8('')), '1');
+  await Promise.all([joined?.close(), (await again).close()]);
+});
