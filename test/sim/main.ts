@@ -6,7 +6,8 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { print, Progress, story } from './print.js';
-import { runSeed, type RunOptions, type Verdict } from './run.js';
+import type { RunOptions, Verdict } from './run.js';
+import { runAndLookAgain } from './second-look.js';
 import { Tally } from './tally.js';
 
 interface Settings {
@@ -65,7 +66,7 @@ async function one(seed: number, settings: { trace: boolean; json: boolean; unti
     ...(settings.until === undefined ? {} : { until: settings.until }),
   };
   const began = cpuMs();
-  const verdict = await runSeed(seed, options);
+  const verdict = await runAndLookAgain(seed, options);
   const tally = new Tally();
   tally.add(verdict, cpuMs() - began);
   if (settings.json) print(`${JSON.stringify(verdict)}\n`);
@@ -117,7 +118,7 @@ function cpuMs(): number {
 function work(): void {
   process.on('message', (seed: number) => {
     const began = cpuMs();
-    runSeed(seed).then(
+    runAndLookAgain(seed).then(
       (verdict) => process.send?.({ verdict, tookMs: cpuMs() - began }),
       (error: unknown) => {
         process.stderr.write(`seed ${seed} could not be run: ${error instanceof Error ? error.stack : String(error)}\n`);

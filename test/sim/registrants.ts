@@ -1,8 +1,10 @@
-// Processes that register with the real recipes, and one that watches the list. Some die without a word, some stand still
-// past their TTL, some leave in order; in the end the list must be exactly those that live (I38), and no session may have
-// believed in itself longer than the store kept its lease (I37).
+// Processes that register with the real recipes, and one that watches the list. Some die without a word, some leave in order;
+// in the end the list must be exactly those that live (I38). Beside each registration a session is held, and no session may
+// believe in itself when the members let its lease expire (I37).
 
-import { SessionLost } from '../../recipes/session.js';
+import type { LeaseId } from '../../core/client.js';
+import { Session, SessionLost } from '../../recipes/session.js';
+import type { LogEntry } from '../model/history.js';
 import { discover, register, RegistrationEnded, type Registration, type ServiceView } from '../../recipes/registry.js';
 import { ApiError } from '../../core/errors.js';
 import { Connection } from './connection.js';
@@ -19,6 +21,8 @@ export class Registry {
   readonly #settling: Dice;
   #view: ServiceView | null = null;
   #viewConnection: Connection | null = null;
+  /** When the holder of each lease stopped counting on it. */
+  readonly #endedAt = new Map<LeaseId, number>();
 
   constructor(world: World) {
     this.#world = world;
@@ -28,7 +32,10 @@ export class Registry {
   start(): void {
     const { registrants } = this.#world.swarm;
     if (registrants === 0) return;
-    for (let i = 0; i < registrants; i++) this.#world.task(`r${i + 1}`, () => this.#registrant(i));
+    for (let i = 0; i < registrants; i++) {
+      this.#world.task(`r${i + 1}`, () => this.#registrant(i));
+      this.#world.task(`s${i + 1}`, () => this.#holder(i));
+    }
     const dice = new Dice(this.#world.swarm.seed, 'discoverer');
     this.#viewConnection = new Connection(this.#world, 'discoverer', pickMachine(this.#world, dice));
     this.#view = discover(this.#viewConnection, SERVICE, { clock: this.#world.clientClock });
@@ -57,6 +64,55 @@ export class Registry {
     for (const registration of this.#live.values()) await registration.close();
     await this.#view?.close();
     this.#live.clear();
+  }
+
+  /** I37: what the members believe to have expired in `log`, its holder knew to be lost before. Null: always. */
+  surprise(log: readonly LogEntry[]): string | null {
+    for (const { command, term, at = Infinity } of log) {
+      // Of another term it is void: a leader long deposed may believe what it likes.
+      if (command?.kind !== 'lease_revoke' || command.term !== term) continue;
+      const endedAt = this.#endedAt.get(command.id);
+      if (endedAt === undefined) continue;
+      this.#world.covered('a session is lost before its lease expires');
+      if (at >= endedAt) continue;
+      const until = endedAt === Infinity ? 'to the end' : `until ${endedAt.toFixed(1)} ms`;
+      return `the lease ${command.id.toString(16)} of a session expired at ${at.toFixed(1)} ms; its holder counted on it ${until}`;
+    }
+    return null;
+  }
+
+  #held(lease: LeaseId, signal: AbortSignal): void {
+    this.#endedAt.set(lease, Infinity);
+    const end = (): void => void this.#endedAt.set(lease, this.#world.scheduler.now);
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+  }
+
+  /** A session for some time; given back, left alone, or lost before. */
+  async #hold(connection: Connection, dice: Dice): Promise<void> {
+    const world = this.#world;
+    const ttlSeconds = dice.pick([1, 2, 5]);
+    const session = await Session.open(connection, { ttlSeconds, clock: world.clientClock, timeoutMs: 3000 });
+    this.#held(session.lease, session.signal);
+    const until = world.scheduler.now + dice.tailed(10_000);
+    while (!world.isClosing && world.scheduler.now < until && session.live) await world.sleep(dice.tailed(500));
+    await session.close({ timeoutMs: 2000 });
+  }
+
+  async #holder(index: number): Promise<void> {
+    const world = this.#world;
+    const dice = new Dice(world.swarm.seed, 'holder', index);
+    const connection = new Connection(world, `s${index + 1}`, pickMachine(world, dice));
+    this.#connections.push(connection);
+    while (!world.isClosing) {
+      await world.sleep(dice.tailed(500));
+      connection.machine = pickMachine(world, dice);
+      try {
+        await this.#hold(connection, dice);
+      } catch (error) {
+        if (!(error instanceof ApiError) && !(error instanceof SessionLost)) throw error;
+      }
+    }
   }
 
   async #registrant(index: number): Promise<void> {

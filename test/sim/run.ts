@@ -4,6 +4,7 @@
 //
 // One integer replays everything: no real clock, no real chance, no order of anything that the seed does not decide.
 
+import type { History } from '../model/history.js';
 import { checkHistory } from '../model/witness.js';
 import { Faults } from './faults.js';
 import { Ghost } from './ghost.js';
@@ -27,6 +28,8 @@ export interface RunOptions {
   readonly alter?: (swarm: Swarm) => Swarm;
   /** Makes the world itself break a promise: what a test of the tests needs. */
   readonly canary?: boolean;
+  /** What clients asked and were told, once the course is over. */
+  readonly onHistory?: (history: History) => void;
 }
 
 export interface Verdict {
@@ -85,15 +88,20 @@ async function course(swarm: Swarm, options: RunOptions): Promise<Verdict> {
   const recovery = new Recovery(world, registry, options.patience ?? 1);
   if (!isOver()) {
     await recovery.run(chooseCore(world), isOver);
-    if (world.violation === null) judge(world, ghost);
+    if (world.violation === null) judge(world, ghost, registry, options);
   }
   return verdictOf(world, recovery.tookMs);
 }
 
-function judge(world: World, ghost: Ghost): void {
+function judge(world: World, ghost: Ghost, registry: Registry, options: RunOptions): void {
   world.judging(() => ghost.finish());
   if (world.violation !== null) return;
-  const [broken] = checkHistory(world.recorder.history(ghost.log(), world.swarm.driftShare + 0.001));
+  const log = ghost.log();
+  const surprise = registry.surprise(log);
+  if (surprise !== null) return world.fail('I37', surprise);
+  const history = world.recorder.history(log, world.swarm.driftShare + 0.001);
+  options.onHistory?.(history);
+  const [broken] = checkHistory(history);
   if (broken !== undefined) world.fail(broken.invariant, broken.message);
 }
 

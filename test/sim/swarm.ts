@@ -9,22 +9,22 @@ import { Dice } from './random.js';
 
 export interface FaultRates {
   /** About how often in a minute of the fault phase, over the whole world; 0: never. */
-  readonly kill: number;
-  readonly killAtDoor: number;
-  readonly power: number;
-  readonly powerAll: number;
-  readonly stopGracefully: number;
-  readonly pause: number;
-  readonly suspend: number;
-  readonly stall: number;
-  readonly partition: number;
-  readonly lossySpell: number;
-  readonly diskError: number;
-  readonly diskSlow: number;
-  readonly diskHang: number;
-  readonly diskFull: number;
-  readonly rot: number;
-  readonly wipe: number;
+  kill: number;
+  killAtDoor: number;
+  power: number;
+  powerAll: number;
+  stopGracefully: number;
+  pause: number;
+  suspend: number;
+  stall: number;
+  partition: number;
+  lossySpell: number;
+  diskError: number;
+  diskSlow: number;
+  diskHang: number;
+  diskFull: number;
+  rot: number;
+  wipe: number;
 }
 
 export interface WorkloadMix {
