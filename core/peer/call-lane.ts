@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { NodeId } from '../raft/types.js';
 import type { Body, Frame } from './frame.js';
-import { ANSWERS_MAX, CALL_SESSIONS_MAX, CALL_WINDOW, CALLS_MAX } from './limits.js';
+import { ANSWERS_MAX, CALL_SESSIONS_MAX, CALL_WINDOW, CALLS_MAX, GONE_SESSIONS_MAX } from './limits.js';
 
 /** A call without an answer. 'unreachable': it was not sent. After 'timeout' and 'closed' it may have been executed. */
 export class CallFailed extends Error {
@@ -37,7 +37,8 @@ interface Waiting {
 export class CallLane {
   readonly #doors: CallDoors;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #sessions = new Map<NodeId, Map<number, SeenCalls>>();
+  /** Null: of a process that is long gone; nothing is executed for it any more. */
+  readonly #sessions = new Map<NodeId, Map<number, SeenCalls | null>>();
   readonly #answering = new Map<NodeId, number>();
   #calls = 0;
   #isClosed = false;
@@ -70,7 +71,7 @@ export class CallLane {
     if (this.#isClosed) return true;
     const answering = this.#answering.get(from) ?? 0;
     if (answering >= ANSWERS_MAX) return false;
-    if (!this.#seen(from, session).take(call)) return true;
+    if (this.#seen(from, session)?.take(call) !== true) return true;
     this.#answering.set(from, answering + 1);
     let isAnswered = false;
     this.#doors.onCall(from, payload, (reply) => {
@@ -97,15 +98,16 @@ export class CallLane {
     waiting.done(null, payload);
   }
 
-  #seen(from: NodeId, session: number): SeenCalls {
-    const sessions = this.#sessions.get(from) ?? new Map<number, SeenCalls>();
+  #seen(from: NodeId, session: number): SeenCalls | null {
+    const sessions = this.#sessions.get(from) ?? new Map<number, SeenCalls | null>();
     this.#sessions.set(from, sessions);
-    const seen = sessions.get(session) ?? new SeenCalls();
-    // The least recently used one stands first.
+    const known = sessions.get(session);
+    if (known === null) return null;
+    const seen = known ?? new SeenCalls();
+    // The least recently used one stands first, behind those that are gone.
     sessions.delete(session);
     sessions.set(session, seen);
-    const [oldest] = sessions.keys();
-    if (sessions.size > CALL_SESSIONS_MAX && oldest !== undefined) sessions.delete(oldest);
+    if (known === undefined) bound(sessions);
     return seen;
   }
 
@@ -122,6 +124,14 @@ export class CallLane {
     }
     this.#waiting.clear();
   }
+}
+
+function bound(sessions: Map<number, SeenCalls | null>): void {
+  const live = [...sessions].filter(([, seen]) => seen !== null);
+  const [oldest] = live;
+  if (live.length > CALL_SESSIONS_MAX && oldest !== undefined) sessions.set(oldest[0], null);
+  const [longestGone] = sessions.keys();
+  if (sessions.size > GONE_SESSIONS_MAX && longestGone !== undefined) sessions.delete(longestGone);
 }
 
 /** Which calls of one process were seen, in a window behind the newest: a ring of flags. */

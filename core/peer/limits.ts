@@ -30,8 +30,9 @@ export const CALLS_MAX = 16_384;
 export const ANSWERS_MAX = 4096;
 /** How far behind the newest request of a process another one may arrive and still be told from a repeated one. */
 export const CALL_WINDOW = 8192;
-/** Process starts of one member whose requests are remembered. */
+/** Process starts of one member whose requests are remembered, and those of which only that they are long gone. */
 export const CALL_SESSIONS_MAX = 8;
+export const GONE_SESSIONS_MAX = 1024;
 
 /** A piece of a snapshot, and how many may be on their way. A slow link begins with one and earns the others. */
 export const PIECE_BYTES = 64 << 10;

@@ -162,6 +162,31 @@ test('a request of long ago that arrives again is not executed again', async (t)
   t.is(b.calls.length, before);
 });
 
+test('a request of a process of many starts ago that arrives again is not executed again', async (t) => {
+  const rig = new Rig();
+  const b = rig.peer(2n);
+  const frames: Uint8Array[] = [];
+  for (let session = 10; session < 30; session++) {
+    const a = rig.peer(1n, { session });
+    rig.introduce([a, b]);
+    rig.board.onFrame = ({ from, frame }) => {
+      if (from === 1n) frames.push(frame);
+      return [frame];
+    };
+    a.peers.call(2n, Buffer.from(String(session)), 1000, () => undefined);
+    await rig.clock.advance(5);
+    a.peers.close(() => undefined);
+  }
+  t.is(b.calls.length, 20);
+  const last = rig.peer(1n, { session: 40 });
+  rig.introduce([last, b]);
+  rig.board.onFrame = () => frames;
+  last.peers.send([heartbeat(1n, 2n)]);
+  await rig.clock.advance(5);
+  t.is(frames.length, 20);
+  t.is(b.calls.length, 20);
+});
+
 test('a call without an answer ends in time, and a late answer is ignored', async (t) => {
   const rig = new Rig();
   const [a, b] = [rig.peer(1n), rig.peer(2n)];

@@ -131,7 +131,10 @@ export class Rig {
     const { clusterId = CLUSTER, incarnation = 100n + id, session = Number(id) } = options;
     const peers = new Peers(
       { clusterId, self: id, incarnation, session },
-      { clock: this.clock, transport: this.board.transport(id), log: options.storage ?? log, observe: (event) => void lists.events.push(event) },
+      {
+        clock: this.clock, transport: this.board.transport(id), log: options.storage ?? log,
+        observe: (event) => void lists.events.push(event),
+      },
       handlers,
     );
     const peer: RigPeer = { id, peers, log, ...lists, wantsSnapshots: true };
