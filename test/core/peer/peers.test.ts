@@ -155,8 +155,9 @@ test('a request of long ago that arrives again is not executed again', async (t)
     if (i % 100 === 0) await rig.clock.advance(1);
   }
   const before = b.calls.length;
+  // In the lane of requests, in place of another one.
   rig.board.onFrame = () => (first === null ? [] : [first]);
-  a.peers.send([heartbeat(1n, 2n)]);
+  a.peers.call(2n, Buffer.from('carries it'), 1000, () => undefined);
   await rig.clock.advance(10);
   t.is(before, 9000);
   t.is(b.calls.length, before);
@@ -181,7 +182,7 @@ test('a request of a process of many starts ago that arrives again is not execut
   const last = rig.peer(1n, { session: 40 });
   rig.introduce([last, b]);
   rig.board.onFrame = () => frames;
-  last.peers.send([heartbeat(1n, 2n)]);
+  last.peers.call(2n, Buffer.from('carries them'), 1000, () => undefined);
   await rig.clock.advance(5);
   t.is(frames.length, 20);
   t.is(b.calls.length, 20);
