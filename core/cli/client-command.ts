@@ -218,7 +218,7 @@ const REMEDIES: Readonly<Partial<Record<ErrorCode, string>>> = {
   not_leader: 'ask the leader: coterie endpoint status --cluster shows which it is',
   no_leader: 'a majority of the members must run and reach each other: coterie endpoint health --cluster',
   learner_unsupported: 'a learner answers little; name a voting member with --endpoints',
-  unavailable: 'is it running, and is --endpoints right?',
+  unavailable: 'say whom to ask with --endpoints, or start the server: coterie serve',
   deadline_exceeded: 'a majority may be missing, or it is slow: coterie endpoint health --cluster, or a longer --command-timeout',
   timeout: 'a majority may be missing: coterie endpoint health --cluster; the call may or may not have happened',
   timeout_leader_lost: 'the leader was lost under the call: look whether it happened before you repeat it',

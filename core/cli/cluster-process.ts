@@ -33,6 +33,7 @@ export class ClusterProcess {
   readonly #exited: Promise<void>;
   #line = '';
   #words = '';
+  #complaints = '';
   #ended = false;
 
   constructor(plan: MemberPlan, onNews: (news: MemberNews) => void) {
@@ -65,9 +66,9 @@ export class ClusterProcess {
     return this.#ended;
   }
 
-  /** Its last words that are meant for people. */
+  /** Its last words that are meant for people; the complaints in its log when it left none. */
   get words(): string {
-    return this.#words;
+    return this.#words.trim() === '' ? this.#complaints : this.#words;
   }
 
   /** Resolves when the process is gone. */
@@ -91,7 +92,9 @@ export class ClusterProcess {
       if (entry === null) this.#words = `${this.#words}${line}\n`.slice(-WORDS_MAX);
       else if (entry.msg === 'ready to serve client requests') onNews({ kind: 'ready', id: String(entry.memberId) });
       else if (entry.msg === 'role changed') onNews({ kind: 'leader', leader: String(entry.leader), term: Number(entry.term) });
-      else if (entry.level === 'fatal' || entry.level === 'error') this.#words = `${this.#words}${line}\n`.slice(-WORDS_MAX);
+      else if (entry.level === 'fatal' || entry.level === 'error') {
+        this.#complaints = `${this.#complaints}${line}\n`.slice(-WORDS_MAX);
+      }
     }
   }
 }

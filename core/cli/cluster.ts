@@ -1,6 +1,7 @@
 // `coterie cluster`: three members on this machine, to try things on. Says where each serves, what to type, who leads, and
 // follows changes until Ctrl-C; then it ends the members one after another, the leader last, and leaves nothing behind
-// unless a directory was named. The Procfile at the root starts the same three for those who have a process manager.
+// unless a directory was named. A member that is killed is started again after a while; one that says why it cannot go on
+// is not. The Procfile at the root starts the same three for those who have a process manager.
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,6 +26,8 @@ const CLIENT_PORTS: readonly number[] = [2379, 22_379, 32_379];
 const PEER_PORTS: readonly number[] = [2380, 22_380, 32_380];
 const TOKEN = 'coterie-cluster';
 const HOST = '127.0.0.1';
+/** Long enough to see the others go on without it, and to try something on them. */
+const AGAIN_MS = 10_000;
 
 export async function main(argv: readonly string[]): Promise<number> {
   try {
@@ -124,10 +127,14 @@ async function refuseTakenPorts(ports: readonly number[]): Promise<void> {
   }
 }
 
+type EndedNews = Extract<MemberNews, { kind: 'ended' }>;
+
 interface Report {
   started(members: readonly ClusterProcess[], directory: string, temporary: boolean): void;
   leader(name: string | null, term: number): void;
-  ended(member: ClusterProcess, how: string, news: Extract<MemberNews, { kind: 'ended' }>): void;
+  /** `again`: it will be started again. */
+  ended(member: ClusterProcess, news: EndedNews, again: boolean): void;
+  back(member: ClusterProcess): void;
   stopping(): void;
   stopped(): void;
 }
@@ -137,6 +144,7 @@ class Cluster {
   readonly #names = new Map<string, string>();
   readonly #report: Report;
   readonly #plans: readonly MemberPlan[];
+  readonly #again = new Set<NodeJS.Timeout>();
   #leader: { id: string; term: number } = { id: '0', term: 0 };
   #announced = false;
   #stopping: Promise<void> | null = null;
@@ -156,11 +164,8 @@ class Cluster {
       this.#onChange();
     };
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, onSignal);
-    for (const one of this.#plans) {
-      const member: ClusterProcess = new ClusterProcess(one, (news) => this.#onNews(member, news));
-      this.#members.push(member);
-    }
-    while (!signalled && this.#members.some(({ hasEnded }) => !hasEnded)) {
+    this.#members.push(...this.#plans.map((one) => this.#launch(one)));
+    while (!signalled && (this.#again.size > 0 || this.#members.some(({ hasEnded }) => !hasEnded))) {
       const failed = this.#members.find(({ hasEnded }) => hasEnded);
       if (!this.#announced && failed !== undefined) throw refusalOf(failed);
       if (!this.#announced && this.#names.size === this.#members.length) {
@@ -179,6 +184,20 @@ class Cluster {
     return signalled ? 0 : 1;
   }
 
+  #launch(one: MemberPlan): ClusterProcess {
+    const member: ClusterProcess = new ClusterProcess(one, (news) => this.#onNews(member, news));
+    return member;
+  }
+
+  /** In its place, with its flags and its data. */
+  #launchLater(ended: ClusterProcess): void {
+    const timer = setTimeout(() => {
+      this.#again.delete(timer);
+      this.#members[this.#members.indexOf(ended)] = this.#launch(ended.plan);
+    }, AGAIN_MS);
+    this.#again.add(timer);
+  }
+
   /** One after another, the leader last: the others need no election then. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stopAll();
@@ -186,6 +205,8 @@ class Cluster {
   }
 
   async #stopAll(): Promise<void> {
+    for (const timer of this.#again) clearTimeout(timer);
+    this.#again.clear();
     if (this.#announced) this.#report.stopping();
     const leader = this.#names.get(this.#leader.id);
     const inOrder = this.#members.toSorted((a, b) => Number(a.plan.name === leader) - Number(b.plan.name === leader));
@@ -195,12 +216,20 @@ class Cluster {
   }
 
   #onNews(member: ClusterProcess, news: MemberNews): void {
-    if (news.kind === 'ready') this.#names.set(news.id, member.plan.name);
+    if (news.kind === 'ready') this.#onReady(member, news.id);
     if (news.kind === 'leader') this.#onLeader(news.leader, news.term);
     if (news.kind === 'ended' && this.#announced && this.#stopping === null) {
-      this.#report.ended(member, news.signal === null ? `exit code ${news.code}` : news.signal, news);
+      // Who was told to end, or killed, has nothing against going on; an exit code is a reason that would only come again.
+      const again = news.signal !== null || news.code === 0;
+      if (again) this.#launchLater(member);
+      this.#report.ended(member, news, again);
     }
     this.#onChange();
+  }
+
+  #onReady(member: ClusterProcess, id: string): void {
+    this.#names.set(id, member.plan.name);
+    if (this.#announced && this.#stopping === null) this.#report.back(member);
   }
 
   #onLeader(id: string, term: number): void {
@@ -230,8 +259,13 @@ class JsonReport implements Report {
     this.#say({ event: 'leader', name, term });
   }
 
-  ended(member: ClusterProcess, _how: string, { code, signal }: Extract<MemberNews, { kind: 'ended' }>): void {
-    this.#say({ event: 'ended', name: member.plan.name, code, signal });
+  ended(member: ClusterProcess, { code, signal }: EndedNews, again: boolean): void {
+    const words = again ? {} : { words: member.words.trim() };
+    this.#say({ event: 'ended', name: member.plan.name, code, signal, againInMs: again ? AGAIN_MS : null, ...words });
+  }
+
+  back({ plan: { name }, pid }: ClusterProcess): void {
+    this.#say({ event: 'back', name, pid });
   }
 
   stopping(): void {
@@ -248,36 +282,45 @@ class JsonReport implements Report {
 }
 
 class TextReport implements Report {
-  #left: readonly ClusterProcess[] = [];
+  #members: readonly ClusterProcess[] = [];
 
   started(members: readonly ClusterProcess[], directory: string, temporary: boolean): void {
-    this.#left = members;
+    this.#members = members;
     const [bold, dim, blue] = [paint('bold'), paint('gray'), paint('cyan')];
-    const urls = members.map(({ plan: { clientUrl } }) => clientUrl.replace('http://', ''));
     const rows = members.map(({ plan: { name, clientUrl, peerUrl }, pid }) => {
-      return `    ${bold(name)}  ${blue(clientUrl.padEnd(22))} ${dim(`members meet at ${peerUrl}, pid ${pid}`)}\n`;
+      const port = new URL(peerUrl).port;
+      return `    ${bold(name)}  ${blue(clientUrl.padEnd(22))} ${dim(`members meet at port ${port.padEnd(5)}  pid ${pid}`)}\n`;
     });
     const kept = temporary ? dim('  gone when this ends; --data-dir keeps it') : '';
-    const endpoints = `etcdctl --endpoints ${urls.join(',')}`;
-    const other = `etcdctl --endpoints ${urls[2] ?? ''}`;
-    const tries = [`${endpoints} member list -w table`, `${endpoints} put greeting hello`, `${other} get greeting`];
+    const [first, , third] = members.map(({ plan: { clientUrl } }) => clientUrl.replace('http://', ''));
+    // Who has etcd's usual port needs not be named.
+    const one = first === `${HOST}:${CLIENT_PORTS[0] ?? 0}` ? 'etcdctl' : `etcdctl --endpoints ${first ?? ''}`;
+    const tries = [
+      `${one} member list -w table`, `${one} put greeting hello`, `etcdctl --endpoints ${third ?? ''} get greeting`,
+      `kill -9 ${members[1]?.pid ?? 0}   ${dim(`# and try again; it comes back after ${AGAIN_MS / 1000} s`)}`,
+    ];
     const head = `${blue('●')} ${bold(`coterie ${coterieVersion}`)} ${dim(`speaks etcd ${etcdVersion}`)}  three members`;
     process.stdout.write(`\n  ${head}\n\n`
-      + `${rows.join('')}    ${dim('data')}  ${directory}${kept}\n\n`
-      + `${tries.map((line, i) => `    ${dim(i === 0 ? 'try ' : '    ')}  ${line}\n`).join('')}`
-      + `          ${dim(`kill -9 ${members[0]?.pid ?? 0}, and try again`)}\n\n`);
+      + `${rows.join('')}\n    ${dim('data')}  ${directory}${kept}\n\n`
+      + `${tries.map((line, i) => `    ${dim(i === 0 ? 'try ' : '    ')}  ${line}\n`).join('')}\n`);
   }
 
   leader(name: string | null, term: number): void {
     this.#line(name === null ? 'nobody leads yet' : `${paint('bold')(name)} leads ${paint('gray')(`(term ${term})`)}`);
   }
 
-  ended(member: ClusterProcess, how: string): void {
-    const alive = this.#left.filter(({ hasEnded }) => !hasEnded).map(({ plan: { name } }) => name);
+  ended(member: ClusterProcess, { code, signal }: EndedNews, again: boolean): void {
+    const alive = this.#members.filter(({ hasEnded }) => !hasEnded).map(({ plan: { name } }) => name);
     const alone = `${alive.join()} alone is no majority: it answers serializable reads only`;
     const others = ['nobody is left', alone][alive.length] ?? `${alive.join(' and ')} go on`;
-    this.#line(`${member.plan.name} ended (${how}); ${others}`);
-    if (alive.length > 0) process.stdout.write(`          again with: coterie serve ${member.plan.flags.join(' ')}\n`);
+    const next = again ? paint('gray')(`; it comes back in ${AGAIN_MS / 1000} s`) : '';
+    this.#line(`${paint('bold')(member.plan.name)} ended (${signal ?? `exit code ${code}`}); ${others}${next}`);
+    const said = again ? '' : member.words.trim();
+    if (said !== '') process.stdout.write(`${said.replace(/^/gm, '            ')}\n`);
+  }
+
+  back({ plan: { name }, pid }: ClusterProcess): void {
+    this.#line(`${paint('bold')(name)} is back ${paint('gray')(`(pid ${pid})`)}`);
   }
 
   stopping(): void {

@@ -77,7 +77,8 @@ export function moveLeader(argv: readonly string[]): Promise<number> {
 /** `--endpoints`, or with `--cluster` all client URLs of the member list. */
 async function endpointsOf(invocation: Invocation): Promise<readonly string[]> {
   if (!invocation.isSet('cluster')) return invocation.endpoints;
-  const { members } = await invocation.connect().members();
+  // What one member knows: the list is wanted most when no majority is left to confirm it.
+  const { members } = await invocation.connect().members({ linearizable: false });
   const urls = members.flatMap(({ clientUrls }) => clientUrls);
   return [...new Set(urls)];
 }

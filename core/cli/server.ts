@@ -250,10 +250,10 @@ function codeOf(error: unknown): string | null {
   return codeOf(error.cause);
 }
 
-/** Errors of the rooms below say what happened, then, after the last full stop or semicolon, what to do. */
+/** Errors of the rooms below say what happened, then, in their last sentence or after their last semicolon, what to do. */
 function splitReason(error: unknown): readonly [problem: string, remedy: string] {
   const message = error instanceof Error ? error.message : String(error);
-  const cut = /^(.*)(?:\. |; )([^.;]+)\.?$/s.exec(message);
+  const cut = /^(.*)\. ([A-Z].*?)\.?$/s.exec(message) ?? /^(.*); ([^;]+?)\.?$/s.exec(message);
   return cut?.[1] === undefined || cut[2] === undefined ? [message, 'nothing was changed'] : [cut[1], cut[2]];
 }
 

@@ -85,6 +85,20 @@ test('a member that is down hides no other, and makes the exit code 1', async (t
   t.regex(stderr, /Failed to get the status of endpoint 127\.0\.0\.1:1 \(unavailable: /);
 });
 
+test('--cluster asks whom it knows of, even when no majority is left to confirm the list', async (t) => {
+  const header = { clusterId: 1n, memberId: 1n, revision: 1, raftTerm: 1 };
+  const members: Admin['members'] = (options) => {
+    const known = { id: 1n, name: 'a', peerUrls: ['http://127.0.0.1:1'], clientUrls: ['http://127.0.0.1:1'], isLearner: false };
+    return options?.linearizable === false ? Promise.resolve({ header, members: [known] }) : Promise.reject(new ApiError('timeout'));
+  };
+  const backend: Partial<Client & Admin> = { members };
+  const server = await serve(backend as Client & Admin, { urls: ['http://127.0.0.1:0'] });
+  const { code, stderr } = await coterie(['endpoint', 'health', '--cluster', '--endpoints', server.url]);
+  await server.close();
+  t.is(code, 1);
+  t.regex(stderr, /^http:\/\/127\.0\.0\.1:1 is unhealthy: /);
+});
+
 test('endpoints stand in the environment as well, under our name and etcdctl\'s', async (t) => {
   const server = await failing('no_leader');
   for (const name of ['COTERIE_ENDPOINTS', 'ETCDCTL_ENDPOINTS']) {

@@ -94,16 +94,19 @@ test.serial('three members start, the leader is followed through a kill, and SIG
   const other = members.find(({ name }) => name !== first);
   if (leader === undefined || other === undefined) return t.fail();
   process.kill(leader.pid, 'SIGKILL');
-  t.like(await cluster.next('ended'), { name: leader.name, signal: 'SIGKILL' });
+  t.like(await cluster.next('ended'), { name: leader.name, signal: 'SIGKILL', againInMs: 10_000 });
   const { name: second } = await cluster.next('leader');
   t.true(members.some(({ name }) => name === second) && second !== first);
   const put = await fetch(`${other.clientUrl}/v3/kv/put`, { method: 'POST', body: '{"key":"YQ==","value":"YQ=="}' });
   t.is(put.status, 200);
+  const { name: back, pid } = (await cluster.next('back')) as never as { name: string; pid: number };
+  t.is(back, leader.name, 'started again by itself');
+  t.not(pid, leader.pid);
   cluster.child.kill('SIGINT');
   await cluster.next('stopping');
   await cluster.next('stopped');
   t.is(await cluster.ended, 0);
-  t.false(members.some(({ pid }) => isAlive(pid)));
+  t.false([...members.map((member) => member.pid), pid].some(isAlive));
   t.deepEqual(readdirSync(cluster.directory), []);
 });
 
@@ -115,15 +118,36 @@ test.serial('a person is told where each serves, what to try, and who leads; a n
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   const text = cluster.text();
-  const places = [...text.matchAll(/^ {4}([abc]) {2}http:\/\/127\.0\.0\.1:\d+ +members meet at http/gm)].map(([, name]) => name);
+  const places = [...text.matchAll(/^ {4}([abc]) {2}http:\/\/127\.0\.0\.1:\d+ +members meet at port \d+ +pid \d+$/gm)].map(([, name]) => name);
   t.deepEqual(places, ['a', 'b', 'c']);
-  t.regex(text, /try {3}etcdctl --endpoints [\d.:,]+ member list -w table/);
+  t.regex(text, /try {3}etcdctl --endpoints [\d.:]+ member list -w table/);
   t.regex(text, /\d\d:\d\d:\d\d {2}[abc] leads \(term \d+\)/);
   cluster.child.kill('SIGTERM');
   t.is(await cluster.ended, 0);
   t.regex(cluster.text(), /ending the members, the leader last[\s\S]*all ended/);
   t.deepEqual(readdirSync(dataDir).sort(), ['a.coterie', 'b.coterie', 'c.coterie']);
   t.deepEqual(readdirSync(cluster.directory), []);
+});
+
+test.serial('a member that says why it cannot go on is not started again, and its words are shown', async (t) => {
+  t.timeout(120_000);
+  const cluster = await start(t, []);
+  for (const end = Date.now() + WAIT_MS; !/ leads /.test(cluster.text()) && Date.now() < end;) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(cluster.text())?.[0] ?? '';
+  const id = async (): Promise<string> => {
+    const { stdout } = await coterie(['member', 'list', '--endpoints', url]);
+    return /^([0-9a-f]+), started, c/m.exec(stdout)?.[1] ?? '';
+  };
+  // Strict, the leader waits until all have been connected for five seconds.
+  for (const end = Date.now() + WAIT_MS; !/c .*ended/.test(cluster.text()) && Date.now() < end;) {
+    await coterie(['member', 'remove', await id(), '--endpoints', url]);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  t.regex(cluster.text(), /c ended \(exit code 1\); a and b go on\n +coterie serve: .*was removed from the cluster/);
+  cluster.child.kill('SIGINT');
+  t.is(await cluster.ended, 0);
 });
 
 test.serial('when their owner is killed, the members end by themselves', async (t) => {
