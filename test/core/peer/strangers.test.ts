@@ -13,11 +13,14 @@ import { TcpTransport, type TcpTransportOptions } from '../../../core/peer/tcp-t
 import { CLUSTER, TcpRig, tlsOf, type TcpMember } from './tcp-rig.js';
 
 const FASTER = 20;
+function clockOf(speed: number): Clock {
+  return { now: () => systemClock.now() * speed, schedule: (delayMs, run) => systemClock.schedule(delayMs / speed, run) };
+}
+
 /** Time-outs of seconds, in tests of milliseconds. */
-const hastyClock: Clock = {
-  now: () => systemClock.now() * FASTER,
-  schedule: (delayMs, run) => systemClock.schedule(delayMs / FASTER, run),
-};
+const hastyClock = clockOf(FASTER);
+/** Nobody's time runs out on a machine that is busy with other tests. */
+const patientClock = clockOf(1 / FASTER);
 
 const PLAIN = 'http://127.0.0.1:0';
 const TLS = 'https://127.0.0.1:0';
@@ -100,7 +103,7 @@ for (const [how, listen, tls] of [['plain', PLAIN, {}], ['TLS', TLS, { tls: tlsO
   });
 }
 
-on('more members than there can be are sent away, and told of', { listen: [PLAIN] }, async (rig, knocks, t) => {
+on('more members than there can be are sent away, and told of', { listen: [PLAIN], clock: patientClock }, async (rig, knocks, t) => {
   const member = await rig.member(1n);
   const known = { group: 'control', clusterId: CLUSTER, to: 1n } as const;
   for (let i = 0; i < INBOUND_MAX + 5; i++) {
@@ -109,7 +112,7 @@ on('more members than there can be are sent away, and told of', { listen: [PLAIN
   }
   await rig.until(() => reasons(member).includes('too many'), 'the last ones are sent away');
   t.regex(reasons(member), /too many connections: 512/);
-  await rig.until(() => knocks.closed >= 5, 'they notice');
+  await rig.until(() => knocks.closed === 5, 'they notice');
 });
 
 on('nobody is waited for who announces much before saying who it is', { listen: [PLAIN] }, async (rig, knocks, t) => {
