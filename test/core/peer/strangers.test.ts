@@ -103,7 +103,7 @@ for (const [how, listen, tls] of [['plain', PLAIN, {}], ['TLS', TLS, { tls: tlsO
   });
 }
 
-on('more members than there can be are sent away, and told of', { listen: [PLAIN], clock: patientClock }, async (rig, knocks, t) => {
+on('more members than there can be are sent away, told of', { listen: [PLAIN], clock: patientClock }, async (rig, knocks, t) => {
   const member = await rig.member(1n);
   const known = { group: 'control', clusterId: CLUSTER, to: 1n } as const;
   for (let i = 0; i < INBOUND_MAX + 5; i++) {
