@@ -31,7 +31,7 @@ const APPEND = 3;
 const APPEND_REPLY = 4;
 const TIMEOUT_NOW = 5;
 const HEAD_BYTES = 9;
-const APPEND_BYTES = HEAD_BYTES + 36;
+const APPEND_BYTES = HEAD_BYTES + 44;
 const RUN_BYTES = 12;
 const ENTRY_BYTES = 5;
 const KINDS: readonly Entry['kind'][] = ['empty', 'command', 'members'];
@@ -88,8 +88,9 @@ function writeMessage(buffer: Buffer, start: number, message: PlainMessage): num
       writeEntryId(buffer, at, message.previous);
       writeCounter(buffer, at + 16, message.commit);
       writeCounter(buffer, at + 24, message.round);
-      buffer.writeUInt32LE(message.entries.length, at + 32);
-      return writeEntries(buffer, at + 36, message.previous.index, message.entries);
+      writeCounter(buffer, at + 32, message.match);
+      buffer.writeUInt32LE(message.entries.length, at + 40);
+      return writeEntries(buffer, at + 44, message.previous.index, message.entries);
     case 'append_reply':
       buffer[start] = APPEND_REPLY;
       writeCounter(buffer, at, message.index);
@@ -157,7 +158,8 @@ function readMessage(reader: Reader, from: NodeId, to: NodeId): PlainMessage {
       const previous = readEntryId(reader, term);
       const commit = reader.counter('a commit index');
       const round = reader.counter('a read round');
-      return { kind: 'append', from, to, term, previous, entries: readEntries(reader, previous, term), commit, round };
+      const match = reader.counter('an index');
+      return { kind: 'append', from, to, term, previous, entries: readEntries(reader, previous, term), commit, round, match };
     }
     case APPEND_REPLY: {
       const index = reader.counter('an index');

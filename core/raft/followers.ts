@@ -122,7 +122,8 @@ export class Followers {
     const previous = { term: present(log.termAt(index), `term of entry ${index}`), index };
     progress.commitTold = Math.min(news.commit, index + entries.length);
     const { term, commit, round } = news;
-    out.push({ kind: 'append', from: this.#self, to, term, previous, entries, commit, round });
+    const { match } = progress;
+    out.push({ kind: 'append', from: this.#self, to, term, previous, entries, commit, round, match });
   }
 }
 

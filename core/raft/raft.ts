@@ -395,6 +395,7 @@ export class Raft {
 
   /** Raft §5.3. The log check, the conflicts, the new entries, the commit index. */
   #onAppend(message: MessageOf<'append'>): void {
+    this.#checkKept(message);
     this.#follow(message.from);
     const { previous, entries, round } = message;
     if (!this.#log.matches(previous)) {
@@ -409,6 +410,18 @@ export class Raft {
     // A heartbeat or a read round needs no disk; new entries do, and their answer leaves when they are durable.
     const isDurable = this.#following.agree(through, this.#disk.durable);
     if (isDurable || round > 0 || entries.length === 0) this.#answerAppend(round);
+  }
+
+  /**
+   * What was acknowledged in a term stays until the term ends: it agrees with the leader's log, which only grows (Raft §5.3).
+   * So a log that is shorter was set back or has lost its tail, and with it maybe entries that were committed by its word, and
+   * a vote. Nobody can make up for that; to go on as if nothing had been could lose what was acknowledged.
+   */
+  #checkKept({ from, term, match }: MessageOf<'append'>): void {
+    const { lastIndex } = this.#log;
+    assert(match <= lastIndex, `this member told leader ${from.toString(16)} of term ${term} that it has entry ${match}, and its `
+      + `log ends at ${lastIndex}: its data was set back to an earlier state, or its disk has lost what it promised to keep. `
+      + 'Remove this member from the cluster and add it anew, with an empty data directory');
   }
 
   #takeEntries(entries: readonly Entry[]): void {

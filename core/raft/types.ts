@@ -102,6 +102,8 @@ export type Message =
       readonly commit: Index;
       /** Largest read round the leader wants confirmed; echoed in the reply (thesis 6.4). 0: none. */
       readonly round: number;
+      /** What the follower has said, in this term, that it has durably. If its log does not reach so far it has lost entries. */
+      readonly match: Index;
     }
   | {
       readonly kind: 'append_reply';

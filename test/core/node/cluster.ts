@@ -8,6 +8,7 @@ import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import { defaultLimits, type NodeLimits } from '../../../core/node/limits.js';
 import { Member, type MemberConfig } from '../../../core/node/member.js';
+import type { Resumed } from '../../../core/raft/types.js';
 import type { MemberRecord } from '../../../core/store/members.js';
 import { SimClock } from '../../sim/clock.js';
 import { Switchboard } from '../peer/memory-transport.js';
@@ -140,6 +141,22 @@ export class Cluster {
     life.clock.isAlive = false;
     life.close();
     this.#lives.delete(id);
+  }
+
+  /** The log of a dead member loses its last entries, and what was written with them. */
+  async setBack(id: bigint, count: number): Promise<void> {
+    const log = this.#logs.get(id);
+    if (log === undefined) throw new Error(`member ${id} has no log`);
+    const { hard, snapshot, entries } = await this.until(whenDone<Resumed>((done) => log.open(done)));
+    if (snapshot.index > 0) throw new Error(`the log of member ${id} begins with a snapshot`);
+    const kept = entries.slice(0, -count);
+    const earlier = new MemoryLogStorage(this.clock);
+    await this.until(whenDone<Resumed>((done) => earlier.open(done)));
+    const commit = Math.min(hard.commit, kept.at(-1)?.index ?? 0);
+    const batch = { seq: 0, hard: { ...hard, commit }, truncateAfter: null, snapshot: null, entries: kept };
+    await this.until(whenDone<void>((done) => earlier.append(batch, done)));
+    await this.until(whenDone<void>((done) => earlier.close(done)));
+    this.#logs.set(id, earlier);
   }
 
   async stop(id: bigint): Promise<void> {

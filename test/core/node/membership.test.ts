@@ -166,6 +166,25 @@ test('one that was removed while it was down is told by members that no longer k
   await cluster.stopAll();
 });
 
+// Reliability E2.
+test('a member whose log was set back stops with the remedy, and nothing acknowledged is lost', async (t) => {
+  const cluster = await Cluster.running();
+  await cluster.clock.advance(HEALTHY_MS);
+  const leader = await cluster.leader();
+  const [victim = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
+  for (let i = 0; i < 20; i++) await cluster.until(put(cluster.client(leader), utf8(`k${i}`), utf8('v')));
+  await cluster.level();
+  cluster.kill(victim);
+  await cluster.setBack(victim, 5);
+  await cluster.start(victim, { isReady: false });
+  await cluster.clock.advance(3000);
+  const message = cluster.ends.get(victim)?.message ?? '';
+  t.regex(message, /that it has entry \d+, and its log ends at \d+: its data was set back.*add it anew/);
+  t.is(await cluster.leader(), leader);
+  t.is((await cluster.until(cluster.client(other).range({ key: utf8('k'), rangeEnd: utf8('l') }))).kvs.length, 20);
+  await cluster.stopAll();
+});
+
 test('two changes asked for at once are made one after the other', async (t) => {
   const cluster = await Cluster.running();
   await cluster.clock.advance(HEALTHY_MS);

@@ -152,5 +152,5 @@ export class Rig {
 }
 
 export function heartbeat(from: NodeId, to: NodeId, term = 1): Message {
-  return { kind: 'append', from, to, term, previous: { term: 1, index: 1 }, entries: [], commit: 1, round: 0 };
+  return { kind: 'append', from, to, term, previous: { term: 1, index: 1 }, entries: [], commit: 1, round: 0, match: 0 };
 }

@@ -120,7 +120,8 @@ test('a follower acknowledges only what it knows to be the leader\'s', (t) => {
   const entries: Entry[] = [1, 1, 1].map((term, i) => ({ kind: 'command', term, index: i + 1, data: bytes('old') }));
   const raft = new Raft(config(1n, [1n, 2n, 3n]), { hard: { term: 1, vote: 2n, commit: 0 }, snapshot: NO_SNAPSHOT, entries });
   const append = {
-    kind: 'append', from: 2n, to: 1n, term: 2, previous: { term: 0, index: 0 }, entries: entries.slice(0, 1), commit: 0, round: 0,
+    kind: 'append', from: 2n, to: 1n, term: 2, previous: { term: 0, index: 0 }, entries: entries.slice(0, 1),
+    commit: 0, round: 0, match: 0,
   } as const;
   const first = raft.step([{ kind: 'receive', message: append }]);
   t.deepEqual(first.send, []);
@@ -199,11 +200,31 @@ test('the newest configuration in the log counts after a restart, committed or n
   t.deepEqual(raft.status().configuration.voters, [1n, 2n, 3n]);
 });
 
+// Reliability E2: it cannot know what else it has promised and forgotten.
+test('a follower that lacks what it has acknowledged stops, and says how to replace it', (t) => {
+  const resumed = (length: number): Raft => {
+    const entries: Entry[] = Array.from({ length }, (_, i) => ({ kind: 'command', term: 1, index: i + 1, data: bytes('x') }));
+    const hard = { term: 1, vote: 2n, commit: 1 };
+    return new Raft(config(1n, [1n, 2n, 3n]), { hard, snapshot: NO_SNAPSHOT, entries });
+  };
+  const message = {
+    kind: 'append', from: 2n, to: 1n, term: 1, previous: { term: 1, index: 7 }, entries: [], commit: 7, round: 0, match: 7,
+  } as const;
+  t.notThrows(() => resumed(7).step([{ kind: 'receive', message }]));
+  t.throws(() => resumed(6).step([{ kind: 'receive', message }]), {
+    message: /told leader 2 of term 1 that it has entry 7, and its log ends at 6.*Remove this member.*add it anew/,
+  });
+  // What a leader of an earlier term was told does not bind: a later one may have overwritten it.
+  const deposed = resumed(6);
+  deposed.step([{ kind: 'receive', message: { ...message, term: 2, match: 0 } }]);
+  t.notThrows(() => deposed.step([{ kind: 'receive', message }]));
+});
+
 // After a stall a driver finds ticks and messages together; what came meanwhile speaks against acting on the ticks alone.
 test('a heartbeat in the same batch as the ticks of a time-out keeps a follower from asking', (t) => {
   const raft = new Raft(config(1n, [1n, 2n, 3n]), FRESH);
   const previous = { term: 0, index: 0 };
-  const append = { kind: 'append', from: 2n, to: 1n, term: 1, previous, entries: [], commit: 0, round: 0 } as const;
+  const append = { kind: 'append', from: 2n, to: 1n, term: 1, previous, entries: [], commit: 0, round: 0, match: 0 } as const;
   const heard: Input = { kind: 'receive', message: append };
   raft.step([persisted(raft.step([heard]))]);
   const ticks: Input[] = Array.from({ length: 50 }, () => ({ kind: 'tick' }));
