@@ -30,7 +30,8 @@ test('who joins begins with nothing, and who has data changes nothing', (t) => {
 
 // The commit index on disk lags: 3@5 may have been acknowledged a moment before the others were lost.
 test('who goes on alone keeps what is not known to be committed, and votes alone from then on', (t) => {
-  const found: Resumed = { ...EMPTY, hard: { term: 6, vote: 3n, commit: 2 }, entries: [command(1, 2), command(2, 2), command(3, 5)] };
+  const entries = [command(1, 2), command(2, 2), command(3, 5)];
+  const found: Resumed = { ...EMPTY, hard: { term: 6, vote: 3n, commit: 2 }, entries };
   const { resumed, founding } = prepare(found, { id: 1n, founders: [], forceNewCluster: true });
   t.deepEqual(resumed.entries.slice(0, 3), found.entries);
   t.like(resumed.hard, { term: 6, vote: 3n, commit: 4 });
