@@ -92,7 +92,8 @@ function saidOf({ format }: Invocation, { file, dataDir, store, memberId: member
   if (format === 'json') {
     return `${json({ file, dataDir, memberId: id, clusterId: clusterHex, revision, keys: keyCount })}\n`;
   }
-  return `Restored ${file} into ${dataDir}: member ${id} of cluster ${clusterHex}, revision ${revision}, ${keyCount} keys\n`;
+  const keys = `${keyCount} ${keyCount === 1 ? 'key' : 'keys'}`;
+  return `Restored ${file} into ${dataDir}: member ${id} of cluster ${clusterHex}, revision ${revision}, ${keys}\n`;
 }
 
 /** Judged as coterie serve judges them, so that what is restored here starts there. */

@@ -2,6 +2,7 @@
 // until it is told to end or cannot go on. A composition root. Loaded only when a server is really to start, so that help
 // and refusals come at once.
 
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { whenDone } from '../base/done.js';
 import { systemFiles } from '../base/files.js';
@@ -153,8 +154,22 @@ function peerTlsOf(all: All): NonNullable<NodeOptions['peerTls']> | null {
   const cert = pemOf(all, 'peer-cert-file');
   const key = pemOf(all, 'peer-key-file');
   if (cert === null || key === null) return null;
+  refuseStrangeKey(all, cert, key);
   const ca = pemOf(all, 'peer-trusted-ca-file');
   return { cert, key, ...(ca === null ? {} : { ca }), requireClientCert: isSet(all, 'peer-client-cert-auth') };
+}
+
+function refuseStrangeKey(all: All, cert: string, key: string): void {
+  const [certFile, keyFile] = [textOf(all, 'peer-cert-file'), textOf(all, 'peer-key-file')];
+  let problem = `--peer-key-file ${keyFile} is not the key of --peer-cert-file ${certFile}`;
+  let cause: unknown;
+  try {
+    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return;
+  } catch (error) {
+    problem = `--peer-cert-file ${certFile} with --peer-key-file ${keyFile}: ${error instanceof Error ? error.message : String(error)}`;
+    cause = error;
+  }
+  throw new Refusal(problem, 'give a certificate and the private key it was made for, without a passphrase', { exitCode: 1, cause });
 }
 
 function pemOf(all: All, flag: string): string | null {

@@ -93,7 +93,7 @@ test('--cluster asks whom it knows of, even when no majority is left to confirm 
   };
   const backend: Partial<Client & Admin> = { members };
   const server = await serve(backend as Client & Admin, { urls: ['http://127.0.0.1:0'] });
-  const { code, stderr } = await coterie(['endpoint', 'health', '--cluster', '--endpoints', server.url]);
+  const { code, stderr } = await coterie(['endpoint', 'health', '--cluster', '--endpoints', server.urls.join()]);
   await server.close();
   t.is(code, 1);
   t.regex(stderr, /^http:\/\/127\.0\.0\.1:1 is unhealthy: /);
