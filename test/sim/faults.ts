@@ -13,6 +13,9 @@ type FaultKind = keyof FaultRates;
 /** Pairs of places: the ways that are closed. */
 type Cuts = readonly (readonly [number, number])[];
 
+/** Looks for a moment at which a disk may be lost. */
+const WIPE_TRIES = 10;
+
 export class Faults {
   readonly #world: World;
   readonly #dice = new Map<FaultKind, Dice>();
@@ -39,7 +42,9 @@ export class Faults {
       machine.platter.hungUntil = 0;
       machine.platter.errorChance = 0;
       machine.platter.freeBytes = Infinity;
-      if (machine.life !== null) machine.life.loop.killAtDoor = 0;
+      if (machine.life === null) continue;
+      machine.life.loop.killAtDoor = 0;
+      machine.life.loop.thaw();
     }
   }
 
@@ -63,7 +68,10 @@ export class Faults {
     if (kind === 'partition') return this.#partition(dice);
     if (kind === 'lossySpell') return this.#lossySpell(dice);
     if (kind === 'rot') return this.#rot(dice);
-    if (kind === 'wipe') return this.#wipe(dice);
+    if (kind === 'wipe') return this.#wipe(dice, WIPE_TRIES);
+    if (kind === 'rollback') return this.#rollBack(dice);
+    if (kind === 'swap') return this.#swap(dice);
+    if (kind === 'swizzle') return this.#swizzle(dice);
     const victim = this.#victim(dice);
     if (victim === null) return;
     const { life, platter } = victim;
@@ -85,6 +93,12 @@ export class Faults {
       case 'stall':
         world.tell(victim, 'stalls');
         return life?.loop.stall(dice.tailed(world.swarm.electionMs * dice.pick([0.2, 0.8, 2])));
+      case 'freeze':
+        if (life === null) return;
+        world.covered('a clock stands still');
+        world.tell(victim, 'has a clock that stands still');
+        life.loop.freeze();
+        return spell(dice.tailed(world.swarm.electionMs * dice.pick([0.5, 2, 5])), () => life.loop.thaw());
       case 'diskError':
         world.tell(victim, 'its disk fails');
         platter.errorChance = dice.pick([0.01, 0.1, 1]);
@@ -183,12 +197,12 @@ export class Faults {
   }
 
   /** A machine whose disk may be damaged without more than the cluster survives; it is made to stop first. */
-  #expendable(dice: Dice): Machine | null {
+  #expendable(dice: Dice, count = 1): Machine | null {
     const { machines } = this.#world;
     const damaged = machines.filter((machine) => machine.isDamaged || machine.broken === 'damaged').length;
     const sizes = this.#world.configurations().map(({ voters }) => voters.length);
     const least = sizes.length === 0 ? 0 : Math.min(...sizes);
-    if (damaged + 1 > Math.floor((least - 1) / 2)) return null;
+    if (damaged + count > Math.floor((least - 1) / 2)) return null;
     const members = machines.filter((machine) => machine.birth !== null && machine.broken === null && !machine.isDamaged);
     return members.length === 0 ? null : dice.pick(members);
   }
@@ -206,17 +220,70 @@ export class Faults {
     this.#world.tell(victim, `rot in ${where}`);
   }
 
-  #wipe(dice: Dice): void {
+  #wipe(dice: Dice, tries: number): void {
     const world = this.#world;
     const victim = this.#expendable(dice);
     // Its life must be known to everybody, or nobody could tell the next one from it.
     const isKnown = world.machines.every((machine) => machine === victim || machine.birth === null || machine.broken !== null
       || (machine.isUp && machine.life?.member.node.store.members().every(({ incarnation }) => incarnation !== 0n) === true));
-    if (victim === null || !victim.isUp || !isKnown) return;
+    if (victim === null || !victim.isUp || !isKnown) {
+      if (tries > 1) this.#after(500, () => this.#wipe(dice, tries - 1));
+      return;
+    }
     victim.isDamaged = true;
+    victim.isWiped = true;
     victim.die('wipe');
     world.covered('a member loses its disk and starts under its old name');
     world.scheduler.after(dice.tailed(300), Kind.fault, victim.place, () => victim.start());
+  }
+
+  /** A machine goes back to what its disk held some seconds ago: it has forgotten votes and entries that it acknowledged. */
+  #rollBack(dice: Dice): void {
+    const victim = this.#expendable(dice);
+    if (victim === null || !victim.isUp) return;
+    const { lives } = victim;
+    const copy = victim.platter.durableCopy();
+    this.#after(dice.tailed(2000), () => {
+      if (victim.lives !== lives || !victim.isUp || this.#expendable(dice) === null || victim.isDamaged) return;
+      victim.isDamaged = true;
+      victim.die('rollback');
+      victim.platter.rollBack(copy);
+      this.#world.covered('an old state of a disk comes back');
+    });
+  }
+
+  #swap(dice: Dice): void {
+    const world = this.#world;
+    const one = this.#expendable(dice, 2);
+    const other = this.#expendable(dice, 2);
+    if (one === null || other === null || one === other) return;
+    for (const machine of [one, other]) {
+      machine.isDamaged = true;
+      machine.die('swap');
+    }
+    one.platter.swapWith(other.platter);
+    world.covered('two disks are swapped');
+    world.note(`${one.name} and ${other.name} have each other's disks`);
+  }
+
+  /** The ways of some machines close one after the other, and open again in another order. */
+  #swizzle(dice: Dice): void {
+    const world = this.#world;
+    const name = `s${(this.#partitions += 1)}`;
+    const victims = dice.some(dice.shuffled(world.machines), 0.6);
+    const stepMs = dice.tailed(world.swarm.electionMs * dice.pick([0.1, 0.5, 1]));
+    world.covered('partition: swizzle-clog');
+    victims.forEach(({ place }, i) => this.#after(i * stepMs, () => {
+      world.note(`${name}: n${place + 1} is clogged`);
+      for (const { place: to } of world.machines) {
+        world.network.cut(`${name}.${place}`, place, to);
+        world.network.cut(`${name}.${place}`, to, place);
+      }
+    }));
+    dice.shuffled(victims).forEach(({ place }, i) => this.#after((victims.length + i) * stepMs, () => {
+      world.note(`${name}: n${place + 1} is free again`);
+      world.network.mend(`${name}.${place}`);
+    }));
   }
 }
 

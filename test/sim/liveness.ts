@@ -120,6 +120,8 @@ export class Recovery {
   #leaveOut(machine: Machine, core: readonly Machine[]): void {
     const { network } = this.#world;
     const how = this.#dice.below(4);
+    // It must hear that it is refused.
+    if (machine.isWiped) return;
     if (how === 0 && machine.life !== null) machine.die('process');
     else if (how === 1) machine.life?.loop.pause(false);
     for (const { place } of core) {
@@ -179,6 +181,9 @@ export class Recovery {
       if (known !== told) world.fail('I21', `members that have applied ${index} differ, ${name} from those before it`);
     }
     if (seen.size === 1) world.covered('the whole core at one index, compared');
+    for (const machine of world.machines) {
+      if (machine.isWiped && machine.isUp) world.fail('E1', `${machine.name} lost its disk and still has its old name`);
+    }
     this.#settleResources(core);
   }
 

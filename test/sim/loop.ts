@@ -162,6 +162,20 @@ export class EventLoop implements Clock {
     this.#arm(this.#scheduler.now);
   }
 
+  /** The clock stands still, and the process goes on. */
+  freeze(): void {
+    if (this.#state !== 'running' || this.#isClockFrozen) return;
+    this.#localBase = this.now();
+    this.#isClockFrozen = true;
+  }
+
+  thaw(): void {
+    if (this.#state !== 'running' || !this.#isClockFrozen) return;
+    this.#isClockFrozen = false;
+    this.#trueBase = this.#scheduler.now;
+    this.#armForTimers();
+  }
+
   /** The loop stands still for so long. */
   stall(ms: number): void {
     if (this.#state === 'dead') return;
@@ -169,9 +183,10 @@ export class EventLoop implements Clock {
     this.stalls++;
   }
 
-  /** Whatever holds the loop up ends now, and nothing does any more. */
+  /** Whatever holds the loop up ends now, and nothing does for long any more. */
   relieve(): void {
     this.resume();
+    this.thaw();
     this.#busyUntil = Math.min(this.#busyUntil, this.#scheduler.now);
     this.#isSwift = true;
     this.#arm(this.#scheduler.now);
@@ -231,9 +246,10 @@ export class EventLoop implements Clock {
     // A turn may swallow the Kill that ended it: nothing it did afterwards reached a door.
     if (!this.isAlive) return this.#owner.onKilled();
     this.#busyUntil = this.#scheduler.now + ITERATION_MS;
-    if (!this.#isSwift && this.#dice.chance(this.#profile.stallChance)) {
+    if (this.#dice.chance(this.#profile.stallChance)) {
       this.stalls++;
-      this.#busyUntil += this.#dice.tailed(this.#profile.stallMs);
+      const { stallMs } = this.#profile;
+      this.#busyUntil += this.#isSwift ? Math.min(this.#dice.tailed(stallMs / 10), stallMs / 4) : this.#dice.tailed(stallMs);
     }
     if (this.#immediates.length > 0 || this.#completions.length > 0 || this.#arrivals.length > 0) this.#arm(this.#busyUntil);
     this.#armForTimers();

@@ -13,7 +13,7 @@ import type { Configuration, NodeId, Persist, Resumed, SnapshotMeta } from '../.
 import type { MemberRecord } from '../../core/store/members.js';
 import { EventLoop } from './loop.js';
 import { urlOf, type Network, type SimTransport } from './network.js';
-import { DiskSession, Platter } from './platter.js';
+import { DiskSession, isInjected, Platter } from './platter.js';
 import type { Probe } from './probe.js';
 import { Dice } from './random.js';
 import type { Scheduler } from './scheduler.js';
@@ -21,7 +21,7 @@ import type { Swarm } from './swarm.js';
 
 const DIRECTORY = '/data';
 
-export type Death = 'process' | 'power' | 'wipe' | 'stop';
+export type Death = 'process' | 'power' | 'wipe' | 'rollback' | 'swap' | 'stop';
 
 /** How a member comes into being here. */
 export interface Birth {
@@ -40,8 +40,6 @@ export interface Life {
   /** Called once when it dies: client connections end. */
   readonly onDeath: Set<() => void>;
   readonly transports: SimTransport[];
-  /** Injected failures of the disk before it began: more of them since excuse its end. */
-  readonly errorsBefore: number;
   isUp: boolean;
   isStopping: boolean;
   startedAt: number;
@@ -79,6 +77,8 @@ export class Machine {
   broken: string | null = null;
   /** Damage was done to its disk which it may refuse to start with. */
   isDamaged = false;
+  /** Its disk was lost, and it was started under its old name: it must be refused (reliability E1). */
+  isWiped = false;
   /** It has been told that it is no member any more. */
   isRemoved = false;
   readonly #world: Surroundings;
@@ -126,7 +126,7 @@ export class Machine {
     const transports: SimTransport[] = [];
     const member = this.#construct(birth, loop, session, transports);
     const life: Life = {
-      number: this.lives, loop, session, member, onDeath: new Set(), transports, errorsBefore: this.platter.counts.errors,
+      number: this.lives, loop, session, member, onDeath: new Set(), transports,
       isUp: false, isStopping: false, startedAt: scheduler.now,
     };
     this.life = life;
@@ -169,7 +169,7 @@ export class Machine {
     if (how === 'wipe') this.platter.wipe();
     world.counts.crashes++;
     world.tell(this, how === 'stop' ? 'has stopped' : `dies (${how})`);
-    world.probe?.memberDied(this.memberId, how);
+    world.probe?.memberDied(this.memberId, how === 'rollback' || how === 'swap' ? 'wipe' : how);
     const ends = [...life.onDeath];
     life.onDeath.clear();
     world.isStirred = true;
@@ -234,17 +234,19 @@ export class Machine {
     if (!node.running) return;
     const status = node.status();
     knowledge.set(this.place, status);
-    probe?.turned(this.memberId, status, node.store.applied);
+    probe?.turned(this.memberId, status, node.store.applied, node.store);
   }
 
   #onEvent(event: NodeEvent): void {
+    if (this.isWiped && event.kind === 'role' && event.state === 'leader') {
+      this.#world.fail('E1', `${this.name} lost its disk and leads under its old name`);
+    }
     this.#world.onEvent(this, event);
   }
 
   #onEnd(life: Life, error: Error | null): void {
     if (this.life !== life) return;
     const world = this.#world;
-    const isExcused = this.platter.counts.errors > life.errorsBefore || this.platter.freeBytes !== Infinity;
     if (error !== null) {
       world.tell(this, `ends: ${error.message}`);
       if (isRemoval(error)) {
@@ -254,7 +256,7 @@ export class Machine {
       } else if (this.isDamaged) {
         this.broken = 'damaged';
         world.covered('a member refuses to start with a damaged disk');
-      } else if (!isExcused && !life.isStopping) {
+      } else if (!isInjected(error) && !life.isStopping) {
         world.fail('I15', `${this.name} ended by itself: ${error.message}`, error);
       }
     }

@@ -61,6 +61,8 @@ interface Parcel {
 
 /** Mending a connection takes about so long. */
 const RECONNECT_MS = 150;
+/** What a calm network takes at most, as a multiple of what it takes mostly. */
+const CALM_TAIL = 4;
 /** A connection whose frames do not arrive for so long is given up by both ends. */
 const STALLED_MS = 3000;
 /** Whoever spoke this long ago still listens for the answer. */
@@ -192,7 +194,8 @@ export class Network {
     const now = this.#scheduler.now;
     link.freeAt = Math.max(link.freeAt, now) + parcel.frame.length / profile.bytesPerMs;
     const isCalm = this.#isCalm;
-    let arrival = link.freeAt + (isCalm ? profile.delayMs * dice.between(0.5, 1.5) : dice.tailed(profile.delayMs));
+    const delayMs = dice.tailed(profile.delayMs);
+    let arrival = link.freeAt + (isCalm ? Math.min(delayMs, CALM_TAIL * profile.delayMs) : delayMs);
     if (!isCalm && dice.chance(profile.lateChance)) arrival += dice.tailed(profile.lateMs);
     if (profile.kind === 'stream') {
       arrival = Math.max(arrival, link.lastArrival + 0.001);

@@ -122,6 +122,7 @@ class Operator {
     machine.platter.wipe();
     machine.broken = null;
     machine.isDamaged = false;
+    machine.isWiped = false;
     machine.isRemoved = false;
     machine.memberId = id;
     world.rename(id, `${machine.name}'`);

@@ -15,6 +15,8 @@ import type { Dice } from './random.js';
 import { Kind, type Scheduler } from './scheduler.js';
 
 const SECTOR_BYTES = 512;
+/** What a calm disk takes at most, as a multiple of what it takes mostly. */
+const CALM_TAIL = 4;
 
 export type LossPolicy = 'prefix' | 'sectors' | 'torn' | 'zeros' | 'newest' | 'all_lost';
 export type AfterFailure = 'kept' | 'reverted' | 'told_later';
@@ -103,7 +105,7 @@ export class Platter {
   readonly counts: DiskCounts = { appends: 0, syncs: 0, errors: 0, tornBytes: 0, powerCuts: 0, rotten: 0 };
   /** Multiplies every latency. */
   slowness = 1;
-  /** Nothing takes long by chance. */
+  /** Nothing takes very long by chance. */
   isCalm = false;
   /** Until then nothing finishes. */
   hungUntil = 0;
@@ -165,7 +167,31 @@ export class Platter {
     return copy;
   }
 
-  /** One bit of a file at rest turns over. Null: there is nothing to damage. */
+  /** An earlier copy comes back, as when the snapshot of a virtual disk is restored. */
+  rollBack(copy: ReadonlyMap<string, Buffer>): void {
+    const directories = this.#directories;
+    this.wipe();
+    this.#directories = directories;
+    for (const [name, content] of copy) {
+      const file = new PlatterFile();
+      file.reset(Buffer.from(content));
+      this.#names.set(name, file);
+      this.#durableNames.set(name, file);
+    }
+  }
+
+  /** Two disks are put back the wrong way round. Nobody uses either. */
+  swapWith(other: Platter): void {
+    [this.#names, other.#names] = [other.#names, this.#names];
+    [this.#durableNames, other.#durableNames] = [other.#durableNames, this.#durableNames];
+    [this.#directories, other.#directories] = [other.#directories, this.#directories];
+    [this.#renames, other.#renames] = [other.#renames, this.#renames];
+  }
+
+  /**
+   * A file at rest is damaged: one bit turns over, a sector was never written, or another sector was written in its place.
+   * Null: there is nothing to damage.
+   */
   rot(isVictim: (name: string) => boolean): string | null {
     const victims = this.names().filter((name) => isVictim(name) && (this.#names.get(name)?.size ?? 0) > 0);
     if (victims.length === 0) return null;
@@ -173,9 +199,18 @@ export class Platter {
     const file = this.#names.get(name);
     if (file === undefined) return null;
     const at = this.#dice.below(file.size);
-    file.bytes[at] = (file.bytes[at] ?? 0) ^ (1 << this.#dice.below(8));
+    const how = this.#dice.pick(['a bit', 'a bit', 'a lost write', 'a misdirected write']);
+    const sector = at - (at % SECTOR_BYTES);
+    const sizeBytes = Math.min(SECTOR_BYTES, file.size - sector);
+    if (how === 'a bit') file.bytes[at] = (file.bytes[at] ?? 0) ^ (1 << this.#dice.below(8));
+    else if (how === 'a lost write') file.bytes.fill(0, sector, sector + sizeBytes);
+    else {
+      const source = this.#names.get(this.#dice.pick(this.names())) ?? file;
+      const from = this.#dice.below(Math.ceil(source.size / SECTOR_BYTES)) * SECTOR_BYTES;
+      Buffer.from(source.bytes.subarray(from, from + sizeBytes)).copy(file.bytes, sector);
+    }
     this.counts.rotten++;
-    return `${name} at ${at}`;
+    return `${how}, ${name} at ${at}`;
   }
 
   powerCut(): void {
@@ -211,7 +246,8 @@ export class Platter {
     const quick = call === 'append' ? appendMs : readMs;
     const typical = isSync ? syncMs : quick;
     const mean = typical + sizeBytes / 400_000;
-    const latency = (this.isCalm ? mean : this.#dice.tailed(mean)) * this.slowness;
+    const tailed = this.#dice.tailed(mean);
+    const latency = (this.isCalm ? Math.min(tailed, CALM_TAIL * mean) : tailed) * this.slowness;
     return Math.max(now, this.hungUntil) + latency;
   }
 
@@ -491,6 +527,24 @@ function errorCode(error: unknown): string | null {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : null;
 }
 
+class DiskFailure extends Error {
+  override readonly name = 'DiskFailure';
+  readonly code: string;
+
+  constructor(code: string, file: string) {
+    super(`${code}: ${file}`);
+    this.code = code;
+  }
+}
+
+/** It, or what it came of, is a failure that this disk was told to have. */
+export function isInjected(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; { cause } = cause) {
+    if (cause instanceof DiskFailure && cause.code !== 'ENOENT') return true;
+  }
+  return false;
+}
+
 function failure(code: string, file: string): NodeJS.ErrnoException {
-  return Object.assign(new Error(`${code}: ${file}`), { code });
+  return new DiskFailure(code, file);
 }

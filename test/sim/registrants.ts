@@ -76,7 +76,8 @@ export class Registry {
       this.#world.covered('a session is lost before its lease expires');
       if (at >= endedAt) continue;
       const until = endedAt === Infinity ? 'to the end' : `until ${endedAt.toFixed(1)} ms`;
-      return `the lease ${command.id.toString(16)} of a session expired at ${at.toFixed(1)} ms; its holder counted on it ${until}`;
+      const lease = command.id.toString(16);
+      return `the lease ${lease} of a session expired at ${at.toFixed(1)} ms; its holder counted on it ${until}`;
     }
     return null;
   }

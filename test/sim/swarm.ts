@@ -25,6 +25,11 @@ export interface FaultRates {
   diskFull: number;
   rot: number;
   wipe: number;
+  /** Never drawn: nothing promises to survive it (README.md). */
+  rollback: number;
+  swap: number;
+  freeze: number;
+  swizzle: number;
 }
 
 export interface WorkloadMix {
@@ -169,6 +174,10 @@ function drawFaults(dice: Dice, faultless: boolean): FaultRates {
     diskHang: rate(2, 0.6),
     diskFull: rate(1, 0.8),
     rot: rate(1.5, 0.75),
-    wipe: rate(1, 0.85),
+    wipe: rate(3, 0.6),
+    rollback: 0,
+    swap: rate(1, 0.85),
+    freeze: rate(3, 0.6),
+    swizzle: rate(4, 0.6),
   };
 }
