@@ -166,10 +166,12 @@ function refuseStrangeKey(all: All, cert: string, key: string): void {
   try {
     if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return;
   } catch (error) {
-    problem = `--peer-cert-file ${certFile} with --peer-key-file ${keyFile}: ${error instanceof Error ? error.message : String(error)}`;
+    const said = error instanceof Error ? error.message : String(error);
+    problem = `--peer-cert-file ${certFile} with --peer-key-file ${keyFile}: ${said}`;
     cause = error;
   }
-  throw new Refusal(problem, 'give a certificate and the private key it was made for, without a passphrase', { exitCode: 1, cause });
+  const remedy = 'give a certificate and the private key it was made for, without a passphrase';
+  throw new Refusal(problem, remedy, { exitCode: 1, cause });
 }
 
 function pemOf(all: All, flag: string): string | null {

@@ -57,6 +57,8 @@ export class MemberProcess {
 
   /** Flags that come again win. */
   launch(flags: readonly string[]): void {
+    // It would be forgotten, and with it the whole test would never end.
+    if (this.isRunning) throw new Error(`${this.name} is still running`);
     const [program, words] = this.#program === 'etcd' ? ['etcd', []] : [process.execPath, [MAIN, 'serve']];
     const own = {
       'name': this.name, 'data-dir': this.dataDir, 'listen-client-urls': this.url, 'advertise-client-urls': this.url,

@@ -1,9 +1,12 @@
 // Wrong operation, on real processes (reliability 2.7, E1 to E12): each is refused with a sentence that says what happened,
 // why, and what to do, and an exit code that is not 0; and the members that are well go on.
 
-import { cpSync, existsSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { checksum } from '../../core/base/crc.js';
+import { encodeHello, recordHead } from '../../core/peer/framing.js';
 import { eventually, ProcessCluster, runCoterie, type Ended, type MemberProcess } from './cluster-processes.js';
 
 const clusters: ProcessCluster[] = [];
@@ -60,6 +63,23 @@ async function idOf(cluster: ProcessCluster, name: string): Promise<string> {
   return row[0];
 }
 
+/** The one that leads, as it says itself. */
+async function leaderOf(cluster: ProcessCluster): Promise<MemberProcess> {
+  const { stdout } = await runCoterie(['endpoint', 'status', '--endpoints', cluster.endpoints]);
+  const row = stdout.split('\n').map((line) => line.split(', ')).find((cells) => cells[4] === 'true');
+  const found = cluster.members.find(({ url }) => url === row?.[0]);
+  if (found === undefined) throw new Error(`nobody leads:\n${stdout}`);
+  return found;
+}
+
+async function countOf(member: MemberProcess, prefix: string): Promise<number> {
+  const [key, end] = [prefix, `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`];
+  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+  const body = JSON.stringify({ key: base64(key), range_end: base64(end), count_only: true });
+  const response = await fetch(`${member.url}/v3/kv/range`, { method: 'POST', body });
+  return Number(((await response.json()) as { count?: string }).count);
+}
+
 async function works(t: ExecutionContext, member: MemberProcess, key: string): Promise<void> {
   const body = JSON.stringify({ key: Buffer.from(key).toString('base64'), value: 'eA==' });
   const answer = await eventually(async () => {
@@ -91,6 +111,25 @@ test.serial('E1: a member that comes back without its data is refused, and added
   await works(t, c, 'after');
 });
 
+test.serial('E2: a member whose data was set back to an older copy stops with the remedy', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const [a, c] = [cluster.member('a'), cluster.member('c')];
+  await works(t, c, 'early');
+  await c.end('SIGTERM');
+  const older = path.join(cluster.directory, 'older');
+  cpSync(c.dataDir, older, { recursive: true });
+  c.launch(cluster.foundingFlags);
+  await c.ready();
+  for (let i = 0; i < 5; i++) await works(t, c, `late${i}`);
+  await c.end('SIGKILL');
+  rmSync(c.dataDir, { recursive: true });
+  cpSync(older, c.dataDir, { recursive: true });
+  c.launch(cluster.foundingFlags);
+  await refused(t, c, [/its data was set back/, /add it anew/]);
+  t.is(await countOf(a, 'late'), 5, 'nothing acknowledged is lost');
+});
+
 test.serial('E3: a member that was removed stops, and stays away when it is started again', async (t) => {
   t.timeout(120_000);
   const cluster = await started();
@@ -101,6 +140,24 @@ test.serial('E3: a member that was removed stops, and stays away when it is star
   c.launch(cluster.foundingFlags);
   await refused(t, c, says);
   await works(t, a, 'x');
+});
+
+test.serial('E4: a process whose URL was given to a new member learns that it was removed', async (t) => {
+  t.timeout(180_000);
+  const cluster = await started();
+  const [a, c] = [cluster.member('a'), cluster.member('c')];
+  const old = await idOf(cluster, 'c');
+  process.kill(c.pid, 'SIGSTOP');
+  await remove(cluster, old);
+  const words = await eventually(() => cli(cluster, `member add c --peer-urls ${c.peerUrl}`));
+  process.kill(c.pid, 'SIGCONT');
+  await refused(t, c, [/was removed from the cluster/, /add it as a new member/]);
+  await works(t, a, 'meanwhile');
+  rmSync(c.dataDir, { recursive: true });
+  c.launch(['--initial-cluster', /ETCD_INITIAL_CLUSTER="(.*)"/.exec(words)?.[1] ?? '', '--initial-cluster-state', 'existing']);
+  await c.ready();
+  t.not(await idOf(cluster, 'c'), old);
+  await works(t, c, 'after');
 });
 
 test.serial('E5: what could cost the majority is refused, what cannot is not', async (t) => {
@@ -122,6 +179,73 @@ test.serial('E6: a learner that has not started is not promoted, nor one that vo
   const learner = rows.find((cells) => cells[5] === 'true')?.[0] ?? '';
   await no(t, cluster, `member promote ${learner}`, /in sync with leader\n {2}start it and wait until it has caught up/);
   await no(t, cluster, `member promote ${await idOf(cluster, 'a')}`, /can only promote a learner member\n {2}it votes already/);
+});
+
+test.serial('E7: a leader that removes itself is gone once that is decided, and another one leads', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const leader = await leaderOf(cluster);
+  const others = cluster.members.filter((member) => member !== leader);
+  await remove(cluster, await idOf(cluster, leader.name));
+  await refused(t, leader, [/was removed from the cluster/, /add it as a new member/]);
+  for (const member of others) await works(t, member, member.name);
+  t.true(others.includes(await leaderOf(cluster)));
+});
+
+test.serial('E8: leadership is not sent to a stranger; sent to and fro under load it loses nothing', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started();
+  const ids = new Map<string, string>();
+  for (const { name } of cluster.members) ids.set(name, await idOf(cluster, name));
+  await no(t, cluster, 'move-leader 1234', /bad leader transferee\n {2}name a voting member by its id/);
+  let [isOver, written] = [false, 0];
+  const writer = (async () => {
+    for (; !isOver; written++) await works(t, cluster.member('a'), `moved${written}`);
+  })();
+  for (let i = 0; i < 6; i++) {
+    const from = await eventually(() => leaderOf(cluster));
+    const to = cluster.members.find((member) => member !== from)?.name ?? '';
+    await eventually(() => cli(cluster, `move-leader ${ids.get(to) ?? ''}`));
+  }
+  isOver = true;
+  await writer;
+  t.is(await countOf(cluster.member('b'), 'moved'), written);
+  const leader = await eventually(() => leaderOf(cluster));
+  const down = cluster.members.find((member) => member !== leader);
+  if (down === undefined) return t.fail();
+  await down.end('SIGKILL');
+  const lost = await runCoterie(['move-leader', ids.get(down.name) ?? '', '--endpoints', cluster.endpoints]);
+  t.is(lost.code, 1, lost.stdout);
+  await works(t, leader, 'still');
+});
+
+test.serial('E10: data of another format is refused by number, and left as it is', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started(['a']);
+  const a = cluster.member('a');
+  await a.end('SIGTERM');
+  const file = path.join(a.dataDir, 'identity');
+  const content = readFileSync(file, 'utf8');
+  const body = content.slice(0, content.lastIndexOf('checksum ')).replace(/format \d+/, 'format 99');
+  const later = `${body}checksum ${checksum(Buffer.from(body)).toString(16).padStart(8, '0')}\n`;
+  writeFileSync(file, later);
+  a.launch(cluster.foundingFlags);
+  await refused(t, a, [/has data of format 99, and this program reads format \d+\n {2}Use the version that made it/]);
+  t.is(readFileSync(file, 'utf8'), later);
+});
+
+test.serial('E10: a member that speaks another protocol is sent away with both numbers, and that is in the log', async (t) => {
+  t.timeout(120_000);
+  const cluster = await started(['a']);
+  const a = cluster.member('a');
+  const hello = encodeHello({ group: 'control', clusterId: 1n, from: 2n, to: 3n }, 99);
+  const socket = connect(Number(new URL(a.peerUrl).port), '127.0.0.1');
+  socket.write(Buffer.concat([recordHead('hello', hello), hello]));
+  let answer = '';
+  for await (const chunk of socket as AsyncIterable<Buffer>) answer += chunk.toString('latin1');
+  t.regex(answer, /protocol 99 between members; this release speaks \d+/);
+  t.regex(a.output, /protocol 99 between members.*somebody was sent away from the port for members/);
+  await works(t, a, 'x');
 });
 
 test.serial('E9: the majority is lost for ever: one member goes on alone with its data', async (t) => {
@@ -246,6 +370,7 @@ test.serial('E12: the data directory of another member is refused and left as it
   t.timeout(120_000);
   const cluster = await started();
   const [b, c] = [cluster.member('b'), cluster.member('c')];
+  await b.end('SIGTERM');
   b.launch([...cluster.foundingFlags, '--data-dir', c.dataDir]);
   await refused(t, b, [/belongs to member/, /its own data directory/]);
   await c.end('SIGTERM');

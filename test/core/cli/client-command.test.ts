@@ -89,7 +89,8 @@ test('--cluster asks whom it knows of, even when no majority is left to confirm 
   const header = { clusterId: 1n, memberId: 1n, revision: 1, raftTerm: 1 };
   const members: Admin['members'] = (options) => {
     const known = { id: 1n, name: 'a', peerUrls: ['http://127.0.0.1:1'], clientUrls: ['http://127.0.0.1:1'], isLearner: false };
-    return options?.linearizable === false ? Promise.resolve({ header, members: [known] }) : Promise.reject(new ApiError('timeout'));
+    if (options?.linearizable !== false) return Promise.reject(new ApiError('timeout'));
+    return Promise.resolve({ header, members: [known] });
   };
   const backend: Partial<Client & Admin> = { members };
   const server = await serve(backend as Client & Admin, { urls: ['http://127.0.0.1:0'] });

@@ -118,7 +118,8 @@ test.serial('a person is told where each serves, what to try, and who leads; a n
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   const text = cluster.text();
-  const places = [...text.matchAll(/^ {4}([abc]) {2}http:\/\/127\.0\.0\.1:\d+ +members meet at port \d+ +pid \d+$/gm)].map(([, name]) => name);
+  const rows = text.matchAll(/^ {4}([abc]) {2}http:\/\/127\.0\.0\.1:\d+ +members meet at port \d+ +pid \d+$/gm);
+  const places = [...rows].map(([, name]) => name);
   t.deepEqual(places, ['a', 'b', 'c']);
   t.regex(text, /try {3}etcdctl --endpoints [\d.:]+ member list -w table/);
   t.regex(text, /\d\d:\d\d:\d\d {2}[abc] leads \(term \d+\)/);

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { banner, type ServerFacts } from '../../../core/cli/banner.js';
 import { base64, coterie, MAIN, post, serveIn, serveWith, temporaryDirectory } from './binary.js';
@@ -142,6 +143,16 @@ test('once there is data, the flags that found a cluster are not looked at again
   const flags = ['--initial-cluster-token', 'other', '--initial-cluster', 'x=http://h:1', '--initial-cluster-state', 'existing'];
   const second = await serveIn(t, directory, flags);
   t.like(second.ready, { memberId: first.ready.memberId, clusterId: first.ready.clusterId });
+});
+
+test('a key that is not the certificate\'s is refused before the port for members is blamed', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const certificates = new URL('../../../../test/core/peer/certificates/', import.meta.url);
+  const file = (name: string): string => fileURLToPath(new URL(name, certificates));
+  const certificate = ['--peer-cert-file', file('member.pem'), '--peer-key-file', file('foreigner-key.pem')];
+  const refused = await t.throwsAsync(serveIn(t, directory, certificate));
+  t.regex(refused.message, /foreigner-key\.pem is not the key of --peer-cert-file .*member\.pem\n {2}give a certificate and/);
+  t.false(existsSync(path.join(directory, 'data', 'identity')));
 });
 
 test('a directory that cannot be made is refused', async (t) => {
