@@ -102,6 +102,8 @@ export class Node {
   #isPaused = false;
   #role: Role = { state: 'follower', term: 0, leader: 0n };
   #leaderLostMs = -Infinity;
+  /** When this node began to lead. */
+  #ledSinceMs = 0;
   #appliedTerm = 0;
   #lastToken: Token = 0;
   #cancelTick: () => void = () => undefined;
@@ -461,7 +463,7 @@ export class Node {
     this.#takeCalls(inputs);
     const failure = caught(() => this.#act(raft.step(inputs)));
     if (failure !== null) return this.#end(failure);
-    const hasMore = this.#pending.hasReady || this.#pending.hasReadyReads || this.#changes.hasReady;
+    const hasMore = this.#pending.hasReady || this.#pending.hasReadyReads || (this.#changes.hasReady && this.#mayJudge);
     if (hasMore && !this.#isPaused && this.#role.state === 'leader') this.#wake();
   }
   /** Callers' wishes: to the machine while this node leads, to the leader while another one does; else they wait. */
@@ -475,8 +477,13 @@ export class Node {
       inputs.push({ kind: 'propose', token: this.#pending.give(proposal), data: proposal.data });
     }
     for (const token of this.#pending.takeReads()) inputs.push({ kind: 'read', token });
-    const change = this.#changes.takeInput();
+    const change = this.#changes.hasReady && this.#mayJudge ? this.#changes.takeInput() : null;
     if (change !== null) inputs.push(change);
+  }
+  /** A new leader does not know yet who is well: changes of members wait until all have answered, or had the time to. */
+  get #mayJudge(): boolean {
+    if (this.#doors.clock.now() - this.#ledSinceMs >= this.#config.electionMs) return true;
+    return this.status().peers.every(({ match }) => match > 0);
   }
   #act(output: Output): void {
     this.#persist(output);
@@ -518,6 +525,8 @@ export class Node {
     const before = this.#role;
     this.#role = role;
     this.#isPaused = false;
+    const isNewReign = role.state === 'leader' && (before.state !== 'leader' || before.term !== role.term);
+    if (isNewReign) this.#ledSinceMs = this.#doors.clock.now();
     if (before.leader !== 0n && before.leader !== role.leader) this.#leaderLostMs = this.#doors.clock.now();
     if (before.state === 'leader' && (role.state !== 'leader' || role.term !== before.term)) this.#leases.end();
     this.#acceptor.onRole(role);
