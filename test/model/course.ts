@@ -27,6 +27,8 @@ export interface LeaseDeed {
   readonly ttlSeconds: number;
   readonly revision: Revision;
   readonly at: number | null;
+  /** Of the entry. */
+  readonly term: number;
 }
 
 export interface Course {
@@ -42,49 +44,63 @@ export function reconstruct(history: History, tell: Tell): Course {
 }
 
 function fromLog(log: readonly LogEntry[]): Course {
-  const timeline = new Timeline();
-  const made = new Map<Revision, Deed>();
-  const deeds: LeaseDeed[] = [];
-  const leases = new Map<LeaseId, { ttlSeconds: number; granted: number }>();
-  let compacted = -1;
-  for (const { index, term, command, at = null } of log) {
-    if (command === null) continue;
+  const replay = new Replay();
+  for (const entry of log) replay.take(entry);
+  return { timeline: replay.timeline, made: replay.made, leases: replay.deeds, isFromLog: true };
+}
+
+/** What committed entries mean, one after the other. */
+export class Replay {
+  readonly timeline = new Timeline();
+  readonly made = new Map<Revision, Deed>();
+  readonly deeds: LeaseDeed[] = [];
+  /** Those that are there. */
+  readonly leases = new Map<LeaseId, { ttlSeconds: number; granted: number }>();
+  /** -1: never. */
+  compacted = -1;
+
+  take(entry: LogEntry): void {
+    const { index, term, command, at = null } = entry;
+    if (command === null) return;
     switch (command.kind) {
-      case 'txn': {
-        if (timeline.refusal(command.request, leases, compacted) !== null) break;
-        const evaluated = timeline.apply(command.request);
-        if (evaluated.events.length === 0) break;
-        made.set(evaluated.revision, { request: command.request, evaluated, maker: null, at, calledAt: -Infinity });
-        break;
-      }
+      case 'txn': return this.#txn(command.request, at);
       case 'lease_grant': {
         const { id, ttlSeconds } = command;
-        if (leases.has(id)) break;
-        leases.set(id, { ttlSeconds, granted: index });
-        deeds.push({ kind: 'granted', lease: id, ttlSeconds, revision: timeline.revision, at });
-        break;
+        if (this.leases.has(id)) return;
+        this.leases.set(id, { ttlSeconds, granted: index });
+        this.deeds.push({ kind: 'granted', lease: id, ttlSeconds, revision: this.timeline.revision, at, term });
+        return;
       }
       case 'lease_revoke': {
-        const lease = leases.get(command.id);
-        if (lease === undefined) break;
+        const lease = this.leases.get(command.id);
+        if (lease === undefined) return;
         // What a leader believes to have expired counts in its own term only, and only of the lease it saw.
-        if (command.term !== 0 && (command.term !== term || command.granted !== lease.granted)) break;
-        leases.delete(command.id);
-        const { revision, events } = timeline.removeLease(command.id);
-        const kind = command.term === 0 ? 'revoked' : 'expired';
-        deeds.push({ kind, lease: command.id, ttlSeconds: lease.ttlSeconds, revision, at });
-        if (events.length > 0) made.set(revision, { request: null, evaluated: null, maker: null, at, calledAt: -Infinity });
-        break;
+        if (command.term !== 0 && (command.term !== term || command.granted !== lease.granted)) return;
+        return this.#end(command.id, lease.ttlSeconds, { isExpiry: command.term !== 0, at, term });
       }
       case 'compact':
-        if (command.revision > compacted && command.revision <= timeline.revision) compacted = command.revision;
-        break;
+        if (command.revision > this.compacted && command.revision <= this.timeline.revision) this.compacted = command.revision;
+        return;
       case 'lease_checkpoint':
       case 'member_update':
-        break;
+        return;
     }
   }
-  return { timeline, made, leases: deeds, isFromLog: true };
+
+  #txn(request: TxnRequest, at: number | null): void {
+    if (this.timeline.refusal(request, this.leases, this.compacted) !== null) return;
+    const evaluated = this.timeline.apply(request);
+    if (evaluated.events.length === 0) return;
+    this.made.set(evaluated.revision, { request, evaluated, maker: null, at, calledAt: -Infinity });
+  }
+
+  #end(id: LeaseId, ttlSeconds: number, how: { isExpiry: boolean; at: number | null; term: number }): void {
+    const { isExpiry, at, term } = how;
+    this.leases.delete(id);
+    const { revision, events } = this.timeline.removeLease(id);
+    this.deeds.push({ kind: isExpiry ? 'expired' : 'revoked', lease: id, ttlSeconds, revision, at, term });
+    if (events.length > 0) this.made.set(revision, { request: null, evaluated: null, maker: null, at, calledAt: -Infinity });
+  }
 }
 
 /** A revision whose maker did not get its answer: who could it have been? */

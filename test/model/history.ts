@@ -32,6 +32,8 @@ export interface Operation {
   readonly returnedAt: number;
   readonly request: OperationRequest;
   readonly outcome: Outcome;
+  /** Of the member: one that starts again may have to catch up. Absent: nobody knows. */
+  readonly life?: number;
 }
 
 export interface WatchRecord {
@@ -66,6 +68,8 @@ export interface History {
   readonly course?: Course | null;
   /** How far the clocks of members may run apart, as a share. Absent: 0.02. */
   readonly drift?: number;
+  /** By term, when its leader stood still: that time does not count against leases. */
+  readonly standstills?: ReadonlyMap<number, readonly { readonly from: number; readonly to: number }[]>;
 }
 
 export interface Violation {

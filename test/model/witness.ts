@@ -132,6 +132,7 @@ class Answers {
 
   check(): void {
     this.#sweep();
+    this.#forward();
     const newest = this.#course.timeline.revision;
     for (const operation of this.#history.operations) {
       const { outcome, request } = operation;
@@ -174,6 +175,23 @@ class Answers {
     for (let revision = 0; revision <= this.#course.timeline.revision; revision++) {
       latest = Math.max(latest, this.#course.made.get(revision)?.calledAt ?? -Infinity);
       this.#calledBy.push(latest);
+    }
+  }
+
+  /** One life of one member never shows a client less than it showed it before, not even where it may be behind. */
+  #forward(): void {
+    const shown = new Map<string, Operation>();
+    for (const operation of this.#history.operations) {
+      const { client, member, life } = operation;
+      const revision = revisionOf(operation);
+      if (life === undefined || revision === null) continue;
+      const where = `${client} ${member} ${life}`;
+      const before = shown.get(where);
+      if (before === undefined || revision > (revisionOf(before) ?? 0)) shown.set(where, operation);
+      else if (revision < (revisionOf(before) ?? 0) && before.returnedAt <= operation.calledAt) {
+        const newer = `${named(before)} had shown ${revisionOf(before) ?? 0}`;
+        this.#tell('I13', `${named(operation)} goes back: it shows revision ${revision}, and ${newer}`);
+      }
     }
   }
 

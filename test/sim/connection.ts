@@ -13,7 +13,7 @@ import { ApiError } from '../../core/errors.js';
 import type { OperationRequest } from '../model/history.js';
 import type { Machine } from './machine.js';
 import { Dice } from './random.js';
-import type { WatchEnd, WatchEntry } from './recorder.js';
+import type { CallEntry, WatchEnd, WatchEntry } from './recorder.js';
 import { Kind } from './scheduler.js';
 import type { World } from './world.js';
 
@@ -99,8 +99,9 @@ export class Connection implements Client {
     const calledAt = world.scheduler.now;
     const member = this.machine.memberId;
     const entry = world.recorder.called({ client: this.name, member, calledAt, request });
+    const isRead = request.kind === 'range' && request.request.serializable !== true;
     return new Promise<T>((resolve, reject) => {
-      this.#send(options, work, (value) => {
+      this.#send(options, this.#seen(entry, isRead ? this.#proven(work) : work), (value) => {
         world.recorder.answered(entry, world.scheduler.now, value);
         resolve(value);
       }, (error) => {
@@ -108,6 +109,29 @@ export class Connection implements Client {
         reject(error);
       });
     });
+  }
+
+  /** Notes which life of the member took it up. */
+  #seen<T>(entry: CallEntry, work: Call<T>): Call<T> {
+    const { machine } = this;
+    return (server, rest) => {
+      if (machine.life !== null) entry.life = machine.life.number;
+      return work(server, rest);
+    };
+  }
+
+  /** A linearizable read, shown to the probe when it comes to the member and when the member answers. */
+  #proven<T>(work: Call<T>): Call<T> {
+    const { probe } = this.#world;
+    const { machine } = this;
+    if (probe === null) return work;
+    return async (server, rest) => {
+      const { life } = machine;
+      const mark = probe.readAsked();
+      const value = await work(server, rest);
+      if (life !== null) probe.readAnswered(machine.memberId, mark, life.member.node.store.applied);
+      return value;
+    };
   }
 
   #send<T>(

@@ -10,8 +10,18 @@ import type { Configuration, Entry, EntryId, HardState, Message, NodeId, Persist
   Status } from '../../core/raft/types.js';
 import { commandIn } from '../../core/node/tag.js';
 import { decodeCommand } from '../../core/store/command.js';
+import type { Store } from '../../core/store/store.js';
 import type { LogEntry } from '../model/history.js';
+import { GhostState } from './ghost-state.js';
+import { ReadRounds, type ReadMark } from './ghost-reads.js';
 import { InvariantBroken, type Probe } from './probe.js';
+
+/** A leader that nobody answers may go on for so many turns: what it hears and what it does about it are steps of one. */
+const TURNS_ALONE_MAX = 4;
+/** Appends that say nothing new, to one follower within a heartbeat. */
+const REPEATED_MAX = 25;
+/** Standing still for less is not told from being busy. */
+const STANDSTILL_MS = 200;
 
 /** A log as a list of entries after a snapshot. Nothing is dropped at its beginning but by a snapshot that replaces it. */
 class GhostLog {
@@ -89,6 +99,24 @@ interface Member {
   lastDeath: 'process' | 'power' | 'wipe' | 'stop' | null;
   /** Changes of members it appended as leader: judged at the end of the turn. */
   changes: { index: number; previous: number; term: number }[];
+  /** Turns in which it led though no majority answered it. */
+  alone: number;
+  turnedAt: number;
+  /** What it last told each of the others as a leader, and how often that said nothing new. */
+  readonly told: Map<NodeId, Told>;
+}
+
+interface Told {
+  news: string;
+  /** When counting began. */
+  since: number;
+  repeated: number;
+}
+
+/** When a leader did nothing, from its last turn to the next. */
+export interface Standstill {
+  readonly from: number;
+  readonly to: number;
 }
 
 interface Committed {
@@ -103,11 +131,20 @@ export class Ghost implements Probe {
   readonly #members = new Map<NodeId, Member>();
   readonly #committed: Committed[] = [];
   readonly #leaders = new Map<number, NodeId>();
+  readonly #standstills = new Map<number, Standstill[]>();
   /** One entry for each (index, term), with the term before it: Raft §5.3. */
   readonly #slots = new Map<string, { entry: Entry; before: number }>();
 
-  constructor(now: () => number) {
+  readonly #reads: ReadRounds;
+  readonly #state: GhostState;
+  readonly #heartbeatMs: number;
+
+  /** `heartbeatMs`: of the members; absent: how much they say is not judged. */
+  constructor(now: () => number, heartbeatMs = Infinity) {
     this.#now = now;
+    this.#heartbeatMs = heartbeatMs;
+    this.#reads = new ReadRounds(now);
+    this.#state = new GhostState((index) => this.#entryAt(index), broken);
   }
 
   memberStarted(id: NodeId, life: number, resumed: Resumed): void {
@@ -117,6 +154,8 @@ export class Ghost implements Probe {
     member.durable.resume(resumed);
     member.waiting = [];
     member.changes = [];
+    member.alone = 0;
+    member.turnedAt = this.#now();
     member.commit = 0;
     member.applied = 0;
     member.term = resumed.hard.term;
@@ -124,6 +163,7 @@ export class Ghost implements Probe {
     if (resumed.hard.vote !== 0n) this.#voted(member, resumed.hard.term, resumed.hard.vote);
     // What it wrote down as committed was so before: founders begin with the first entry.
     this.#commits(member, Math.min(resumed.hard.commit, member.given.last), null);
+    this.#state.started(hex(id));
   }
 
   memberDied(id: NodeId, how: 'process' | 'power' | 'wipe' | 'stop'): void {
@@ -165,6 +205,7 @@ export class Ghost implements Probe {
     const member = this.#member(id);
     const { durable } = member;
     const { term } = message;
+    this.#reads.sent(id, message);
     const isPre = (message.kind === 'vote' || message.kind === 'vote_reply') && message.pre;
     if (!isPre && durable.hard.term < term) {
       broken('I2', `a ${message.kind} of term ${term} leaves ${hex(id)}, whose disk knows only term ${durable.hard.term}`);
@@ -185,10 +226,12 @@ export class Ghost implements Probe {
         if (message.ok && durable.hard.term === term && durable.last < message.index) {
           broken('I9', `${hex(id)} acknowledges ${message.index} in term ${term}, but its disk holds only ${durable.last}`);
         }
+        if (message.ok && durable.hard.term === term) this.#acknowledged(member, message.index, term);
         break;
       case 'append':
         this.#leads(member, term);
         this.#shipped(member, message);
+        this.#spoke(member, message);
         break;
       case 'snapshot':
         this.#snapshot(id, message.snapshot);
@@ -198,7 +241,7 @@ export class Ghost implements Probe {
     }
   }
 
-  turned(id: NodeId, status: Status, applied: EntryId): void {
+  turned(id: NodeId, status: Status, applied: EntryId, store: Store | null = null): void {
     const member = this.#member(id);
     if (status.term < member.term) broken('I2', `${hex(id)} goes back from term ${member.term} to ${status.term}`);
     if (status.commit < member.commit) broken('I2',
@@ -214,6 +257,9 @@ export class Ghost implements Probe {
     member.commit = status.commit;
     if (applied.index > member.applied) this.#applies(member, applied);
     for (const change of member.changes.splice(0)) this.#changeJudged(member, change, status);
+    this.#answeredTo(member, status);
+    this.#stoodStill(member, status);
+    if (store !== null) this.#state.turned(hex(id), store);
   }
 
   snapshotSaved(id: NodeId, meta: SnapshotMeta): void {
@@ -227,6 +273,21 @@ export class Ghost implements Probe {
     this.#snapshot(id, meta);
   }
 
+  /** A linearizable read has come to a member: what is known at this moment. */
+  readAsked(): ReadMark {
+    return { at: this.#now(), committed: this.#committed.length };
+  }
+
+  readAnswered(id: NodeId, mark: ReadMark, applied: EntryId): void {
+    if (applied.index < mark.committed) broken('I13',
+      `${hex(id)} answers a read at ${applied.index}, though ${mark.committed} were committed when it was asked`);
+    const everybody = [...this.#members.values()].flatMap(({ given }) => given.configurations);
+    const why = this.#reads.whyNot(mark, (_, has) => everybody.some(({ configuration: { voters, outgoing } }) =>
+      voters.length > 0 && hasMajority(voters, has) && (outgoing.length === 0 || hasMajority(outgoing, has))));
+    const isAlone = everybody.some(({ configuration: { voters } }) => voters.length === 1);
+    if (why !== null && !isAlone) broken('I13', `${hex(id)} answers a read, but ${why}`);
+  }
+
   /** The last look, when the run is over. */
   finish(): void {
     for (const member of this.#members.values()) {
@@ -236,10 +297,20 @@ export class Ghost implements Probe {
 
   /** What was committed, in order, for whoever judges the clients' history. */
   log(): LogEntry[] {
-    return this.#committed.map(({ entry, at }) => ({
-      index: entry.index, term: entry.term, at,
-      command: entry.kind === 'command' ? decodeCommand(commandIn(entry.data)) : null,
-    }));
+    return this.#committed.flatMap((_, i) => this.#entryAt(i + 1) ?? []);
+  }
+
+  /** By term, when its leader stood still: time that does not count against leases. */
+  standstills(): ReadonlyMap<number, readonly Standstill[]> {
+    return this.#standstills;
+  }
+
+  #entryAt(index: number): LogEntry | null {
+    const committed = this.#committed[index - 1];
+    if (committed === undefined) return null;
+    const { entry, at } = committed;
+    const command = entry.kind === 'command' ? decodeCommand(commandIn(entry.data)) : null;
+    return { index, term: entry.term, at, command };
   }
 
   #member(id: NodeId): Member {
@@ -247,7 +318,7 @@ export class Ghost implements Probe {
     if (known !== undefined) return known;
     const member: Member = {
       id, given: new GhostLog(), durable: new GhostLog(), waiting: [], votes: new Map(),
-      commit: 0, applied: 0, term: 0, lastDeath: null, changes: [],
+      commit: 0, applied: 0, term: 0, lastDeath: null, changes: [], alone: 0, turnedAt: -Infinity, told: new Map(),
     };
     this.#members.set(id, member);
     return member;
@@ -271,6 +342,49 @@ export class Ghost implements Probe {
     }
     if (now.base.index > 0 && now.entries.length > 0 && now.entries[0]?.index !== now.base.index + 1) {
       broken('I17', `${hex(id)} begins life ${life} with a gap after its snapshot at ${now.base.index}`);
+    }
+  }
+
+  /** Check quorum (thesis 6.2): a leader that no majority has answered for an election time-out leads no more. */
+  #answeredTo(member: Member, { state, term, configuration, peers }: Status): void {
+    const isActive = (id: NodeId): boolean => id === member.id || peers.some((peer) => peer.id === id && peer.isActive);
+    const { voters, outgoing } = configuration;
+    const isAnswered = hasMajority(voters, isActive) && (outgoing.length === 0 || hasMajority(outgoing, isActive));
+    member.alone = state === 'leader' && !isAnswered ? member.alone + 1 : 0;
+    if (member.alone > TURNS_ALONE_MAX) broken('I13',
+      `${hex(member.id)} goes on leading term ${term}, though no majority has answered it for an election time-out`);
+  }
+
+  #stoodStill(member: Member, { state, term }: Status): void {
+    const to = this.#now();
+    // Up to the tick that should have come it was at work, for all it knew.
+    const from = member.turnedAt + 2 * this.#heartbeatMs;
+    member.turnedAt = to;
+    if (state !== 'leader' || to - from < Math.max(STANDSTILL_MS, 4 * this.#heartbeatMs)) return;
+    const known = this.#standstills.get(term);
+    if (known === undefined) this.#standstills.set(term, [{ from, to }]);
+    else known.push({ from, to });
+  }
+
+  /** I14: what nobody needs to hear is said once a heartbeat, or answers that make messages would never end. */
+  #spoke({ id, told }: Member, { to, term, previous, entries, commit, round }: Extract<Message, { kind: 'append' }>): void {
+    const now = this.#now();
+    const news = `${term} ${previous.index} ${entries.length} ${commit} ${round}`;
+    const known = told.get(to);
+    if (known === undefined || known.news !== news || now - known.since > this.#heartbeatMs) {
+      told.set(to, { news, since: now, repeated: 0 });
+    } else if ((known.repeated += 1) > REPEATED_MAX) {
+      broken('I14', `leader ${hex(id)} tells ${hex(to)} the same ${known.repeated} times within a heartbeat`);
+    }
+  }
+
+  /** I9: what is acknowledged in a term is what the leader of that term has there, and not an older entry in its place. */
+  #acknowledged({ id, durable }: Member, index: number, term: number): void {
+    const leader = this.#members.get(this.#leaders.get(term) ?? 0n);
+    if (leader === undefined || leader.given.hard.term !== term) return;
+    const [due, held] = [leader.given.termAt(index), durable.termAt(index)];
+    if (due !== null && held !== null && due !== held) {
+      broken('I9', `${hex(id)} acknowledges ${index} in term ${term}, but its disk holds one of term ${held}, not of ${due}`);
     }
   }
 

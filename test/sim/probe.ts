@@ -2,6 +2,8 @@
 // listens and throws `InvariantBroken` where a promise is broken. A probe must not change anything it is shown.
 
 import type { EntryId, Message, NodeId, Persist, Resumed, SnapshotMeta, Status } from '../../core/raft/types.js';
+import type { Store } from '../../core/store/store.js';
+import type { ReadMark } from './ghost-reads.js';
 
 export interface Probe {
   /** The log of a new life has been recovered; nothing else has happened in it. */
@@ -13,8 +15,11 @@ export interface Probe {
   batchDurable(id: NodeId, batch: Persist, unsyncedBytes: number): void;
   /** A raft message leaves. */
   sent(id: NodeId, message: Message): void;
-  /** After every turn of a node. `applied` is its store's. */
-  turned(id: NodeId, status: Status, applied: EntryId): void;
+  /** After every turn of a node. `applied` is its store's; the store itself is there to be looked at. */
+  turned(id: NodeId, status: Status, applied: EntryId, store?: Store): void;
+  /** A linearizable read has come to a member, and later: it is answered from a store that has applied so much. */
+  readAsked(): ReadMark;
+  readAnswered(id: NodeId, mark: ReadMark, applied: EntryId): void;
   snapshotSaved(id: NodeId, meta: SnapshotMeta): void;
   snapshotInstalled(id: NodeId, meta: SnapshotMeta): void;
 }

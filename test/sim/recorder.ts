@@ -15,6 +15,8 @@ export interface CallEntry {
   readonly request: OperationRequest;
   returnedAt: number;
   outcome: Outcome;
+  /** Of the member's that took it up. */
+  life?: number;
 }
 
 export interface WatchEntry {

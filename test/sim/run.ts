@@ -62,7 +62,7 @@ async function once(seed: number, options: RunOptions): Promise<Verdict> {
   const drawn = drawSwarm(seed);
   // Errors are ordinary here, and their stacks dear.
   const depth = Error.stackTraceLimit;
-  Error.stackTraceLimit = options.onTrace === undefined ? 3 : 20;
+  Error.stackTraceLimit = options.onTrace === undefined ? 0 : 20;
   return guarded(() => course(options.alter === undefined ? drawn : options.alter(drawn), options)).finally(() => {
     Error.stackTraceLimit = depth;
   });
@@ -71,7 +71,7 @@ async function once(seed: number, options: RunOptions): Promise<Verdict> {
 async function course(swarm: Swarm, options: RunOptions): Promise<Verdict> {
   const world = new World(swarm);
   world.traceLive = options.onTrace ?? null;
-  const ghost = new Ghost(() => world.scheduler.now);
+  const ghost = new Ghost(() => world.scheduler.now, swarm.heartbeatMs);
   world.setProbe(ghost);
   watchFrames(world);
   const isOver = (): boolean => options.until !== undefined && world.scheduler.count >= options.until;
@@ -99,7 +99,7 @@ function judge(world: World, ghost: Ghost, registry: Registry, options: RunOptio
   const log = ghost.log();
   const surprise = registry.surprise(log);
   if (surprise !== null) return world.fail('I37', surprise);
-  const history = world.recorder.history(log, world.swarm.driftShare + 0.001);
+  const history = { ...world.recorder.history(log, world.swarm.driftShare + 0.001), standstills: ghost.standstills() };
   options.onHistory?.(history);
   const [broken] = checkHistory(history);
   if (broken !== undefined) world.fail(broken.invariant, broken.message);

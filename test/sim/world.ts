@@ -187,7 +187,9 @@ export class World {
       batchGiven: judging((id, batch) => probe.batchGiven(id, batch)),
       batchDurable: judging((id, batch, unsyncedBytes) => probe.batchDurable(id, batch, unsyncedBytes)),
       sent: judging((id, message) => probe.sent(id, message)),
-      turned: judging((id, status, applied) => probe.turned(id, status, applied)),
+      turned: judging((id, status, applied, store) => probe.turned(id, status, applied, store)),
+      readAsked: () => probe.readAsked(),
+      readAnswered: judging((id, mark, applied) => probe.readAnswered(id, mark, applied)),
       snapshotSaved: judging((id, meta) => probe.snapshotSaved(id, meta)),
       snapshotInstalled: judging((id, meta) => probe.snapshotInstalled(id, meta)),
     };
