@@ -60,7 +60,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<V
 
 async function once(seed: number, options: RunOptions): Promise<Verdict> {
   const drawn = drawSwarm(seed);
-  // Errors are ordinary here, and their stacks dear.
+  // Errors are ordinary here, and their stacks dear: a seed that fails is run again with a trace.
   const depth = Error.stackTraceLimit;
   Error.stackTraceLimit = options.onTrace === undefined ? 0 : 20;
   return guarded(() => course(options.alter === undefined ? drawn : options.alter(drawn), options)).finally(() => {
