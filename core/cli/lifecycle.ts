@@ -23,6 +23,8 @@ export function dieOfTheUnexpected(log: Logger): void {
   const die = (what: string) => (error: unknown) => {
     const stack = error instanceof Error ? error.stack : undefined;
     log.fatal({ error, stack }, what);
+    // The last line is a sentence, whoever reads it: it may well say what an operator has to do.
+    process.stderr.write(`coterie serve: ${what}: ${error instanceof Error ? error.message : String(error)}\n`);
     process.exit(1);
   };
   process.on('uncaughtException', die('an error that nobody caught'));
