@@ -91,7 +91,7 @@ function many(settings: Settings): Promise<number> {
       else worker.send(next++);
     };
     for (let i = 0; i < settings.workers; i++) {
-      const worker = fork(SELF, [WORKER], { execArgv: YOUNG_SPACE });
+      const worker = fork(SELF, [WORKER], { execArgv: [...YOUNG_SPACE] });
       worker.on('message', (answer: { verdict: Verdict; tookMs: number }) => {
         tally.add(answer.verdict, answer.tookMs);
         if (settings.json) print(`${JSON.stringify(answer.verdict)}\n`);
