@@ -101,7 +101,8 @@ test('moving the leader has no header in its answer, and a hash is unsigned', as
 test('the gateway has the same under etcd\'s paths, names and numbers', async (t) => {
   const { asked, url } = await start(t);
   const header64 = { cluster_id: '18446744073709551615', member_id: '9223372036854775808', raft_term: '7' };
-  const b = { ID: '18446744073709551614', name: 'b', peerURLs: ['http://b:2380'], clientURLs: ['http://b:2379'], isLearner: true };
+  const urls = { peerURLs: ['http://b:2380'], clientURLs: ['http://b:2379'] };
+  const b = { ID: '18446744073709551614', name: 'b', ...urls, isLearner: true };
   const members = [{ ID: '1', name: 'a', peerURLs: b.peerURLs, clientURLs: b.clientURLs }, b];
   const after = { header: header64, members };
   t.deepEqual(await post(url, 'cluster/member/add', '{"peerURLs":["http://b:2380"]}'), [200, { ...after, member: b }]);
