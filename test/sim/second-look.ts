@@ -2,6 +2,7 @@
 // checker (test/model/linearizable.ts), which knows nothing of revisions: it must agree with the witness. One in 50 is run a
 // second time, and must be the same run.
 
+import type { Op, TxnResponse } from '../../core/client.js';
 import type { Operation, OperationRequest, Outcome } from '../model/history.js';
 import { isLinearizable, pairsModel } from '../model/linearizable.js';
 import { runSeed, type RunOptions, type Verdict } from './run.js';
@@ -62,7 +63,7 @@ export function smallOf(swarm: Swarm): Swarm {
  * so many writes are lost that their orders are too many to search.
  */
 export function judgedOf(operations: readonly Operation[]): Operation[] {
-  const judged = operations.filter(({ request, outcome }) => {
+  const judged = operations.map(withoutPast).filter(({ request, outcome }) => {
     if (!mayWrite(request) && outcome.kind !== 'ok') return false;
     if (request.kind === 'txn') return true;
     return request.kind === 'range' && request.request.serializable !== true && (request.request.revision ?? 0) === 0;
@@ -72,6 +73,21 @@ export function judgedOf(operations: readonly Operation[]): Operation[] {
   const begun = judged.filter(({ calledAt, returnedAt, request }) => calledAt < end && (returnedAt < end || mayWrite(request)));
   // One that was still under way may have seen what came later.
   return begun.map((operation) => operation.returnedAt < end ? operation : { ...operation, returnedAt: Infinity, outcome: LOST });
+}
+
+/** A transaction may read the past beside what it does: such a part and its answer are left out. */
+function withoutPast(operation: Operation): Operation {
+  const { request, outcome } = operation;
+  if (request.kind !== 'txn') return operation;
+  const { success = [], failure = [] } = request.request;
+  const isNow = (op: Op): boolean => op.kind !== 'range' || (op.request.revision ?? 0) === 0;
+  if (success.every(isNow) && failure.every(isNow)) return operation;
+  const now = { ...request, request: { ...request.request, success: success.filter(isNow), failure: failure.filter(isNow) } };
+  if (outcome.kind !== 'ok') return { ...operation, request: now };
+  const response = outcome.response as TxnResponse;
+  const taken = response.succeeded ? success : failure;
+  const responses = response.responses.filter((_, i) => taken[i] !== undefined && isNow(taken[i]));
+  return { ...operation, request: now, outcome: { kind: 'ok', response: { ...response, responses } } };
 }
 
 function mayWrite(request: OperationRequest): boolean {
