@@ -7,7 +7,8 @@
 // good: it must not guess what is on disk, nor go on with a state it does not understand.
 //
 // By theme: founding.ts (how a log begins), pending.ts (who waits), forwarding.ts and acceptor.ts (follower and leader),
-// questions.ts and answers.ts (what only the leader knows), leases.ts, snapshots.ts, membership.ts and changes.ts.
+// questions.ts and answers.ts (what only the leader knows), leases.ts, snapshots.ts, membership.ts and changes.ts. What is
+// here is their wiring and their order, which must be seen at once: so it is long.
 
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
