@@ -99,6 +99,8 @@ interface Member {
   lastDeath: 'process' | 'power' | 'wipe' | 'stop' | null;
   /** Changes of members it appended as leader: judged at the end of the turn. */
   changes: { index: number; previous: number; term: number }[];
+  /** Where its newest durable snapshot ends. */
+  saved: number;
   /** Turns in which it led though no majority answered it. */
   alone: number;
   turnedAt: number;
@@ -156,6 +158,7 @@ export class Ghost implements Probe {
     member.changes = [];
     member.alone = 0;
     member.turnedAt = this.#now();
+    member.saved = resumed.snapshot.index;
     member.commit = 0;
     member.applied = 0;
     member.term = resumed.hard.term;
@@ -263,11 +266,19 @@ export class Ghost implements Probe {
   }
 
   snapshotSaved(id: NodeId, meta: SnapshotMeta): void {
+    const member = this.#member(id);
+    member.saved = Math.max(member.saved, meta.index);
     this.#snapshot(id, meta);
+  }
+
+  compacting(id: NodeId, through: number): void {
+    const { saved } = this.#member(id);
+    if (through > saved) broken('I17', `${hex(id)} lets go of its log through ${through}, but its newest snapshot is at ${saved}`);
   }
 
   snapshotInstalled(id: NodeId, meta: SnapshotMeta): void {
     const member = this.#member(id);
+    member.saved = Math.max(member.saved, meta.index);
     if (meta.index < member.commit)
       broken('I17', `${hex(id)} installs a snapshot at ${meta.index}, though it knew ${member.commit} to be committed`);
     this.#snapshot(id, meta);
@@ -318,7 +329,7 @@ export class Ghost implements Probe {
     if (known !== undefined) return known;
     const member: Member = {
       id, given: new GhostLog(), durable: new GhostLog(), waiting: [], votes: new Map(),
-      commit: 0, applied: 0, term: 0, lastDeath: null, changes: [], alone: 0, turnedAt: -Infinity, told: new Map(),
+      commit: 0, applied: 0, term: 0, lastDeath: null, changes: [], saved: 0, alone: 0, turnedAt: -Infinity, told: new Map(),
     };
     this.#members.set(id, member);
     return member;

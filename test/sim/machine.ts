@@ -122,6 +122,7 @@ export class Machine {
       onThrown: (error) => world.fail('A7', `${this.name} threw: ${describe(error)}`, error),
       onKilled: () => this.die('process'),
     });
+    this.platter.handOver();
     const session = new DiskSession(this.platter, loop, scheduler, this.place);
     const transports: SimTransport[] = [];
     const member = this.#construct(birth, loop, session, transports);
@@ -298,7 +299,10 @@ function watched(
     readSnapshot: (meta, each, done) => log.readSnapshot(meta, each, done),
     openSnapshot: (done) => log.openSnapshot(done),
     stageSnapshot: (meta, done) => log.stageSnapshot(meta, done),
-    compact: (through, done) => log.compact(through, done),
+    compact(through: number, done: Done): void {
+      probe.compacting(id, through);
+      log.compact(through, done);
+    },
     close: (done) => log.close(done),
   };
 }

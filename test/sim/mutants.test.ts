@@ -11,8 +11,8 @@ test('every planted bug still has its place in the product', (t) => {
 
 test('every planted bug of the list is there once, or says why not', (t) => {
   t.deepEqual(MUTANTS.map(({ number }) => number), Array.from({ length: 53 }, (_, i) => i));
-  for (const { name, edits, note, expected } of MUTANTS) {
-    if (edits.length === 0) t.true(expected === 'design' && note !== '', name);
+  for (const { name, edits, note } of MUTANTS) {
+    if (edits.length === 0) t.not(note, '', name);
     for (const { find, replace } of edits) t.not(find, replace, name);
   }
 });

@@ -3,9 +3,8 @@
 // to put in its place; a piece that is not there exactly once is a failure, so the table cannot rot unnoticed.
 
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MUTANTS, type Mutant } from './mutant-table.js';
 import { print } from './print.js';
@@ -37,6 +36,7 @@ interface Detection {
 
 /** The folder of the build that this file belongs to. */
 export const BUILD = fileURLToPath(new URL('../../', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** What is wrong with a planted bug as text; null: it can be planted. */
 export function whyNotPlanted(mutant: Mutant, build: string): string | null {
@@ -51,68 +51,80 @@ export function whyNotPlanted(mutant: Mutant, build: string): string | null {
 export async function runMutants(options: MutantOptions): Promise<number> {
   const chosen = options.only === null ? null : new Set(options.only.split(',').map(Number));
   const waiting = MUTANTS.filter(({ number }) => chosen === null || chosen.has(number));
-  const place = mkdtempSync(join(tmpdir(), 'coterie-mutants-'));
-  const root = fileURLToPath(new URL('../../../', import.meta.url));
   const rows: Row[] = [];
-  print('| no | planted bug | seeds | found by | expected of |\n|---|---|---|---|---|\n');
-  const work = async (build: string): Promise<void> => {
-    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const row = await judge(mutant, build, options);
-      rows.push(row);
-      print(`| ${mutant.number} | ${mutant.name} | ${row.seeds ?? 'never'} | ${row.found} | ${mutant.expected} |\n`);
-    }
-  };
+  print('| no | planted bug | seeds | found by |\n|---|---|---|---|\n');
   // A build that fails as it is would make every bug look found.
   const sound = await detect(BUILD, STARTS[0] ?? 1, 1);
   if (sound.seeds !== null) {
     print(`nothing is planted yet, and seed ${STARTS[0]} is broken all the same: ${sound.invariant}\n`);
     return 1;
   }
+  const work = async (build: string): Promise<void> => {
+    rmSync(build, { recursive: true, force: true });
+    cpSync(BUILD, build, { recursive: true });
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      const row = await judge(mutant, build, options);
+      rows.push(row);
+      print(`| ${mutant.number} | ${mutant.name} | ${row.seeds ?? (row.isDue && row.found === '' ? 'never' : '')} | ${row.found} |\n`);
+    }
+  };
+  const builds = Array.from({ length: options.workers }, (_, i) => join(ROOT, `dist-mutants-${i}`));
   try {
-    cpSync(join(root, 'package.json'), join(place, 'package.json'));
-    symlinkSync(join(root, 'node_modules'), join(place, 'node_modules'));
-    await Promise.all(Array.from({ length: options.workers }, (_, i) => {
-      const build = join(place, `dist-${i}`);
-      cpSync(BUILD, build, { recursive: true });
-      return work(build);
-    }));
+    await Promise.all(builds.map(work));
   } finally {
-    rmSync(place, { recursive: true, force: true });
+    for (const build of builds) rmSync(build, { recursive: true, force: true });
   }
   const due = rows.filter(({ isDue }) => isDue);
-  const soon = due.filter(({ seeds }) => (seeds ?? Infinity) <= SEEDS).length;
-  print(`\n${due.filter(({ seeds }) => seeds !== null).length} of ${due.length} that seeds are to find were found, `
-    + `${soon} within ${SEEDS} seeds\n`);
-  return due.some(({ seeds }) => seeds === null) ? 1 : 0;
+  const found = due.filter((row) => row.found !== '');
+  const soon = found.filter(({ seeds }) => (seeds ?? 0) <= SEEDS).length;
+  print(`\n${found.length} of ${due.length} were found, ${soon} within ${SEEDS} seeds or by a test\n`);
+  return found.length < due.length ? 1 : 0;
 }
 
 interface Row {
-  /** Null: not found. */
+  /** Null: no seed found it. */
   readonly seeds: number | null;
+  /** The invariant or the test; empty: nothing did. */
   readonly found: string;
-  /** Seeds are to find it. */
+  /** There is something to find. */
   readonly isDue: boolean;
 }
 
 async function judge(mutant: Mutant, build: string, options: MutantOptions): Promise<Row> {
-  const { edits, expected } = mutant;
-  const isDue = expected === 'seeds';
-  if (edits.length === 0) return { seeds: null, found: 'nothing to plant', isDue };
-  if (whyNotPlanted(mutant, build) !== null) return { seeds: null, found: 'NOT PLANTED', isDue: true };
+  const { edits, note, tests = [] } = mutant;
+  if (edits.length === 0) return { seeds: null, found: `nothing to plant: ${note}`, isDue: false };
+  if (whyNotPlanted(mutant, build) !== null) return { seeds: null, found: '', isDue: true };
   const before = edits.map(({ file }) => [file, readFileSync(join(build, file), 'utf8')] as const);
   for (const { file, find, replace } of edits) {
     const path = join(build, file);
     writeFileSync(path, readFileSync(path, 'utf8').split(find).join(replace));
   }
+  const row = tests.length > 0 ? await tested(tests, build) : await run(build, options);
+  for (const [file, text] of before) writeFileSync(join(build, file), text);
+  return row;
+}
+
+async function run(build: string, options: MutantOptions): Promise<Row> {
   const found: Detection[] = [];
   for (const start of options.thorough ? STARTS : STARTS.slice(0, 1)) {
     found.push(await detect(build, start, options.seeds ?? (options.deep ? SEEDS_DEEP : SEEDS)));
   }
-  for (const [file, text] of before) writeFileSync(join(build, file), text);
   const counts = found.map(({ seeds }) => seeds ?? Infinity).sort((a, b) => a - b);
   const median = counts[counts.length >> 1] ?? Infinity;
+  if (median === Infinity) return { seeds: null, found: '', isDue: true };
   const by = [...new Set(found.flatMap(({ seeds, invariant }) => (seeds === null ? [] : [invariant])))].join(' ');
-  return { seeds: median === Infinity ? null : median, found: by, isDue };
+  return { seeds: median, found: by, isDue: true };
+}
+
+/** What no world is to find, these tests are. They pass in a build without planted bugs: that is `npm test`. */
+function tested(tests: readonly string[], build: string): Promise<Row> {
+  const env = { ...process.env, COTERIE_DIST: basename(build) };
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs'), ...tests],
+      { stdio: 'ignore', cwd: ROOT, env });
+    child.on('error', reject);
+    child.on('exit', (code) => resolve({ seeds: null, found: code === 0 ? '' : tests.join(' '), isDue: true }));
+  });
 }
 
 /** Runs seeds until one is broken. A run that cannot even load counts as found at once. */

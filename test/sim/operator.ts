@@ -69,6 +69,9 @@ class Operator {
     const damaged = machines.find((machine) => machine.broken === 'damaged');
     if (damaged !== undefined && this.#dice.chance(0.7)) return this.#replace(damaged);
     const unused = machines.filter((machine) => machine.birth === null || machine.broken === 'removed');
+    // Two wishes at once: only one of them may be under way.
+    if (this.#dice.chance(0.2)) return void (await Promise.all([this.#remove(), this.#promote()]));
+    if (this.#dice.chance(0.2)) return void (await Promise.all([this.#remove(), this.#remove()]));
     const what = this.#dice.below(3);
     if (what === 0 && unused.length > 0) return this.#add(this.#dice.pick(unused));
     if (what === 1) return this.#promote();

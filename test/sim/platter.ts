@@ -38,6 +38,8 @@ class PlatterFile {
   mode = 0o600;
   /** Bytes were written that a failed sync marked clean: no later sync makes them durable. */
   forgotten = false;
+  /** Written by the present process and gone with a sync that failed. */
+  droppedBytes = 0;
   failNextSync = false;
 
   append(piece: Uint8Array): void {
@@ -146,10 +148,15 @@ export class Platter {
       .map(([name, file]) => `${name}: ${file.unsyncedBytes} of ${file.size}`).join(', ');
   }
 
-  /** Bytes of files with such an ending of their name that a power cut could take. */
+  /** Another process begins: it finds what is there, and was promised nothing. */
+  handOver(): void {
+    for (const file of this.#names.values()) file.droppedBytes = 0;
+  }
+
+  /** Bytes of files with such an ending of their name that a power cut could take, or that were written in vain. */
   unsyncedBytes(ending: string): number {
     let sum = 0;
-    for (const [name, file] of this.#names) if (name.endsWith(ending)) sum += file.unsyncedBytes;
+    for (const [name, file] of this.#names) if (name.endsWith(ending)) sum += file.unsyncedBytes + file.droppedBytes;
     return sum;
   }
 
@@ -301,7 +308,11 @@ export class Platter {
     const file = this.#names.get(name);
     if (file === undefined) return;
     const model = this.#profile.afterFailure;
-    if (model === 'reverted') file.reset(file.synced());
+    if (model === 'reverted') {
+      const { size } = file;
+      file.reset(file.synced());
+      file.droppedBytes += Math.max(0, size - file.size);
+    }
     else if (model === 'kept') file.forgotten = true;
     else file.failNextSync = true;
   }

@@ -21,6 +21,8 @@ export interface Probe {
   readAsked(): ReadMark;
   readAnswered(id: NodeId, mark: ReadMark, applied: EntryId): void;
   snapshotSaved(id: NodeId, meta: SnapshotMeta): void;
+  /** The log is told that nobody needs it up to `through` any more. */
+  compacting(id: NodeId, through: number): void;
   snapshotInstalled(id: NodeId, meta: SnapshotMeta): void;
 }
 

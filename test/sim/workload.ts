@@ -136,6 +136,8 @@ class WorkloadClient {
     const compare = this.#guard(key, known);
     const failure = dice.chance(0.5) ? [opRange(key)] : [];
     if (dice.chance(0.3)) success.push(opRange(key), opPut(this.#otherKey(key), this.#value()));
+    // What a member has already removed of the past must not show.
+    if (dice.chance(0.2)) success.push(opRange(key, { revision: Math.max(1, this.#newest - dice.below(100)) }));
     if (dice.chance(0.1)) success.push(opTxn({ compare: [created(key, '!=', 0)], success: [opRange(key)], failure: [] }));
     await this.#connection.txn({ compare: [compare], success, failure }, this.#options);
   }
@@ -260,7 +262,7 @@ async function follow(world: World, name: string, index: number): Promise<void> 
     const prefix = dice.pick(['k/', 'k/1', 'l/', 'e/', '']);
     const watch = connection.watch({
       ...prefixRange(utf8(prefix)),
-      startRevision: dice.pick([0, startRevision + 1, startRevision + 1, 1, startRevision + 40]),
+      startRevision: dice.pick([0, startRevision, startRevision + 1, startRevision + 1, 1, startRevision + 40]),
       prevKv: dice.chance(0.3),
       ...(dice.chance(0.2) ? { exclude: [dice.pick(['put', 'delete'] as const)] } : {}),
       progressNotify: dice.chance(0.3),
@@ -271,7 +273,7 @@ async function follow(world: World, name: string, index: number): Promise<void> 
       for await (const batch of watch) {
         startRevision = Math.max(startRevision, batch.header.revision);
         if (slow) await world.sleep(dice.tailed(200));
-        if (dice.chance(0.02)) watch.requestProgress();
+        if (dice.chance(slow ? 0.2 : 0.02)) watch.requestProgress();
         if ((left -= 1) <= 0) break;
       }
     } catch (error) {

@@ -191,6 +191,7 @@ export class World {
       readAsked: () => probe.readAsked(),
       readAnswered: judging((id, mark, applied) => probe.readAnswered(id, mark, applied)),
       snapshotSaved: judging((id, meta) => probe.snapshotSaved(id, meta)),
+      compacting: judging((id, through) => probe.compacting(id, through)),
       snapshotInstalled: judging((id, meta) => probe.snapshotInstalled(id, meta)),
     };
   }
