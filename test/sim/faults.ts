@@ -113,7 +113,10 @@ export class Faults {
         });
       case 'diskHang':
         world.tell(victim, 'its disk hangs');
-        platter.hungUntil = world.scheduler.now + dice.tailed(world.swarm.electionMs * dice.pick([1, 5]));
+        // What is under way then stays hung to the end of the hang, which is therefore not after that of the faults.
+        platter.hungUntil = Math.min(
+          world.swarm.faultMs, world.scheduler.now + dice.tailed(world.swarm.electionMs * dice.pick([1, 5])),
+        );
         return;
       case 'diskFull':
         world.tell(victim, 'its disk is full');
