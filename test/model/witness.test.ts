@@ -6,7 +6,7 @@ import { utf8 } from '../../core/base/bytes.js';
 import { Prng } from '../../core/base/prng.js';
 import { created, modified, opPut, opRange, type KeyValue, type RangeResponse, type TxnResponse } from '../../core/client.js';
 import { call, goodHistory, type Made } from './histories.js';
-import type { History, Operation } from './history.js';
+import type { History, LogEntry, Operation } from './history.js';
 import { isMutation, revisionOf } from './operations.js';
 import { checkHistory } from './witness.js';
 
@@ -282,6 +282,53 @@ test('leases: an expiry before the promised time, a renewal after the end, a rev
   t.is(judge([grant, renew(2000)], 7100), '');
   t.regex(judge([grant, renew(8000)], 5200), /I29/);
   t.regex(judge([{ ...grant, request: { kind: 'revoke', lease: 7n }, outcome: { kind: 'ok', response: header } }], 5200), /I27/);
+});
+
+test('leases: told to be gone while they live, and ended by time in which the leader stood still', (t) => {
+  const header = { clusterId: 1n, memberId: 1n, revision: 1, raftTerm: 1 };
+  const common = { client: 'c1', member: 1n };
+  const grant: Operation = {
+    ...common, calledAt: 100, returnedAt: 110, request: { kind: 'grant', ttlSeconds: 5, id: 7n },
+    outcome: { kind: 'ok', response: { header, id: 7n, ttlSeconds: 5 } },
+  };
+  const denied: Operation = {
+    ...common, calledAt: 2000, returnedAt: 2001, request: { kind: 'keep_alive', lease: 7n },
+    outcome: { kind: 'ok', response: { header, ttlSeconds: 0 } },
+  };
+  const refused: Operation = {
+    ...common, calledAt: 2000, returnedAt: 2001, request: { kind: 'revoke', lease: 7n },
+    outcome: { kind: 'error', code: 'lease_not_found', outcome: 'never' },
+  };
+  const judge = (operations: Operation[], at: number, stood: { from: number; to: number }[] = []): string => wordsOf({
+    operations, watches: [], standstills: new Map([[1, stood]]),
+    log: [
+      { index: 1, term: 1, at: 105, command: { kind: 'lease_grant', id: 7n, ttlSeconds: 5 } },
+      { index: 2, term: 1, at, command: { kind: 'lease_revoke', id: 7n, term: 1, granted: 1 } },
+    ],
+  }).join();
+  t.regex(judge([grant, denied], 5200), /I29.*is gone, but it lived/);
+  t.regex(judge([grant, refused], 5200), /I29.*is gone, but it lived/);
+  t.is(judge([grant, { ...denied, calledAt: 5190, returnedAt: 5195 }], 5200), '');
+  t.is(judge([grant, { ...refused, calledAt: 5250, returnedAt: 5260 }], 5200), '');
+  t.regex(judge([grant], 5200, [{ from: 1000, to: 2000 }]), /I28.*stood still/);
+  t.is(judge([grant], 6200, [{ from: 1000, to: 2000 }]), '');
+});
+
+test('a member never shows a client less than before, but a new life of it may', (t) => {
+  const read = (calledAt: number, revision: number, life: number): Operation => ({
+    client: 'c1', member: 1n, life, calledAt, returnedAt: calledAt + 1,
+    request: { kind: 'range', request: { key: Buffer.from('a'), serializable: true } },
+    outcome: { kind: 'ok', response: {
+      header: { clusterId: 1n, memberId: 1n, revision, raftTerm: 1 }, kvs: [], more: false, count: 0,
+    } },
+  });
+  const put = (index: number): LogEntry => ({
+    index, term: 1, at: 1, command: { kind: 'txn', request: { success: [opPut(Buffer.from('b'), Buffer.from('x'))] } },
+  });
+  const words = (operations: Operation[]): string => wordsOf({ operations, watches: [], log: [put(1), put(2)] }).join();
+  const goesBack = /goes back/;
+  t.regex(words([read(10, 3, 1), read(20, 2, 1)]), goesBack);
+  t.notRegex(words([read(10, 3, 1), read(20, 2, 2)]), goesBack);
 });
 
 test('a hundred thousand operations are judged in seconds', (t) => {

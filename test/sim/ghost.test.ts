@@ -3,6 +3,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { encodeMembers } from '../../core/raft/members.js';
 import type { Configuration, Entry, HardState, Message, NodeId, Persist, SnapshotMeta, Status } from '../../core/raft/types.js';
+import type { Command } from '../../core/store/command.js';
+import { Store } from '../../core/store/store.js';
 import { Ghost } from './ghost.js';
 import { InvariantBroken } from './probe.js';
 
@@ -12,10 +14,12 @@ const entry = (index: number, term: number, mark = 0): Entry => ({ index, term, 
 const members = (index: number, term: number, voters: readonly NodeId[], learners: readonly NodeId[] = []): Entry =>
   ({ index, term, kind: 'members', data: encodeMembers({ voters, outgoing: [], learners }, new Uint8Array(0)) });
 
+const grant = (id: bigint): Command => ({ kind: 'lease_grant', id, ttlSeconds: 5 });
+
 /** Three members that begin with entry 1, their configuration. */
 class Stage {
   now = 0;
-  readonly ghost = new Ghost(() => this.now);
+  readonly ghost = new Ghost(() => this.now, 100);
   #seq = 0;
 
   constructor() {
@@ -62,6 +66,23 @@ class Stage {
 
   acknowledge(id: NodeId, term: number, index: number): void {
     this.send(id, { kind: 'append_reply', from: id, to: 1n, term, ok: true, index, before: 0, round: 0 });
+  }
+
+  round(round: number): void {
+    this.send(1n, { kind: 'append', from: 1n, to: 2n, term: 2, previous: { term: 2, index: 2 }, entries: [], commit: 2, round,
+      match: 2 });
+  }
+
+  confirm(id: NodeId, round: number): void {
+    this.send(id, { kind: 'append_reply', from: id, to: 1n, term: 2, ok: true, index: 2, before: 0, round });
+  }
+
+  /** With a store to be looked at. */
+  turned(id: NodeId, store: Store): void {
+    this.ghost.turned(id, {
+      state: 'follower', term: 1, leader: 0n, commit: 1, applied: 1, last: 1, durable: 1, configuration: CONFIGURATION, peers: [],
+      transferTo: 0n,
+    }, { term: 1, index: 0 }, store);
   }
 
   send(id: NodeId, message: Message): void {
@@ -207,6 +228,79 @@ test('I15: a vote is gone after a restart', (t) => caught(t, 'I15', (stage) => {
   stage.vote(2n, 1n, 2);
   stage.ghost.memberDied(2n, 'process');
   stage.start(2n, [members(1, 1, VOTERS)], { term: 2, vote: 0n, commit: 1 }, undefined, 2);
+}));
+
+test('I9: an acknowledgement of an older entry in the place of the right one', (t) => caught(t, 'I9', (stage) => {
+  stage.keep(3n, { entries: [entry(2, 1)] });
+  stage.lead();
+  stage.keep(3n, { hard: { term: 2, vote: 0n, commit: 1 } });
+  stage.acknowledge(3n, 2, 2);
+}));
+
+test('I13: a read that no round has proven', (t) => caught(t, 'I13', (stage) => {
+  stage.lead();
+  stage.round(1);
+  stage.now = 20;
+  const mark = stage.ghost.readAsked();
+  // Of a round that began before the read was asked.
+  stage.confirm(2n, 1);
+  stage.ghost.readAnswered(1n, mark, { term: 2, index: 2 });
+}));
+
+test('I13: a read that shows less than was committed when it was asked', (t) => caught(t, 'I13', (stage) => {
+  stage.lead();
+  const mark = stage.ghost.readAsked();
+  stage.round(1);
+  stage.confirm(2n, 1);
+  stage.ghost.readAnswered(1n, mark, { term: 1, index: 1 });
+}));
+
+test('a read that a majority has confirmed since is proven', (t) => {
+  const stage = new Stage();
+  stage.lead();
+  const mark = stage.ghost.readAsked();
+  stage.round(1);
+  stage.confirm(2n, 1);
+  t.notThrows(() => stage.ghost.readAnswered(3n, mark, { term: 2, index: 2 }));
+});
+
+test('I13: a leader that nobody answers goes on', (t) => caught(t, 'I13', (stage) => {
+  stage.lead();
+  for (let turn = 0; turn < 20; turn++) stage.status(1n, 'leader', 2, 2, 2);
+}));
+
+test('I14: the same is told again and again', (t) => caught(t, 'I14', (stage) => {
+  stage.lead();
+  for (let time = 0; time < 100; time++) stage.round(0);
+}));
+
+test('once a heartbeat, the same may be told for ever', (t) => {
+  const stage = new Stage();
+  stage.lead();
+  t.notThrows(() => {
+    for (let time = 0; time < 100; time++, stage.now += 100) stage.round(0);
+  });
+});
+
+test('I17: a log is let go of before its snapshot is there', (t) => caught(t, 'I17', (stage) => {
+  stage.lead();
+  stage.ghost.compacting(1n, 2);
+}));
+
+test('I21: two stores at one index that differ', (t) => caught(t, 'I21', (stage) => {
+  const [one, other] = [new Store(), new Store()];
+  for (let index = 1; index <= 64; index++) {
+    one.apply({ index, term: 1 }, grant(BigInt(index)));
+    other.apply({ index, term: 1 }, grant(BigInt(2 * index)));
+  }
+  stage.turned(1n, one);
+  stage.turned(2n, other);
+}));
+
+test('I27: a store with a lease that no entry granted', (t) => caught(t, 'I27', (stage) => {
+  const store = new Store();
+  store.apply({ index: 1, term: 1 }, grant(5n));
+  stage.turned(1n, store);
 }));
 
 test('I17: a snapshot of another history', (t) => caught(t, 'I17', (stage) => {

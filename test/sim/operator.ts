@@ -49,9 +49,10 @@ class Operator {
   async run(): Promise<void> {
     const world = this.#world;
     const dice = this.#dice;
+    const paceMs = dice.pick([200, 600, 3000]);
     // Changes end with the faults: who must come to rest is chosen then.
     while (world.serving === null) {
-      await world.sleep(dice.tailed(3000));
+      await world.sleep(dice.tailed(paceMs));
       if (world.serving !== null) return;
       this.#connection.machine = pickMachine(world, dice);
       try {

@@ -103,11 +103,19 @@ export function drawSwarm(seed: number): Swarm {
       policy: dice.weighted([[30, 'prefix'], [30, 'sectors'], [10, 'torn'], [10, 'zeros'], [10, 'newest'], [10, 'all_lost']]),
       afterFailure: dice.pick(['reverted', 'told_later', 'kept']),
     },
-    faults: drawFaults(dice, faultless),
+    faults: eased(drawFaults(dice, faultless), workload.membership > 0 && new Dice(seed, 'churn').chance(0.6)),
     workload,
     faultMs: dice.between(20_000, 40_000),
     valueBytes: dice.pick([8, 8, 32, 300, 3000]),
   };
+}
+
+/** No change of members is allowed while something is amiss, so there must be worlds in which little is. */
+function eased(faults: FaultRates, isEased: boolean): FaultRates {
+  if (!isEased) return faults;
+  const { kill, pause, partition, stall } = faults;
+  const none = Object.fromEntries(Object.keys(faults).map((kind) => [kind, 0])) as Record<keyof FaultRates, number>;
+  return { ...none, kill: kill / 4, pause: pause / 4, partition: partition / 4, stall: stall / 4 };
 }
 
 function drawWorkload(dice: Dice): WorkloadMix {
