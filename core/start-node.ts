@@ -183,12 +183,24 @@ async function rebirth(options: NodeOptions, identity: MemberIdentity, clock: Cl
   const isExisting = options.initialClusterState === 'existing';
   // Settings are ignored, wrong ones too; but who stopped between making its directory and founding goes on founding.
   const settled = attempt(() => foundersOf(options));
+  if (!(settled instanceof Error)) refuseExchanged(settled, identity, options);
   const isOurs = !(settled instanceof Error) && !isExisting && settled.identity.clusterId === identity.clusterId
     && settled.identity.memberId === identity.memberId;
   const urls = (options.initialCluster ?? []).flatMap((spec) => spec.peerUrls);
   const answers = isExisting ? await descriptions(options, urls, clock) : [];
   const known = answers.find((answer) => answer.clusterId === identity.clusterId);
   return { identity, founders: isOurs ? settled.founders : [], contacts: known?.members ?? [] };
+}
+
+/** Reliability B19: two members on each other's disks would each answer at the other's address, and neither be reached. */
+function refuseExchanged(
+  settled: { founders: readonly MemberRecord[]; identity: MemberIdentity }, onDisk: MemberIdentity, options: NodeOptions,
+): void {
+  if (settled.identity.clusterId !== onDisk.clusterId || settled.identity.memberId === onDisk.memberId) return;
+  const owner = settled.founders.find(({ id }) => id === onDisk.memberId);
+  if (owner === undefined) return;
+  throw new Error(`the data directory ${options.dataDir} is that of member ${owner.name}, and this one is told to be `
+    + `${options.name ?? 'default'}: the directories were exchanged. Give each member its own`);
 }
 
 function membersOf(options: NodeOptions): { own: MemberSpec; specs: readonly MemberSpec[] } {

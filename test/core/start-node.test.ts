@@ -152,6 +152,18 @@ test('a founder that lost its data is told to be removed and added anew, and the
   await Promise.all(nodes.slice(0, 2).map((node) => node.close()));
 });
 
+test('B19: members started on each other\'s data directories are refused, both named', async (t) => {
+  const founders = await specs(3);
+  const directories = founders.map(() => freshDirectory(t));
+  const start = (spec: number, directory: number): Promise<RunningNode> => startNode({
+    ...(founders[spec] ?? t.fail()), initialCluster: founders, dataDir: directories[directory] ?? null, ...QUICK,
+  });
+  const nodes = await Promise.all(founders.map((_, i) => start(i, i)));
+  await Promise.all(nodes.map((node) => node.close()));
+  await t.throwsAsync(start(0, 1), { message: /is that of member m1, and this one is told to be m0.*Give each member its own/ });
+  await t.throwsAsync(start(1, 0), { message: /is that of member m0, and this one is told to be m1/ });
+});
+
 test('settings that contradict each other are refused before anything is made', async (t) => {
   const [a = { name: '', peerUrls: [] }, b = { name: '', peerUrls: [] }] = await specs(2);
   const dataDir = path.join(freshDirectory(t), 'data');
