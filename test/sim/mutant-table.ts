@@ -256,8 +256,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 22, name: 'a snapshot older than what is committed is installed',
-    note: '',
+    number: 22, name: 'a snapshot older than what is committed is installed', tests: ['test/golden/golden.test.ts'],
+    note: 'the node refuses it before the machine sees it, and the log after: no world gets it past all three',
     edits: [
       { file: 'core/raft/raft.js', find: 'const isNew = snapshot.index > this.#commit;', replace: 'const isNew = true;' },
     ],
@@ -370,9 +370,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     number: 33, name: 'an older snapshot takes the place of a newer one',
-    note: '',
+    note: 'nearest: what is applied is in the snapshot itself; here a start takes the older of two that a crash has left',
     edits: [
-      { file: 'core/node/snapshots.js', find: 'if (meta.index < this.#index)\n                return;', replace: '' },
+      { file: 'core/log/recovery.js', find: 'const newest = names.at(-1);', replace: 'const newest = names[0];' },
     ],
   },
   {

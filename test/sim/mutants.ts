@@ -68,7 +68,7 @@ export async function runMutants(options: MutantOptions): Promise<number> {
       print(`| ${mutant.number} | ${mutant.name} | ${row.seeds ?? (row.isDue && row.found === '' ? 'never' : '')} | ${row.found} |\n`);
     }
   };
-  const builds = Array.from({ length: options.workers }, (_, i) => join(ROOT, `dist-mutants-${i}`));
+  const builds = Array.from({ length: options.workers }, (_, i) => join(ROOT, `dist-mutants-${process.pid}-${i}`));
   try {
     await Promise.all(builds.map(work));
   } finally {

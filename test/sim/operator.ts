@@ -73,6 +73,10 @@ class Operator {
     // Two wishes at once: only one of them may be under way.
     if (this.#dice.chance(0.2)) return void (await Promise.all([this.#remove(), this.#promote()]));
     if (this.#dice.chance(0.2)) return void (await Promise.all([this.#remove(), this.#remove()]));
+    const [one, other] = unused;
+    if (one !== undefined && other !== undefined && this.#dice.chance(0.3)) {
+      return void (await Promise.all([this.#add(one), this.#add(other)]));
+    }
     const what = this.#dice.below(3);
     if (what === 0 && unused.length > 0) return this.#add(this.#dice.pick(unused));
     if (what === 1) return this.#promote();
