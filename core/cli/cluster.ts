@@ -164,6 +164,12 @@ class Cluster {
       this.#onChange();
     };
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, onSignal);
+    // Whoever read what is said here has gone, and with it the reason to go on. The binary would leave at once (main.ts), and
+    // leave the data behind.
+    process.stdout.removeAllListeners('error');
+    process.stdout.on('error', () => {
+      if (!signalled) onSignal();
+    });
     this.#members.push(...this.#plans.map((one) => this.#launch(one)));
     while (!signalled && (this.#again.size > 0 || this.#members.some(({ hasEnded }) => !hasEnded))) {
       const failed = this.#members.find(({ hasEnded }) => hasEnded);

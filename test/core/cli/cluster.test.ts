@@ -159,6 +159,19 @@ test.serial('when their owner is killed, the members end by themselves', async (
   t.true(await gone(members.map(({ pid }) => pid)));
 });
 
+test.serial('when nobody reads any more what it says, it ends and leaves nothing', async (t) => {
+  t.timeout(120_000);
+  const cluster = await start(t, ['--json']);
+  const { members } = (await cluster.next('started')) as never as { members: MemberLine[] };
+  cluster.child.stdout?.destroy();
+  const [first] = members;
+  if (first === undefined) return t.fail();
+  process.kill(first.pid, 'SIGKILL');
+  t.is(await cluster.ended, 0);
+  t.true(await gone(members.map(({ pid }) => pid)));
+  t.deepEqual(readdirSync(cluster.directory), []);
+});
+
 test('a port in use is refused before anything is started', async (t) => {
   const holder = createServer();
   const isMine = await new Promise<boolean>((resolve) => {
