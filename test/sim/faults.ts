@@ -2,6 +2,7 @@
 // the others as they were. Damage that a cluster need not survive (a majority of disks) is never done: a budget keeps the
 // number of damaged disks below half of the members.
 
+import { HEADER_MAGIC } from '../../core/log/record.js';
 import type { Machine } from './machine.js';
 import { Dice } from './random.js';
 import { Kind } from './scheduler.js';
@@ -83,7 +84,9 @@ export class Faults {
       case 'power':
         return victim.die('power');
       case 'killAtDoor':
-        if (life !== null) life.loop.killAtDoor = 1 + dice.below(60);
+        if (life === null) return;
+        victim.doorDeath = dice.pick(['process', 'power']);
+        life.loop.killAtDoor = 1 + dice.below(60);
         return;
       case 'stopGracefully':
         return victim.stop();
@@ -215,8 +218,10 @@ export class Faults {
     if (victim === null) return;
     victim.die('process');
     const last = victim.platter.names().filter((name) => name.endsWith('.wal')).at(-1);
-    // What follows the last durable group cannot be told from an unfinished write: the segment written to is left alone.
-    const where = victim.platter.rot((name) => name !== last && !name.endsWith('.tmp'));
+    // What follows the last durable group cannot be told from an unfinished write; but each group proves those before it.
+    const where = dice.chance(0.5)
+      ? victim.platter.rot((name) => name !== last && !name.endsWith('.tmp'))
+      : victim.platter.rot((name) => name === last, provenBytes);
     if (where === null) return;
     victim.isDamaged = true;
     this.#world.covered('bit rot at rest');
@@ -288,6 +293,14 @@ export class Faults {
       world.network.mend(`${name}.${place}`);
     }));
   }
+}
+
+/** How much of a segment comes before a group that comes before another: damage to that much can be told by the last one. */
+function provenBytes(durable: Buffer): number {
+  const magic = Buffer.alloc(4);
+  magic.writeUInt32LE(HEADER_MAGIC);
+  const last = durable.lastIndexOf(magic);
+  return last <= 0 ? 0 : durable.lastIndexOf(magic, last - 1);
 }
 
 interface Shape {

@@ -72,6 +72,8 @@ export class Machine {
   memberId: NodeId = 0n;
   life: Life | null = null;
   lives = 0;
+  /** How it dies that is killed at a door. */
+  doorDeath: 'process' | 'power' = 'process';
   birth: Birth | null = null;
   /** Why it may not be started any more; an operator may replace it. */
   broken: string | null = null;
@@ -120,7 +122,7 @@ export class Machine {
     const loop = new EventLoop(scheduler, this.place, new Dice(swarm.seed, 'loop', this.place * 4096 + this.lives), profile, {
       onIterated: () => this.#onIterated(life),
       onThrown: (error) => world.fail('A7', `${this.name} threw: ${describe(error)}`, error),
-      onKilled: () => this.die('process'),
+      onKilled: () => this.die(this.doorDeath),
     });
     this.platter.handOver();
     const session = new DiskSession(this.platter, loop, scheduler, this.place);

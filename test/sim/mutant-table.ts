@@ -300,8 +300,9 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 27, name: 'a new segment is used before it is synced',
-    note: 'nearest: the sync of a directory is part of creating and renaming behind Files',
+    number: 27, name: 'a new segment is used before it is synced', tests: ['test/core/log/crash.test.ts'],
+    note: 'nearest: the sync of a directory is part of creating and renaming behind Files; the window is one sync, in which these '
+      + 'tests cut the power and worlds do so too rarely (not in 200 seeds)',
     edits: [
       {
         file: 'core/log/wal.js',
@@ -334,7 +335,7 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 30, name: 'segments are not chained', tests: ['test/core/log/damage.test.ts'],
+    number: 30, name: 'segments are not chained', tests: ['test/core/log/chain.test.ts'],
     note: 'no world exchanges segments',
     edits: [
       {

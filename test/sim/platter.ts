@@ -199,16 +199,18 @@ export class Platter {
    * A file at rest is damaged: one bit turns over, a sector was never written, or another sector was written in its place.
    * Null: there is nothing to damage.
    */
-  rot(isVictim: (name: string) => boolean): string | null {
+  rot(isVictim: (name: string) => boolean, limitOf: (durable: Buffer) => number = () => Infinity): string | null {
     const victims = this.names().filter((name) => isVictim(name) && (this.#names.get(name)?.size ?? 0) > 0);
     if (victims.length === 0) return null;
     const name = this.#dice.pick(victims);
     const file = this.#names.get(name);
     if (file === undefined) return null;
-    const at = this.#dice.below(file.size);
+    const least = Math.min(limitOf(file.bytes.subarray(0, file.intact)), file.size);
+    if (least <= 0) return null;
+    const at = this.#dice.below(least);
     const how = this.#dice.pick(['a bit', 'a bit', 'a lost write', 'a misdirected write']);
     const sector = at - (at % SECTOR_BYTES);
-    const sizeBytes = Math.min(SECTOR_BYTES, file.size - sector);
+    const sizeBytes = Math.min(SECTOR_BYTES, least - sector);
     if (how === 'a bit') file.bytes[at] = (file.bytes[at] ?? 0) ^ (1 << this.#dice.below(8));
     else if (how === 'a lost write') file.bytes.fill(0, sector, sector + sizeBytes);
     else {

@@ -181,7 +181,7 @@ function drawFaults(dice: Dice, faultless: boolean): FaultRates {
     diskSlow: rate(2),
     diskHang: rate(2, 0.6),
     diskFull: rate(1, 0.8),
-    rot: rate(1.5, 0.75),
+    rot: rate(5, 0.6),
     wipe: rate(3, 0.6),
     rollback: 0,
     swap: rate(1, 0.85),
