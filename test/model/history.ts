@@ -42,6 +42,8 @@ export interface WatchRecord {
   readonly batches: readonly { readonly at: number; readonly batch: WatchBatch }[];
   /** 'open': nobody ended it. 'canceled': the client did. Else what it threw. */
   readonly end: 'open' | 'canceled' | { readonly code: ErrorCode; readonly compactRevision: Revision };
+  /** Its reader waited, nothing was on its way, and its member had long been at this revision. Absent: nobody looked. */
+  readonly quietAt?: Revision;
 }
 
 /** A committed entry. `command` null: it means nothing to the store's pairs and leases. */

@@ -48,6 +48,15 @@ class Follower {
       else this.#events(batch, at);
     }
     if (typeof end === 'object' && end.code === 'compacted') this.#compacted(end.compactRevision);
+    if (isCreated && !this.#isBroken) this.#quiet(this.#watch.quietAt ?? 0);
+  }
+
+  /** I25: silence is a fault. */
+  #quiet(revision: Revision): void {
+    for (let each = this.#next; each <= revision; each++) {
+      if (this.#due(each).length === 0) continue;
+      return this.#break('I25', `is silent, though its member is long at revision ${revision}: it never told of revision ${each}`);
+    }
   }
 
   #break(invariant: string, what: string): void {

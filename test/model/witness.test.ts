@@ -314,6 +314,22 @@ test('leases: told to be gone while they live, and ended by time in which the le
   t.is(judge([grant], 6200, [{ from: 1000, to: 2000 }]), '');
 });
 
+test('a watch that falls silent is told, and one that had nothing to tell is not', (t) => {
+  const put = (index: number): LogEntry => ({
+    index, term: 1, at: 1, command: { kind: 'txn', request: { success: [opPut(Buffer.from('b'), Buffer.from('x'))] } },
+  });
+  const words = (key: string, quietAt: number): string => wordsOf({
+    operations: [], log: [put(1), put(2)],
+    watches: [{
+      client: 'w1', request: { key: Buffer.from(key), startRevision: 2 }, end: 'canceled', quietAt,
+      batches: [{ at: 1, batch: { kind: 'created', header: { clusterId: 1n, memberId: 1n, revision: 1, raftTerm: 1 }, events: [] } }],
+    }],
+  }).join();
+  t.regex(words('b', 3), /I25: .* is silent/);
+  t.notRegex(words('b', 1), /I25/);
+  t.notRegex(words('a', 3), /I25/);
+});
+
 test('a member never shows a client less than before, but a new life of it may', (t) => {
   const read = (calledAt: number, revision: number, life: number): Operation => ({
     client: 'c1', member: 1n, life, calledAt, returnedAt: calledAt + 1,

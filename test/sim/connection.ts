@@ -200,7 +200,7 @@ interface RemoteWatchOptions extends CallOptions {
 
 class RemoteWatch implements Watch {
   readonly #world: World;
-  readonly #machine: Machine;
+  readonly machine: Machine;
   readonly #options: RemoteWatchOptions;
   readonly #record: WatchEntry;
   readonly #queue: WatchBatch[] = [];
@@ -214,7 +214,7 @@ class RemoteWatch implements Watch {
 
   constructor(world: World, machine: Machine, request: WatchRequest, options: RemoteWatchOptions) {
     this.#world = world;
-    this.#machine = machine;
+    this.machine = machine;
     this.#options = options;
     this.#record = world.recorder.watched(options.name, request, machine.memberId);
     world.openWatches.add(this);
@@ -223,11 +223,16 @@ class RemoteWatch implements Watch {
   }
 
   requestProgress(): void {
-    this.#ship(() => this.#machine.life?.loop.arrive(() => this.#inner?.requestProgress()));
+    this.#ship(() => this.machine.life?.loop.arrive(() => this.#inner?.requestProgress()));
   }
 
   close(): void {
     this.#finish('closed', 'canceled');
+  }
+
+  /** Its member has been at `revision` for long enough that whoever waits must have heard of it. */
+  quiet(revision: number): void {
+    if (this.#reader !== null && this.#onTheWay === 0 && this.#inner !== null) this.#record.quietAt = revision;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<WatchBatch> {
@@ -245,7 +250,7 @@ class RemoteWatch implements Watch {
   };
 
   #open(request: WatchRequest): void {
-    const { life } = this.#machine;
+    const { life } = this.machine;
     if (this.#end !== 'open') return;
     if (life === null || !life.isUp) {
       return this.#ship(() => this.#finish(new ApiError('unavailable'), 'open'));
@@ -281,7 +286,7 @@ class RemoteWatch implements Watch {
     const { scheduler, swarm } = this.#world;
     const arrival = scheduler.now + this.#options.dice.tailed(swarm.network.delayMs / 2);
     this.#lastArrival = Math.max(arrival, this.#lastArrival + 0.001);
-    scheduler.at(this.#lastArrival, Kind.client, this.#machine.place, run);
+    scheduler.at(this.#lastArrival, Kind.client, this.machine.place, run);
   }
 
   #take(batch: WatchBatch): void {
@@ -302,7 +307,7 @@ class RemoteWatch implements Watch {
     this.#onTheWay--;
     const next = this.#next;
     this.#next = null;
-    if (next !== null) this.#ship(() => this.#machine.life?.loop.arrive(next));
+    if (next !== null) this.#ship(() => this.machine.life?.loop.arrive(next));
   }
 
   #pull(): Promise<IteratorResult<WatchBatch>> {
@@ -330,11 +335,11 @@ class RemoteWatch implements Watch {
     this.#world.openWatches.delete(this);
     this.#options.onEnd();
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#machine.life?.onDeath.delete(this.#onDeath);
+    this.machine.life?.onDeath.delete(this.#onDeath);
     const inner = this.#inner;
     this.#inner = null;
     this.#next = null;
-    if (inner !== null) this.#ship(() => this.#machine.life?.loop.arrive(() => inner.close()));
+    if (inner !== null) this.#ship(() => this.machine.life?.loop.arrive(() => inner.close()));
     const reader = this.#reader;
     this.#reader = null;
     if (reader === null) return;

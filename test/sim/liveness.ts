@@ -13,6 +13,8 @@ import type { World } from './world.js';
 const LOOK_MS = 100;
 /** Clients go on for so long with a core that has recovered. */
 const EASE_MS = 3000;
+/** What a member knows its watchers are told in much less. */
+const QUIET_MS = 1000;
 /** Longest lease, client time-out, and the recipes' own patience. */
 const SLACK_MS = 60_000;
 /** Timers a process at rest may have: the tick, the log's proof, the transport's heartbeats and the like. */
@@ -73,6 +75,7 @@ export class Recovery {
     await this.#until(limit, isOver, () => (reason = this.#leaderless(core)));
     if (reason === null) this.tookMs = world.scheduler.now - began;
     await world.runUntil(Math.min(limit, world.scheduler.now + EASE_MS), isOver);
+    await this.#quiet(core, isOver);
     world.isClosing = true;
     for (const watch of [...world.openWatches]) watch.close();
     await this.#until(limit, isOver, () => (reason = this.#unrest(core)));
@@ -83,6 +86,19 @@ export class Recovery {
     }
     if (!isJudged) return world.covered('no quorum was left whole');
     await this.#finish(core, isOver);
+  }
+
+  /** I25: watches whose readers wait have been told of all that their members had a while ago. */
+  async #quiet(core: readonly Machine[], isOver: () => boolean): Promise<void> {
+    const world = this.#world;
+    const seen = core.map(({ life }) => ({ life, revision: life?.isUp === true ? life.member.node.store.revision : 0 }));
+    const watches = [...world.openWatches];
+    await world.runUntil(world.scheduler.now + QUIET_MS + 20 * world.swarm.network.delayMs, isOver);
+    for (const watch of watches) {
+      const before = seen[core.indexOf(watch.machine)];
+      if (!world.openWatches.has(watch) || before === undefined || before.life !== watch.machine.life) continue;
+      watch.quiet(before.revision);
+    }
   }
 
   async #until(limit: number, isOver: () => boolean, look: () => string | null): Promise<void> {

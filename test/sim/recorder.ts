@@ -25,6 +25,7 @@ export interface WatchEntry {
   readonly request: WatchRequest;
   readonly batches: { at: number; batch: WatchBatch }[];
   end: WatchEnd;
+  quietAt?: number;
 }
 
 export class Recorder {

@@ -52,7 +52,7 @@ export class World {
   isStirred = true;
   /** Client calls not answered yet. */
   openCalls = 0;
-  readonly openWatches = new Set<{ close(): void }>();
+  readonly openWatches = new Set<{ readonly machine: Machine; close(): void; quiet(revision: number): void }>();
   probe: Probe | null = null;
   violation: Violation | null = null;
   /** Clients begin nothing new. */
