@@ -200,6 +200,11 @@ export const MUTANTS: readonly Mutant[] = [
         find: 'this.#membership.index > this.#commit || this.#members.isJoint || !this.#hasCommittedOwnTerm;',
         replace: 'this.#membership.index > this.#commit || this.#members.isJoint;',
       },
+      {
+        file: 'core/node/answers.js',
+        find: 'peer(id)?.isActive === true && (peer(id)?.match ?? 0) > 0 && membership.isHealthy(id)',
+        replace: 'peer(id)?.isActive === true && membership.isHealthy(id)',
+      },
     ],
   },
   {

@@ -1,4 +1,4 @@
-// The clients of a world. Each has one operation outstanding, pauses, changes its member now and then, and takes every error
+// The clients of a world. Each has one operation outstanding, or a burst of them, pauses, changes its member now and then, and takes every error
 // the contract allows; whatever else comes is a failure. What they were told is judged afterwards, by the history.
 //
 //   registers  reads, puts and guarded puts on hot and cold keys      appends  compare-and-put lists over several keys
@@ -131,6 +131,7 @@ class WorkloadClient {
       return;
     }
     const success: Op[] = [opPut(key, this.#value(), { prevKv: dice.chance(0.3) })];
+    if (dice.chance(0.04)) return this.#burst();
     if (what < 7) return void (await this.#connection.txn({ success }, this.#options));
     const known = await get(this.#connection, key, this.#options);
     const compare = this.#guard(key, known);
@@ -140,6 +141,14 @@ class WorkloadClient {
     if (dice.chance(0.2)) success.push(opRange(key, { revision: Math.max(1, this.#newest - dice.below(100)) }));
     if (dice.chance(0.1)) success.push(opTxn({ compare: [created(key, '!=', 0)], success: [opRange(key)], failure: [] }));
     await this.#connection.txn({ compare: [compare], success, failure }, this.#options);
+  }
+
+  /** Many at once: a leader that is cut off gathers a tail that nobody else has. */
+  async #burst(): Promise<void> {
+    const puts = Array.from({ length: 10 + this.#dice.below(30) }, () => [opPut(this.#key(), this.#value())]);
+    const ends = await Promise.allSettled(puts.map((success) => this.#connection.txn({ success }, this.#options)));
+    const failed = ends.find((end) => end.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
   }
 
   #guard(key: Uint8Array, known: KeyValue | null): Compare {
