@@ -21,6 +21,8 @@ export class Links {
   readonly #clock: Clock;
   readonly #waiting = new Set<OnLink>();
   #current = 0;
+  /** It lost its place last: still connected perhaps, so it would win every race against one that has to connect. */
+  #suspected: Link | null = null;
   /** Where the search began, and how many endpoints from there on are being tried; `#current` may change meanwhile. */
   #first = 0;
   #trying = 0;
@@ -71,7 +73,9 @@ export class Links {
 
   /** This endpoint failed someone: if there is another, that one is next. */
   suspect(link: Link): void {
-    if (this.#links[this.#current] === link) this.#current = (this.#current + 1) % this.#links.length;
+    if (this.#links[this.#current] !== link) return;
+    this.#current = (this.#current + 1) % this.#links.length;
+    this.#suspected = link;
   }
 
   close(): void {
@@ -99,7 +103,9 @@ export class Links {
     this.#look(link);
     if (this.#trying === 0 || this.#trying >= this.#links.length) return;
     this.#cancelNext();
-    this.#cancelNext = this.#clock.schedule(NEXT_ENDPOINT_MS, () => this.#tryNext());
+    const next = this.#links[(this.#first + this.#trying) % this.#links.length];
+    const waitMs = next === this.#suspected ? SUSPECTED_ENDPOINT_MS : NEXT_ENDPOINT_MS;
+    this.#cancelNext = this.#clock.schedule(waitMs, () => this.#tryNext());
   }
 
   /** Wants this one connected; comes back whenever its state changes, for as long as somebody waits. */
@@ -133,6 +139,7 @@ export class Links {
 /** The error that comes with a link, which nobody looks at. */
 const FOUND = new ApiError('unavailable');
 const NEXT_ENDPOINT_MS = 250;
+const SUSPECTED_ENDPOINT_MS = 2000;
 
 function addressOf(endpoint: string): string {
   const url = endpoint.includes('://') ? endpoint.trim() : `http://${endpoint.trim()}`;

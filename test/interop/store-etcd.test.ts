@@ -167,6 +167,11 @@ async function ask(etcd: Gateway, wanted: Command): Promise<Reply> {
   }
 }
 
+/** The others are between members: no client of etcd can ask for them. */
+function isAskable({ kind }: Command): boolean {
+  return kind !== 'lease_checkpoint' && kind !== 'member_update';
+}
+
 class Ours {
   readonly store = new Store();
   #index = 0;
@@ -276,7 +281,7 @@ test('replies equal those of a real etcd', async (t) => {
       t.deepEqual(plain(await ask(etcd, corner)), plain(ours.reply(corner)), JSON.stringify(plain(corner)));
     }
     const base = ours.store.revision;
-    const commands = fc.sample(command, { seed, numRuns: COMMANDS });
+    const commands = fc.sample(command, { seed, numRuns: COMMANDS }).filter(isAskable);
     const ranges = fc.sample(rangeRequest, { seed, numRuns: COMMANDS });
     for (const [i, drawn] of commands.entries()) {
       const wanted = adapted(drawn, ours.store.revision, i);

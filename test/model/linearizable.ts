@@ -110,15 +110,15 @@ function dummy(operation?: Operation): Item {
 
 function lift(item: Item): void {
   for (const each of [item, item.end]) {
-    if (each?.before != null) each.before.after = each.after;
-    if (each?.after != null) each.after.before = each.before;
+    if (each !== null && each !== undefined && each.before !== null && each.before !== undefined) each.before.after = each.after;
+    if (each !== null && each !== undefined && each.after !== null && each.after !== undefined) each.after.before = each.before;
   }
 }
 
 function unlift(item: Item): void {
   for (const each of [item.end, item]) {
-    if (each?.before != null) each.before.after = each;
-    if (each?.after != null) each.after.before = each;
+    if (each !== null && each !== undefined && each.before !== null && each.before !== undefined) each.before.after = each;
+    if (each !== null && each !== undefined && each.after !== null && each.after !== undefined) each.after.before = each;
   }
 }
 
@@ -180,7 +180,8 @@ function stripped(answer: unknown): unknown {
     return each.kind === 'txn' ? txn(each.response) : { deleted: each.response.deleted,
       prevKvs: each.response.prevKvs.map(pair) };
   };
-  return isTxnAnswer(answer) ? txn(answer) : isRangeAnswer(answer) ? range(answer) : null;
+  if (isTxnAnswer(answer)) return txn(answer);
+  return isRangeAnswer(answer) ? range(answer) : null;
 }
 
 function isTxnAnswer(answer: unknown): answer is Pick<TxnResponse, 'succeeded' | 'responses'> {

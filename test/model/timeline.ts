@@ -364,7 +364,7 @@ function decides(compare: Compare, kv: KeyValue): boolean {
 
 function signOf(compare: Compare, kv: KeyValue): number {
   if (compare.target === 'value') return Buffer.compare(kv.value, compare.operand);
-  if (compare.target === 'lease') return kv.lease === compare.operand ? 0 : kv.lease > compare.operand ? 1 : -1;
+  if (compare.target === 'lease') return Number(kv.lease > compare.operand) - Number(kv.lease < compare.operand);
   const value = { version: kv.version, create: kv.createRevision, mod: kv.modRevision }[compare.target];
   return value - compare.operand;
 }

@@ -23,7 +23,9 @@ for (const [what, code] of FAULTS) {
     `);
     const { code: exitCode, stderr } = await runScript(file);
     t.is(exitCode, 1);
-    t.like(JSON.parse(stderr), { level: 'fatal', msg: what, error: { name: 'Error', message: 'boom' } });
+    const [line = '', sentence] = stderr.split('\n');
+    t.is(sentence, `coterie serve: ${what}: boom`);
+    t.like(JSON.parse(line), { level: 'fatal', msg: what, error: { name: 'Error', message: 'boom' } });
   });
 }
 
