@@ -55,7 +55,8 @@ class Follower {
   #quiet(revision: Revision): void {
     for (let each = this.#next; each <= revision; each++) {
       if (this.#due(each).length === 0) continue;
-      return this.#break('I25', `is silent, though its member is long at revision ${revision}: it never told of revision ${each}`);
+      return this.#break('I25',
+        `is silent, though its member is long at revision ${revision}: it never told of revision ${each}`);
     }
   }
 

@@ -273,7 +273,9 @@ export class Ghost implements Probe {
 
   compacting(id: NodeId, through: number): void {
     const { saved } = this.#member(id);
-    if (through > saved) broken('I17', `${hex(id)} lets go of its log through ${through}, but its newest snapshot is at ${saved}`);
+    if (through > saved) {
+      broken('I17', `${hex(id)} lets go of its log through ${through}, but its newest snapshot is at ${saved}`);
+    }
   }
 
   snapshotInstalled(id: NodeId, meta: SnapshotMeta): void {

@@ -220,7 +220,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     number: 18, name: 'votes of those without one count',
-    note: 'nearest: whoever is asked may vote by design, and the candidate decides who counts; here a learner is asked and counts',
+    note: 'nearest: whoever is asked may vote by design, and the candidate decides who counts; here learners are asked and do',
     edits: [
       { file: 'core/raft/raft.js', find: 'if (to === from || !this.#members.isVoter(to))', replace: 'if (to === from)' },
       {
@@ -306,7 +306,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     number: 27, name: 'a new segment is used before it is synced', tests: ['test/core/log/crash.test.ts'],
-    note: 'nearest: the sync of a directory is part of creating and renaming behind Files; the window is one sync, in which these '
+    note: 'nearest: the sync of a directory is part of creating and renaming behind Files; the window is one sync, where these '
       + 'tests cut the power and worlds do so too rarely (not in 200 seeds)',
     edits: [
       {

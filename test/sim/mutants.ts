@@ -65,7 +65,8 @@ export async function runMutants(options: MutantOptions): Promise<number> {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
       const row = await judge(mutant, build, options);
       rows.push(row);
-      print(`| ${mutant.number} | ${mutant.name} | ${row.seeds ?? (row.isDue && row.found === '' ? 'never' : '')} | ${row.found} |\n`);
+      const seeds = row.seeds ?? (row.isDue && row.found === '' ? 'never' : '');
+      print(`| ${mutant.number} | ${mutant.name} | ${seeds} | ${row.found} |\n`);
     }
   };
   const builds = Array.from({ length: options.workers }, (_, i) => join(ROOT, `dist-mutants-${process.pid}-${i}`));

@@ -125,6 +125,8 @@ class Operator {
     const world = this.#world;
     const { members } = await this.#call((server, rest) => server.members({ ...rest, linearizable: true }));
     if (!members.some((member) => member.id === id)) return;
+    // Two wishes at once may come to the same: it has begun already, and must not lose its disk.
+    if (machine.memberId === id) return;
     machine.broken = 'removed';
     if (machine.life !== null) machine.die('process');
     machine.platter.wipe();

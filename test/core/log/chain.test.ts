@@ -38,6 +38,7 @@ test('a segment of another past of the same member is refused, whichever it is',
   for (const name of names) {
     const disk = await past('a');
     disk.replace(name, other.content(name));
-    await t.throwsAsync(whenDone<Resumed>((done) => logOn(disk).open(done)), { instanceOf: LogError, message: /log-\d+\.wal/ }, name);
+    const opened = whenDone<Resumed>((done) => logOn(disk).open(done));
+    await t.throwsAsync(opened, { instanceOf: LogError, message: /log-\d+\.wal/ }, name);
   }
 });
