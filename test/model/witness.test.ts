@@ -322,7 +322,9 @@ test('a watch that falls silent is told, and one that had nothing to tell is not
     operations: [], log: [put(1), put(2)],
     watches: [{
       client: 'w1', request: { key: Buffer.from(key), startRevision: 2 }, end: 'canceled', quietAt,
-      batches: [{ at: 1, batch: { kind: 'created', header: { clusterId: 1n, memberId: 1n, revision: 1, raftTerm: 1 }, events: [] } }],
+      batches: [
+        { at: 1, batch: { kind: 'created', header: { clusterId: 1n, memberId: 1n, revision: 1, raftTerm: 1 }, events: [] } },
+      ],
     }],
   }).join();
   t.regex(words('b', 3), /I25: .* is silent/);

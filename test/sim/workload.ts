@@ -1,5 +1,5 @@
-// The clients of a world. Each has one operation outstanding, or a burst, pauses, changes its member now and then, takes every error
-// the contract allows; whatever else comes is a failure. What they were told is judged afterwards, by the history.
+// The clients of a world. Each has one operation outstanding, or a burst, pauses, changes its member now and then, and takes
+// every error the contract allows; whatever else comes is a failure. What they were told is judged afterwards, by the history.
 //
 //   registers  reads, puts and guarded puts on hot and cold keys      appends  compare-and-put lists over several keys
 //   deletes    single and by range                                    ranges   limits, orders, filters, old revisions
