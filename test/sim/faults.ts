@@ -66,7 +66,7 @@ export class Faults {
   #strike(kind: FaultKind, dice: Dice): void {
     const world = this.#world;
     if (kind === 'powerAll') return this.#powerAll(dice);
-    if (kind === 'partition') return this.#partition(dice);
+    if (kind === 'partition') return dice.chance(0.25) ? this.#succession(dice) : this.#partition(dice);
     if (kind === 'lossySpell') return this.#lossySpell(dice);
     if (kind === 'rot') return this.#rot(dice);
     if (kind === 'wipe') return this.#wipe(dice, WIPE_TRIES);
@@ -173,6 +173,37 @@ export class Faults {
     this.#world.note(`n${from + 1} loses ${loss * 100} % of what it sends${both ? ' and receives' : ''}`);
     set(loss);
     this.#after(dice.tailed(3000), () => set(0));
+  }
+
+  /**
+   * A leader is cut off with what it has just been asked for, its successor falls, and it comes back to the one after: whose
+   * log goes on where its own has other entries.
+   */
+  #succession(dice: Dice): void {
+    const world = this.#world;
+    const leader = world.leader();
+    if (leader === null) return;
+    const name = `p${(this.#partitions += 1)}`;
+    const { electionMs } = world.swarm;
+    world.note(`partition ${name}: ${leader.name} alone, and its successor is to fall`);
+    for (const { place } of world.machines) {
+      if (place === leader.place) continue;
+      world.network.cut(name, place, leader.place);
+      world.network.cut(name, leader.place, place);
+    }
+    const awaitHeir = (looks: number, then: (heir: Machine) => void): void => this.#after(electionMs / 4, () => {
+      const heir = world.leader();
+      if (heir !== null && heir !== leader) then(heir);
+      else if (looks > 0) awaitHeir(looks - 1, then);
+      else world.network.mend(name);
+    });
+    awaitHeir(20, (heir) => {
+      heir.die(dice.pick(['process', 'power']));
+      awaitHeir(20, () => {
+        world.covered('a leader meets the second after it');
+        world.network.mend(name);
+      });
+    });
   }
 
   #partition(dice: Dice): void {

@@ -131,7 +131,7 @@ class WorkloadClient {
       return;
     }
     const success: Op[] = [opPut(key, this.#value(), { prevKv: dice.chance(0.3) })];
-    if (dice.chance(0.04)) return this.#burst();
+    if (dice.chance(0.06)) return this.#burst();
     if (what < 7) return void (await this.#connection.txn({ success }, this.#options));
     const known = await get(this.#connection, key, this.#options);
     const compare = this.#guard(key, known);
