@@ -8,15 +8,26 @@ import { isLinearizable, pairsModel } from '../model/linearizable.js';
 import { runSeed } from './run.js';
 import { judgedOf, runAndLookAgain, smallOf } from './second-look.js';
 
+function readsSomething({ request, outcome }: Operation): boolean {
+  return request.kind === 'range' && outcome.kind === 'ok' && (outcome.response as RangeResponse).kvs.length > 0;
+}
+
+function hasEnough(judged: readonly Operation[]): boolean {
+  return judged.length > 30 && judged.some(readsSomething) && isLinearizable(judged, pairsModel) !== 'unknown';
+}
+
 test.serial('the answers of a small world have an order that explains them, and one changed answer has none', async (t) => {
-  let all: readonly Operation[] = [];
-  const { violation } = await runSeed(20001, { alter: smallOf, onHistory: ({ operations }) => (all = operations) });
-  t.is(violation, null);
-  const judged = judgedOf(all);
-  t.true(judged.length > 30);
+  let judged: readonly Operation[] = [];
+  // What a seed means changes with the worlds: the first one that has enough to judge is taken.
+  for (let seed = 20001; seed <= 20020 && !hasEnough(judged); seed++) {
+    let all: readonly Operation[] = [];
+    const { violation } = await runSeed(seed, { alter: smallOf, onHistory: ({ operations }) => (all = operations) });
+    t.is(violation, null);
+    judged = judgedOf(all);
+  }
+  t.true(hasEnough(judged));
   t.is(isLinearizable(judged, pairsModel), 'linearizable');
-  const at = judged.findIndex(({ request, outcome }) => request.kind === 'range' && outcome.kind === 'ok'
-    && (outcome.response as RangeResponse).kvs.length > 0);
+  const at = judged.findIndex(readsSomething);
   const victim = judged[at];
   if (victim?.outcome.kind !== 'ok') return t.fail('this world reads nothing');
   const { kvs, ...rest } = victim.outcome.response as RangeResponse;
@@ -25,7 +36,11 @@ test.serial('the answers of a small world have an order that explains them, and 
 });
 
 test.serial('a seed that is looked at again says so', async (t) => {
-  const { coverage, violation } = await runAndLookAgain(20003, { alter: (swarm) => ({ ...swarm, faultMs: 3000 }) });
-  t.is(violation, null);
-  t.is(coverage['cross-check: both agree'], 1);
+  let agreed = 0;
+  for (let seed = 20003; seed <= 20103 && agreed === 0; seed += 20) {
+    const { coverage, violation } = await runAndLookAgain(seed, { alter: (swarm) => ({ ...swarm, faultMs: 3000 }) });
+    t.is(violation, null);
+    agreed += coverage['cross-check: both agree'] ?? 0;
+  }
+  t.is(agreed, 1);
 });
