@@ -8,31 +8,37 @@ import { isLinearizable, pairsModel } from '../model/linearizable.js';
 import { runSeed } from './run.js';
 import { judgedOf, runAndLookAgain, smallOf } from './second-look.js';
 
+/** Enough for many a world, and soon over for the others. */
+const STEPS = 50_000;
+
 function readsSomething({ request, outcome }: Operation): boolean {
   return request.kind === 'range' && outcome.kind === 'ok' && (outcome.response as RangeResponse).kvs.length > 0;
 }
 
-function hasEnough(judged: readonly Operation[]): boolean {
-  return judged.length > 30 && judged.some(readsSomething) && isLinearizable(judged, pairsModel) !== 'unknown';
+/** The same answers, but one read saw what nobody wrote. */
+function spoiled(judged: readonly Operation[]): readonly Operation[] {
+  const at = judged.findIndex(readsSomething);
+  const victim = judged[at];
+  if (victim?.outcome.kind !== 'ok') return [];
+  const { kvs, ...rest } = victim.outcome.response as RangeResponse;
+  const response = { ...rest, kvs: kvs.map((kv) => ({ ...kv, value: utf8('nobody wrote it') })) };
+  return judged.with(at, { ...victim, outcome: { kind: 'ok', response } });
 }
 
-test.serial('the answers of a small world have an order that explains them, and one changed answer has none', async (t) => {
-  let judged: readonly Operation[] = [];
-  // What a seed means changes with the worlds: the first one that has enough to judge is taken.
-  for (let seed = 20001; seed <= 20020 && !hasEnough(judged); seed++) {
+test.serial('the answers of a small world have an order that explains them, and one changed answer has none', async (t): Promise<void> => {
+  // What a seed means changes with the worlds, and some take too long to judge: the first one that does not is taken.
+  for (let seed = 20001; seed <= 20040; seed++) {
     let all: readonly Operation[] = [];
     const { violation } = await runSeed(seed, { alter: smallOf, onHistory: ({ operations }) => (all = operations) });
     t.is(violation, null);
-    judged = judgedOf(all);
+    const judged = judgedOf(all);
+    if (judged.length <= 30 || !judged.some(readsSomething)) continue;
+    const verdicts = [isLinearizable(judged, pairsModel, STEPS), isLinearizable(spoiled(judged), pairsModel, STEPS)];
+    if (verdicts.includes('unknown')) continue;
+    t.deepEqual(verdicts, ['linearizable', 'not linearizable']);
+    return;
   }
-  t.true(hasEnough(judged));
-  t.is(isLinearizable(judged, pairsModel), 'linearizable');
-  const at = judged.findIndex(readsSomething);
-  const victim = judged[at];
-  if (victim?.outcome.kind !== 'ok') return t.fail('this world reads nothing');
-  const { kvs, ...rest } = victim.outcome.response as RangeResponse;
-  const response = { ...rest, kvs: kvs.map((kv) => ({ ...kv, value: utf8('nobody wrote it') })) };
-  t.is(isLinearizable(judged.with(at, { ...victim, outcome: { kind: 'ok', response } }), pairsModel), 'not linearizable');
+  t.fail('none of forty worlds could be judged');
 });
 
 test.serial('a seed that is looked at again says so', async (t) => {
