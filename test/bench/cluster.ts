@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../core/wire/remote-client.js';
-import { freePorts } from '../interop/real-etcd.js';
+import { freePorts } from '../interop/free-ports.js';
 import { GET, gets, puts, SERIALIZABLE_GET, type Addressed, type Question } from './questions.js';
 import { ended, untilHealthy, type TargetName } from './targets.js';
 

@@ -6,7 +6,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../interop/server-process.js';
+import { freePort } from '../interop/free-ports.js';
 
 export type TargetName = 'coterie' | 'etcd';
 

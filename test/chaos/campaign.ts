@@ -99,6 +99,7 @@ export class Campaign {
       this.#violations.push(`the campaign could not go on: ${what}`);
     }
     const keep = this.#violations.length > 0 || this.#options.isKept === true;
+    for (const violation of this.#violations) say(`VIOLATED: ${violation}`);
     if (this.#violations.length > 0) say(this.#cluster.lastWords());
     await this.#cluster.close({ keep });
     for (const seat of this.#seats) leaveSeat(seat);

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Etcd3 } from 'etcd3';
 import { Prng } from '../../core/base/prng.js';
-import { freePorts } from '../interop/real-etcd.js';
+import { freePorts } from '../interop/free-ports.js';
 import { Disk } from './disks.js';
 import { etcd3Of } from './foreign-client.js';
 import { Links, type Splitter } from './links.js';

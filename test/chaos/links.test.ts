@@ -4,7 +4,7 @@
 import test from 'ava';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { Prng } from '../../core/base/prng.js';
-import { freePorts } from '../interop/real-etcd.js';
+import { freePorts } from '../interop/free-ports.js';
 import { Links, type Splitter } from './links.js';
 import { pause } from './pause.js';
 

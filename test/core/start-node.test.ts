@@ -12,6 +12,7 @@ import { get, put } from '../../core/client.js';
 import { clusterId, memberId } from '../../core/identity.js';
 import { WalStorage } from '../../core/log/wal.js';
 import { startNode, type NodeOptions, type RunningNode } from '../../core/start-node.js';
+import { freePorts } from '../interop/free-ports.js';
 import { SimDisk } from '../sim/disk.js';
 
 const EIO = Object.assign(new Error('EIO: injected'), { code: 'EIO' });
@@ -86,19 +87,6 @@ test('numbers that make no sense are refused by name', async (t) => {
     t.true(error?.message.includes(`${Object.keys(options)[0]} (${Object.values(options)[0]})`), error?.message);
   }
 });
-
-/** Ports that nobody listens on now. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<net.Server>((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => resolve(server));
-  })));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
 
 async function specs(count: number): Promise<readonly { name: string; peerUrls: string[] }[]> {
   return (await freePorts(count)).map((port, i) => ({ name: `m${i}`, peerUrls: [`http://127.0.0.1:${port}`] }));

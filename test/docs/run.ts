@@ -6,7 +6,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort, startServer, type ServerProcess } from '../interop/server-process.js';
+import { freePort } from '../interop/free-ports.js';
+import { startServer, type ServerProcess } from '../interop/server-process.js';
 
 export const MAIN = fileURLToPath(new URL('../../core/main.js', import.meta.url));
 const LIMIT_MS = 60_000;

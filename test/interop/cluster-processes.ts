@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePorts } from './real-etcd.js';
+import { freePorts } from './free-ports.js';
 
 const MAIN = fileURLToPath(new URL('../../core/main.js', import.meta.url));
 const START_MS = 60_000;

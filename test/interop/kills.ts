@@ -8,7 +8,8 @@ import { put, type Client } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
 import { Prng } from '../../core/base/prng.js';
 import { text, utf8 } from '../../core/base/bytes.js';
-import { freePort, startServer } from './server-process.js';
+import { freePort } from './free-ports.js';
+import { startServer } from './server-process.js';
 
 export interface KillReport {
   readonly kills: number;

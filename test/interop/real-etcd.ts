@@ -1,7 +1,7 @@
 // A real etcd for a test: one member on free ports in a temporary directory, gone with the test. Null where none is
 // installed; on CI that is a failure, elsewhere one line in the report.
 
-import { freePort } from './server-process.js';
+import { freePorts } from './free-ports.js';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,12 +19,6 @@ export function isInstalled(command: string, log: (line: string) => void): boole
   if (process.env['CI'] === 'true') throw new Error(`${command} is not on the path, but CI must have it`);
   log(`${command} is not on the path: what compares with it is not checked here`);
   return false;
-}
-
-export async function freePorts(count: number): Promise<number[]> {
-  const ports = new Set<number>();
-  while (ports.size < count) ports.add(await freePort());
-  return [...ports];
 }
 
 export async function startEtcd(options: { name?: string; flags?: readonly string[] } = {}): Promise<RealEtcd> {

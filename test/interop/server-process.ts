@@ -1,8 +1,6 @@
 // A real `coterie serve` as a child process, for tests that kill it, restart it or look at it from outside.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomInt } from 'node:crypto';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const mainFile = fileURLToPath(new URL('../../core/main.js', import.meta.url));
@@ -14,22 +12,6 @@ export interface ServerProcess {
   output(): string;
   /** Sends the signal and waits for the end; the exit code, or null when the signal killed it. */
   end(signal: NodeJS.Signals): Promise<number | null>;
-}
-
-/** A port that was free a moment ago, below those the system takes for outgoing connections. */
-export async function freePort(): Promise<number> {
-  for (let tries = 0; tries < 100; tries++) {
-    const port = randomInt(10_000, 32_000);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-    return port;
-  }
-  throw new Error('no free port found');
 }
 
 /** Starts `coterie serve` and resolves when it says that it serves; rejects with its output when it ends before. */

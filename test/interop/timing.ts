@@ -11,7 +11,8 @@ import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../core/wire/remote-client.js';
 import { checkConfig, packagedTemplate, startSidecar, type Sidecar, type SidecarEvent } from '../../sidecar/index.js';
-import { freePort, startServer } from './server-process.js';
+import { freePort } from './free-ports.js';
+import { startServer } from './server-process.js';
 
 export interface TimingReport {
   readonly ttlSeconds: number;

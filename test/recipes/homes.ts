@@ -1,6 +1,6 @@
 // Real servers in processes of their own, and a TCP proxy that freezes, cuts and refuses: for claims about real things.
 
-import { freePort } from '../interop/server-process.js';
+import { freePort } from '../interop/free-ports.js';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -13,7 +13,8 @@ import { systemClock } from '../../core/base/clock.js';
 import { connect, startNode, type Client } from '../../core/index.js';
 import { discover, evict, register, type Registration } from '../../recipes/registry.js';
 import { createProxy, feedProxy, type FeedEvent } from '../../sidecar/index.js';
-import { freePort, startServer } from '../interop/server-process.js';
+import { freePort } from '../interop/free-ports.js';
+import { startServer } from '../interop/server-process.js';
 
 const HOLD = { name: 'web', whenEmpty: 'holdLast', holdMaxMs: 0, require: 0 } as const;
 

@@ -1,7 +1,7 @@
 // What the sidecar's tests stand on: folders, free ports, HTTP services that say who they are, a registry that does what it
 // is told, and the real proxies. Everything started here is stopped by `t.teardown`.
 
-import { freePort } from '../interop/server-process.js';
+import { freePort } from '../interop/free-ports.js';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';

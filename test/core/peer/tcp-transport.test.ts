@@ -9,7 +9,7 @@ import { whenDone } from '../../../core/base/done.js';
 import { decodeDescription, encodeDescription, fetchDescription } from '../../../core/peer/join.js';
 import { encodeHello, recordHead } from '../../../core/peer/framing.js';
 import { LANES, SILENCE_MS, SOCKET_BYTES_MAX } from '../../../core/peer/limits.js';
-import { freePorts } from '../../interop/real-etcd.js';
+import { freePorts } from '../../interop/free-ports.js';
 import { CLUSTER, TcpRig, tlsOf, type TcpMember } from './tcp-rig.js';
 
 function portOf(url: string | undefined): number {
