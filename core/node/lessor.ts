@@ -5,6 +5,7 @@
 // last checkpoint, or its whole TTL, and an election time-out on top, and time that passed while the event loop stood still
 // does not count (reliability D4). Never late by much: at most one tick, plus the queue when very many expire at once.
 
+import { Heap } from '../base/heap.js';
 import type { LeaseId } from '../client.js';
 
 interface Deadline {
@@ -15,16 +16,21 @@ interface Deadline {
   revoking: boolean;
 }
 
+interface Scheduled {
+  readonly at: number;
+  readonly id: LeaseId;
+}
+
 export class Lessor {
   readonly #deadlines = new Map<LeaseId, Deadline>();
-  /** Binary heap by `at`. Renewal moves only the map's deadline later; the heap is corrected when its top comes due. */
-  readonly #heap: { at: number; id: LeaseId }[] = [];
+  /** Renewal moves only the map's deadline later; the heap is corrected when its top comes due. */
+  readonly #heap = new Heap<Scheduled>((a, b) => a.at < b.at);
   #stalledMs = 0;
   #active = false;
 
   /** Entries in the heap; bounded by twice the leases plus a constant. For tests and metrics. */
   get scheduled(): number {
-    return this.#heap.length;
+    return this.#heap.size;
   }
 
   get isActive(): boolean {
@@ -47,7 +53,7 @@ export class Lessor {
   deactivate(): void {
     this.#active = false;
     this.#deadlines.clear();
-    this.#heap.length = 0;
+    this.#heap.clear();
   }
 
   /** The store granted a lease. */
@@ -58,7 +64,7 @@ export class Lessor {
   /** The store no longer has the lease. */
   onRevoked(id: LeaseId): void {
     this.#deadlines.delete(id);
-    if (this.#heap.length > 2 * this.#deadlines.size + 1024) this.#rebuild();
+    if (this.#heap.size > 2 * this.#deadlines.size + 1024) this.#rebuild();
   }
 
   /** Starts the lease's TTL over; false when it is unknown or already on its way out. */
@@ -85,13 +91,13 @@ export class Lessor {
     const due: LeaseId[] = [];
     const now = this.#local(nowMs);
     while (due.length < max) {
-      const top = this.#heap[0];
+      const top = this.#heap.peek();
       if (top === undefined || top.at > now) break;
-      this.#pop();
+      this.#heap.pop();
       const deadline = this.#deadlines.get(top.id);
       if (deadline === undefined || deadline.revoking) continue;
       if (deadline.at > now) {
-        this.#push(deadline.at, top.id);
+        this.#heap.push({ at: deadline.at, id: top.id });
         continue;
       }
       deadline.revoking = true;
@@ -112,7 +118,7 @@ export class Lessor {
     const deadline = this.#deadlines.get(id);
     if (deadline === undefined || !deadline.revoking) return;
     deadline.revoking = false;
-    this.#push(deadline.at, id);
+    this.#heap.push({ at: deadline.at, id });
   }
 
   #local(nowMs: number): number {
@@ -121,48 +127,12 @@ export class Lessor {
 
   #add(id: LeaseId, ttlSeconds: number, at: number): void {
     this.#deadlines.set(id, { at, ttlSeconds, revoking: false });
-    this.#push(at, id);
+    this.#heap.push({ at, id });
   }
 
   /** Drops what revoked leases left in the heap, so that it stays within twice the number of leases. */
   #rebuild(): void {
-    this.#heap.length = 0;
-    for (const [id, deadline] of this.#deadlines) if (!deadline.revoking) this.#push(deadline.at, id);
+    this.#heap.clear();
+    for (const [id, deadline] of this.#deadlines) if (!deadline.revoking) this.#heap.push({ at: deadline.at, id });
   }
-
-  #push(at: number, id: LeaseId): void {
-    const heap = this.#heap;
-    let i = heap.length;
-    heap.push({ at, id });
-    while (i > 0) {
-      const parent = (i - 1) >> 1;
-      const above = heap[parent];
-      if (above === undefined || above.at <= at) break;
-      heap[i] = above;
-      i = parent;
-    }
-    heap[i] = { at, id };
-  }
-
-  #pop(): void {
-    const heap = this.#heap;
-    const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    let i = 0;
-    for (;;) {
-      const left = 2 * i + 1;
-      if (left >= heap.length) break;
-      const right = left + 1;
-      const smaller = right < heap.length && at(heap, right) < at(heap, left) ? right : left;
-      if (at(heap, smaller) >= last.at) break;
-      const child = heap[smaller];
-      if (child !== undefined) heap[i] = child;
-      i = smaller;
-    }
-    heap[i] = last;
-  }
-}
-
-function at(heap: readonly { at: number }[], i: number): number {
-  return heap[i]?.at ?? Infinity;
 }

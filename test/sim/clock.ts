@@ -5,6 +5,7 @@
 // A jump models a stalled event loop: time has passed, and nothing has run yet.
 
 import type { Clock } from '../../core/base/clock.js';
+import { Heap } from '../../core/base/heap.js';
 
 interface Timer {
   readonly at: number;
@@ -22,8 +23,8 @@ export class SimClock implements Clock {
   #now: number;
   #order = 0;
   #turnsPending = 0;
-  /** A heap: a timer is never due before its parent, the one at half its index. Thousands of clients have thousands of timers. */
-  readonly #timers: Timer[] = [];
+  /** Thousands of clients have thousands of timers. */
+  readonly #timers = new Heap<Timer>(isDueBefore);
   #pending = 0;
 
   constructor(startMs = 1_000_000) {
@@ -37,7 +38,7 @@ export class SimClock implements Clock {
   schedule(delayMs: number, run: () => void): () => void {
     if (delayMs <= 0) return this.#nextTurn(run);
     const timer: Timer = { at: this.#now + delayMs, order: (this.#order += 1), run, canceled: false };
-    this.#push(timer);
+    this.#timers.push(timer);
     this.#pending += 1;
     return () => {
       if (!timer.canceled) this.#pending -= 1;
@@ -116,7 +117,7 @@ export class SimClock implements Clock {
   }
 
   #runNext(timer: Timer): void {
-    this.#shift();
+    this.#timers.pop();
     // Canceling it from now on does nothing.
     timer.canceled = true;
     this.#pending -= 1;
@@ -125,39 +126,8 @@ export class SimClock implements Clock {
   }
 
   #earliest(): Timer | undefined {
-    while (this.#timers[0]?.canceled === true) this.#shift();
-    return this.#timers[0];
-  }
-
-  #push(timer: Timer): void {
-    const heap = this.#timers;
-    let at = heap.push(timer) - 1;
-    while (at > 0) {
-      const up = (at - 1) >> 1;
-      const parent = heap[up];
-      if (parent === undefined || isDueBefore(parent, timer)) break;
-      heap[at] = parent;
-      at = up;
-    }
-    heap[at] = timer;
-  }
-
-  #shift(): void {
-    const heap = this.#timers;
-    const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    let at = 0;
-    for (;;) {
-      const left = heap[2 * at + 1];
-      const right = heap[2 * at + 2];
-      if (left === undefined) break;
-      const toRight = right !== undefined && isDueBefore(right, left);
-      const child = toRight ? right : left;
-      if (isDueBefore(last, child)) break;
-      heap[at] = child;
-      at = 2 * at + (toRight ? 2 : 1);
-    }
-    heap[at] = last;
+    while (this.#timers.peek()?.canceled === true) this.#timers.pop();
+    return this.#timers.peek();
   }
 }
 

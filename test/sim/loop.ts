@@ -6,6 +6,7 @@
 // The local clock runs at its own rate, may stand still, may jump ahead, and never goes back.
 
 import type { Clock } from '../../core/base/clock.js';
+import { Heap } from '../../core/base/heap.js';
 import type { Dice } from './random.js';
 import { Kind, type Happening, type Scheduler } from './scheduler.js';
 
@@ -60,7 +61,7 @@ export class EventLoop implements Clock {
   #wake: Happening | null = null;
   #wakeAt = Infinity;
   #order = 0;
-  readonly #timers: Timer[] = [];
+  readonly #timers = new Heap<Timer>(isDueBefore);
   #completions: (() => void)[] = [];
   #arrivals: (() => void)[] = [];
   #immediates: Timer[] = [];
@@ -95,7 +96,9 @@ export class EventLoop implements Clock {
   }
 
   get timersPending(): number {
-    return this.#timers.reduce((sum, timer) => sum + (timer.canceled ? 0 : 1), 0);
+    let pending = 0;
+    for (const timer of this.#timers) if (!timer.canceled) pending++;
+    return pending;
   }
 
   now(): number {
@@ -112,8 +115,8 @@ export class EventLoop implements Clock {
       this.#immediates.push(timer);
       if (!this.#inside) this.#arm(this.#scheduler.now);
     } else {
-      this.#push(timer);
-      if (!this.#inside && this.#timers[0] === timer) this.#armForTimers();
+      this.#timers.push(timer);
+      if (!this.#inside && this.#timers.peek() === timer) this.#armForTimers();
     }
     return () => {
       timer.canceled = true;
@@ -201,7 +204,7 @@ export class EventLoop implements Clock {
 
   die(): void {
     this.#state = 'dead';
-    this.#timers.length = 0;
+    this.#timers.clear();
     this.#completions = [];
     this.#arrivals = [];
     this.#immediates = [];
@@ -218,8 +221,8 @@ export class EventLoop implements Clock {
   }
 
   #armForTimers(): void {
-    while (this.#timers[0]?.canceled === true) this.#shift();
-    const first = this.#timers[0];
+    while (this.#timers.peek()?.canceled === true) this.#timers.pop();
+    const first = this.#timers.peek();
     if (first === undefined || this.#isClockFrozen) return;
     const trueMs = this.#trueBase + (first.dueMs - this.#localBase) / this.#profile.rate;
     this.#arm(Math.max(this.#scheduler.now, trueMs));
@@ -259,8 +262,8 @@ export class EventLoop implements Clock {
     let ran = false;
     const now = this.now();
     // Half a microsecond: what the conversion between two clocks may lose.
-    for (let first = this.#timers[0]; first !== undefined && first.dueMs <= now + 0.0005; first = this.#timers[0]) {
-      this.#shift();
+    for (let first = this.#timers.peek(); first !== undefined && first.dueMs <= now + 0.0005; first = this.#timers.peek()) {
+      this.#timers.pop();
       if (first.canceled) continue;
       ran = true;
       first.canceled = true;
@@ -299,40 +302,6 @@ export class EventLoop implements Clock {
       if (!this.isAlive) return false;
     }
     return true;
-  }
-
-  #push(timer: Timer): void {
-    const heap = this.#timers;
-    let at = heap.push(timer) - 1;
-    while (at > 0) {
-      const up = (at - 1) >> 1;
-      const parent = heap[up];
-      if (parent === undefined || isDueBefore(parent, timer)) break;
-      heap[at] = parent;
-      at = up;
-    }
-    heap[at] = timer;
-  }
-
-  #shift(): void {
-    const heap = this.#timers;
-    const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    let at = 0;
-    for (;;) {
-      let next = 2 * at + 1;
-      let child = heap[next];
-      if (child === undefined) break;
-      const right = heap[next + 1];
-      if (right !== undefined && isDueBefore(right, child)) {
-        child = right;
-        next++;
-      }
-      if (isDueBefore(last, child)) break;
-      heap[at] = child;
-      at = next;
-    }
-    heap[at] = last;
   }
 }
 

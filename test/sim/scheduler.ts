@@ -3,6 +3,7 @@
 //
 // Every event that happens goes into a rolling hash: two runs of a seed are the same run exactly when their hashes are.
 
+import { Heap } from '../../core/base/heap.js';
 import { Dice, scramble } from './random.js';
 
 export interface Happening {
@@ -24,7 +25,7 @@ export class Scheduler {
   /** Events that have happened. */
   count = 0;
   readonly #dice: Dice;
-  readonly #heap: Happening[] = [];
+  readonly #heap = new Heap<Happening>(isBefore);
   #order = 0;
   #hashA = 0x811c9dc5;
   #hashB = 0x01000193;
@@ -36,7 +37,7 @@ export class Scheduler {
   }
 
   get pending(): number {
-    return this.#heap.length;
+    return this.#heap.size;
   }
 
   /** Sixteen hexadecimal digits. */
@@ -47,7 +48,7 @@ export class Scheduler {
   at(time: number, kind: number, who: number, run: () => void): Happening {
     if (!(time >= this.now)) throw new Error(`an event at ${time} lies before ${this.now}`);
     const happening: Happening = { at: time, tie: this.#dice.u32(), order: (this.#order += 1), kind, who, run, canceled: false };
-    this.#push(happening);
+    this.#heap.push(happening);
     return happening;
   }
 
@@ -58,9 +59,9 @@ export class Scheduler {
   /** Runs the next event; false when there is none, or none until `limit`. */
   step(limit: number): boolean {
     for (;;) {
-      const next = this.#heap[0];
+      const next = this.#heap.peek();
       if (next === undefined || next.at > limit) return false;
-      this.#shift();
+      this.#heap.pop();
       if (next.canceled) continue;
       this.now = next.at;
       this.count++;
@@ -75,40 +76,6 @@ export class Scheduler {
   note(a: number, b: number): void {
     this.#hashA = scramble(this.#hashA, a);
     this.#hashB = scramble(this.#hashB ^ this.#hashA, b);
-  }
-
-  #push(happening: Happening): void {
-    const heap = this.#heap;
-    let at = heap.push(happening) - 1;
-    while (at > 0) {
-      const up = (at - 1) >> 1;
-      const parent = heap[up];
-      if (parent === undefined || isBefore(parent, happening)) break;
-      heap[at] = parent;
-      at = up;
-    }
-    heap[at] = happening;
-  }
-
-  #shift(): void {
-    const heap = this.#heap;
-    const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    let at = 0;
-    for (;;) {
-      let child = heap[2 * at + 1];
-      if (child === undefined) break;
-      let next = 2 * at + 1;
-      const right = heap[next + 1];
-      if (right !== undefined && isBefore(right, child)) {
-        child = right;
-        next++;
-      }
-      if (isBefore(last, child)) break;
-      heap[at] = child;
-      at = next;
-    }
-    heap[at] = last;
   }
 }
 
