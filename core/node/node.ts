@@ -385,8 +385,9 @@ export class Node {
         if (failure !== null) return this.#end(failure);
         this.#give({ kind: 'receive', message });
       },
-      onSnapshotSent: (to, ok) => {
+      onSnapshotSent: (to, ok, isDamaged) => {
         this.#doors.observe({ kind: 'snapshot_sent', to, ok });
+        if (isDamaged && this.running) this.#snapshots.distrust(this.#store);
         this.#give({ kind: 'snapshot_sent', to, ok });
       },
       onUnreachable: (peer) => this.#give({ kind: 'unreachable', peer }),

@@ -27,6 +27,8 @@ export class Snapshots {
   readonly #config: SnapshotsConfig;
   readonly #doors: SnapshotsDoors;
   #isSaving = false;
+  /** The newest on disk is damaged: it must be replaced, however little the log has grown. */
+  #isDoubtful = false;
   /** Of the newest on disk. */
   #index = 0;
   #sizeBytes = 0;
@@ -66,6 +68,7 @@ export class Snapshots {
       assert(this.#arrived !== null, 'a snapshot is installed that has arrived');
       this.#arrived.isInstalling = true;
       this.#index = batch.snapshot.index;
+      this.#isDoubtful = false;
       this.#logBytes = 0;
     }
     for (const entry of batch.entries) this.#logBytes += entry.data.length;
@@ -75,11 +78,14 @@ export class Snapshots {
     const { applied } = store;
     const { snapshotCount, logBytesMax } = this.#config;
     const isWorthIt = applied.index - this.#index >= snapshotCount && this.#logBytes * 2 >= this.#sizeBytes;
-    if (this.#isSaving || !(isWorthIt || this.#logBytes >= logBytesMax)) return;
+    const isDue = isWorthIt || this.#logBytes >= logBytesMax || this.#isDoubtful;
+    // A newer one that is being installed is not in this store yet.
+    if (this.#isSaving || !isDue || applied.index < this.#index) return;
     const meta: SnapshotMeta = { ...applied, configuration: store.configuration };
     const frozen = store.freeze();
     const counted = new CountedChunks(frozen.chunks());
     this.#isSaving = true;
+    this.#isDoubtful = false;
     this.#logBytes = 0;
     this.#doors.log.saveSnapshot(meta, counted, (error) => {
       frozen.release();
@@ -94,6 +100,14 @@ export class Snapshots {
         if (compactError !== null) this.#doors.failed(compactError);
       });
     });
+  }
+
+  /** The newest on disk turned out to be damaged: another one replaces it, maybe at the same index. */
+  distrust(store: Store): void {
+    // One that is being saved replaces it as well.
+    if (this.#isSaving) return;
+    this.#isDoubtful = true;
+    this.saveIfDue(store);
   }
 
   /** Another member begins to send one. Null: not wanted. */

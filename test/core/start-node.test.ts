@@ -224,3 +224,26 @@ test('a lone member that stops between adding the second one and seeing it join 
   t.is(text((await get((await again).client, utf8('a')))?.value ?? utf8('')), '1');
   await Promise.all([joined?.close(), (await again).close()]);
 });
+
+test('a leader whose own snapshot was damaged on its disk saves another one for who needs it, also while nothing is written', async (t) => {
+  const [first = { name: '', peerUrls: [] }, second = { name: '', peerUrls: [] }] = await specs(2);
+  const dataDir = freshDirectory(t);
+  const shipped: boolean[] = [];
+  const alone = await startNode({
+    ...first, initialCluster: [first], dataDir, listenPeerUrls: first.peerUrls, snapshotCount: 25, limits: { catchUpEntries: 0 },
+    observe: (event) => void (event.kind === 'snapshot_sent' && shipped.push(event.ok)), ...QUICK,
+  });
+  for (let i = 0; i < 30; i++) await put(alone.client, utf8(`k${i}`), utf8('a value'));
+  const newest = fs.readdirSync(dataDir).filter((name) => name.endsWith('.snap')).toSorted().at(-1) ?? t.fail();
+  const bytes = fs.readFileSync(path.join(dataDir, newest));
+  bytes[bytes.length - 60] = (bytes[bytes.length - 60] ?? 0) ^ 1;
+  fs.writeFileSync(path.join(dataDir, newest), bytes);
+
+  await alone.client.addMember({ peerUrls: second.peerUrls });
+  const joined = await startNode({
+    ...second, initialCluster: [first, second], initialClusterState: 'existing', dataDir: freshDirectory(t), ...QUICK,
+  });
+  t.deepEqual([shipped[0], shipped.at(-1)], [false, true]);
+  t.is(joined.facts().revision, 31);
+  await Promise.all([alone.close(), joined.close()]);
+});
