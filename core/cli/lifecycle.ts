@@ -23,7 +23,7 @@ export function dieOfTheUnexpected(log: Logger): void {
   const die = (what: string) => (error: unknown) => {
     const stack = error instanceof Error ? error.stack : undefined;
     log.fatal({ error, stack }, what);
-    // The last line is a sentence, whoever reads it: it may well say what an operator has to do.
+    // The last line is a sentence, for whoever does not read logs.
     process.stderr.write(`coterie serve: ${what}: ${error instanceof Error ? error.message : String(error)}\n`);
     process.exit(1);
   };

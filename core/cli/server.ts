@@ -10,6 +10,7 @@ import { memberId } from '../identity.js';
 import { readIdentity } from '../log/identity-file.js';
 import { LogError } from '../log/log-storage.js';
 import type { Identity } from '../log/segment.js';
+import { LogSetBack } from '../raft/log-set-back.js';
 import { startNode, type NodeOptions, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
 import { serve, type WireServer } from '../wire/port.js';
@@ -244,7 +245,7 @@ function refuseEtcdsData(dataDir: string): void {
 function refuseStart(dataDir: string, error: unknown): unknown {
   if (error instanceof Refusal) return error;
   const code = codeOf(error);
-  if (!(error instanceof LogError) && code === null) {
+  if (!(error instanceof LogError || error instanceof LogSetBack) && code === null) {
     // The rooms below speak in plain errors; those of the language have names of their own.
     if (!(error instanceof Error) || error.name !== 'Error') return error;
     return new Refusal(...splitReason(error), { exitCode: 1, cause: error });

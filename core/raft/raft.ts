@@ -15,6 +15,7 @@ import { Election, isAboutPreVote } from './election.js';
 import { Following } from './following.js';
 import { Leadership } from './leadership.js';
 import { RaftLog } from './log.js';
+import { LogSetBack } from './log-set-back.js';
 import { changed, encodeMembers, left, type Members } from './members.js';
 import { Membership } from './membership.js';
 import { checkConfig, checkResumed, startingConfiguration } from './start.js';
@@ -419,9 +420,7 @@ export class Raft {
    */
   #checkKept({ from, term, match }: MessageOf<'append'>): void {
     const { lastIndex } = this.#log;
-    assert(match <= lastIndex, `this member told leader ${from.toString(16)} of term ${term} that it has entry ${match}, and its `
-      + `log ends at ${lastIndex}: its data was set back to an earlier state, or its disk has lost what it promised to keep. `
-      + 'Remove this member from the cluster and add it anew, with an empty data directory');
+    if (match > lastIndex) throw new LogSetBack(from, term, { told: match, last: lastIndex });
   }
 
   #takeEntries(entries: readonly Entry[]): void {

@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { text, utf8 } from '../../../core/base/bytes.js';
 import { get, put } from '../../../core/client.js';
 import { isApiError, type ErrorCode } from '../../../core/errors.js';
+import { LogSetBack } from '../../../core/raft/log-set-back.js';
 import { Cluster, record } from './cluster.js';
 
 const HEALTHY_MS = 5500;
@@ -178,8 +179,9 @@ test('a member whose log was set back stops with the remedy, and nothing acknowl
   await cluster.setBack(victim, 5);
   await cluster.start(victim, { isReady: false });
   await cluster.clock.advance(3000);
-  const message = cluster.ends.get(victim)?.message ?? '';
-  t.regex(message, /that it has entry \d+, and its log ends at \d+: its data was set back.*add it anew/);
+  const end = cluster.ends.get(victim);
+  t.true(end instanceof LogSetBack, 'an operator\'s error, not a failed assertion');
+  t.regex(end?.message ?? '', /that it has entry \d+, and its log ends at \d+: its data was set back.*add it anew/);
   t.is(await cluster.leader(), leader);
   t.is((await cluster.until(cluster.client(other).range({ key: utf8('k'), rangeEnd: utf8('l') }))).kvs.length, 20);
   await cluster.stopAll();

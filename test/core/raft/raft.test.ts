@@ -2,6 +2,7 @@
 // matters are golden transcripts; random ones are in safety.test.ts.
 
 import test from 'ava';
+import { LogSetBack } from '../../../core/raft/log-set-back.js';
 import { encodeMembers } from '../../../core/raft/members.js';
 import { Raft } from '../../../core/raft/raft.js';
 import type { Entry, Input, MemberChange, Output, RaftConfig, Resumed } from '../../../core/raft/types.js';
@@ -212,6 +213,7 @@ test('a follower that lacks what it has acknowledged stops, and says how to repl
   } as const;
   t.notThrows(() => resumed(7).step([{ kind: 'receive', message }]));
   t.throws(() => resumed(6).step([{ kind: 'receive', message }]), {
+    instanceOf: LogSetBack,
     message: /told leader 2 of term 1 that it has entry 7, and its log ends at 6.*Remove this member.*add it anew/,
   });
   // What a leader of an earlier term was told does not bind: a later one may have overwritten it.
