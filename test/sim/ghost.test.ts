@@ -199,6 +199,22 @@ test('I10: an entry is committed that only the leader has', (t) => caught(t, 'I1
   stage.status(1n, 'leader', 2, 2, 2);
 }));
 
+test('I10: an entry counts that was on the disk of a member which has lost that disk since, but no other of it', (t) => {
+  const wiped = (index: number): Stage => {
+    const stage = new Stage();
+    stage.lead();
+    stage.keep(1n, { entries: [entry(3, 2), entry(4, 2)] });
+    stage.keep(2n, { entries: [entry(3, 2)] });
+    stage.acknowledge(2n, 2, 3);
+    stage.ghost.memberDied(2n, 'wipe');
+    stage.start(2n, [], { term: 0, vote: 0n, commit: 0 }, undefined, 2);
+    stage.status(1n, 'leader', 2, index, 4);
+    return stage;
+  };
+  t.notThrows(() => wiped(3));
+  t.is(t.throws(() => wiped(4), { instanceOf: InvariantBroken })?.invariant, 'I10');
+});
+
 test('I11: two configurations that can decide without each other', (t) => caught(t, 'I11', (stage) => {
   stage.lead();
   stage.keep(1n, { entries: [members(3, 2, [1n, 4n, 5n])] });

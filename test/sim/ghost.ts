@@ -88,7 +88,9 @@ interface Member {
   readonly id: NodeId;
   /** What it was told to keep, durable or not. */
   readonly given: GhostLog;
-  readonly durable: GhostLog;
+  durable: GhostLog;
+  /** What a disk held that was lost since: its word may still be on the way, or arrive at one that stood still meanwhile. */
+  lost: GhostLog | null;
   /** Given, and not yet said to be durable. */
   waiting: Persist[];
   /** Candidate by term, over all its lives. */
@@ -152,6 +154,7 @@ export class Ghost implements Probe {
   memberStarted(id: NodeId, life: number, resumed: Resumed): void {
     const member = this.#member(id);
     if (member.lastDeath !== 'wipe') this.#recovered(member, resumed, life);
+    else if (member.durable.last > (member.lost?.last ?? 0)) [member.lost, member.durable] = [member.durable, new GhostLog()];
     member.given.resume(resumed);
     member.durable.resume(resumed);
     member.waiting = [];
@@ -330,11 +333,17 @@ export class Ghost implements Probe {
     const known = this.#members.get(id);
     if (known !== undefined) return known;
     const member: Member = {
-      id, given: new GhostLog(), durable: new GhostLog(), waiting: [], votes: new Map(),
+      id, given: new GhostLog(), durable: new GhostLog(), lost: null, waiting: [], votes: new Map(),
       commit: 0, applied: 0, term: 0, lastDeath: null, changes: [], saved: 0, alone: 0, turnedAt: -Infinity, told: new Map(),
     };
     this.#members.set(id, member);
     return member;
+  }
+
+  /** Whether it is, or was until the disk was lost, on that member's disk. */
+  #hasKept(id: NodeId, entry: EntryId): boolean {
+    const member = this.#members.get(id);
+    return member?.durable.has(entry) === true || member?.lost?.has(entry) === true;
   }
 
   /** I15: what was said to be durable is there after a restart, whatever else is. */
@@ -459,8 +468,7 @@ export class Ghost implements Probe {
       // I10, Raft §5.4.2.
       if (term !== leading)
         broken('I10', `leader ${hex(member.id)} of term ${leading} commits entry ${commit} of term ${term ?? 0} by counting`);
-      if (!this.#isQuorum(member, commit, (id) => this.#members.get(id)?.durable.has({ index: commit,
-        term: leading }) === true)) {
+      if (!this.#isQuorum(member, commit, (id) => this.#hasKept(id, { index: commit, term: leading }))) {
         broken('I10',
           `leader ${hex(member.id)} commits entry ${commit} of term ${leading}, which is not on the disks of a majority`);
       }

@@ -23,14 +23,25 @@ const TIMERS_AT_REST = 40;
 /** A random set of machines that has a quorum of every configuration anybody may stand by. */
 export function chooseCore(world: World): readonly Machine[] {
   const dice = new Dice(world.swarm.seed, 'core');
-  const usable = world.machines.filter((machine) => machine.birth !== null && machine.broken === null && !machine.isDamaged);
+  const usable = world.machines.filter(isUsable);
   const wanted = world.configurations();
   for (let attempt = 0; attempt < 20; attempt++) {
     const core = dice.chance(0.3) ? usable : dice.some(usable, dice.pick([0.5, 0.7, 0.9]));
-    const ids = new Set(core.map(({ memberId }) => memberId));
-    if (core.length > 0 && wanted.every((configuration) => isQuorum(ids, configuration))) return core;
+    if (core.length > 0 && wanted.every((configuration) => isQuorum(idsOf(core), configuration))) return core;
   }
   return usable;
+}
+
+function isUsable({ birth, broken, isDamaged }: Machine): boolean {
+  return birth !== null && broken === null && !isDamaged;
+}
+
+function idsOf(machines: readonly Machine[]): ReadonlySet<NodeId> {
+  return new Set(machines.map(({ memberId }) => memberId));
+}
+
+function leftOut({ name }: Machine): string {
+  return `${name} is left out`;
 }
 
 function isQuorum(ids: ReadonlySet<NodeId>, { voters, outgoing }: Configuration): boolean {
@@ -56,6 +67,7 @@ export class Recovery {
     const world = this.#world;
     // One that learns in the end that it was removed before is not waited for.
     const core = [...chosen];
+    const grow = (): void => this.#grow(core);
     world.scheduler.after(LOOK_MS, Kind.fault, 0, function drop(): void {
       const configurations = world.configurations();
       // A learner removed while it was down hears of it from nobody: it asks for no votes, and no leader writes to it.
@@ -63,6 +75,7 @@ export class Recovery {
         return isRemoved || configurations.every(({ voters, learners }) => !voters.includes(id) && !learners.includes(id));
       };
       for (const machine of core.filter(isGone)) core.splice(core.indexOf(machine), 1);
+      grow();
       world.scheduler.after(LOOK_MS, Kind.fault, 0, drop);
     });
     const began = world.scheduler.now;
@@ -70,8 +83,8 @@ export class Recovery {
     const limit = began + this.#patience * (12 * world.swarm.electionMs + SLACK_MS);
     let reason: string | null = 'no time has passed';
     // A core without a quorum of what may be in force cannot be asked for progress; what it says must still be right.
-    const ids = new Set(core.map(({ memberId }) => memberId));
-    const isJudged = world.configurations().every((configuration) => isQuorum(ids, configuration));
+    const isWhole = (): boolean => world.configurations().every((configuration) => isQuorum(idsOf(core), configuration));
+    const wasWhole = isWhole();
     await this.#until(limit, isOver, () => (reason = this.#leaderless(core)));
     if (reason === null) this.tookMs = world.scheduler.now - began;
     await world.runUntil(Math.min(limit, world.scheduler.now + EASE_MS), isOver);
@@ -80,6 +93,7 @@ export class Recovery {
     for (const watch of [...world.openWatches]) watch.close();
     await this.#until(limit, isOver, () => (reason = this.#unrest(core)));
     if (world.violation !== null || isOver()) return;
+    const isJudged = wasWhole && isWhole();
     if (reason !== null && isJudged) {
       const tookMs = Math.round(world.scheduler.now - began);
       return world.fail('liveness', `not at rest ${tookMs} ms after the faults: ${reason}`);
@@ -141,9 +155,26 @@ export class Recovery {
     if (how === 0 && machine.life !== null) machine.die('process');
     else if (how === 1) machine.life?.loop.pause(false);
     for (const { place } of core) {
-      network.cut('left out', place, machine.place);
+      network.cut(leftOut(machine), place, machine.place);
       // Half of them are heard by the core, and hear nothing of it.
-      if (how !== 3) network.cut('left out', machine.place, place);
+      if (how !== 3) network.cut(leftOut(machine), machine.place, place);
+    }
+  }
+
+  /** A change that was on its way when the faults ended may be appended later: whoever it needs is made whole, too. */
+  #grow(core: Machine[]): void {
+    const world = this.#world;
+    for (const configuration of world.configurations()) {
+      if (isQuorum(idsOf(core), configuration)) continue;
+      const { voters, outgoing } = configuration;
+      for (const machine of world.machines) {
+        const votes = voters.includes(machine.memberId) || outgoing.includes(machine.memberId);
+        if (!votes || core.includes(machine) || !isUsable(machine)) continue;
+        world.tell(machine, 'is needed by a change that came late, and joins the core');
+        world.network.mend(leftOut(machine));
+        core.push(machine);
+        this.#revive(machine);
+      }
     }
   }
 
