@@ -13,7 +13,27 @@ import { utf8 } from '../core/base/bytes.js';
 import type { CallOptions, Client, Compare, Header, Op, OpResponse, PutRequest, RangeRequest, Revision } from '../core/client.js';
 import { created, opDelete, opPut, opRange, opTxn } from '../core/client.js';
 import type { DeleteRequest, TxnResponse } from '../core/client.js';
-import { FencedOut } from './held.js';
+
+/** A write of somebody who does not own the thing any more was refused; nothing was written. */
+export class FencedOut extends Error {
+  override readonly name = 'FencedOut';
+  readonly code = 'fenced_out';
+  /** The fence the write was made with. */
+  readonly token: Revision;
+  /** The fence of the present owner, where it could be seen and is another one; else null. */
+  readonly newest: Revision | null;
+
+  constructor(what: string, fences: { token: Revision; newest?: Revision | null; cause?: unknown }) {
+    const newest = fences.newest ?? null;
+    const owner = newest === null ? '' : ` (the owner's is ${newest})`;
+    super(
+      `nothing was written: ${what} is not owned with fence ${fences.token} any more${owner}; stop what it protected`,
+      fences.cause === undefined ? undefined : { cause: fences.cause },
+    );
+    this.token = fences.token;
+    this.newest = newest;
+  }
+}
 
 /** What a fenced transaction must know of one thing that is held. */
 export interface Ownership {

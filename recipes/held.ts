@@ -57,27 +57,6 @@ export class Released extends Error {
   }
 }
 
-/** A write of somebody who does not own the thing any more was refused; nothing was written. */
-export class FencedOut extends Error {
-  override readonly name = 'FencedOut';
-  readonly code = 'fenced_out';
-  /** The fence the write was made with. */
-  readonly token: Revision;
-  /** The fence of the present owner, where it could be seen and is another one; else null. */
-  readonly newest: Revision | null;
-
-  constructor(what: string, fences: { token: Revision; newest?: Revision | null; cause?: unknown }) {
-    const newest = fences.newest ?? null;
-    const owner = newest === null ? '' : ` (the owner's is ${newest})`;
-    super(
-      `nothing was written: ${what} is not owned with fence ${fences.token} any more${owner}; stop what it protected`,
-      fences.cause === undefined ? undefined : { cause: fences.cause },
-    );
-    this.token = fences.token;
-    this.newest = newest;
-  }
-}
-
 /**
  * A wait or a release ended before the store could confirm that our entry is gone. It is being removed in the background
  * for as long as the session lives, and cannot outlive the session's lease. `code` is that of the wait's end.

@@ -1,8 +1,8 @@
 // The public door of the recipes. Nothing else in this folder is public.
 
-export { FencedTxn } from './fenced-txn.js';
+export { FencedOut, FencedTxn } from './fenced-txn.js';
 export type { FencedResult, Ownership } from './fenced-txn.js';
-export { EntryLost, EntryMayRemain, FencedOut, Released } from './held.js';
+export { EntryLost, EntryMayRemain, Released } from './held.js';
 export type { Held } from './held.js';
 export { Session, SessionLost } from './session.js';
 export type { LossReason, SessionEvent, SessionOptions } from './session.js';

@@ -5,9 +5,9 @@ import { utf8, text } from '../../core/base/bytes.js';
 import type { Client } from '../../core/client.js';
 import { del, get, opPut, opRange, prefixRange, put, valueIs, versionIs } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
-import { FencedTxn } from '../../recipes/fenced-txn.js';
+import { FencedOut, FencedTxn } from '../../recipes/fenced-txn.js';
 import type { Ownership } from '../../recipes/fenced-txn.js';
-import { EntryLost, EntryMayRemain, FencedOut, Released } from '../../recipes/held.js';
+import { EntryLost, EntryMayRemain, Released } from '../../recipes/held.js';
 import type { World } from './world.js';
 import { world } from './world.js';
 
@@ -32,7 +32,8 @@ test('an owner commits, and its own failed compare is an answer and not an error
   t.deepEqual(first.responses.map(({ kind }) => kind), ['put', 'range']);
   t.is(await valueOf(w, 'x'), '1');
   const second = await w.clock.until(
-    new FencedTxn(own).compare(valueIs(utf8('x'), '=', utf8('other'))).delete('x').otherwise(opPut(utf8('y'), utf8('2'))).commit(),
+    new FencedTxn(own).compare(valueIs(utf8('x'), '=', utf8('other'))).delete('x')
+      .otherwise(opPut(utf8('y'), utf8('2'))).commit(),
   );
   t.false(second.succeeded);
   t.deepEqual(second.responses.map(({ kind }) => kind), ['put']);
