@@ -16,6 +16,7 @@ import { systemClock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
 import type { CallOptions, Client, Lease, LeaseId } from '../core/client.js';
 import { ApiError, isApiError, Status } from '../core/errors.js';
+import { Marks } from './marks.js';
 import { chance, checkNumber, observing, pause, within } from './pause.js';
 
 /** Share of the TTL kept back for clock drift and late timers. */
@@ -99,6 +100,8 @@ export class Session {
   /** As granted. */
   readonly ttlMs: number;
   readonly name: string;
+  /** For recipes: which entries of this session are in use. */
+  readonly marks = new Marks();
 
   readonly #marginMs: number;
   readonly #intervalMs: number;
@@ -188,6 +191,13 @@ export class Session {
   assertLive(minRemainingMs = 0): void {
     if (this.live && this.remaining >= minRemainingMs) return;
     throw this.#lost ?? new SessionLost('expired', this.lease, `${this.name}, less than ${minRemainingMs} ms left`);
+  }
+
+  /** Something suggests that the lease is gone (a key of ours is): asks the store at once, not at the next renewal. */
+  suspect(): void {
+    if (this.#expired()) return;
+    this.#nextAttemptAt = Math.min(this.#nextAttemptAt, this.clock.now());
+    this.#arm();
   }
 
   /**
