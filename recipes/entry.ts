@@ -153,8 +153,11 @@ export class Entry {
   }
 
   async #remove(): Promise<void> {
-    const { signal, clock } = this.session;
-    await Promise.allSettled([within(this.#underWay, clock, { timeoutMs: UNDER_WAY_MS, signal, what: 'creating an entry' })]);
+    const over = new AbortController();
+    const { signal } = over;
+    const forget = this.session.onLost((reason) => over.abort(reason));
+    const bounds = { timeoutMs: UNDER_WAY_MS, signal, what: 'creating an entry' };
+    await Promise.allSettled([within(this.#underWay, this.session.clock, bounds)]);
     try {
       while (!this.isClear || this.#last !== null) {
         if (!this.session.live) return;
@@ -164,6 +167,8 @@ export class Entry {
       this.session.marks.give(this.#options.line, this.#mark);
     } catch (error) {
       if (this.session.live) throw error;
+    } finally {
+      forget();
     }
   }
 

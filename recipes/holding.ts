@@ -63,7 +63,7 @@ export class Holding implements Held {
   readonly #entry: Entry;
   readonly #options: HoldingOptions;
   readonly #over = new AbortController();
-  readonly #onLost = (): void => this.#end(asError(this.session.signal.reason));
+  #forget: () => void = () => undefined;
   #reason: Error | null = null;
   #removal: Promise<void> | null = null;
   #wanted: AbortController | null = null;
@@ -76,7 +76,7 @@ export class Holding implements Held {
     this.session = entry.session;
     this.#entry = entry;
     this.#options = options;
-    this.session.signal.addEventListener('abort', this.#onLost, { once: true });
+    this.#forget = this.session.onLost((reason) => this.#end(reason));
     void this.#follow(look.revision);
   }
 
@@ -144,19 +144,16 @@ export class Holding implements Held {
 
   /** Why it is over; null while it is not. The session is asked, so a stall shows before any timer has run. */
   #ended(): Error | null {
-    if (this.#reason === null && !this.session.live) this.#onLost();
+    // Having been asked, a session past its deadline tells everybody.
+    if (this.#reason === null && !this.session.live) this.#end(asError(this.session.signal.reason));
     return this.#reason;
   }
 
   #end(reason: Error): void {
-    // A session that was lost first is the reason, even if nobody has looked since.
-    if (this.#reason === null && !(reason instanceof SessionLost) && !this.session.live) {
-      this.#onLost();
-      return;
-    }
-    if (this.#reason !== null) return;
+    // A session that was lost first is the reason, even if nobody has looked since: asking makes it tell.
+    if (this.#reason !== null || (!(reason instanceof SessionLost) && this.#ended() !== null)) return;
     this.#reason = reason;
-    this.session.signal.removeEventListener('abort', this.#onLost);
+    this.#forget();
     this.#over.abort(reason);
     if (!(reason instanceof Released)) this.#options.observe({ kind: 'lost', error: reason });
   }

@@ -195,7 +195,9 @@ class Acquisition {
   #held(entry: Entry, look: Look, verdict: Verdict & { kind: 'free' }): Holding {
     const { name, what, line } = this.#place;
     const holding = { name, what, line: prefixRange(utf8(line)), also: verdict.also ?? [], watch: verdict.watch ?? [] };
-    return new Holding(entry, look, { ...holding, leaveMs: this.#leaveMs(), observe: this.#observe });
+    const held = new Holding(entry, look, { ...holding, leaveMs: this.#leaveMs(), observe: this.#observe });
+    held.assertHeld();
+    return held;
   }
 
   /** Removes our entry. Rejects with `EntryMayRemain` when that is not confirmed in time. */
@@ -219,11 +221,10 @@ class Acquisition {
 
   /** Everything that ends the wait aborts `#stop`, whose reason is then what it rejects with. */
   #bind(): () => void {
-    const { clock, signal: lost } = this.#session;
+    const { clock } = this.#session;
     const { signal, timeoutMs, tellAfterMs = TELL_AFTER_MS } = this.#options;
     const what = this.#waiting();
     const startedAt = clock.now();
-    const onLost = (): void => this.#stop.abort(lost.reason);
     const onAbort = (): void => this.#stop.abort(new ApiError('canceled', { detail: what, cause: signal?.reason }));
     const onTimeout = (): void => {
       const cause = this.#lastError;
@@ -236,13 +237,12 @@ class Acquisition {
       bounded ? clock.schedule(timeoutMs, onTimeout) : null,
       !bounded && signal === undefined ? clock.schedule(tellAfterMs, tell) : null,
     ];
-    lost.addEventListener('abort', onLost, { once: true });
+    const forget = this.#session.onLost((reason) => this.#stop.abort(reason));
     signal?.addEventListener('abort', onAbort, { once: true });
-    if (lost.aborted) onLost();
-    else if (signal?.aborted === true) onAbort();
+    if (signal?.aborted === true) onAbort();
     return () => {
       for (const cancel of cancels) cancel?.();
-      lost.removeEventListener('abort', onLost);
+      forget();
       signal?.removeEventListener('abort', onAbort);
     };
   }

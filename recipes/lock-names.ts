@@ -38,7 +38,7 @@ export function lockNames(name: string, root: string = LOCKS_ROOT): LockNames {
   const { length } = utf8(path);
   if (typeof name !== 'string' || name === '' || length > NAME_BYTES_MAX || /[\p{Cc}\p{Surrogate}]/u.test(path)) {
     const given = JSON.stringify(String(name)).slice(0, 80);
-    const detail = `the lock's name is ${given}; give 1 to ${NAME_BYTES_MAX} bytes, its root included, without control characters`;
+    const detail = `the lock's name is ${given}; give 1 to ${NAME_BYTES_MAX} bytes with its root, no control characters`;
     throw new ApiError('invalid_request', { detail });
   }
   return { line: `${path}/`, plain: utf8(path), delay: utf8(`${DELAYED}${path}/`) };

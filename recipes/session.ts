@@ -109,6 +109,7 @@ export class Session {
   readonly #observe: (event: SessionEvent) => void;
   readonly #prng: Prng;
   readonly #ended = new AbortController();
+  readonly #listeners = new Set<(reason: SessionLost) => void>();
   readonly #attempts = new Set<Attempt>();
   /** When the newest confirmed renewal was sent. Invariant: the store keeps the lease at least until this + TTL. */
   #confirmedAt: number;
@@ -185,6 +186,16 @@ export class Session {
   get signal(): AbortSignal {
     this.#expired();
     return this.#ended.signal;
+  }
+
+  /**
+   * Calls `tell` once, when the session is lost; at once if it is. Returns what forgets it. For recipes: a signal with
+   * hundreds of listeners makes Node warn of a leak, and hundreds of things may be held on one session.
+   */
+  onLost(tell: (reason: SessionLost) => void): () => void {
+    if (this.#expired() && this.#lost !== null) tell(this.#lost);
+    else this.#listeners.add(tell);
+    return () => this.#listeners.delete(tell);
   }
 
   /** Throws `SessionLost` unless at least `minRemainingMs` are left. */
@@ -327,6 +338,8 @@ export class Session {
     this.#cancelTimer();
     for (const attempt of this.#attempts) attempt.call.abort();
     this.#ended.abort(error);
+    for (const tell of this.#listeners) tell(error);
+    this.#listeners.clear();
     this.#observe({ kind: 'lost', error });
   }
 
