@@ -77,6 +77,9 @@ async function step(storm: Storm, session: Session): Promise<void> {
     }
   } catch (error) {
     count(storm, error);
+    // Nobody deletes anything by hand here.
+    const cause = error instanceof FencedOut ? error.cause : error;
+    t.false(cause instanceof EntryLost || (cause === undefined && session.live), String(cause ?? error));
     if (session.live) await sleep(w, 5);
   }
   t.pass();

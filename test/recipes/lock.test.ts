@@ -260,6 +260,25 @@ test('L4 the answer to the release is lost: it is confirmed all the same, and th
   await w.end();
 });
 
+test('L4 a release that lands long after it was confirmed does not hit the entry that came after it', async (t) => {
+  const w = await world(4);
+  let late = true;
+  const session = await open(w, haunted(w.link(), w.clock, (request) => {
+    if (!late || request.success?.[0]?.kind !== 'delete') return { kind: 'normal' };
+    late = false;
+    return { kind: 'late', delayMs: 3_000 };
+  }));
+  await w.clock.until((await w.clock.until(lock(session, 'x'))).release());
+  const held = await w.clock.until(lock(session, 'x'));
+  await w.clock.advance(5_000);
+  t.false(late);
+  t.true(held.isHeld);
+  await w.clock.until(held.txn().put('effect', '1').commit());
+  await w.clock.until(held.release());
+  t.is(await entries(w, 'x'), 0);
+  await w.end();
+});
+
 test('L4 a release that cannot be confirmed says so, goes on, and never calls the lock free meanwhile', async (t) => {
   const w = await world(4);
   const link = w.link();
