@@ -98,7 +98,7 @@ test('two tasks of one session exclude each other', async (t) => {
 
 test('L1 the waiter\'s lease is revoked: its wait rejects at once, while the holder still holds', async (t) => {
   const w = await world(1);
-  const [a, b] = [await open(w, w.link()), await open(w, w.link(), 5)];
+  const [a, b] = [await open(w, w.link()), await open(w, w.link(), 30)];
   const held = await w.clock.until(lock(a, 'x'));
   const waiting = lock(b, 'x');
   await w.clock.advance(1_000);
