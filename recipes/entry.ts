@@ -138,11 +138,6 @@ export class Entry {
     return null;
   }
 
-  /** Our entry is known to be gone. */
-  gone(): void {
-    this.#own = null;
-  }
-
   /**
    * Resolves when nothing of ours is left in the store nor can come to be there, or the session is lost and with it all
    * that stands on its lease. Retries until then; idempotent. Rejects only with an error that no retry would mend.

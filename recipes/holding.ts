@@ -177,16 +177,16 @@ export class Holding implements Held {
     await pause(clock, WATCH_AFTER_MS, over);
     try {
       while (!over.aborted) {
-        const { range, error } = await deletion(client, ranges, revision, over);
+        const { error } = await deletion(client, ranges, revision, over);
         if (error === null) {
-          this.#lose(range === 0);
+          this.#lose();
           return;
         }
         this.#options.observe({ kind: 'attempt_failed', error });
         await pause(clock, backoff.next(), over);
         const answer = await this.#stillOurs(over, backoff);
         if (answer === null) {
-          this.#lose(false);
+          this.#lose();
           return;
         }
         revision = answer;
@@ -213,10 +213,9 @@ export class Holding implements Held {
     }
   }
 
-  /** `gone`: our entry was seen to be deleted; else something beside it may be what was, and the entry goes now. */
-  #lose(gone: boolean): void {
+  /** Something of ours was deleted; what is left of it goes too, also an entry that somebody has only moved. */
+  #lose(): void {
     this.#end(new EntryLost(this.#options.what));
-    if (gone) this.#entry.gone();
     // Perhaps it was the lease that went.
     this.session.suspect();
     void this.#remove();

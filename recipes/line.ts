@@ -27,7 +27,7 @@ import type { Session } from './session.js';
 
 /** How long a wait that ends, or a release, tries to remove the entry before it leaves that to the background. */
 const LEAVE_MS = 5_000;
-const TELL_AFTER_MS = 60_000;
+export const TELL_AFTER_MS = 60_000;
 const RETRY_MS = 100;
 const RETRY_MS_MAX = 2_000;
 

@@ -34,7 +34,7 @@ export interface LockNames {
 
 /** Throws `invalid_request`, naming the value, unless a lock may be called that. */
 export function lockNames(name: string, root: string = LOCKS_ROOT): LockNames {
-  const path = `${root}${root === LOCKS_ROOT ? escapeName(name) : name}`;
+  const path = `${root}${root === LOCKS_ROOT ? escapeName(String(name)) : name}`;
   const { length } = utf8(path);
   if (typeof name !== 'string' || name === '' || length > NAME_BYTES_MAX || /[\p{Cc}\p{Surrogate}]/u.test(path)) {
     const given = JSON.stringify(String(name)).slice(0, 80);

@@ -191,7 +191,7 @@ function counting(client: Client, counted: { txn: number; range: number; watch: 
   };
 }
 
-test('L14 a stopped process is lost by its TTL alone: another holds, and what it does when it goes on is fenced out', async (t) => {
+test('L14 a stopped process is lost by its TTL alone: another holds, and when it goes on it is fenced out', async (t) => {
   await everyHome(t, async (home) => {
     const { near } = await clients(t, home);
     const { child, line } = await start(t, 'lock-main.js', [`http://127.0.0.1:${home.port}`, 'l14', '2']);

@@ -47,6 +47,19 @@ test('several locks are all or none, and opposite orders cannot wait for each ot
   await w.end();
 });
 
+test('several locks: a wait that nothing bounds is told of once', async (t) => {
+  const w = await world(1);
+  const [a, b] = [await open(w, w.link()), await open(w, w.link())];
+  const held = await w.clock.until(lock(a, 'y'));
+  const kinds: string[] = [];
+  const waiting = lockAll(b, ['x', 'y'], { tellAfterMs: 1_000, observe: ({ kind }) => kinds.push(kind) });
+  await w.clock.advance(10_000);
+  t.deepEqual(kinds, ['entered', 'entered', 'still_waiting']);
+  await w.clock.until(held.release());
+  await w.clock.until((await w.clock.until(waiting)).release());
+  await w.end();
+});
+
 test('several locks: a wait given up gives back what was held already, and one lost lock ends the whole', async (t) => {
   const w = await world(1);
   const [a, b] = [await open(w, w.link()), await open(w, w.link())];
@@ -227,7 +240,7 @@ test('a plain key excludes those who lock only it, both ways, and goes with the 
   await w.end();
 });
 
-test('the line is deleted under a holder of the plain key: it is given back, and the same session can have it again', async (t) => {
+test('the line is deleted under a holder of the plain key: it is given back, and can be had again', async (t) => {
   const w = await world(6);
   const session = await open(w, w.link());
   const options = { root: '/locks/', plainKey: true };
@@ -274,6 +287,23 @@ test('a waiting entry that is moved to the end is followed by its owner', async 
   await w.end();
 });
 
+test('a holder whose entry is moved has lost it, and nothing of it stands in the way of the next', async (t) => {
+  const w = await world(7);
+  const [a, b] = [await open(w, w.link()), await open(w, w.link())];
+  const held = await w.clock.until(lock(a, 'x'));
+  const next = lock(b, 'x');
+  await w.clock.advance(100);
+  const entry = await w.clock.until(get(w.store, held.key));
+  if (entry === null) throw new Error('no entry');
+  await w.clock.until(w.store.txn(move(entry)));
+  const second = await w.clock.until(next);
+  await w.clock.advance(100);
+  t.true(held.signal.reason instanceof EntryLost);
+  await w.clock.until(second.release());
+  t.deepEqual(await traces(w), []);
+  await w.end();
+});
+
 test('a moved entry is removed when its wait is given up', async (t) => {
   const w = await world(7);
   const [a, b] = [await open(w, w.link()), await open(w, w.link())];
@@ -303,7 +333,8 @@ test('names: a slash is written so that no lock is part of another, and what can
     const error = await t.throwsAsync(w.clock.until(lock(session, name)), { instanceOf: ApiError });
     t.is(error.code, 'invalid_request');
   }
-  const long = await t.throwsAsync(w.clock.until(lock(session, 'x', { info: { info: 'x'.repeat(5_000) } })), { instanceOf: ApiError });
+  const wordy = lock(session, 'x', { info: { info: 'x'.repeat(5_000) } });
+  const long = await t.throwsAsync(w.clock.until(wordy), { instanceOf: ApiError });
   t.is(long.code, 'invalid_request');
   t.deepEqual(await traces(w), []);
   t.true(outer.signal.reason instanceof Released);

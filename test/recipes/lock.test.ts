@@ -1,5 +1,7 @@
 // Locks on a simulated clock and a bad network: what holds at which instant. The same claims against real servers are in
 // lock-homes.test.ts. Each test's id is the one its requirement has in the design.
+//
+// Long because the claims are many and each is its own story.
 
 import test from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
@@ -604,7 +606,7 @@ test('L13 a wait that nothing bounds is told of, once, after a configurable age'
   await w.end();
 });
 
-test('the store is away when a wait is given up: the error says that the entry may remain, and it does not for long', async (t) => {
+test('the store is away when a wait is given up: the entry may remain, the error says so, and it does not for long', async (t) => {
   const w = await world(13);
   const link = w.link();
   const [a, b] = [await open(w, w.link()), await open(w, link, 60)];
