@@ -93,7 +93,9 @@ function enter(storm: Storm, name: string, held: HeldLock): void {
   const all = storm.held.get(name) ?? [];
   storm.held.set(name, [...all, held]);
   t.true(held.isHeld, 'no dead handle is handed out');
-  if (!storm.vandal) t.true(held.fence > (storm.fences.get(name) ?? 0), `${name}: fence ${held.fence} after ${storm.fences.get(name)}`);
+  if (!storm.vandal) {
+    t.true(held.fence > (storm.fences.get(name) ?? 0), `${name}: fence ${held.fence} after ${storm.fences.get(name)}`);
+  }
   storm.fences.set(name, held.fence);
   storm.acquired += 1;
   check(storm);
@@ -113,7 +115,8 @@ async function record(storm: Storm, name: string, held: HeldLock): Promise<void>
 function check(storm: Storm): void {
   for (const [name, all] of storm.held) {
     const now = all.filter(({ isHeld }) => isHeld);
-    if (!storm.vandal) storm.t.true(now.length <= 1, `${name} is held by ${now.map(({ key, fence }) => `${text(key)} (${fence})`).join(' and ')}`);
+    const who = now.map(({ key, fence }) => `${text(key)} (${fence})`).join(' and ');
+    if (!storm.vandal) storm.t.true(now.length <= 1, `${name} is held by ${who}`);
   }
 }
 

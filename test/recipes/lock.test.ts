@@ -606,7 +606,7 @@ test('L13 a wait that nothing bounds is told of, once, after a configurable age'
   await w.end();
 });
 
-test('the store is away when a wait is given up: the entry may remain, the error says so, and it does not for long', async (t) => {
+test('the store is away when a wait is given up: the error says that the entry may remain, for a while', async (t) => {
   const w = await world(13);
   const link = w.link();
   const [a, b] = [await open(w, w.link()), await open(w, link, 60)];
