@@ -3,6 +3,7 @@
 // usage: lock-main <endpoint> <name> <ttlSeconds>
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ApiError } from '../../core/errors.js';
 import { connect } from '../../core/index.js';
 import { FencedOut } from '../../recipes/fenced-txn.js';
 import { lock } from '../../recipes/lock.js';
@@ -18,6 +19,8 @@ for (;;) {
     await held.txn().put('effect', String(held.fence)).commit();
     await sleep(5);
   } catch (error) {
+    // Whether that write came through is not known; whether the lock is still ours, the next look says.
+    if (error instanceof ApiError) continue;
     const lost = error instanceof FencedOut && error.cause instanceof Error ? error.cause : error;
     const code: unknown = lost instanceof Error && 'code' in lost ? lost.code : String(lost);
     process.stdout.write(`lost ${String(code)}\n`);
