@@ -165,7 +165,8 @@ test('L2 this process stood still while the grant was on its way: acquire reject
   const w = await world(2);
   const link = w.link();
   const session = await open(w, link, 3);
-  link.answerMs = (method) => (method === 'txn' ? 1_000 : 0);
+  // The answer is the first thing that runs after the stall, before any timer of the session.
+  link.answerMs = (method) => (method === 'txn' ? 600 : 0);
   const waiting = t.throwsAsync(lock(session, 'x'), { instanceOf: SessionLost });
   await w.clock.advance(500);
   w.clock.jump(6_000);
