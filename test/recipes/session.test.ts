@@ -296,6 +296,28 @@ test('a lease revoked by somebody else is lost as revoked at the next renewal', 
   await w.end();
 });
 
+test('a suspicion makes the session ask at once, and whoever listens is told of the loss once', async (t) => {
+  const w = await world(6);
+  const link = w.link();
+  const session = await w.clock.until(Session.open(link, { ttlSeconds: 60, clock: w.clock }));
+  const told: string[] = [];
+  session.onLost(({ reason }) => told.push(reason));
+  const forget = session.onLost(() => told.push('forgotten'));
+  forget();
+  session.suspect();
+  session.suspect();
+  await w.clock.advance(10);
+  t.is(link.sent.keepAlive, 1);
+  t.true(session.live, 'nothing was wrong');
+  await w.clock.until(w.store.revoke(session.lease));
+  session.suspect();
+  await w.clock.advance(10);
+  t.is(session.state, 'lost');
+  session.onLost(({ reason }) => told.push(`${reason}, told late`));
+  t.deepEqual(told, ['revoked', 'revoked, told late']);
+  await w.end();
+});
+
 test('S9 close raced against grant, renew and abort at every point: no lease of ours within a TTL', async (t) => {
   const w = await world(9);
   const links = [];
