@@ -1,7 +1,8 @@
 // One entry of ours in a line: created, recognised, followed when it is moved, and removed. All that can go wrong with a
 // request whose result is unknown is settled here, so that whoever waits in a line need not think of it.
 //
-// Keys: <line><lease hex><mark>        the entry, on the session's lease; mark: see marks.ts. etcd's layout
+// Keys: <line><lease hex><mark>        the entry, on the session's lease; mark: see marks.ts. etcd's layout. Some lines add
+//                                      a suffix, `~<number>`, for whoever decides their order
 //       <line><lease hex><mark>.<n>    the same entry after somebody has moved it to the end of the line n times
 //       coterie/left/<entry>           its guard, on the session's lease; only after a creation whose result stayed unknown
 // Transactions:
@@ -54,6 +55,8 @@ export interface Write {
 export interface EntryOptions {
   /** The prefix of the line's entries, as text; ends with a slash. */
   readonly line: string;
+  /** Behind the mark in the entry's key; default ''. Contains no dot. */
+  readonly suffix?: string;
   readonly value: Uint8Array;
   /** What to read with each look; null: with the creation, when our entry is the newest of its line. */
   readonly reads: (own: Own | null) => readonly RangeRequest[];
@@ -82,9 +85,9 @@ export class Entry {
   constructor(session: Session, options: EntryOptions) {
     this.session = session;
     this.#options = options;
-    this.#mark = session.marks.take(options.line);
+    this.#mark = session.marks.take(this.#markedLine);
     this.#backoff = new Backoff({
-      baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(session.clock, session.lease, options.line, this.#mark.text),
+      baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(session.clock, session.lease, this.#markedLine, this.#mark.text),
     });
   }
 
@@ -94,7 +97,14 @@ export class Entry {
   }
 
   get #base(): string {
-    return `${this.#options.line}${this.session.lease.toString(16)}${this.#mark.text}`;
+    const { line, suffix = '' } = this.#options;
+    return `${line}${this.session.lease.toString(16)}${this.#mark.text}${suffix}`;
+  }
+
+  /** Entries of different suffixes have guards of their own, and so marks of their own. */
+  get #markedLine(): string {
+    const { line, suffix = '' } = this.#options;
+    return `${line}${suffix}`;
   }
 
   /**
@@ -112,7 +122,7 @@ export class Entry {
       if (own !== null) return this.look(stop);
       if (this.#isTaken(answer)) {
         // Somebody else wrote under our key: leave it alone, and stand under the next one. The mark stays taken.
-        this.#mark = this.session.marks.take(this.#options.line);
+        this.#mark = this.session.marks.take(this.#markedLine);
       } else if (this.#mark.epoch === epoch) {
         if (only !== null) return null;
         throw new ApiError('internal', { detail: `the store refused to create ${this.#base} although nothing is there` });
@@ -159,7 +169,7 @@ export class Entry {
         if (this.#loose.size === 0) await this.#removeKnown(signal);
         else await this.#removeLoose(signal);
       }
-      this.session.marks.give(this.#options.line, this.#mark);
+      this.session.marks.give(this.#markedLine, this.#mark);
     } catch (error) {
       if (this.session.live) throw error;
     } finally {

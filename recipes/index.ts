@@ -1,10 +1,16 @@
 // The public door of the recipes. Nothing else in this folder is public.
 
+export { candidates, leader, observe, requestResign } from './election-state.js';
+export type { Candidate, ElectionPlace, Leader, ObserveOptions } from './election-state.js';
+export { campaign, HandOverFailed } from './election.js';
+export type { CampaignOptions, ElectionEvent, EndHook, Leadership, ResignOptions } from './election.js';
 export { FencedOut, FencedTxn } from './fenced-txn.js';
 export type { FencedResult, Ownership } from './fenced-txn.js';
 export { EntryLost, EntryMayRemain, Released } from './held.js';
 export type { Held } from './held.js';
 export { ReleaseWanted } from './holding.js';
+export { lead } from './lead.js';
+export type { LeadEvent, LeadOptions } from './lead.js';
 export type { LineEvent } from './line.js';
 export type { LockInfo } from './lock-names.js';
 export { lockState, requestRelease } from './lock-state.js';

@@ -75,6 +75,8 @@ export interface Place {
   readonly what: string;
   /** The prefix of the line's entries; ends with a slash. */
   readonly line: string;
+  /** Of our entry's key; see entry.ts. */
+  readonly suffix?: string;
   readonly value: Uint8Array;
   readonly rule: Rule;
 }
@@ -119,9 +121,10 @@ class Acquisition {
     const unbind = this.#bind();
     try {
       this.#assertWanted();
-      const { line, value, rule } = this.#place;
+      const { line, suffix = '', value, rule } = this.#place;
       const entry = new Entry(this.#session, {
         line,
+        suffix,
         value,
         reads: (own) => rule.reads(own),
         leaving: (own) => [opDelete(wantedKey(own.key)), ...(rule.leaving?.(own) ?? [])],
