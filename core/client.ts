@@ -215,6 +215,35 @@ export interface Client {
   close(): Promise<void>;
 }
 
+/**
+ * Renews leases from beside the main loop, on a connection of its own, so that a lease outlives a loop that stands still.
+ * Whoever hands it to a session says with it how to reach the store; no client can know that of itself.
+ */
+export interface KeepAliver {
+  keep(order: KeepOrder): Keeping;
+}
+
+export interface KeepOrder {
+  readonly lease: LeaseId;
+  readonly ttlMs: number;
+  /** Nothing is renewed while the newest `beat` is older than this. */
+  readonly stallBudgetMs: number;
+  /** Each from a later turn. `gone`: the store says that the lease does not exist. `failed`: it cannot renew for now. */
+  tell(news: { readonly kind: 'gone' } | { readonly kind: 'failed'; readonly cause: Error }): void;
+}
+
+/** One lease being kept. All of it can be read by the first statement after a stall: it does not wait for the loop. */
+export interface Keeping {
+  /** The main loop turns. */
+  beat(): void;
+  /** At least the time since the newest confirmed renewal was sent; Infinity before the first. */
+  ageMs(): number;
+  /** The store said so. */
+  readonly isGone: boolean;
+  /** Nothing is sent for it from now on. Idempotent. */
+  stop(): void;
+}
+
 // What etcd's API has beyond `Client`. Only wire and the command line use it.
 
 export interface Admin {

@@ -1,10 +1,11 @@
 // The public door of coterie: `import { … } from 'coterie'`. Nothing else of core is public.
 //
 //   startNode  a whole node in this process          connect  a client to coterie or etcd over the network
-//   serve      any client becomes an etcd endpoint
+//   serve      any client becomes an etcd endpoint   keepAliver  keeps sessions there through a blocked loop
 
 export { startNode, type NodeFacts, type NodeOptions, type PeerTls, type RunningNode } from './start-node.js';
 export type { MemberSpec } from './identity.js';
+export { keepAliver, type KeepAliverOptions } from './wire/keep-aliver.js';
 export { connect, type RemoteOptions } from './wire/remote-client.js';
 export { serve, type ServeOptions, type WireServer } from './wire/port.js';
 export type { NodeEvent, Observe } from './node/events.js';
@@ -39,6 +40,9 @@ export {
   type HashResponse,
   type Header,
   type KeepAlive,
+  type KeepAliver,
+  type Keeping,
+  type KeepOrder,
   type KeyValue,
   type Lease,
   type LeaseId,

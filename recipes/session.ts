@@ -9,12 +9,14 @@
 //   suspended  the last attempt failed, or nothing was confirmed for half the TTL; the lease is still ours
 //   lost       terminal; a new session is a new object with a new lease
 //
-// Keys: none. Not here: keeping the lease from another thread, so that a hung process would stay the owner.
+// Keys: none. Renewals come from the main loop, so that a hung process does not stay the owner. With a stall budget a
+// KeepAliver renews beside it, but only while the loop's last beat is younger than the budget: what the loop may be blocked
+// for is a number somebody chose. The loop renews as well when the other one has not for too long.
 
 import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
-import type { CallOptions, Client, Lease, LeaseId } from '../core/client.js';
+import type { CallOptions, Client, KeepAliver, Keeping, Lease, LeaseId } from '../core/client.js';
 import { ApiError, isApiError, Status } from '../core/errors.js';
 import { Marks } from './marks.js';
 import { chance, checkNumber, observing, pause, within } from './pause.js';
@@ -33,6 +35,14 @@ const CLOSE_TIMEOUT_MS = 5_000;
 const REVOKE_RETRY_MS = 100;
 /** Renewals in flight at once; the oldest is given up for a newer one. */
 const ATTEMPTS_MAX = 4;
+/** Between two renewals from here: a third of the TTL; beside a KeepAliver a little longer, so that it comes first. */
+const INTERVAL_SHARE = 1 / 3;
+const BESIDE_SHARE = 0.42;
+/** Beats of the main loop: this many to a budget, and to a TTL. */
+const BEATS = 6;
+/** A shorter one would be used up by the beats' own spacing. */
+const STALL_BUDGET_MS_MIN = 100;
+const STALL_BUDGET_MS_MAX = 86_400_000;
 
 /**
  * Why a session ended. `expired`: the store answered, but no renewal was confirmed before the deadline. `unreachable`:
@@ -69,6 +79,8 @@ export type SessionEvent =
   | { readonly kind: 'resumed' }
   | { readonly kind: 'stalled'; readonly gapMs: number }
   | { readonly kind: 'lost'; readonly error: SessionLost }
+  /** The KeepAliver cannot renew for now: until it can, the budget is not there, and the main loop renews alone. */
+  | { readonly kind: 'unbudgeted'; readonly cause: Error }
   /** `close` could not reach the store: the lease ends by itself, at the latest one TTL after its last renewal. */
   | { readonly kind: 'orphaned'; readonly cause: Error };
 
@@ -81,6 +93,13 @@ export interface SessionOptions {
   /** For messages only. */
   readonly name?: string;
   readonly observe?: (event: SessionEvent) => void;
+  /**
+   * The main loop may stand still for this long without the lease being lost. Whoever stands still for longer loses it, at
+   * the latest one TTL later. Needs `keepAliver` and the system's clock.
+   */
+  readonly stallBudgetMs?: number;
+  /** Renews beside the main loop: `keepAliver(url)` of 'coterie', for the servers that `client` speaks to. */
+  readonly keepAliver?: KeepAliver;
   /** Aborts the opening. An opened session ends by `close`. */
   readonly signal?: AbortSignal;
   /** Bounds the opening; default 10 s. */
@@ -123,6 +142,8 @@ export class Session {
   #answered = false;
   #lost: SessionLost | null = null;
   #closed: Promise<void> | null = null;
+  #keeping: Keeping | null = null;
+  #cancelBeat: () => void = () => undefined;
 
   /** Resolves with a live session, or rejects; an opening given up leaves no lease behind that anybody renews. */
   static async open(client: Client, options: SessionOptions): Promise<Session> {
@@ -141,8 +162,9 @@ export class Session {
       onLate: (late) => discard(client, late),
     });
     const session = new Session(client, clock, lease, sentAt, options);
-    if (session.live) return session;
-    const lost = session.#lost;
+    const failure = session.#keepBeside(options);
+    if (session.live && failure === null) return session;
+    const lost = failure ?? session.#lost;
     await session.close();
     throw lost ?? new SessionLost('expired', lease.id, session.name);
   }
@@ -154,7 +176,7 @@ export class Session {
     this.ttlMs = lease.ttlSeconds * 1000;
     this.name = options.name ?? 'without a name';
     this.#marginMs = Math.min(options.marginMs ?? this.ttlMs * MARGIN_SHARE, this.ttlMs / 2);
-    this.#intervalMs = this.ttlMs / 3;
+    this.#intervalMs = this.ttlMs * (options.keepAliver === undefined ? INTERVAL_SHARE : BESIDE_SHARE);
     this.#attemptMs = Math.min(this.ttlMs * ATTEMPT_SHARE, ATTEMPT_MS_MAX);
     this.#observe = observing(clock, options.observe);
     this.#prng = chance(clock, lease.id);
@@ -241,8 +263,49 @@ export class Session {
     this.#arm();
   }
 
+  /** What went wrong, or null. */
+  #keepBeside({ keepAliver, stallBudgetMs }: SessionOptions): Error | null {
+    if (keepAliver === undefined || stallBudgetMs === undefined || this.#expired()) return null;
+    try {
+      this.#keeping = keepAliver.keep({
+        lease: this.lease,
+        ttlMs: this.ttlMs,
+        stallBudgetMs,
+        tell: (news) => {
+          if (this.#expired()) return;
+          if (news.kind === 'failed') this.#observe({ kind: 'unbudgeted', cause: news.cause });
+        },
+      });
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
+    this.#beat(Math.min(stallBudgetMs, this.ttlMs) / BEATS);
+    return null;
+  }
+
+  #beat(everyMs: number): void {
+    if (this.#expired()) return;
+    this.#keeping?.beat();
+    this.#cancelBeat = this.clock.schedule(everyMs, () => this.#beat(everyMs));
+  }
+
+  /** What was renewed beside this loop counts from when it was sent, and is known before the loop turns again. */
+  #takeIn(keeping: Keeping): void {
+    if (keeping.isGone) {
+      this.#lose('revoked');
+      return;
+    }
+    const now = this.clock.now();
+    const sentAt = now - keeping.ageMs();
+    // The same moment is never computed twice to the same fraction; and what is over already confirms nothing.
+    if (sentAt < this.#confirmedAt + 1 || sentAt + this.ttlMs - this.#marginMs <= now) return;
+    this.#noticeStall();
+    this.#confirm(sentAt, this.ttlMs);
+  }
+
   /** True, and the session is lost, if the deadline has passed. Everything that reads or changes the session asks first. */
   #expired(): boolean {
+    if (this.#lost === null && this.#keeping !== null) this.#takeIn(this.#keeping);
     if (this.#lost !== null) return true;
     if (this.clock.now() < this.#deadline) return false;
     const stalled = this.#noticeStall();
@@ -290,13 +353,16 @@ export class Session {
       this.#lose('revoked');
       return;
     }
-    if (attempt.sentAt <= this.#confirmedAt) return;
-    this.#confirmedAt = attempt.sentAt;
-    this.#deadline = attempt.sentAt + ttlSeconds * 1000 - this.#marginMs;
+    if (attempt.sentAt > this.#confirmedAt) this.#confirm(attempt.sentAt, ttlSeconds * 1000);
+  }
+
+  #confirm(sentAt: number, ttlMs: number): void {
+    this.#confirmedAt = sentAt;
+    this.#deadline = sentAt + ttlMs - this.#marginMs;
     if (this.#expired()) return;
     this.#answered = false;
     const now = this.clock.now();
-    this.#nextAttemptAt = Math.max(now, attempt.sentAt + this.#intervalMs);
+    this.#nextAttemptAt = Math.max(now, sentAt + this.#intervalMs);
     const resumed = this.#suspended && now - this.#confirmedAt < this.ttlMs / 2;
     if (resumed) this.#suspended = false;
     this.#arm();
@@ -336,6 +402,8 @@ export class Session {
     const error = new SessionLost(reason, this.lease, this.name);
     this.#lost = error;
     this.#cancelTimer();
+    this.#cancelBeat();
+    this.#keeping?.stop();
     for (const attempt of this.#attempts) attempt.call.abort();
     this.#ended.abort(error);
     for (const tell of this.#listeners) tell(error);
@@ -377,6 +445,12 @@ function checkOptions(options: SessionOptions): void {
   checkSeconds('ttlSeconds', ttlSeconds);
   if (marginMs !== undefined && (!(marginMs >= 0) || marginMs > (ttlSeconds * 1000) / 2)) {
     throw new ApiError('invalid_request', { detail: `marginMs is ${marginMs}; give 0 to half of the TTL` });
+  }
+  checkNumber('stallBudgetMs', options.stallBudgetMs, STALL_BUDGET_MS_MIN, STALL_BUDGET_MS_MAX);
+  if ((options.stallBudgetMs === undefined) !== (options.keepAliver === undefined)) {
+    const [given, missing] = options.keepAliver === undefined ? ['stallBudgetMs', 'keepAliver'] : ['keepAliver', 'stallBudgetMs'];
+    const detail = `${given} without ${missing}: give both, or neither and the main loop renews; keepAliver(url) makes one`;
+    throw new ApiError('invalid_request', { detail });
   }
 }
 

@@ -31,7 +31,8 @@ export const ROOMS: readonly Room[] = [
   { path: 'core/index.ts', imports: ['core/'] },
   { path: 'core/start-node.ts', imports: ['core/'] },
   { path: 'core/main.ts', imports: ['core/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'] },
-  { path: 'core/cli/', imports: ['core/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'] },
+  // coterie lock, register and their like are the recipes with a client over the network.
+  { path: 'core/cli/', imports: ['core/', 'recipes/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'] },
   {
     path: 'recipes/',
     // prng: retries are spread by a jitter, and an unseeded one could not be replayed.
@@ -53,9 +54,13 @@ export const ROOMS: readonly Room[] = [
 /** Rooms of the plan that nobody has furnished yet; any other name in this file must exist. */
 export const ANNOUNCED: readonly string[] = [];
 
-/** Where reading starts: every source file of core, recipes and sidecar is imported, step by step, from one of these. */
+/**
+ * Where reading starts: every source file of core, recipes and sidecar is imported, step by step, from one of these.
+ * keeper-thread.ts is where a thread starts.
+ */
 export const ROOTS: readonly string[] = [
-  'core/index.ts', 'core/main.ts', 'recipes/index.ts', 'sidecar/index.ts', 'sidecar/main.ts', 'sidecar/proxy-main.ts',
+  'core/index.ts', 'core/main.ts', 'core/wire/keeper-thread.ts', 'recipes/index.ts', 'sidecar/index.ts', 'sidecar/main.ts',
+  'sidecar/proxy-main.ts',
 ];
 
 /** May import another room's `index.ts`; everybody else names the file. */
@@ -80,7 +85,7 @@ export interface Door {
 }
 
 export const DOORS: readonly Door[] = [
-  { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate'], modules: [] },
+  { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate', 'process'], modules: [] },
   { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs'] },
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // One process per data directory.
@@ -94,6 +99,9 @@ export const DOORS: readonly Door[] = [
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
   { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
+  // Leases kept from beside the main loop: one thread, and what runs in it.
+  { path: 'core/wire/keep-aliver.ts', words: [], modules: ['node:worker_threads'] },
+  { path: 'core/wire/keeper-thread.ts', words: [], modules: ['node:worker_threads'] },
   { path: 'core/wire/snapshot-stream.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/wire/authority.ts', words: [], modules: ['node:net', 'node:stream'] },
   { path: 'core/wire/http-gateway.ts', words: [], modules: ['node:net', 'node:http'] },
@@ -106,6 +114,8 @@ export const DOORS: readonly Door[] = [
   // Starts members as processes of their own, and tells people when.
   { path: 'core/cli/cluster.ts', words: ['Date'], modules: [] },
   { path: 'core/cli/cluster-process.ts', words: [], modules: ['node:child_process'] },
+  // The command that runs while something is held, or that is a service.
+  { path: 'core/cli/child.ts', words: [], modules: ['node:child_process'] },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
   { path: 'sidecar/proxy-main.ts', words: ['process'], modules: [] },
   { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
