@@ -1,14 +1,20 @@
 // The public door of the recipes. Nothing else in this folder is public.
 
+export { counter, ids } from './counter.js';
+export type { AddOptions, Counter, IdBlock, Ids } from './counter.js';
 export { candidates, leader, observe, requestResign } from './election-state.js';
 export type { Candidate, ElectionPlace, Leader, ObserveOptions } from './election-state.js';
 export { campaign, HandOverFailed } from './election.js';
 export type { CampaignOptions, ElectionEvent, EndHook, Leadership, ResignOptions } from './election.js';
 export { FencedOut, FencedTxn } from './fenced-txn.js';
 export type { FencedResult, Ownership } from './fenced-txn.js';
+export { GroupView, join, members } from './group.js';
+export type { GroupChange, JoinOptions, Member, Membership } from './group.js';
 export { EntryLost, EntryMayRemain, Released } from './held.js';
 export type { Held } from './held.js';
 export { ReleaseWanted } from './holding.js';
+export { Latch, latch, LatchMismatch, LatchOpen, LatchRemoved, removeLatch } from './latch.js';
+export type { CountDownOptions, LatchOptions } from './latch.js';
 export { lead } from './lead.js';
 export type { LeadEvent, LeadOptions } from './lead.js';
 export type { LineEvent } from './line.js';
@@ -19,6 +25,9 @@ export { lock, lockAll, tryLock, withLock } from './lock.js';
 export type { HeldLock, HeldLocks, LockOptions } from './lock.js';
 export { Session, SessionLost } from './session.js';
 export type { LossReason, SessionEvent, SessionOptions } from './session.js';
+export { stm, StmConflict } from './stm.js';
+export type { Pair, StmOptions, Transaction } from './stm.js';
+export type { TaskEvent, TaskOptions } from './task.js';
 export { View } from './view.js';
 export type { Selection, ViewChange, ViewEvent, ViewOptions } from './view.js';
 export { discover, evict, readServices, register, Registration, RegistrationEnded, ServiceView } from './registry.js';
