@@ -9,8 +9,8 @@ import { get, put } from '../../core/client.js';
 import type { KeepAliver } from '../../core/client.js';
 import { keepAliver } from '../../core/index.js';
 import { lock } from '../../recipes/lock.js';
-import type { SessionEvent } from '../../recipes/session.js';
-import { Session, SessionLost } from '../../recipes/session.js';
+import type { SessionEvent, SessionLost } from '../../recipes/session.js';
+import { Session } from '../../recipes/session.js';
 import type { Home } from './homes.js';
 import { clients, homes, Proxy, start } from './homes.js';
 

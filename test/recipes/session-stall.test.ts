@@ -1,13 +1,13 @@
 // A session with a stall budget, under a simulated clock: what it believes of the renewals made beside it. What renews is
-// played here, so that every age can be chosen; the real thread and real servers are in stall-homes.test.ts.
+// played here, so that every age can be chosen; the real thread and real servers are in session-stall-homes.test.ts.
 
 import test from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
 import type { KeepAliver, KeepOrder } from '../../core/client.js';
 import { put } from '../../core/client.js';
 import { ApiError } from '../../core/errors.js';
-import type { SessionEvent } from '../../recipes/session.js';
-import { Session, SessionLost } from '../../recipes/session.js';
+import type { SessionEvent, SessionLost } from '../../recipes/session.js';
+import { Session } from '../../recipes/session.js';
 import type { SimClock } from '../sim/clock.js';
 import { exists, leaseIds, world } from './world.js';
 
