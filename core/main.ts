@@ -35,6 +35,30 @@ const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
     summary: 'save a member\'s data, look into a file, found a new cluster on it',
     run: async (argv) => (await import('./cli/snapshot.js')).main(argv),
   },
+  lock: {
+    summary: 'hold a lock, or run a command while it is held',
+    run: async (argv) => (await import('./cli/lock.js')).main(argv),
+  },
+  elect: {
+    summary: 'lead an election, or run a command while leading; --listen follows who leads',
+    run: async (argv) => (await import('./cli/elect.js')).main(argv),
+  },
+  register: {
+    summary: 'run a service and keep it registered',
+    run: async (argv) => (await import('./cli/register.js')).main(argv),
+  },
+  services: {
+    summary: 'what is registered, and what has left why',
+    run: async (argv) => (await import('./cli/services.js')).main(argv),
+  },
+  locks: {
+    summary: 'who holds which lock, and who waits',
+    run: async (argv) => (await import('./cli/locks.js')).main(argv),
+  },
+  sessions: {
+    summary: 'who is there, what they hold, and for how long without a sign of life',
+    run: async (argv) => (await import('./cli/sessions.js')).main(argv),
+  },
   sidecar: {
     summary: 'keep a load balancer\'s configuration in step with the registry',
     run: async (argv) => (await import('../sidecar/main.js')).main(argv),

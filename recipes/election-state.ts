@@ -31,6 +31,7 @@ const RETRY_MS_MAX = 2_000;
 export interface Candidate {
   /** The end of its key: stays the same when it is moved. */
   readonly id: string;
+  readonly key: string;
   readonly lease: LeaseId;
   /** The create revision: where it stands in the line. It changes when it is moved. */
   readonly since: Revision;
@@ -80,7 +81,7 @@ export function priorityOf(key: Uint8Array): number | null {
 export function readCandidate(kv: KeyValue): Candidate {
   const { key, value, lease, createRevision } = kv;
   const [, id = ''] = /([^/]*?)(?:\.\d+)?$/.exec(text(key)) ?? [];
-  return { id, lease, since: createRevision, priority: priorityOf(key) ?? 0, value: text(value), bytes: value };
+  return { id, key: text(key), lease, since: createRevision, priority: priorityOf(key) ?? 0, value: text(value), bytes: value };
 }
 
 function readLeader(kv: KeyValue, staleSince: number | null): Leader {

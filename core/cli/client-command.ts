@@ -13,6 +13,8 @@ export interface CommandFlag {
   readonly name: string;
   /** What stands for the value in the help; absent: a switch. */
   readonly value?: string;
+  /** One letter. */
+  readonly short?: string;
   readonly help: string;
 }
 
@@ -33,7 +35,7 @@ export interface ClientCommand {
 }
 
 const COMMON: readonly CommandFlag[] = [
-  { name: 'write-out', value: 'FORMAT', help: 'simple, table, json or fields (-w); default simple' },
+  { name: 'write-out', value: 'FORMAT', short: 'w', help: 'simple, table, json or fields (-w); default simple' },
   { name: 'json', help: 'the same as --write-out json' },
 ];
 const REMOTE: readonly CommandFlag[] = [
@@ -45,6 +47,8 @@ const PREFIXES: readonly string[] = ['COTERIE', 'ETCDCTL'];
 
 /** One command with its words, as settled. */
 export class Invocation {
+  /** Of the command: `member add`. */
+  readonly words: string;
   readonly args: readonly string[];
   readonly format: Format;
   readonly endpoints: readonly string[];
@@ -52,6 +56,7 @@ export class Invocation {
   readonly #open: RemoteClient[] = [];
 
   constructor(command: ClientCommand, args: readonly string[], values: Readonly<Record<string, string | boolean | undefined>>) {
+    this.words = command.words;
     this.args = args;
     this.#values = values;
     this.format = formatOf(command, values);
@@ -85,6 +90,19 @@ export class Invocation {
     const reading = readDuration(word);
     if (typeof reading === 'number') return reading;
     throw new Refusal(`--${name} ${word}: ${reading.wrong}`, reading.remedy);
+  }
+
+  /** Whole seconds, as etcdctl takes them, or a duration. */
+  seconds(name: string, fallback: number): number {
+    const word = this.text(name);
+    return word !== null && /^\d+$/.test(word) ? Number(word) : this.milliseconds(name, fallback * 1000) / 1000;
+  }
+
+  whole(name: string, fallback: number, bounds: { readonly min: number; readonly max: number }): number {
+    const word = this.text(name);
+    if (word === null) return fallback;
+    if (/^\d{1,15}$/.test(word) && Number(word) >= bounds.min && Number(word) <= bounds.max) return Number(word);
+    throw new Refusal(`--${name} ${word}: not such a number`, `give a whole number from ${bounds.min} to ${bounds.max}`);
   }
 
   get timeoutMs(): number {
@@ -121,7 +139,9 @@ function formatOf(command: ClientCommand, values: Readonly<Record<string, string
 /** Runs the command of `group` that `argv` begins with. `group` is the word after `coterie`. */
 export async function runGroup(group: string, commands: readonly ClientCommand[], argv: readonly string[]): Promise<number> {
   const command = commands.find(({ words }) => words === group || words === `${group} ${argv[0] ?? ''}`);
-  const wantsHelp = argv.some((word) => word === '--help' || word === '-h');
+  // What follows `--` are words of another command.
+  const own = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
+  const wantsHelp = own.some((word) => word === '--help' || word === '-h');
   if (command === undefined) {
     if (wantsHelp) return say(groupHelp(group, commands));
     return complain(group, unknownWord(group, commands, argv[0]));
@@ -159,9 +179,9 @@ interface Words {
 
 function parse(command: ClientCommand, argv: readonly string[]): Words {
   const flags = flagsOf(command);
-  const options = Object.fromEntries(flags.map(({ name, value }) => {
+  const options = Object.fromEntries(flags.map(({ name, value, short }) => {
     const type: 'string' | 'boolean' = value === undefined ? 'boolean' : 'string';
-    return [name, { type, ...(name === 'write-out' ? { short: 'w' } : {}) }];
+    return [name, { type, ...(short === undefined ? {} : { short }) }];
   }));
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });

@@ -1,6 +1,7 @@
 // How answers look: the four formats of etcdctl, byte for byte (contract 15). `json` is what Go prints of etcd's messages:
 // bare numbers of any size, bytes in base64, nothing that is zero; so it is written here and not by JSON.stringify.
 
+import { styleText } from 'node:util';
 import type { Header } from '../client.js';
 
 export type Format = 'simple' | 'table' | 'json' | 'fields';
@@ -40,6 +41,19 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
   const head = line(headings.map((heading, i) => centred(heading, widths[i] ?? 0)));
   const body = rows.map((row) => line(row.map((cell, i) => cell.padStart(widths[i] ?? 0))));
   return `${border}${head}${border}${body.join('')}${rows.length === 0 ? '' : border}`;
+}
+
+/** Columns without borders, as wide as they must be; headings stand out on a terminal that has colours. */
+export function columns(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [headings, ...rows].map((row) => row.map((cell) => (cell === '' ? '-' : cell)));
+  const widths = headings.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)));
+  const line = (row: readonly string[]): string => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd();
+  return all.map((row, i) => `${i === 0 ? styleText('bold', line(row), { stream: process.stdout }) : line(row)}\n`).join('');
+}
+
+/** What others wrote, on one line and without what a terminal would obey. */
+export function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Surrogate}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, '\ufffd');
 }
 
 function centred(text: string, width: number): string {
