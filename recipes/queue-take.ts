@@ -1,0 +1,567 @@
+// Taking items: what one session does for all of its consumers of one queue. It has one transaction under way at a time,
+// which takes for several consumers at once.
+//
+//   take   no pause, guard unchanged: for each consumer a chain of candidates, each compared as it was seen; the first
+//          that is still there is moved from ready to out, with a hold on the session's lease. The answer also brings
+//          what is ready now, so the next take needs no look of its own. A chain misses only if all of its candidates
+//          were taken meanwhile; then candidates are drawn from a wider stretch of what is ready, and from a narrower
+//          one again as conflicts become rare: many consumers spread, one alone keeps the order
+//   wait   nothing is ready: stand in one of few lines; only the first of each watches (see line.ts). Having got what it
+//          waited for it leaves, and the next looks for itself: an item wakes few, however many wait
+//   doubt  an answer was lost: put the guard, which every take compares, and read our holds. Nothing sent before can land
+//          any more, and what has landed is among the holds and is handed out
+//
+// Fair turns: a group stands in ready once, at the place it got when its last item was done; items without a group take
+// turns with the groups as if they were one.
+
+import { utf8 } from '../core/base/bytes.js';
+import type { Clock } from '../core/base/clock.js';
+import type { Client, Compare, KeyValue, Op, OpResponse, Revision, TxnRequest, TxnResponse } from '../core/client.js';
+import { created, modified, opDelete, opPut, opRange, opTxn, versionIs } from '../core/client.js';
+import { ApiError } from '../core/errors.js';
+import { asError } from './deletion.js';
+import { isWorthRepeating } from './entry.js';
+import { EntryLost } from './held.js';
+import type { Holding } from './holding.js';
+import { acquire, behindAll, tryAcquire } from './line.js';
+import type { Mark } from './marks.js';
+import type { Prng } from '../core/base/prng.js';
+import { chance, pause } from './pause.js';
+import type { Backoff } from './pause.js';
+import type { QueueEvent } from './queue-call.js';
+import { call, either, follow, kvsOf, persist, retries, versionOf } from './queue-call.js';
+import type { Desk } from './queue-delivery.js';
+import { Taken } from './queue-delivery.js';
+import type { Out, QueueKeys, Ready } from './queue-keys.js';
+import { idOf, placeAt, readItem, readOut, writeOut } from './queue-keys.js';
+import { care } from './queue-care.js';
+import type { Session } from './session.js';
+
+/** Takes in one transaction; each brings a body. */
+const BATCH_MAX = 8;
+/** Candidates for each take: while there are no conflicts, and while there are. */
+const CHAIN = 2;
+const CHAIN_MAX = 6;
+/** Ready entries that an answer brings. */
+const READ_MIN = 8;
+const READ_MAX = 256;
+const SPREAD_MAX = READ_MAX - CHAIN_MAX * BATCH_MAX;
+/** What was read longer ago is read again before it is believed. */
+const FRESH_MS = 100;
+/** Lines of waiting consumers. More than one, so that a first that has just died keeps nobody waiting. */
+const LANES = 3;
+/** What is held for less needs no watch. */
+const WATCH_AFTER_MS = 20;
+const DEAD_AT_ONCE = 16;
+
+/** A consumer that waits. */
+interface Wish {
+  /** Takes nothing for an answer. */
+  readonly once: boolean;
+  readonly give: (taken: Taken | null) => void;
+  readonly refuse: (error: Error) => void;
+}
+
+interface Candidate extends Ready {
+  readonly key: Uint8Array;
+  readonly modRevision: Revision;
+}
+
+interface Knowledge {
+  readonly pools: readonly [readonly Candidate[], readonly Candidate[]];
+  readonly at: number;
+  readonly revision: Revision;
+}
+
+export interface TakerOptions {
+  readonly observe: (event: QueueEvent) => void;
+  readonly deadMax: number;
+  readonly backoffMs: (attempt: number) => number;
+  readonly weight: (group: string) => number;
+}
+
+export class Taker implements Desk {
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly session: Session;
+  readonly keys: QueueKeys;
+  readonly observe: (event: QueueEvent) => void;
+  readonly deadMax: number;
+  readonly #options: TakerOptions;
+  readonly #mark: Mark;
+  readonly #who: string;
+  readonly #prng: Prng;
+  readonly #backoff: Backoff;
+  readonly #over = new AbortController();
+  /** In the order they came. */
+  readonly #wishes = new Set<Wish>();
+  readonly #held = new Map<string, Taken>();
+  #idle = new AbortController();
+  #running = false;
+  #following = false;
+  #known: Knowledge | null = null;
+  #revision: Revision = 0;
+  #number = 0;
+  #epoch = 0;
+  #spread = 1;
+  /** Where items without a group have had their last turn. */
+  #servedAt = '';
+  #lane: Holding | null = null;
+  #laneNumber: number;
+  #background: Promise<unknown> = Promise.resolve();
+
+  constructor(session: Session, keys: QueueKeys, options: TakerOptions) {
+    this.client = session.client;
+    this.clock = session.clock;
+    this.session = session;
+    this.keys = keys;
+    this.observe = options.observe;
+    this.deadMax = options.deadMax;
+    this.#options = options;
+    this.#mark = session.marks.take(keys.root);
+    this.#who = `${session.lease.toString(16)}${this.#mark.text}`;
+    this.#prng = chance(session.clock, session.lease, keys.root);
+    this.#backoff = retries(session.clock, this.#who);
+    this.#laneNumber = this.#prng.below(LANES);
+    session.onLost((reason) => this.#stop(reason));
+    void care(this, this.#over.signal);
+  }
+
+  /** Resolves as soon as there is an item; what comes after `stop` has aborted is given back. */
+  async take(stop: AbortSignal): Promise<Taken> {
+    const taken = await this.#wait(stop, false);
+    if (taken === null) throw new ApiError('internal', { detail: 'a wait for an item ended without an outcome' });
+    return taken;
+  }
+
+  /** Null when nothing is ready now, or the queue is paused. */
+  tryTake(stop: AbortSignal): Promise<Taken | null> {
+    return this.#wait(stop, true);
+  }
+
+  async #wait(stop: AbortSignal, once: boolean): Promise<Taken | null> {
+    this.session.assertLive();
+    this.#over.signal.throwIfAborted();
+    stop.throwIfAborted();
+    return await new Promise<Taken | null>((resolve, reject) => {
+      const settle = (): void => {
+        this.#drop(wish);
+        stop.removeEventListener('abort', onAbort);
+      };
+      const wish: Wish = {
+        once,
+        give: (taken) => {
+          settle();
+          resolve(taken);
+        },
+        refuse: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      const onAbort = (): void => wish.refuse(asError(stop.reason));
+      stop.addEventListener('abort', onAbort, { once: true });
+      this.#wishes.add(wish);
+      if (once) this.#known = null;
+      this.#start();
+    });
+  }
+
+  /** Nobody is served any more; what is held stays held. */
+  close(): void {
+    this.#stop(new ApiError('closed', { detail: `the queue ${this.keys.name} was closed` }));
+  }
+
+  backoffMs(attempt: number): number {
+    return this.#options.backoffMs(attempt);
+  }
+
+  weight(group: string): number {
+    return this.#options.weight(group);
+  }
+
+  place(): string {
+    return placeAt(this.#revision, this.#number += 1);
+  }
+
+  reads(): readonly Op[] {
+    const limit = Math.min(READ_MAX, READ_MIN + 2 * this.#wishes.size + 2 * this.#spread);
+    return this.keys.ready.map(({ key, rangeEnd }) => {
+      return opRange(key, { ...(rangeEnd === undefined ? {} : { rangeEnd }), limit, keysOnly: true });
+    });
+  }
+
+  learn(answer: TxnResponse, from: number): void {
+    const { revision } = answer.header;
+    if (this.#known !== null && revision < this.#known.revision) return;
+    this.#revision = Math.max(this.#revision, revision);
+    const pool = (at: number): readonly Candidate[] => kvsOf(answer.responses[at]).flatMap((kv) => this.#candidate(kv) ?? []);
+    this.#known = { pools: [pool(from), pool(from + 1)], at: this.clock.now(), revision };
+  }
+
+  forget(taken: Taken): void {
+    this.#held.delete(taken.name);
+  }
+
+  /** Dead items beyond the limit go, the oldest first. */
+  trim(): void {
+    this.#inBackground(async () => {
+      const { key, rangeEnd } = this.keys.deads;
+      const range = { ...(rangeEnd === undefined ? {} : { rangeEnd }), keysOnly: true, limit: DEAD_AT_ONCE } as const;
+      const oldest = opRange(key, { ...range, sortTarget: 'create', sortOrder: 'ascend' });
+      for (;;) {
+        const { answer } = await persist(this, this.#over.signal, () => ({ success: [oldest] }), this.#who);
+        const [first] = answer.responses;
+        const beyond = first?.kind === 'range' ? first.response.count - this.deadMax : 0;
+        if (beyond <= 0) return;
+        const ops = kvsOf(first).slice(0, beyond).map((kv) => opTxn({
+          compare: [created(kv.key, '=', kv.createRevision)],
+          success: [opDelete(kv.key), opDelete(this.keys.item(idOf(kv.key)))],
+        }));
+        await persist(this, this.#over.signal, () => ({ success: ops }), this.#who);
+      }
+    });
+  }
+
+  #drop(wish: Wish): void {
+    this.#wishes.delete(wish);
+    if (this.#wishes.size === 0) this.#idle.abort(new ApiError('canceled', { detail: 'nobody waits' }));
+  }
+
+  #stop(reason: Error): void {
+    if (this.#over.signal.aborted) return;
+    this.#over.abort(reason);
+    for (const wish of [...this.#wishes]) wish.refuse(reason);
+    if (!this.session.live) return;
+    this.#inBackground(async () => {
+      await this.#leaveLane();
+    });
+  }
+
+  #start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#wishes.size > 0 && !this.#over.signal.aborted) {
+        if (this.#idle.signal.aborted) this.#idle = new AbortController();
+        await this.#step(this.#idle.signal);
+      }
+    } catch (error) {
+      for (const wish of [...this.#wishes]) wish.refuse(asError(error));
+    }
+    this.#running = false;
+    // Somebody may have come between the last look and here.
+    if (this.#wishes.size > 0 && !this.#over.signal.aborted) this.#start();
+    else this.#inBackground(() => this.#leaveLane());
+  }
+
+  /** One take, or one wait. */
+  async #step(idle: AbortSignal): Promise<void> {
+    const known = this.#known;
+    const stale = known === null || this.clock.now() - known.at > FRESH_MS;
+    const candidates = stale ? [] : this.#inOrder(known);
+    if (stale || candidates.length > 0) {
+      const paused = await this.#take(stale ? [] : candidates);
+      const now = this.#known;
+      const more = now !== null && now.pools.some((pool) => pool.length > 0);
+      if (this.#wishes.size === 0 || (more && !paused)) return;
+      for (const wish of [...this.#wishes]) if (wish.once) wish.give(null);
+      if (this.#wishes.size === 0) return;
+      // What was read before standing first in a lane is not to be waited on.
+      if (this.#lane === null || !this.#lane.isHeld) await this.#standInLane(idle);
+      else await this.#watch(this.#lane, paused, idle);
+      return;
+    }
+    this.#known = null;
+  }
+
+  /** Takes what it can of them; without any it only looks. True: the queue is paused. */
+  async #take(candidates: readonly Candidate[]): Promise<boolean> {
+    const chains = this.#chains(candidates);
+    let answer: TxnResponse;
+    try {
+      answer = await call(this, this.#over.signal, this.#request(chains));
+      this.#backoff.reset();
+    } catch (error) {
+      this.#over.signal.throwIfAborted();
+      this.#known = null;
+      if (!isWorthRepeating(error)) throw error;
+      if (error.code === 'lease_not_found') this.session.suspect();
+      this.observe({ kind: 'attempt_failed', error });
+      if (error.outcome === 'unknown' && chains.length > 0) await this.#resolveDoubt();
+      await pause(this.clock, this.#backoff.next(), this.#over.signal);
+      return false;
+    }
+    this.session.assertLive();
+    if (!answer.succeeded) {
+      this.#epoch = versionOf(answer.responses[1]);
+      this.learn(answer, 2);
+      return kvsOf(answer.responses[0]).length > 0;
+    }
+    this.learn(answer, chains.length);
+    const depths = chains.map((chain, i) => this.#receive(answer, chain, answer.responses[i]));
+    this.#adapt(depths);
+    return false;
+  }
+
+  #request(chains: readonly (readonly Candidate[])[]): TxnRequest {
+    const { paused } = this.keys;
+    const guard = this.keys.guard(this.#who);
+    return {
+      compare: [created(paused, '=', 0), versionIs(guard, '=', this.#epoch)],
+      success: [...chains.flatMap((chain) => this.#chainOp(chain) ?? []), ...this.reads()],
+      failure: [opRange(paused, { keysOnly: true }), opRange(guard, { keysOnly: true }), ...this.reads()],
+    };
+  }
+
+  #chainOp([first, ...others]: readonly Candidate[]): Op | null {
+    if (first === undefined) return null;
+    const next = this.#chainOp(others);
+    const { id } = first;
+    const compare: Compare[] = [modified(first.key, '=', first.modRevision)];
+    const success = [
+      opDelete(first.key),
+      opPut(this.keys.outItem(id), writeOut(this.#outOf(first))),
+      opPut(this.keys.hold(this.#who, id), utf8(''), { lease: this.session.lease }),
+      opRange(this.keys.item(id)),
+    ];
+    return opTxn({ compare, success, failure: next === null ? [] : [next] });
+  }
+
+  #outOf({ place, attempts, turns }: Ready): Out {
+    return { place, attempts: attempts + 1, turns, by: this.#who, entered: true };
+  }
+
+  /** Hands out what a chain has taken; how far down the chain that was, or null. */
+  #receive(answer: TxnResponse, chain: readonly Candidate[], response: OpResponse | undefined): number | null {
+    let at = response;
+    for (const [depth, candidate] of chain.entries()) {
+      if (at?.kind !== 'txn') return null;
+      if (at.response.succeeded) {
+        if (candidate.pool === 0) this.#servedAt = placeAt(answer.header.revision, 0);
+        this.#found(candidate.id, this.#outOf(candidate), answer.header.revision, kvsOf(at.response.responses[3])[0]);
+        return depth;
+      }
+      at = at.response.responses[0];
+    }
+    return null;
+  }
+
+  #found(id: string, out: Out, fence: Revision, kv: KeyValue | undefined): void {
+    const read = kv === undefined ? null : readItem(kv.value);
+    const hold = this.keys.hold(this.#who, id);
+    if (read === null) {
+      this.#inBackground(() => this.#discard(id, hold, fence));
+      return;
+    }
+    const taken = new Taken({ id, head: read.head, body: read.body, out, hold, fence }, this);
+    this.#held.set(id, taken);
+    void this.#follow(fence);
+    const [wish] = this.#wishes;
+    if (wish !== undefined) wish.give(taken);
+    else this.#inBackground(() => taken.release());
+  }
+
+  /** An entry without an item: somebody deleted the item, or it is not one of ours. */
+  async #discard(id: string, hold: Uint8Array, fence: Revision): Promise<void> {
+    this.observe({ kind: 'lost', id, error: new EntryLost(`item ${id} of queue ${this.keys.name}`) });
+    await persist(this, this.#over.signal, () => ({
+      compare: [created(hold, '=', fence)],
+      success: [opDelete(hold), opDelete(this.keys.outItem(id))],
+    }), this.#who);
+  }
+
+  /** Nothing that was sent before can land after this; what has landed is handed out. */
+  async #resolveDoubt(): Promise<void> {
+    const guard = this.keys.guard(this.#who);
+    const { key, rangeEnd } = this.keys.holdsOf(this.#who);
+    const { answer } = await persist(this, this.#over.signal, () => ({
+      success: [
+        opPut(guard, utf8(''), { lease: this.session.lease }),
+        opRange(guard, { keysOnly: true }),
+        opRange(key, { ...(rangeEnd === undefined ? {} : { rangeEnd }), keysOnly: true }),
+      ],
+    }), this.#who);
+    this.#epoch = versionOf(answer.responses[1]);
+    for (const hold of kvsOf(answer.responses[2])) {
+      const id = idOf(hold.key);
+      if (this.#held.get(id)?.fence === hold.createRevision) continue;
+      const read = await persist(this, this.#over.signal, () => ({
+        compare: [created(hold.key, '=', hold.createRevision)],
+        success: [opRange(this.keys.outItem(id)), opRange(this.keys.item(id))],
+      }), this.#who);
+      const out = readOut(kvsOf(read.answer.responses[0])[0]);
+      if (read.answer.succeeded && out !== null) this.#found(id, out, hold.createRevision, kvsOf(read.answer.responses[1])[0]);
+    }
+  }
+
+  /** In the order of turns: by priority; among equals groups and the others take turns. */
+  #inOrder({ pools }: Knowledge): readonly Candidate[] {
+    const [loose, groups] = pools;
+    const order: Candidate[] = [];
+    let [i, j, servedAt] = [0, 0, this.#servedAt];
+    while (i < loose.length || j < groups.length) {
+      const [single, group] = [loose[i], groups[j]];
+      const groupFirst = group !== undefined && (single === undefined || group.priority > single.priority
+        || (group.priority === single.priority && group.place < servedAt));
+      if (groupFirst) j += 1;
+      else i += 1;
+      const chosen = groupFirst ? group : single;
+      if (chosen === undefined) break;
+      if (!groupFirst) servedAt = SERVED_NOW;
+      order.push(chosen);
+    }
+    return order;
+  }
+
+  /** Who may take what, disjoint: dealt out like cards, so that the first of each chain are the first in order. */
+  #chains(candidates: readonly Candidate[]): readonly (readonly Candidate[])[] {
+    const wanted = Math.min(this.#wishes.size, BATCH_MAX, candidates.length);
+    const each = this.#spread > 1 ? CHAIN_MAX : CHAIN;
+    const drawn = this.#drawn(candidates.slice(0, wanted * each + this.#spread - 1), wanted * each);
+    return Array.from({ length: wanted }, (_, i) => drawn.filter((__, at) => at % wanted === i));
+  }
+
+  /** `count` of them by chance, in their order. */
+  #drawn(candidates: readonly Candidate[], count: number): readonly Candidate[] {
+    let left = count;
+    return candidates.filter((_, i) => {
+      const chosen = this.#prng.below(candidates.length - i) < left;
+      if (chosen) left -= 1;
+      return chosen;
+    });
+  }
+
+  #adapt(depths: readonly (number | null)[]): void {
+    for (const depth of depths) {
+      if (depth === null) this.#spread = Math.min(SPREAD_MAX, 2 * this.#spread + CHAIN_MAX);
+      else if (depth > 1) this.#spread = Math.min(SPREAD_MAX, this.#spread + depth);
+      else this.#spread = Math.max(1, Math.floor(this.#spread * 0.95));
+    }
+  }
+
+  #candidate(kv: KeyValue): Candidate | null {
+    const ready = this.keys.readReady(kv.key);
+    return ready === null ? null : { ...ready, key: kv.key, modRevision: kv.modRevision };
+  }
+
+  /** First among those who wait in one of the lanes; a free one if there is one. */
+  async #standInLane(idle: AbortSignal): Promise<void> {
+    const both = either(idle, this.#over.signal);
+    try {
+      for (let i = 0; i < LANES && this.#lane?.isHeld !== true; i += 1) {
+        if (i > 0) this.#laneNumber = (this.#laneNumber + 1) % LANES;
+        this.#lane = await tryAcquire(this.session, this.#laneplace(), { signal: both.signal });
+      }
+      if (this.#lane?.isHeld !== true) this.#lane = await acquire(this.session, this.#laneplace(), { signal: both.signal });
+      this.#known = null;
+    } catch (error) {
+      if (this.#over.signal.aborted) throw this.#over.signal.reason;
+      if (!idle.aborted) throw error;
+    } finally {
+      both.forget();
+    }
+  }
+
+  #laneplace() {
+    const line = this.keys.lane(this.#laneNumber);
+    const [name, what] = [this.keys.name, `the turn for queue ${this.keys.name}`];
+    return { name, what, line, value: utf8(this.session.name), rule: behindAll(line) };
+  }
+
+  /** Until something is ready, the pause ends, or it is not our turn any more. */
+  async #watch(lane: Holding, paused: boolean, idle: AbortSignal): Promise<void> {
+    const revision = this.#known?.revision ?? 0;
+    const both = either(idle, this.#over.signal, lane.signal);
+    const { ready } = this.keys;
+    try {
+      const ranges = paused ? [{ key: this.keys.paused }] : ready;
+      await follow(this, ranges, { revision, exclude: [paused ? 'put' : 'delete'] }, both.signal, ({ events, header }) => {
+        if (paused) {
+          this.#known = null;
+          return true;
+        }
+        const seen = events.flatMap(({ kv }) => this.#candidate(kv) ?? []);
+        const pool = (number: number): readonly Candidate[] => seen.filter((candidate) => candidate.pool === number);
+        this.#known = { pools: [pool(0), pool(1)], at: this.clock.now(), revision: header.revision };
+        return seen.length > 0;
+      }) || await this.#lookAgain(both.signal);
+    } catch (error) {
+      if (this.#over.signal.aborted) throw this.#over.signal.reason;
+      if (!both.signal.aborted) throw error;
+      this.#known = null;
+    } finally {
+      both.forget();
+    }
+  }
+
+  async #lookAgain(stop: AbortSignal): Promise<void> {
+    this.#known = null;
+    await pause(this.clock, this.#backoff.next(), stop);
+  }
+
+  async #leaveLane(): Promise<void> {
+    const lane = this.#lane;
+    if (this.#wishes.size > 0 || lane === null) return;
+    this.#lane = null;
+    await lane.release();
+  }
+
+  /** Tells the deliveries whose holds somebody deletes. Once begun it goes on as long as the session does. */
+  async #follow(from: Revision): Promise<void> {
+    if (this.#following) return;
+    this.#following = true;
+    const range = this.keys.holdsOf(this.#who);
+    const over = this.#over.signal;
+    let revision = from;
+    try {
+      await pause(this.clock, WATCH_AFTER_MS, over);
+      while (!over.aborted && this.#held.size > 0) {
+        await follow(this, [range], { revision, exclude: ['put'] }, over, ({ events }) => {
+          for (const { kv } of events) this.#gone(idOf(kv.key), kv.modRevision);
+          return false;
+        });
+        await pause(this.clock, this.#backoff.next(), over);
+        const { answer } = await persist(this, over, () => ({ success: [rangeOf(range)] }), this.#who);
+        revision = answer.header.revision;
+        const there = new Map(kvsOf(answer.responses[0]).map((kv) => [idOf(kv.key), kv.createRevision]));
+        for (const [id, taken] of [...this.#held]) if (there.get(id) !== taken.fence) this.#gone(id, revision);
+      }
+    } catch (error) {
+      if (!over.aborted) this.observe({ kind: 'attempt_failed', error: asError(error) });
+    } finally {
+      this.#following = false;
+    }
+  }
+
+  #gone(id: string, revision: Revision): void {
+    const taken = this.#held.get(id);
+    if (taken === undefined || taken.isSettling || taken.fence >= revision) return;
+    taken.lose(new EntryLost(`item ${id} of queue ${this.keys.name}`));
+    // Perhaps it was the lease that went.
+    this.session.suspect();
+  }
+
+  #inBackground(work: () => Promise<unknown>): void {
+    this.#background = Promise.allSettled([this.#background, this.#observed(work)]);
+  }
+
+  async #observed(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!this.#over.signal.aborted) this.observe({ kind: 'attempt_failed', error: asError(error) });
+    }
+  }
+}
+
+/** After every place there is. */
+const SERVED_NOW = 'g';
+
+function rangeOf(range: { readonly key: Uint8Array; readonly rangeEnd?: Uint8Array }): Op {
+  return { kind: 'range', request: { ...range, keysOnly: true } };
+}
