@@ -159,7 +159,8 @@ export class Delivery implements AsyncDisposable {
     const backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, lease, what) });
     while (!stop.aborted) {
       try {
-        await bounded(clock, { timeoutMs: CALL_MS, outer: stop, what }, (signal) => orStopped(build().commit({ signal }), signal));
+        const call = { timeoutMs: CALL_MS, outer: stop, what };
+        await bounded(clock, call, (signal) => orStopped(build().commit({ signal }), signal));
         return;
       } catch (error) {
         if (isApiError(error) && error.outcome === 'unknown') this.#loose = error;
@@ -207,7 +208,7 @@ export class Delivery implements AsyncDisposable {
 }
 
 function lossOf(session: Session): Error {
-  const { reason } = session.signal;
+  const reason: unknown = session.signal.reason;
   return reason instanceof Error ? reason : new Error(String(reason));
 }
 

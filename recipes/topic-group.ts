@@ -1,19 +1,16 @@
 // Consumers that share a topic: each message is handed to one of them, in the order of positions, at least once. What a
 // lost consumer had is handed out again, before anything new.
 //
-// Keys under coterie/topics/<topic>/groups/<group>/:
-//   state/cursor              { after }: up to here everything was handed out at least once
-//   state/pending/<position>  { attempt, missed }: handed out and not acknowledged; stays whoever is lost
-//   state/claims/<position>   who has it; on the consumer's lease
-//   turn/…                    a line (see line.ts): whoever stands first takes the next message, everybody else sleeps
+// Keys: topic-group-keys.ts.
 // Transactions, all fenced by the turn, so that a late one of a former turn cannot land:
 //   take   the cursor is unchanged and the message is there: move the cursor, put pending record and claim, read the message
 //   again  the pending record is unchanged, without a claim: count one attempt more, put the claim, read the message
-//   skip   the pending record's message is not kept any more: delete the record    reset   the topic went back: so does the cursor
+//   skip   the pending record's message is not kept any more: delete the record
+//   reset  the topic went back: so does the cursor
 // All consumers follow the group's state and the head by views; deciding costs nothing, and a view that lags costs one try.
 
 import { assert } from '../core/base/assert.js';
-import { text, utf8 } from '../core/base/bytes.js';
+import { utf8 } from '../core/base/bytes.js';
 import type { Client, KeyValue, Op, OpResponse, Revision, TxnRequest, TxnResponse } from '../core/client.js';
 import { created, modified, opDelete, opPut, opRange } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
@@ -27,8 +24,10 @@ import type { WaitOptions } from './pause.js';
 import { Backoff, bounded, chance, checkNumber, observing, pause } from './pause.js';
 import type { Session } from './session.js';
 import { Delivery } from './topic-delivery.js';
+import type { Cursor, GroupKeys, MessageKeys, Pending } from './topic-group-keys.js';
+import { groupKeys, messageKeys, readCursor, readPending, writePending } from './topic-group-keys.js';
 import type { Head, TopicNames } from './topic-names.js';
-import { checkName, Gap, isPosition, positionText, readHead, readJson, readPosition } from './topic-names.js';
+import { Gap, readHead, readPosition } from './topic-names.js';
 import { View } from './view.js';
 
 const IN_FLIGHT = 256;
@@ -64,33 +63,11 @@ export type GroupEvent =
   | { readonly kind: 'work_failed'; readonly position: number; readonly attempt: number; readonly error: Error }
   | { readonly kind: 'missed'; readonly gap: Gap };
 
-interface Cursor {
-  /** Null: the topic did not exist yet. */
-  readonly after: number | null;
-  readonly mod: Revision;
-}
-
-interface Pending {
-  readonly position: number;
-  readonly attempt: number;
-  /** The first position missing before this one; null: none. */
-  readonly missedFrom: number | null;
-  readonly mod: Revision;
-}
-
 type Choice =
   | { readonly kind: 'take'; readonly cursor: Cursor; readonly position: number }
   | { readonly kind: 'again'; readonly pending: Pending }
   | { readonly kind: 'adopt'; readonly position: number }
   | { readonly kind: 'reset'; readonly cursor: Cursor; readonly head: Head; readonly headMod: Revision };
-
-interface GroupKeys {
-  readonly state: string;
-  readonly cursor: Uint8Array;
-  readonly pending: string;
-  readonly claims: string;
-  readonly root: string;
-}
 
 export class TopicGroup implements AsyncDisposable {
   readonly topic: string;
@@ -141,17 +118,15 @@ export class TopicGroup implements AsyncDisposable {
 
   private constructor(session: Session, names: TopicNames, name: string, options: GroupOptions) {
     const { client, clock, lease } = session;
-    const root = `${names.groups}${checkName('group', name)}/`;
-    const state = `${root}state/`;
     this.topic = names.topic;
     this.name = name;
     this.session = session;
     this.#names = names;
-    this.#keys = { root, state, cursor: utf8(`${state}cursor`), pending: `${state}pending/`, claims: `${state}claims/` };
+    this.#keys = groupKeys(names, name);
     this.#inFlightMax = options.inFlightMax ?? IN_FLIGHT;
     this.#observe = observing(clock, options.observe);
-    this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, lease, root) });
-    this.#state = View.follow(client, { prefix: state }, { clock });
+    this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, lease, this.#keys.root) });
+    this.#state = View.follow(client, { prefix: this.#keys.state }, { clock });
     this.#head = View.follow(client, { key: names.head }, { clock });
     this.#following = Promise.all([this.#state, this.#head].map((view) => this.#follow(view)));
   }
@@ -167,7 +142,8 @@ export class TopicGroup implements AsyncDisposable {
           return await this.#takeInTurn(turn, wait.stop);
         } catch (error) {
           // Somebody has removed our entry from the line.
-          if (!(error instanceof FencedOut) || !this.session.live) throw this.session.live ? error : asError(this.session.signal.reason);
+          if (!this.session.live) throw asError(this.session.signal.reason);
+          if (!(error instanceof FencedOut)) throw error;
         } finally {
           await turn[Symbol.asyncDispose]();
         }
@@ -278,7 +254,9 @@ export class TopicGroup implements AsyncDisposable {
     const onAbort = (): void => control.abort(new ApiError('canceled', { detail: what, cause: signal?.reason }));
     const onStop = (reason: Error): void => control.abort(reason);
     const forget = this.session.onLost((reason) => control.abort(reason));
-    const late = (): void => control.abort(new ApiError('deadline_exceeded', { detail: `${what} took more than ${timeoutMs} ms` }));
+    const late = (): void => {
+      control.abort(new ApiError('deadline_exceeded', { detail: `${what} took more than ${timeoutMs} ms` }));
+    };
     const cancel = timeoutMs === undefined || timeoutMs === Infinity ? null : this.session.clock.schedule(timeoutMs, late);
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#enders.add(onStop);
@@ -473,15 +451,13 @@ export class TopicGroup implements AsyncDisposable {
     return this.#cursor;
   }
 
-  #keysOf(position: number): { message: Uint8Array; pending: Uint8Array; claim: Uint8Array } {
-    const digits = positionText(position);
-    const { pending, claims } = this.#keys;
-    return { message: utf8(`${this.#names.log}${digits}`), pending: utf8(`${pending}${digits}`), claim: utf8(`${claims}${digits}`) };
+  #keysOf(position: number): MessageKeys {
+    return messageKeys(this.#names, this.#keys, position);
   }
 
   #claims(): readonly KeyValue[] {
-    return this.#state.entries().filter(({ key }) => readPosition(key, this.#keys.claims) !== null
-      && text(key).startsWith(this.#keys.claims));
+    const { claims } = this.#keys;
+    return this.#state.entries().filter(({ key }) => readPosition(key, claims) !== null);
   }
 
   #pending(): readonly Pending[] {
@@ -515,7 +491,8 @@ export class TopicGroup implements AsyncDisposable {
       const { claim, pending } = this.#keysOf(position);
       const now = this.#state.get(claim);
       const delivery = this.#mine.get(position);
-      if (delivery !== undefined && this.#state.revision >= delivery.fence && now?.createRevision !== delivery.fence) delivery.lose();
+      const isShown = delivery !== undefined && this.#state.revision >= delivery.fence;
+      if (isShown && now?.createRevision !== delivery.fence) delivery.lose();
       if (now === null) this.#settled.delete(position);
       if (this.#state.get(pending)?.modRevision !== this.#refused.get(position)) this.#refused.delete(position);
     }
@@ -523,7 +500,8 @@ export class TopicGroup implements AsyncDisposable {
 
   /** Claims of ours whose answer was lost, while nobody is there to take them: given back. */
   #sweep(): void {
-    if (this.#sweeping !== null || this.#takes > 0 || !this.session.live || !this.#claims().some((kv) => this.#isStray(kv))) return;
+    if (this.#sweeping !== null || this.#takes > 0 || !this.session.live) return;
+    if (!this.#claims().some((kv) => this.#isStray(kv))) return;
     this.#sweeping = this.#giveBack().catch((error: unknown) => {
       this.#observe({ kind: 'attempt_failed', error: asError(error) });
     }).finally(() => {
@@ -589,30 +567,6 @@ export class TopicGroup implements AsyncDisposable {
       }
     }
   }
-}
-
-function writePending(attempt: number, missedFrom: number | null): string {
-  return JSON.stringify(missedFrom === null ? { attempt } : { attempt, missedFrom });
-}
-
-/** Null: not a pending record's key. What others wrote there counts as handed out once. */
-function readPending(kv: KeyValue, prefix: string): Pending | null {
-  if (!text(kv.key).startsWith(prefix)) return null;
-  const position = readPosition(kv.key, prefix);
-  if (position === null) return null;
-  const found = readJson(kv.value);
-  const [attempt, missedFrom] = [found?.['attempt'], found?.['missedFrom']];
-  return {
-    position,
-    attempt: isPosition(attempt) ? attempt : 1,
-    missedFrom: isPosition(missedFrom) ? missedFrom : null,
-    mod: kv.modRevision,
-  };
-}
-
-function readCursor(kv: KeyValue): Cursor {
-  const after = readJson(kv.value)?.['after'];
-  return { after: isPosition(after) ? after : null, mod: kv.modRevision };
 }
 
 function rangeIn(answer: OpResponse | undefined): readonly KeyValue[] {

@@ -54,7 +54,7 @@ export class Gap extends Error {
 
 function explanation({ from, to, reason }: { from: number; to: number; reason: GapReason }): string {
   if (reason === 'reset') {
-    return `positions went back from ${from - 1} to ${to} (the store was replaced, or the topic deleted); what lay between is lost`;
+    return `positions went back from ${from - 1} to ${to}, since the store was replaced or the topic deleted`;
   }
   const why = reason === 'trimmed' ? 'are not kept any more' : 'were missed, since this reader was too slow or away';
   return `messages ${from} to ${to} ${why}; subscribe with after: ${to} to go on`;
@@ -102,10 +102,11 @@ export function positionText(position: number): string {
   return String(position).padStart(POSITION_DIGITS, '0');
 }
 
-/** Null: the key does not end with a position. */
+/** Null: the key is not the prefix and a position. */
 export function readPosition(key: Uint8Array, prefix: string): number | null {
-  const digits = text(key).slice(prefix.length);
-  return new RegExp(`^\\d{${POSITION_DIGITS}}$`).test(digits) ? Number(digits) : null;
+  const whole = text(key);
+  const digits = whole.slice(prefix.length);
+  return whole.startsWith(prefix) && digits.length === POSITION_DIGITS && /^\d+$/.test(digits) ? Number(digits) : null;
 }
 
 export interface Head {

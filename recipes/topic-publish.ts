@@ -131,7 +131,8 @@ export class Publisher {
       throw new ApiError('invalid_request', { detail });
     }
     const idKey = id === undefined ? null : utf8(`${this.#names.ids}${checkName('message id', id, ID_BYTES_MAX)}`);
-    if (this.#waiting >= WAITING_MAX || this.#waitingBytes + body.length > WAITING_BYTES_MAX) throw new ApiError('too_many_requests');
+    const isFull = this.#waiting >= WAITING_MAX || this.#waitingBytes + body.length > WAITING_BYTES_MAX;
+    if (isFull) throw new ApiError('too_many_requests');
     const message: Waiting = { body, idKey, isOver: false, settle: () => undefined };
     const settled = new Promise<Published>((resolve, reject) => {
       message.settle = (outcome) => (outcome instanceof Error ? reject(outcome) : resolve(outcome));

@@ -6,12 +6,12 @@
 // this reader does not get shows, and is told as a `Gap`.
 
 import type { Clock } from '../core/base/clock.js';
-import type { Client, KeyValue, Op, Revision, TxnResponse, WatchBatch } from '../core/client.js';
+import type { Client, KeyValue, Op, Revision, TxnResponse, WatchBatch, WatchRequest } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
 import { orStopped } from './entry.js';
 import type { WaitOptions } from './pause.js';
-import { Backoff, bounded, chance, checkNumber, pause, within } from './pause.js';
+import { Backoff, bounded, chance, checkNumber, observing, pause, within } from './pause.js';
 import type { GapReason, Message } from './topic-names.js';
 import { checkPosition, Gap } from './topic-names.js';
 
@@ -88,14 +88,14 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   #isIterated = false;
 
   /** Asks the store at once, so that `now` is now and not when somebody starts to iterate. */
-  constructor(client: Client, clock: Clock, source: Source, options: SubscribeOptions & { observe: (event: SubscriptionEvent) => void }) {
-    const { from = 'now', onGap = 'throw', livenessMs = LIVENESS_MS, signal, observe } = options;
+  constructor(client: Client, clock: Clock, source: Source, options: SubscribeOptions) {
+    const { from = 'now', onGap = 'throw', livenessMs = LIVENESS_MS, signal } = options;
     checkNumber('livenessMs', livenessMs, LIVENESS_MS_MIN);
     if (typeof from === 'object') checkPosition('after', from.after);
     this.#client = client;
     this.#clock = clock;
     this.#source = source;
-    this.#options = { onGap, livenessMs, observe };
+    this.#options = { onGap, livenessMs, observe: observing(clock, options.observe) };
     this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, source.topic) });
     if (signal !== undefined) {
       const onAbort = (): void => this.#end();
@@ -117,8 +117,8 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   /** Resolves, with the position it starts behind, once nothing published from now on can be missed without being told. */
   async ready(options: WaitOptions = {}): Promise<number> {
     await within(this.#started, this.#clock, { ...options, what: `subscribing to ${this.#source.topic}` });
-    if (this.#stop.signal.aborted) throw new ApiError('canceled', { detail: `the subscription to ${this.#source.topic} has ended` });
-    return this.position;
+    if (!this.#stop.signal.aborted) return this.position;
+    throw new ApiError('canceled', { detail: `the subscription to ${this.#source.topic} has ended` });
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message, undefined> {
@@ -187,7 +187,8 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
     while (!stop.aborted) {
       try {
         const request = { success: this.#source.reads(this.#position) };
-        const call = bounded(this.#clock, { timeoutMs: CALL_MS, outer: stop, what }, (signal) => this.#client.txn(request, { signal }));
+        const options = { timeoutMs: CALL_MS, outer: stop, what };
+        const call = bounded(this.#clock, options, (signal) => this.#client.txn(request, { signal }));
         const answer = await orStopped(call, stop);
         const page = this.#source.page(answer, this.#position);
         if (answer.header.revision < this.#revision) this.#storeWentBack = true;
@@ -237,7 +238,8 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   #miss(from: number, to: number, reason: GapReason): void {
     this.#position = to;
     const before = this.#missed;
-    const gap = new Gap(this.#source.topic, { from: before?.from ?? from, to, reason: before?.reason === 'reset' ? 'reset' : reason });
+    const why = before?.reason === 'reset' ? 'reset' : reason;
+    const gap = new Gap(this.#source.topic, { from: before?.from ?? from, to, reason: why });
     if (this.#options.onGap === 'throw') throw gap;
     this.#missed = gap;
   }
@@ -245,7 +247,8 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   /** Hands out what the watch brings. Ends when there is something to be read: what it has read already, or null. */
   async *#follow(): AsyncGenerator<Message, Page | null> {
     const stop = this.#stop.signal;
-    const request = { ...this.#source.range, startRevision: this.#revision + 1, progressNotify: true, exclude: ['delete'] as const };
+    const { range } = this.#source;
+    const request: WatchRequest = { ...range, startRevision: this.#revision + 1, progressNotify: true, exclude: ['delete'] };
     const watch = this.#client.watch(request, { signal: stop });
     const batches = watch[Symbol.asyncIterator]();
     const openedAt = this.#clock.now();

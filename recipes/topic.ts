@@ -16,7 +16,6 @@ import type { CallOptions, Client, KeyValue, OpResponse, TxnResponse } from '../
 import { opPut, opRange } from '../core/client.js';
 import { assert } from '../core/base/assert.js';
 import { ApiError } from '../core/errors.js';
-import { observing } from './pause.js';
 import type { Session } from './session.js';
 import type { GroupOptions } from './topic-group.js';
 import { TopicGroup } from './topic-group.js';
@@ -64,7 +63,7 @@ export class Topic {
   }
 
   subscribe(options: SubscribeOptions = {}): Subscription {
-    return subscription(this.#client, this.#clock, logSource(this.#names), options);
+    return new Subscription(this.#client, this.#clock, logSource(this.#names), options);
   }
 
   /** Consumers of one group share the messages: each is handed to one of them. See topic-group.ts. */
@@ -107,12 +106,8 @@ export class LiveTopic {
 
   subscribe(options: LiveSubscribeOptions = {}): Subscription {
     const from = options.from === 'last' ? 'oldest' : 'now';
-    return subscription(this.#client, this.#clock, liveSource(this.#names), { ...options, from });
+    return new Subscription(this.#client, this.#clock, liveSource(this.#names), { ...options, from });
   }
-}
-
-function subscription(client: Client, clock: Clock, source: Source, options: SubscribeOptions): Subscription {
-  return new Subscription(client, clock, source, { ...options, observe: observing(clock, options.observe) });
 }
 
 function logSource({ topic, head, log }: TopicNames): Source {
@@ -128,13 +123,13 @@ function logSource({ topic, head, log }: TopicNames): Source {
     ],
     page(answer: TxnResponse): Page {
       const [headKv] = rangeIn(answer.responses[0]);
-      const log_ = answer.responses[1];
+      const answered = answer.responses[1];
       const found = readHead(headKv);
-      const messages = rangeIn(log_).flatMap((kv) => {
+      const messages = rangeIn(answered).flatMap((kv) => {
         const position = readPosition(kv.key, log);
         return position === null ? [] : [{ position, body: kv.value }];
       });
-      const more = log_?.kind === 'range' && log_.response.more;
+      const more = answered?.kind === 'range' && answered.response.more;
       return { messages, last: found?.last ?? null, base: found?.base ?? 0, epoch: null, more };
     },
     positionOf(kv) {
