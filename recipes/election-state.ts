@@ -3,7 +3,8 @@
 //
 // Keys: <root><name>/<lease hex><mark>~<priority>   a candidate; the value is whatever it says of itself. etcd's layout but
 //                                                   for the priority, which says that its owner follows when it is moved
-//       coterie/chosen/<candidate>                  the leader has handed over to it: it does not yield. On its lease
+//       coterie/chosen/<candidate>                  the create revision of the candidate that the leader has handed over to:
+//                                                   it does not yield. On its lease
 // The leader is the candidate with the lowest create revision, which is its term. The root is `coterie/elections/`; names
 // and roots follow the rules of lock-names.ts, and entries of others (`etcdctl elect`, Go) stand in the same line.
 

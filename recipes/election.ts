@@ -133,7 +133,7 @@ function electionRule(line: string, priority: number): Rule {
     free: [{ ...created(range.key, '=', 0), rangeEnd: range.rangeEnd }],
     reads: (own) => [
       newestBefore(range, own, true),
-      ...(own === null ? [] : [{ key: own.key }, { key: chosenKey(own.key), keysOnly: true }, behind(own)]),
+      ...(own === null ? [] : [{ key: own.key }, { key: chosenKey(own.key) }, behind(own)]),
     ],
     judge([before, mine, chosen, after], own): Verdict {
       // With the creation nothing else is read: nobody can stand behind us yet.
@@ -143,10 +143,12 @@ function electionRule(line: string, priority: number): Rule {
       const ahead = createdBefore(before, own);
       if (ahead !== null) return { kind: 'blocked', by: { key: ahead.key } };
       const higher = after?.kvs.some(({ key }) => (priorityOf(key) ?? 0) > priority) ?? false;
-      if (entry !== undefined && higher && chosen?.kvs.length === 0) return writing(move(entry));
+      const isChosen = text(chosen?.kvs[0]?.value ?? utf8('')) === String(own.fence);
+      if (entry !== undefined && higher && !isChosen) return writing(move(entry));
       return { kind: 'free' };
     },
     leaving: (own) => [opDelete(chosenKey(own.key))],
+    leftover: (own) => [opDelete(chosenKey(own.key))],
   };
 }
 
@@ -384,7 +386,7 @@ class Office implements Leadership {
       }
       const choice = await this.#commit(this.txn()
         .compare(created(chosen.key, '=', chosen.createRevision))
-        .add(opPut(chosenKey(chosen.key), utf8(''), { lease: chosen.lease })), stop);
+        .add(opPut(chosenKey(chosen.key), utf8(String(chosen.createRevision)), { lease: chosen.lease })), stop);
       return choice.succeeded;
     });
   }

@@ -265,13 +265,15 @@ export class Entry {
   /** Takes what was found under our lease for ours: a moved entry, or one that a loose creation has made. */
   #adopt(answer: TxnResponse): void {
     const bare = this.#base.length;
+    const wasKnown = this.#own !== null;
     const [found] = entriesIn(answer).filter(({ lease, key }) => {
       return lease === this.session.lease && (key.length > bare || this.#loose.size > 0);
     });
     this.#own = found === undefined ? null : { key: found.key, fence: found.createRevision };
     if (this.#own === null) return;
     this.#last = this.#own;
-    const [landed] = this.#loose;
+    // One that we knew and that was moved was not made by a loose creation: those may all still land.
+    const [landed] = wasKnown ? [] : this.#loose;
     if (landed !== undefined) this.#loose.delete(landed);
   }
 

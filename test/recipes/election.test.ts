@@ -1,5 +1,7 @@
 // Elections on a simulated clock and a bad network: what holds at which instant. The same claims against real servers are
 // in election-homes.test.ts. Each test's id is the one its requirement has in the design.
+//
+// Long because the claims are many and each is its own story.
 
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
@@ -13,6 +15,7 @@ import { campaign, HandOverFailed } from '../../recipes/election.js';
 import { FencedOut } from '../../recipes/fenced-txn.js';
 import { EntryLost, Released } from '../../recipes/held.js';
 import { Session, SessionLost } from '../../recipes/session.js';
+import { creates, haunted } from './ghosts.js';
 import type { World } from './world.js';
 import { keysUnder, world } from './world.js';
 
@@ -558,6 +561,31 @@ test('a hand-over while the store is away times out, ends nothing, and can be tr
   await w.clock.until(office.resign({ handTo: ({ value }) => value === 'b' }));
   await w.clock.advance(10);
   t.is((await w.clock.until(leader(w.store, 'x')))?.value, 'b');
+  await w.end();
+});
+
+test('a candidacy that was created twice, moved and given up leaves nothing when the first creation lands at last', async (t) => {
+  const w = await world(11);
+  let first = true;
+  const session = await open(w, haunted(w.link(), w.clock, (request) => {
+    if (!first || !creates(request, ROOT)) return { kind: 'normal' };
+    first = false;
+    return { kind: 'late', delayMs: 20_000 };
+  }), 60);
+  const office = await w.clock.until(campaign(await open(w), 'x', 'first'));
+  const abort = new AbortController();
+  const low = candidacy(session, 'low', { signal: abort.signal });
+  await w.clock.advance(1_000);
+  const high = candidacy(await open(w), 'high', { priority: 1 });
+  await w.clock.advance(100);
+  await w.clock.until(office.resign());
+  await w.clock.until(high.elected);
+  await w.clock.advance(100);
+  t.regex((await w.clock.until(keysUnder(w.store, `${ROOT}x/`))).map(({ key }) => text(key)).join(' '), /~0\.1/);
+  abort.abort();
+  await t.throwsAsync(w.clock.until(low.elected));
+  await w.clock.advance(30_000);
+  t.deepEqual((await w.clock.until(candidates(w.store, 'x'))).map(({ value }) => value), ['high']);
   await w.end();
 });
 
