@@ -9,7 +9,7 @@
 
 import { utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
-import type { Client, Compare, KeyValue, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
+import type { Client, Compare, KeyValue, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
 import { created, opDelete, opPut, opRange, opTxn } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
@@ -158,6 +158,7 @@ export class Taken implements Held {
   async nack(options: NackOptions = {}): Promise<void> {
     const { head, out } = this.item;
     checkNumber('delayMs', options.delayMs, 0, DELAY_MS_MAX);
+    this.#assertOurs();
     if (options.dead === true || out.attempts >= head.maxAttempts) {
       const reason = options.error === undefined ? 'given up' : messageOf(options.error);
       await this.#settle((next) => this.#end('dead', next, { also: [], compare: [], reason }), 'dead');
@@ -209,9 +210,7 @@ export class Taken implements Held {
 
   /** Somebody deleted the hold. */
   lose(reason: Error): void {
-    if (this.#ended() !== null) return;
-    this.#finish(reason);
-    this.#desk.observe({ kind: 'lost', id: this.name, error: reason });
+    if (this.#ended() === null) this.#finish(reason);
   }
 
   async #back(out: Out): Promise<void> {
@@ -231,7 +230,13 @@ export class Taken implements Held {
 
   async #later(out: Out, delayMs: number): Promise<void> {
     const { keys } = this.#desk;
-    const lease = await granted(this.#desk, delayMs, this.signal);
+    let lease: LeaseId;
+    try {
+      lease = await granted(this.#desk, delayMs, this.signal);
+    } catch (error) {
+      this.#assertOurs();
+      throw error;
+    }
     await this.#settle(() => ({
       compare: [created(this.key, '=', this.fence)],
       success: [opDelete(this.key), ...delaying(keys, this.item.id, out, lease), ...this.#desk.reads()],
@@ -276,8 +281,7 @@ export class Taken implements Held {
    * null: an earlier attempt, whose answer was lost, has done it.
    */
   async #settle(request: (next: KeyValue | null) => TxnRequest, kind: 'done' | 'dead' | 'back'): Promise<TxnResponse | null> {
-    const gone = this.#ended();
-    if (gone !== null) throw new FencedOut(this.#what(), { token: this.fence, cause: gone });
+    this.#assertOurs();
     if (this.#settling) throw new ApiError('invalid_request', { detail: `${this.#what()} is being settled already` });
     this.#settling = true;
     const limit = new AbortController();
@@ -350,6 +354,11 @@ export class Taken implements Held {
     }
   }
 
+  #assertOurs(): void {
+    const cause = this.#ended();
+    if (cause !== null) throw new FencedOut(this.#what(), { token: this.fence, cause });
+  }
+
   async #header(): Promise<FencedResult['header']> {
     return (await this.#desk.client.range({ key: this.key })).header;
   }
@@ -379,6 +388,7 @@ export class Taken implements Held {
     for (const keeper of this.#keepers) if (keeper !== this.#desk.session) void keeper.close();
     this.#desk.forget(this);
     this.#over.abort(reason);
+    if (!(reason instanceof Released)) this.#desk.observe({ kind: 'lost', id: this.name, error: reason });
   }
 
   #what(): string {

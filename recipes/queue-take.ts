@@ -162,9 +162,14 @@ export class Taker implements Desk {
       const onAbort = (): void => wish.refuse(asError(stop.reason));
       stop.addEventListener('abort', onAbort, { once: true });
       this.#wishes.add(wish);
-      if (once) this.#known = null;
+      if (once) this.#lookNow();
       this.#start();
     });
+  }
+
+  #lookNow(): void {
+    this.#known = null;
+    this.#idle.abort(new ApiError('canceled', { detail: 'somebody wants to know now' }));
   }
 
   /** Nobody is served any more; what is held stays held. */

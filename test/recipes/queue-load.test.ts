@@ -1,0 +1,85 @@
+// What a queue costs: transactions for each item, with few and with many items in it, for one consumer and for a hundred.
+// The network takes some milliseconds, different each time, so that consumers do get into each other's way.
+
+import test from 'ava';
+import { Queue } from '../../recipes/queue.js';
+import { Session } from '../../recipes/session.js';
+import type { Link } from './link.js';
+import type { World } from './world.js';
+import { world } from './world.js';
+
+function slow(w: World): Link {
+  const link = w.link();
+  link.requestMs = () => 0.5 + w.prng.below(300) / 100;
+  link.answerMs = () => 0.5 + w.prng.below(300) / 100;
+  return link;
+}
+
+function sleep(w: World, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    w.clock.schedule(ms, resolve);
+  });
+}
+
+async function fill(w: World, items: number, producers: number): Promise<number> {
+  const links = Array.from({ length: producers }, () => slow(w));
+  let left = items;
+  await w.clock.until(Promise.all(links.map(async (link) => {
+    const queue = new Queue<number>(link, 'load', { clock: w.clock, itemsMax: 100_000 });
+    for (; left > 0; await queue.put(left)) left -= 1;
+  })));
+  return links.reduce((sum, { sent }) => sum + sent.txn, 0) / items;
+}
+
+interface Cost {
+  readonly perItem: number;
+  readonly watches: number;
+  readonly spread: number;
+}
+
+/** `count` items are taken and acknowledged by so many consumers, each with a session of its own. */
+async function drain(w: World, count: number, consumers: number, workMs: number): Promise<Cost> {
+  const links = Array.from({ length: consumers }, () => slow(w));
+  const sessions = await w.clock.until(Promise.all(links.map((link) => {
+    return Session.open(link, { ttlSeconds: 600, clock: w.clock });
+  })));
+  let left = count;
+  const places: number[] = [];
+  const before = links.map(({ sent }) => sent.txn + sent.range);
+  await w.clock.until(Promise.all(sessions.map(async (session) => {
+    const queue = new Queue<number>(session.client, 'load', { clock: w.clock });
+    while (left > 0) {
+      left -= 1;
+      const item = await queue.take(session);
+      places.push(item.body);
+      await sleep(w, w.prng.below(2 * workMs + 1));
+      await item.ack();
+    }
+  })));
+  const calls = links.reduce((sum, { sent }, i) => sum + sent.txn + sent.range - (before[i] ?? 0), 0);
+  const watches = links.reduce((sum, { sent }) => sum + sent.watch, 0);
+  // How far an item was taken from its turn.
+  const spread = Math.max(...places.map((body, i) => Math.abs((places.length - i) - (body - Math.min(...places) + 1))));
+  await w.clock.until(Promise.all(sessions.map((session) => session.close())));
+  return { perItem: calls / count, watches: watches / count, spread };
+}
+
+for (const consumers of [1, 10, 100]) {
+  test.serial(`Q7 transactions for each item do not depend on how many there are: ${consumers} consumers`, async (t) => {
+    t.timeout(120_000);
+    const costs: number[] = [];
+    for (const items of [10, 1_000, 10_000]) {
+      if (consumers === 1 && items === 10_000) continue;
+      const w = await world(100 + consumers);
+      const put = await fill(w, items, 20);
+      const taken = Math.min(items, 10 * Math.max(consumers, 30));
+      const { perItem, watches, spread } = await drain(w, taken, consumers, 5);
+      t.log(`${items} items: ${put.toFixed(2)} to put; ${perItem.toFixed(2)} to take and end, ${watches.toFixed(2)} watches, `
+        + `at most ${spread} from its turn`);
+      t.true(put <= 2.1, 'two to put, when others put too');
+      if (items >= 10 * consumers) costs.push(perItem);
+      await w.end();
+    }
+    for (const cost of costs) t.true(cost < 4, `${cost}`);
+  });
+}
