@@ -1,7 +1,13 @@
 // The public door of the recipes. Nothing else in this folder is public.
 
+export { BarrierBroken, BarrierRefused } from './barrier-names.js';
+export type { BreakReason } from './barrier-names.js';
+export { arriveAt, barrierState, resetBarrier } from './barrier.js';
+export type { BarrierOptions, BarrierState, Passage, ResetOptions } from './barrier.js';
 export { counter, ids } from './counter.js';
 export type { AddOptions, Counter, IdBlock, Ids } from './counter.js';
+export { doubleBarrierState, enterBarrier, resetDoubleBarrier, withBarrier } from './double-barrier.js';
+export type { Inside } from './double-barrier.js';
 export { candidates, leader, observe, requestResign } from './election-state.js';
 export type { Candidate, ElectionPlace, Leader, ObserveOptions } from './election-state.js';
 export { campaign, HandOverFailed } from './election.js';
@@ -36,6 +42,10 @@ export type { PutOptions, PutResult } from './queue-put.js';
 export type { DeadItem, QueueStats, Removal } from './queue-state.js';
 export { Queue } from './queue.js';
 export type { Codec, QueueOptions, TakeOptions } from './queue.js';
+export { readLock, rwLockState, tryReadLock, tryWriteLock, writeLock } from './rw-lock.js';
+export type { RwLockEntry, RwLockOptions, RwLockState } from './rw-lock.js';
+export { acquirePermits, resizeSemaphore, SemaphoreLimitDiffers, semaphoreState, tryPermits } from './semaphore.js';
+export type { HeldPermits, PermitsEntry, SemaphoreOptions, SemaphoreState } from './semaphore.js';
 export { Session, SessionLost } from './session.js';
 export type { LossReason, SessionEvent, SessionOptions } from './session.js';
 export { stm, StmConflict } from './stm.js';
