@@ -28,6 +28,8 @@ async function redis(t: ExecutionContext): Promise<Redis> {
   const port = await freePort();
   const server = spawn('redis-server', ['--port', `${port}`, '--save', '', '--dir', folder(t)], { stdio: 'ignore' });
   const client = new Redis({ port, host: '127.0.0.1' });
+  // Until the server is up.
+  client.on('error', () => undefined);
   t.teardown(async () => {
     client.disconnect();
     server.kill('SIGKILL');

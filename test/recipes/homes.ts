@@ -109,7 +109,7 @@ export class Proxy {
     });
   }
 
-  static async start(t: ExecutionContext, target: number): Promise<Proxy> {
+  static async start(t: Pick<ExecutionContext, 'teardown'>, target: number): Promise<Proxy> {
     const proxy = new Proxy(target);
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
