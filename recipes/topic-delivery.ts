@@ -36,7 +36,7 @@ export interface Claimed {
   readonly onEnd: (isGone: boolean) => void;
 }
 
-export class Delivery implements AsyncDisposable {
+export class TopicDelivery implements AsyncDisposable {
   readonly position: number;
   readonly body: Uint8Array;
   /** How often the message was handed out by now, to whomever: 1 for the first time. */

@@ -23,7 +23,7 @@ import { lock } from './lock.js';
 import type { WaitOptions } from './pause.js';
 import { Backoff, bounded, chance, checkNumber, observing, pause } from './pause.js';
 import type { Session } from './session.js';
-import { Delivery } from './topic-delivery.js';
+import { TopicDelivery } from './topic-delivery.js';
 import type { Cursor, GroupKeys, MessageKeys, Pending } from './topic-group-keys.js';
 import { groupKeys, messageKeys, readCursor, readPending, writePending } from './topic-group-keys.js';
 import type { Head, TopicNames } from './topic-names.js';
@@ -50,7 +50,7 @@ export interface GroupOptions extends WaitOptions {
   readonly observe?: (event: GroupEvent) => void;
 }
 
-export interface ConsumeOptions {
+export interface GroupConsumeOptions {
   /** Messages worked on at the same time. Default 1. */
   readonly concurrency?: number;
   /** Aborting ends it after what is being worked on. */
@@ -82,7 +82,7 @@ export class TopicGroup implements AsyncDisposable {
   readonly #head: View;
   readonly #enders = new Set<(reason: Error) => void>();
   readonly #waiting = new Set<() => void>();
-  readonly #mine = new Map<number, Delivery>();
+  readonly #mine = new Map<number, TopicDelivery>();
   /** Fences of claims of ours that are settled, while the view still shows them. */
   readonly #settled = new Map<number, Revision>();
   /** Pending records that could not be had, by their modification, until the view shows why. */
@@ -132,7 +132,7 @@ export class TopicGroup implements AsyncDisposable {
   }
 
   /** The next message for this consumer, as soon as there is one. */
-  async take(options: WaitOptions = {}): Promise<Delivery> {
+  async take(options: WaitOptions = {}): Promise<TopicDelivery> {
     const wait = this.#wait(options, `taking a message of ${this.topic} for ${this.name}`);
     this.#takes += 1;
     try {
@@ -163,7 +163,7 @@ export class TopicGroup implements AsyncDisposable {
    * Takes, works and acknowledges until the signal aborts. A message whose work throws is given back. Rejects when the
    * session is lost; what is being worked on then belongs to somebody else.
    */
-  async consume(work: (delivery: Delivery) => Promise<void> | void, options: ConsumeOptions = {}): Promise<void> {
+  async consume(work: (delivery: TopicDelivery) => Promise<void> | void, options: GroupConsumeOptions = {}): Promise<void> {
     const { concurrency = 1, signal } = options;
     checkNumber('concurrency', concurrency, 1, CONCURRENCY_MAX);
     // One for each worker: hundreds of listeners on one signal make Node warn of a leak.
@@ -223,11 +223,11 @@ export class TopicGroup implements AsyncDisposable {
     return this.close();
   }
 
-  async #work(work: (delivery: Delivery) => Promise<void> | void, over: AbortSignal): Promise<void> {
+  async #work(work: (delivery: TopicDelivery) => Promise<void> | void, over: AbortSignal): Promise<void> {
     const { clock, lease } = this.session;
     const backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, lease, this.name) });
     while (!over.aborted) {
-      let delivery: Delivery;
+      let delivery: TopicDelivery;
       try {
         delivery = await this.take({ signal: over });
       } catch (error) {
@@ -282,7 +282,7 @@ export class TopicGroup implements AsyncDisposable {
     });
   }
 
-  async #takeInTurn(turn: HeldLock, stop: AbortSignal): Promise<Delivery> {
+  async #takeInTurn(turn: HeldLock, stop: AbortSignal): Promise<TopicDelivery> {
     for (;;) {
       if (stop.aborted) throw stop.reason;
       const choice = this.#choose();
@@ -323,7 +323,7 @@ export class TopicGroup implements AsyncDisposable {
     return head.last < next || head.last <= this.#emptyUpTo ? null : { kind: 'take', cursor, position: from };
   }
 
-  async #attempt(choice: Choice, turn: HeldLock, stop: AbortSignal): Promise<Delivery | null> {
+  async #attempt(choice: Choice, turn: HeldLock, stop: AbortSignal): Promise<TopicDelivery | null> {
     if (choice.kind === 'take') return this.#takeNew(choice.cursor, choice.position, turn, stop);
     if (choice.kind === 'again') return this.#takeAgain(choice.pending, turn, stop);
     if (choice.kind === 'adopt') return this.#adopt(choice.position, stop);
@@ -343,7 +343,7 @@ export class TopicGroup implements AsyncDisposable {
     return null;
   }
 
-  async #takeNew(cursor: Cursor, position: number, turn: HeldLock, stop: AbortSignal): Promise<Delivery | null> {
+  async #takeNew(cursor: Cursor, position: number, turn: HeldLock, stop: AbortSignal): Promise<TopicDelivery | null> {
     const { cursor: cursorKey } = this.#keys;
     const { message, pending, claim } = this.#keysOf(position);
     const first = (cursor.after ?? position - 1) + 1;
@@ -368,7 +368,7 @@ export class TopicGroup implements AsyncDisposable {
     return null;
   }
 
-  async #takeAgain(record: Pending, turn: HeldLock, stop: AbortSignal): Promise<Delivery | null> {
+  async #takeAgain(record: Pending, turn: HeldLock, stop: AbortSignal): Promise<TopicDelivery | null> {
     const { message, pending, claim } = this.#keysOf(record.position);
     const unchanged = [modified(pending, '=', record.mod), created(claim, '=', 0)];
     const attempt = record.attempt + 1;
@@ -390,7 +390,7 @@ export class TopicGroup implements AsyncDisposable {
   }
 
   /** A claim of ours that nobody here knows of: its answer was lost. */
-  async #adopt(position: number, stop: AbortSignal): Promise<Delivery | null> {
+  async #adopt(position: number, stop: AbortSignal): Promise<TopicDelivery | null> {
     const { message, pending, claim } = this.#keysOf(position);
     const answer = await this.#send({ success: [opRange(claim), opRange(pending), opRange(message)] }, stop);
     const [own, record, kv] = answer.responses.map((each) => rangeIn(each)[0]);
@@ -409,13 +409,13 @@ export class TopicGroup implements AsyncDisposable {
     return null;
   }
 
-  #delivery(body: Uint8Array, fence: Revision, record: Pending): Delivery {
+  #delivery(body: Uint8Array, fence: Revision, record: Pending): TopicDelivery {
     const { position, attempt, missedFrom } = record;
     if (missedFrom !== null) this.#miss({ from: missedFrom, to: position - 1, reason: 'trimmed' });
     const { pending, claim } = this.#keysOf(position);
     const missed = this.#missed;
     this.#missed = null;
-    const delivery = new Delivery(this.session, {
+    const delivery = new TopicDelivery(this.session, {
       what: `message ${position} of ${this.topic} for ${this.name}`,
       position, body, attempt, missed, claim, pending, fence,
       onEnd: (isGone) => {

@@ -9,7 +9,7 @@ import { ApiError } from '../../core/errors.js';
 import { FencedOut } from '../../recipes/fenced-txn.js';
 import { EntryLost, Released } from '../../recipes/held.js';
 import { Session, SessionLost } from '../../recipes/session.js';
-import type { Delivery } from '../../recipes/topic-delivery.js';
+import type { TopicDelivery } from '../../recipes/topic-delivery.js';
 import type { GroupOptions, TopicGroup } from '../../recipes/topic-group.js';
 import { Topic } from '../../recipes/topic.js';
 import { haunted } from './ghosts.js';
@@ -227,7 +227,7 @@ test('a message costs the same with 1, 10 and 40 consumers waiting', async (t) =
 interface Storm {
   readonly t: ExecutionContext;
   readonly w: World;
-  readonly handed: Map<number, Delivery[]>;
+  readonly handed: Map<number, TopicDelivery[]>;
   readonly order: number[];
   wild: boolean;
   over: boolean;

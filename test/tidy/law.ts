@@ -38,6 +38,12 @@ export const ROOMS: readonly Room[] = [
     // prng: retries are spread by a jitter, and an unseeded one could not be replayed.
     imports: [...WORDS, ...['bytes', 'clock', 'assert', 'done', 'prng'].map((name) => `core/base/${name}.ts`)],
   },
+  // An instance that starts while the store is away reads its last configuration from a local file, with a checksum. The
+  // rule of the longest match makes this a room of its own; it still sees the recipes and nothing else of the core.
+  {
+    path: 'recipes/config-snapshot.ts',
+    imports: ['recipes/', ...['bytes', 'done', 'files', 'crc'].map((name) => `core/base/${name}.ts`)],
+  },
   {
     path: 'sidecar/',
     imports: ['core/base/', ...WORDS, 'recipes/view.ts', 'recipes/registry.ts', 'recipes/pause.ts'],
