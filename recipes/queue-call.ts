@@ -56,7 +56,8 @@ export async function persist(caller: Caller, stop: AbortSignal, request: () => 
 }
 
 export function call(caller: Caller, stop: AbortSignal, request: TxnRequest): Promise<TxnResponse> {
-  return orStopped(caller.client.txn(request, { timeoutMs: CALL_MS, signal: stop }), stop);
+  // Not handed to the client: one listener on `stop` is enough, and a call that nobody waits for is bounded anyway.
+  return orStopped(caller.client.txn(request, { timeoutMs: CALL_MS }), stop);
 }
 
 export function retries(clock: Clock, mark: string): Backoff {
@@ -105,6 +106,15 @@ export async function follow(
   } finally {
     for (const watch of watches) watch.close();
   }
+}
+
+/** So many signals that abort with one: hundreds of listeners on a single signal make Node warn of a leak. */
+export function fanned(stop: AbortSignal, count: number): { readonly signals: readonly AbortSignal[]; readonly forget: () => void } {
+  const controls = Array.from({ length: count }, () => new AbortController());
+  const abort = (): void => controls.forEach((control) => control.abort(stop.reason));
+  stop.addEventListener('abort', abort, { once: true });
+  if (stop.aborted) abort();
+  return { signals: controls.map(({ signal }) => signal), forget: () => stop.removeEventListener('abort', abort) };
 }
 
 /** Aborts with the first of them, with its reason. `forget` when it is of no more use. */

@@ -12,7 +12,7 @@ import type { Range } from './deletion.js';
 import { asError } from './deletion.js';
 import { acquire, behindAll } from './line.js';
 import { pause } from './pause.js';
-import { call, either, follow, kvsOf, persist, retries } from './queue-call.js';
+import { call, either, fanned, follow, kvsOf, persist, retries } from './queue-call.js';
 import type { Desk } from './queue-delivery.js';
 import type { Out } from './queue-keys.js';
 import { idOf, readItem, readOut } from './queue-keys.js';
@@ -55,9 +55,9 @@ export async function care(desk: Desk, over: AbortSignal): Promise<void> {
 async function tend(desk: Desk, stop: AbortSignal): Promise<void> {
   for (;;) {
     const { revision, items } = await lookAtAll(desk, stop);
-    await inPieces(items, (id) => bringBack(desk, id, stop));
+    await bringBackAll(desk, items, stop);
     await follow(desk, [desk.keys.out], { revision }, stop, async (batch) => {
-      await inPieces(departed(desk, batch), (id) => bringBack(desk, id, stop));
+      await bringBackAll(desk, departed(desk, batch), stop);
       return false;
     });
     await pause(desk.clock, PAGE, stop);
@@ -110,8 +110,16 @@ function departed(desk: Desk, { events }: WatchBatch): readonly string[] {
   return [...new Set(gone.map(({ kv }) => idOf(kv.key)))];
 }
 
-async function inPieces(ids: readonly string[], work: (id: string) => Promise<void>): Promise<void> {
-  for (let from = 0; from < ids.length; from += WIDTH) await Promise.all(ids.slice(from, from + WIDTH).map(work));
+async function bringBackAll(desk: Desk, ids: readonly string[], stop: AbortSignal): Promise<void> {
+  for (let from = 0; from < ids.length; from += WIDTH) {
+    const piece = ids.slice(from, from + WIDTH);
+    const { signals, forget } = fanned(stop, piece.length);
+    try {
+      await Promise.all(piece.map((id, i) => bringBack(desk, id, signals[i] ?? stop)));
+    } finally {
+      forget();
+    }
+  }
 }
 
 async function bringBack(desk: Desk, id: string, stop: AbortSignal): Promise<void> {

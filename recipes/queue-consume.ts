@@ -8,7 +8,7 @@ import { asError } from './deletion.js';
 import { FencedOut } from './fenced-txn.js';
 import { checkNumber, pause } from './pause.js';
 import type { Caller, QueueEvent } from './queue-call.js';
-import { either, retries } from './queue-call.js';
+import { either, fanned, retries } from './queue-call.js';
 import type { Delivery } from './queue-delivery.js';
 import { stallsOf } from './queue-delivery.js';
 import { checkInteger } from './queue-keys.js';
@@ -95,21 +95,23 @@ async function serve<T>(
 ): Promise<void> {
   const broken = new AbortController();
   const both = either(over, broken.signal);
-  const hand = async (): Promise<void> => {
-    while (!both.signal.aborted) {
-      const delivery = await source.take(session, both.signal);
+  const fan = fanned(both.signal, concurrency);
+  const hand = async (stop: AbortSignal): Promise<void> => {
+    while (!stop.aborted) {
+      const delivery = await source.take(session, stop);
       await done(source, delivery, work);
     }
   };
-  const hands = Array.from({ length: concurrency }, async () => {
+  const hands = fan.signals.map(async (stop) => {
     try {
-      await hand();
+      await hand(stop);
     } catch (error) {
       broken.abort(error);
       throw error;
     }
   });
   const outcomes = await Promise.allSettled(hands);
+  fan.forget();
   both.forget();
   source.leave(session);
   if (over.aborted) return;

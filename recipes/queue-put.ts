@@ -14,7 +14,7 @@
 import { equalBytes, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
-import type { Client, Compare, LeaseId, Op, Revision, TxnResponse } from '../core/client.js';
+import type { Client, Compare, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
 import { created, modified, opPut, opRange, versionIs } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { orStopped, isWorthRepeating } from './entry.js';
@@ -86,6 +86,13 @@ interface Item {
   readonly delayMs: number;
 }
 
+/** What a put has met so far. */
+interface Progress {
+  full: boolean;
+  /** Since when an attempt may have been done, or may still be. */
+  doubtfulSince: number | null;
+}
+
 export class Producer implements Caller {
   readonly client: Client;
   readonly clock: Clock;
@@ -123,29 +130,28 @@ export class Producer implements Caller {
     if (body.length > bodyBytesMax) throw new ItemTooLarge(this.#keys.name, body.length, bodyBytesMax);
     const head = { group, priority, maxAttempts: options.maxAttempts ?? maxAttempts };
     const wait = waiting(this.clock, options, `putting into queue ${this.#keys.name}`);
-    const progress = { full: false };
+    const progress: Progress = { full: false, doubtfulSince: null };
     try {
       const ids = id === undefined ? this.#generated : this.#given;
       const lease = await ids.lease(wait.signal);
       const mark = `${lease.toString(16)}-${(this.#number += 1)}`;
       return await this.#persist({ id: id ?? mark, mark: utf8(mark), head, body, delayMs }, ids, wait.signal, progress);
     } catch (error) {
-      if (progress.full && isApiError(error, 'deadline_exceeded')) throw new QueueFull(this.#keys.name, itemsMax, error);
+      if (progress.full && progress.doubtfulSince === null && isApiError(error, 'deadline_exceeded')) throw new QueueFull(this.#keys.name, itemsMax, error);
       throw error;
     } finally {
       wait.forget();
     }
   }
 
-  async #persist(item: Item, ids: Remembering, stop: AbortSignal, progress: { full: boolean }): Promise<PutResult> {
+  async #persist(item: Item, ids: Remembering, stop: AbortSignal, progress: Progress): Promise<PutResult> {
     const backoff = retries(this.clock, this.#keys.root);
     let ordered = true;
-    let doubtfulSince: number | null = null;
     for (;;) {
       try {
         const lease = await ids.lease(stop);
         const delay = item.delayMs === 0 ? null : await granted(this, item.delayMs, stop);
-        const answer = await call(this, stop, this.#request(item, { lease, delay, ordered }));
+        const answer = await this.#send(this.#request(item, { lease, delay, ordered }), stop, progress);
         this.#revision = Math.max(this.#revision, answer.header.revision);
         if (answer.succeeded) return { id: item.id, duplicate: false };
         const known = this.#known(item, answer);
@@ -154,15 +160,24 @@ export class Producer implements Caller {
         if (await this.#hasRoom(answer, stop, progress)) continue;
         backoff.reset();
       } catch (error) {
-        if (isApiError(error) && error.outcome === 'unknown') doubtfulSince ??= this.clock.now();
         stop.throwIfAborted();
         if (!isWorthRepeating(error)) throw error;
         // Once its id may be forgotten, a put that may have been done cannot be sent again.
+        const { doubtfulSince } = progress;
         if (doubtfulSince !== null && this.clock.now() - doubtfulSince > ids.windowMs / 2) throw error;
         if (error.code === 'lease_not_found') ids.forget();
         this.observe({ kind: 'attempt_failed', error });
         await pause(this.clock, backoff.next(), stop);
       }
+    }
+  }
+
+  async #send(request: TxnRequest, stop: AbortSignal, progress: Progress): Promise<TxnResponse> {
+    try {
+      return await call(this, stop, request);
+    } catch (error) {
+      if (isApiError(error) && error.outcome === 'unknown') progress.doubtfulSince ??= this.clock.now();
+      throw error;
     }
   }
 
@@ -203,7 +218,7 @@ export class Producer implements Caller {
   }
 
   /** False: there was none, and something has happened since. */
-  async #hasRoom(answer: TxnResponse, stop: AbortSignal, progress: { full: boolean }): Promise<boolean> {
+  async #hasRoom(answer: TxnResponse, stop: AbortSignal, progress: Progress): Promise<boolean> {
     const { in: inKey, done } = this.#keys;
     const { itemsMax } = this.#options;
     let [entered, ended] = [versionOf(answer.responses[2]), versionOf(answer.responses[3])];

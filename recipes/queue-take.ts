@@ -29,7 +29,7 @@ import type { Prng } from '../core/base/prng.js';
 import { chance, pause } from './pause.js';
 import type { Backoff } from './pause.js';
 import type { QueueEvent } from './queue-call.js';
-import { call, either, follow, kvsOf, persist, retries, versionOf } from './queue-call.js';
+import { call, either, fanned, follow, kvsOf, persist, retries, versionOf } from './queue-call.js';
 import type { Desk } from './queue-delivery.js';
 import { Taken } from './queue-delivery.js';
 import type { Out, QueueKeys, Ready } from './queue-keys.js';
@@ -93,6 +93,8 @@ export class Taker implements Desk {
   readonly #prng: Prng;
   readonly #backoff: Backoff;
   readonly #over = new AbortController();
+  /** Aborts with `#over`; for what goes on beside the taking. */
+  readonly #beside: { readonly follow: AbortSignal; readonly background: AbortSignal };
   /** In the order they came. */
   readonly #wishes = new Set<Wish>();
   readonly #held = new Map<string, Taken>();
@@ -123,8 +125,10 @@ export class Taker implements Desk {
     this.#prng = chance(session.clock, session.lease, keys.root);
     this.#backoff = retries(session.clock, this.#who);
     this.#laneNumber = this.#prng.below(LANES);
+    const [careOver = this.#over.signal, followOver = careOver, background = careOver] = fanned(this.#over.signal, 3).signals;
+    this.#beside = { follow: followOver, background };
     session.onLost((reason) => this.#stop(reason));
-    void care(this, this.#over.signal);
+    void care(this, careOver);
   }
 
   /** Resolves as soon as there is an item; what comes after `stop` has aborted is given back. */
@@ -215,7 +219,7 @@ export class Taker implements Desk {
       const range = { ...(rangeEnd === undefined ? {} : { rangeEnd }), keysOnly: true, limit: DEAD_AT_ONCE } as const;
       const oldest = opRange(key, { ...range, sortTarget: 'create', sortOrder: 'ascend' });
       for (;;) {
-        const { answer } = await persist(this, this.#over.signal, () => ({ success: [oldest] }), this.#who);
+        const { answer } = await persist(this, this.#beside.background, () => ({ success: [oldest] }), this.#who);
         const [first] = answer.responses;
         const beyond = first?.kind === 'range' ? first.response.count - this.deadMax : 0;
         if (beyond <= 0) return;
@@ -223,7 +227,7 @@ export class Taker implements Desk {
           compare: [created(kv.key, '=', kv.createRevision)],
           success: [opDelete(kv.key), opDelete(this.keys.item(idOf(kv.key)))],
         }));
-        await persist(this, this.#over.signal, () => ({ success: ops }), this.#who);
+        await persist(this, this.#beside.background, () => ({ success: ops }), this.#who);
       }
     });
   }
@@ -374,7 +378,7 @@ export class Taker implements Desk {
   /** An entry without an item: somebody deleted the item, or it is not one of ours. */
   async #discard(id: string, hold: Uint8Array, fence: Revision): Promise<void> {
     this.observe({ kind: 'lost', id, error: new EntryLost(`item ${id} of queue ${this.keys.name}`) });
-    await persist(this, this.#over.signal, () => ({
+    await persist(this, this.#beside.background, () => ({
       compare: [created(hold, '=', fence)],
       success: [opDelete(hold), opDelete(this.keys.outItem(id))],
     }), this.#who);
@@ -490,10 +494,11 @@ export class Taker implements Desk {
           this.#known = null;
           return true;
         }
-        const seen = events.flatMap(({ kv }) => this.#candidate(kv) ?? []);
-        const pool = (number: number): readonly Candidate[] => seen.filter((candidate) => candidate.pool === number);
+        // One item may have come more than once; only its last entry can be there.
+        const seen = new Map(events.flatMap(({ kv }) => this.#candidate(kv) ?? []).map((candidate) => [candidate.id, candidate]));
+        const pool = (number: number): readonly Candidate[] => [...seen.values()].filter((candidate) => candidate.pool === number);
         this.#known = { pools: [pool(0), pool(1)], at: this.clock.now(), revision: header.revision };
-        return seen.length > 0;
+        return seen.size > 0;
       }) || await this.#lookAgain(both.signal);
     } catch (error) {
       if (this.#over.signal.aborted) throw this.#over.signal.reason;
@@ -521,7 +526,7 @@ export class Taker implements Desk {
     if (this.#following) return;
     this.#following = true;
     const range = this.keys.holdsOf(this.#who);
-    const over = this.#over.signal;
+    const over = this.#beside.follow;
     let revision = from;
     try {
       await pause(this.clock, WATCH_AFTER_MS, over);
