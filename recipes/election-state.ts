@@ -13,11 +13,12 @@ import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
 import type { CallOptions, Client, KeyValue, LeaseId, RangeRequest, Revision } from '../core/client.js';
 import { prefixRange } from '../core/client.js';
-import { ApiError, isApiError } from '../core/errors.js';
+import { isApiError } from '../core/errors.js';
 import { isWorthRepeating } from './entry.js';
-import { escapeName, NAME_BYTES_MAX } from './lock-names.js';
+import { escapeName } from './lock-names.js';
 import { requestRelease } from './lock-state.js';
 import { Backoff, bounded, chance, pause } from './pause.js';
+import { rootedPath } from './rooted-names.js';
 import { View } from './view.js';
 
 export const ELECTIONS_ROOT = 'coterie/elections/';
@@ -58,15 +59,8 @@ export interface ElectionPlace {
 }
 
 /** The prefix of its candidates. Throws `invalid_request`, naming the value, unless an election may be called that. */
-export function electionLine(name: string, root: string = ELECTIONS_ROOT): string {
-  const path = `${root}${root === ELECTIONS_ROOT ? escapeName(String(name)) : name}`;
-  const { length } = utf8(path);
-  if (typeof name !== 'string' || name === '' || length > NAME_BYTES_MAX || /[\p{Cc}\p{Surrogate}]/u.test(path)) {
-    const given = JSON.stringify(String(name)).slice(0, 80);
-    const detail = `the election's name is ${given}; give 1 to ${NAME_BYTES_MAX} bytes with its root, no control characters`;
-    throw new ApiError('invalid_request', { detail });
-  }
-  return `${path}/`;
+export function electionLine(name: string, root?: string): string {
+  return `${rootedPath('election', name, ELECTIONS_ROOT, root)}/`;
 }
 
 export function chosenKey(candidate: Uint8Array): Uint8Array {

@@ -219,7 +219,7 @@ test('a hand-over and priorities over sockets: the chosen one is elected, then t
   });
 });
 
-test('E9 all candidates are killed with the office in their hands: a new one leads within the TTL and a little more', async (t) => {
+test('E9 all candidates are killed with the office in their hands: a new one leads within the TTL and a bit', async (t) => {
   await everyHome(t, async (home) => {
     const { near } = await clients(t, home);
     const endpoint = `http://127.0.0.1:${home.port}`;
