@@ -143,7 +143,8 @@ export async function stateOf(client: Client, names: BarrierNames, options: Call
   if (now === null) return null;
   const { generation, outcome } = now;
   const { key, rangeEnd } = names.members(generation);
-  const answer = await client.txn({ success: [opRange(names.tally(generation)), opRange(key, { rangeEnd, countOnly: true })] }, options);
+  const reads = [opRange(names.tally(generation)), opRange(key, { rangeEnd, countOnly: true })];
+  const answer = await client.txn({ success: reads }, options);
   const [tally] = found(answer.responses, 0);
   const members = answer.responses[1];
   return {

@@ -15,7 +15,8 @@ export function nameStep(what: string, name: string): string {
     || /[\p{Cc}\p{Surrogate}]/u.test(name);
   if (!wrong) return escapeName(name);
   const given = JSON.stringify(String(name)).slice(0, 80);
-  throw new ApiError('invalid_request', { detail: `the ${what} is ${given}; give 1 to ${NAME_BYTES_MAX} bytes, no control characters` });
+  const detail = `the ${what} is ${given}; give 1 to ${NAME_BYTES_MAX} bytes, no control characters`;
+  throw new ApiError('invalid_request', { detail });
 }
 
 /** Throws `invalid_request`, naming the value, unless it is a whole number from `min` to `max`. */

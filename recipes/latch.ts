@@ -204,7 +204,8 @@ export class Latch implements AsyncDisposable {
       if (state.remaining === 0) return this.#note(0);
       const next = { ...state, remaining: Math.max(0, state.remaining - by) };
       const all = prefixRange(utf8(marks));
-      const aside = next.remaining === 0 ? [opDelete(all.key, { rangeEnd: all.rangeEnd })] : mark === null ? [] : [opPut(mark, utf8(''))];
+      const counted = mark === null ? [] : [opPut(mark, utf8(''))];
+      const aside = next.remaining === 0 ? [opDelete(all.key, { rangeEnd: all.rangeEnd })] : counted;
       const committed = await receipt.commit(task, {
         compare: [modified(key, '=', revision), ...(mark === null ? [] : [created(mark, '=', 0)])],
         success: [opPut(key, written(next)), ...aside],

@@ -14,7 +14,9 @@
 // was until it is answered, and a wait that ends closes the door to one that may still land.
 
 import { EMPTY, text, utf8 } from '../core/base/bytes.js';
-import type { Compare, KeyValue, Op, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchRequest } from '../core/client.js';
+import type {
+  Compare, KeyValue, Op, RangeRequest, RangeResponse, Revision, TxnRequest, TxnResponse, WatchRequest,
+} from '../core/client.js';
 import { created, modified, opDelete, opPut, opRange, opTxn, valueIs, versionIs } from '../core/client.js';
 import type { ErrorCode } from '../core/errors.js';
 import { ApiError, isApiError } from '../core/errors.js';
@@ -191,7 +193,9 @@ export class Rendezvous {
   /** The first of all generations has nothing before it; what it is opened on is this. */
   async #begin(task: Task, revision: Revision): Promise<void> {
     const { names } = this.#place;
-    const absent = [names.outcomes, names.tallies].map(({ key, rangeEnd = EMPTY }): Compare => ({ ...created(key, '=', 0), rangeEnd }));
+    const absent = [names.outcomes, names.tallies].map(({ key, rangeEnd = EMPTY }): Compare => {
+      return { ...created(key, '=', 0), rangeEnd };
+    });
     const success = [opPut(names.outcome(revision), writeOutcome({ kind: 'passed' }))];
     await task.persist(() => this.#call({ compare: absent, success }));
   }

@@ -12,7 +12,9 @@
 import { EMPTY, fromLatin1, latin1, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
-import type { Client, Compare, KeyValue, LeaseId, Op, RangeRequest, RangeResponse, Revision, TxnRequest } from '../core/client.js';
+import type {
+  Client, Compare, KeyValue, LeaseId, Op, RangeRequest, RangeResponse, Revision, TxnRequest,
+} from '../core/client.js';
 import { inRange, modified, opDelete, opPut, prefixRange } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { checkWhole } from './coordination-names.js';
@@ -42,6 +44,9 @@ export interface Pair {
   readonly value: Uint8Array;
 }
 
+/** By prefix, or as a range of the store's. */
+export type Selected = { readonly prefix: string | Uint8Array } | Pick<RangeRequest, 'key' | 'rangeEnd'>;
+
 /** What the code sees. Its own writes show in what it reads afterwards. */
 export interface Transaction {
   /** The revision all reads are of; 0 before the first. */
@@ -49,7 +54,7 @@ export interface Transaction {
   /** The value, or null. */
   get(key: string | Uint8Array): Promise<Uint8Array | null>;
   /** In key order; with `limit`, the first ones, and only what lies before the last of them counts as read. */
-  range(of: { readonly prefix: string | Uint8Array } | Pick<RangeRequest, 'key' | 'rangeEnd'>, options?: { readonly limit?: number }): Promise<readonly Pair[]>;
+  range(of: Selected, options?: { readonly limit?: number }): Promise<readonly Pair[]>;
   put(key: string | Uint8Array, value: string | Uint8Array, options?: { readonly lease?: LeaseId }): void;
   delete(key: string | Uint8Array): void;
 }
@@ -184,10 +189,7 @@ class Attempt implements Transaction {
     return since === undefined ? kvs[0]?.value ?? null : since?.value ?? null;
   }
 
-  async range(
-    of: { readonly prefix: string | Uint8Array } | Pick<RangeRequest, 'key' | 'rangeEnd'>,
-    options: { readonly limit?: number } = {},
-  ): Promise<readonly Pair[]> {
+  async range(of: Selected, options: { readonly limit?: number } = {}): Promise<readonly Pair[]> {
     const { limit = 0 } = options;
     checkWhole('limit', limit, 0, READS_MAX);
     const span = spanOf(of);
@@ -284,7 +286,7 @@ function nameOf(key: string | Uint8Array): string {
   return latin1(typeof key === 'string' ? utf8(key) : key);
 }
 
-function spanOf(of: { readonly prefix: string | Uint8Array } | Pick<RangeRequest, 'key' | 'rangeEnd'>): Span {
+function spanOf(of: Selected): Span {
   if ('prefix' in of) return prefixRange(typeof of.prefix === 'string' ? utf8(of.prefix) : of.prefix);
   const { key, rangeEnd = EMPTY } = of;
   return { key, rangeEnd };

@@ -3,7 +3,7 @@
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
-import { del, get, put } from '../../core/client.js';
+import { del, get, opPut, put } from '../../core/client.js';
 import type { Client } from '../../core/client.js';
 import { ApiError } from '../../core/errors.js';
 import { Session, SessionLost } from '../../recipes/session.js';
@@ -34,9 +34,7 @@ test('what is read is the state at one revision, whatever others write meanwhile
   await w.clock.until(stm(w.store, async (tx) => {
     runs += 1;
     const a = number(await tx.get('a'));
-    if (runs === 1) await w.store.txn({ success: [
-      { kind: 'put', request: { key: utf8('a'), value: utf8('2') } }, { kind: 'put', request: { key: utf8('b'), value: utf8('2') } },
-    ] });
+    if (runs === 1) await w.store.txn({ success: [opPut(utf8('a'), utf8('2')), opPut(utf8('b'), utf8('2'))] });
     seen.push(`${a} ${number(await tx.get('b'))}`);
     tx.put('sum', String(a + number(await tx.get('b'))));
   }, { clock: w.clock }));
@@ -253,7 +251,12 @@ const ACCOUNTS = 5;
 const START = 100;
 
 /** Transfers random amounts until it is over; each leaves a line in its own book, in the same transaction. */
-async function teller(weather: Weather, client: Client, id: number, over: () => boolean): Promise<{ sure: number; unsure: number }> {
+async function teller(
+  weather: Weather,
+  client: Client,
+  id: number,
+  over: () => boolean,
+): Promise<{ sure: number; unsure: number }> {
   const { w } = weather;
   const done = { sure: 0, unsure: 0 };
   for (let serial = 0; !over(); ) {
