@@ -118,10 +118,11 @@ export class RemoteClient implements api.Client, api.Admin {
     return new Promise((resolve, reject) => {
       const call = this.#call(options, reject);
       if (call === null) return;
-      call.giveUp = this.#keepAlives.renew(lease, (error, answer) => {
+      const pending = this.#keepAlives.renew(lease, (error, answer) => {
         if (error !== null || answer === undefined) call.fail(error ?? new ApiError('internal'));
         else if (call.finish()) resolve(answer);
       });
+      call.giveUp = (why) => pending.giveUp(why.code === 'deadline_exceeded' && this.#links.count > 1);
       // Nothing was renewed for certain until the answer is there, and asking again is harmless.
       call.sent = true;
     });
@@ -432,6 +433,7 @@ class RemoteStream implements ByteStream {
   readonly #path: string;
   readonly #handlers: StreamHandlers;
   readonly #onDone: () => void;
+  #link: Link | null = null;
   #stream: GrpcStream | null = null;
   #queue: Uint8Array[] = [];
   #done = false;
@@ -461,8 +463,14 @@ class RemoteStream implements ByteStream {
     this.#stream?.cancel();
   }
 
+  forsake(): void {
+    if (this.#link !== null) this.#links.suspect(this.#link);
+    this.cancel();
+  }
+
   #start(link: Link): void {
     if (this.#done) return;
+    this.#link = link;
     // A member that has lost its leader ends the stream, so that it is opened at one that has not (contract 1.3).
     const metadata = new Metadata();
     metadata.set('hasleader', 'true');

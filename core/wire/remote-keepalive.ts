@@ -1,6 +1,7 @@
 // All keep-alives of a remote client over one stream. An answer names only the lease, so answers are matched by order
 // within a lease: the server answers in the order of the requests. When the stream breaks, what is unanswered is asked
-// again on the next one: renewing twice is harmless, and the caller counts its time from when it asked.
+// again on the next one: renewing twice is harmless, and the caller counts its time from when it asked. So it is when the
+// other end falls silent, long before the connection's own pings notice: a lease may be shorter than those.
 
 import type { Clock } from '../base/clock.js';
 import type { KeepAlive, LeaseId } from '../client.js';
@@ -17,6 +18,12 @@ interface Waiting {
   settle: ((error: ApiError | null, answer?: KeepAlive) => void) | null;
 }
 
+/** A renewal under way. */
+export interface Pending {
+  /** Nobody waits for it any more. `elsewhere`: for want of an answer, and there is somebody else to ask. */
+  giveUp(elsewhere: boolean): void;
+}
+
 export class RemoteKeepAlives {
   readonly #open: OpenStream;
   readonly #clock: Clock;
@@ -25,6 +32,8 @@ export class RemoteKeepAlives {
   #count = 0;
   #stream: ByteStream | null = null;
   #attempts = 0;
+  /** Answers so far: nobody is silent who has answered since. */
+  #answers = 0;
   #cancelReopen: (() => void) | null = null;
 
   constructor(open: OpenStream, clock: Clock) {
@@ -32,11 +41,11 @@ export class RemoteKeepAlives {
     this.#clock = clock;
   }
 
-  /** Calls `settle` once, unless the returned function (the caller gives up) was called before. */
-  renew(lease: LeaseId, settle: (error: ApiError | null, answer?: KeepAlive) => void): () => void {
+  /** Calls `settle` once, unless the caller gives up before. */
+  renew(lease: LeaseId, settle: (error: ApiError | null, answer?: KeepAlive) => void): Pending {
     if (this.#count >= CLIENT_KEEPALIVES_MAX) {
       settle(new ApiError('too_many_requests'));
-      return () => undefined;
+      return { giveUp: () => undefined };
     }
     const waiting: Waiting = { settle };
     const queue = this.#waiting.get(lease);
@@ -45,9 +54,20 @@ export class RemoteKeepAlives {
     this.#count++;
     if (this.#stream !== null) this.#stream.send(request(lease));
     else if (this.#cancelReopen === null) this.#start();
-    return () => {
-      waiting.settle = null;
+    const stream = this.#stream;
+    const answers = this.#answers;
+    return {
+      giveUp: (elsewhere) => {
+        waiting.settle = null;
+        if (elsewhere && stream !== null && stream === this.#stream && answers === this.#answers) this.#moveOn(stream);
+      },
     };
+  }
+
+  #moveOn(silent: ByteStream): void {
+    silent.forsake();
+    this.#stream = null;
+    this.#start();
   }
 
   close(): void {
@@ -85,6 +105,7 @@ export class RemoteKeepAlives {
 
   #onAnswer(bytes: Uint8Array): void {
     this.#attempts = 0;
+    this.#answers += 1;
     const message = LeaseKeepAliveResponse.decode(bytes);
     const queue = this.#waiting.get(message.ID);
     const waiting = queue?.shift();

@@ -16,6 +16,8 @@ export interface ByteStream {
   send(bytes: Uint8Array): void;
   /** Ends the stream at once; no handler is called any more. */
   cancel(): void;
+  /** As `cancel`, and says that whoever is at the other end is silent: where there is another endpoint, that one is next. */
+  forsake(): void;
 }
 
 /** Waits for a connection for as long as it takes; never throws, never calls a handler before it has returned. */

@@ -17,6 +17,7 @@ import { connect } from '../../core/index.js';
 export interface Home {
   readonly name: 'coterie' | 'etcd';
   readonly port: number;
+  readonly child: ChildProcess;
 }
 
 const HAS_ETCD = spawnSync('etcd', ['--version']).status === 0;
@@ -31,8 +32,8 @@ export async function homes(t: ExecutionContext): Promise<readonly Home[]> {
 }
 
 async function coterieHome(t: ExecutionContext): Promise<Home> {
-  const { line } = await start(t, 'server-main.js', []);
-  return { name: 'coterie', port: Number(new URL(line).port) };
+  const { line, child } = await start(t, 'server-main.js', []);
+  return { name: 'coterie', port: Number(new URL(line).port), child };
 }
 
 /** Starts a script of this folder and waits for the first line it prints. It is killed when the test ends. */
@@ -76,7 +77,7 @@ async function etcdHome(t: ExecutionContext): Promise<Home> {
     }
   }
   await probe.close();
-  return { name: 'etcd', port };
+  return { name: 'etcd', port, child };
 }
 
 /** Between one client and a server. Frozen: bytes stop in both directions, connections stay up and new ones hang. */
@@ -86,6 +87,8 @@ export class Proxy {
   #frozen = false;
   #refusing = false;
   port = 0;
+  /** Every answer arrives this much later, in order. */
+  answerMs = 0;
 
   private constructor(target: number) {
     this.#server = net.createServer((near) => {
@@ -104,7 +107,10 @@ export class Proxy {
       });
       far.on('close', () => near.destroy());
       near.on('data', (bytes) => far.write(bytes));
-      far.on('data', (bytes) => near.write(bytes));
+      far.on('data', (bytes) => {
+        if (this.answerMs === 0) near.write(bytes);
+        else setTimeout(() => near.destroyed || near.write(bytes), this.answerMs);
+      });
       if (this.#frozen) for (const socket of pair) socket.pause();
     });
   }

@@ -3,7 +3,10 @@
 import test from 'ava';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { utf8 } from '../../core/base/bytes.js';
+import { Prng } from '../../core/base/prng.js';
 import { get, put } from '../../core/client.js';
+import { isApiError } from '../../core/errors.js';
+import { startNode } from '../../core/index.js';
 import type { SessionEvent, SessionLost } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
 import { clients, homes } from './homes.js';
@@ -37,6 +40,130 @@ test('S1 over sockets: a frozen link, lost fires before the key disappears, in 1
   }));
   await Promise.all(runs);
   t.log(`told ${Math.round(Math.min(...notice))} to ${Math.round(Math.max(...notice))} ms before the key disappeared`);
+});
+
+test('S2 over sockets: answers delayed by 0.8 TTL, never live while the key is gone; by 0.3 TTL, no loss', async (t) => {
+  await Promise.all((await homes(t)).map(async (home) => {
+    const { proxy, far, near } = await clients(t, home);
+    const session = await Session.open(far, { ttlSeconds: 3 });
+    const key = utf8('s2');
+    await put(near, key, utf8('held'), { lease: session.lease });
+    proxy.answerMs = 0.3 * session.ttlMs;
+    for (const until = performance.now() + 2 * session.ttlMs; performance.now() < until; await sleep(50)) {
+      t.true(session.live, `${home.name}: answers after 0.3 TTL`);
+    }
+    proxy.answerMs = 0.8 * session.ttlMs;
+    let lost = false;
+    for (const until = performance.now() + 4 * session.ttlMs; performance.now() < until; await sleep(25)) {
+      const there = (await get(near, key)) !== null;
+      if (session.live) t.true(there, `${home.name}: it claims to live without its key`);
+      else lost = true;
+    }
+    t.true(lost, 'a delay this long cannot be survived');
+    proxy.answerMs = 0;
+    await session.close();
+  }));
+});
+
+// Serial: this process has one wall clock.
+test.serial('S4 over sockets: wall time steps by an hour on both sides, no loss and no extension', async (t) => {
+  const { now } = Date;
+  t.teardown(() => (Date.now = now));
+  for (const home of await homes(t)) {
+    const { proxy, far, near } = await clients(t, home);
+    const session = await Session.open(far, { ttlSeconds: 2 });
+    const key = utf8('s4');
+    await put(near, key, utf8('held'), { lease: session.lease });
+    const created = (await get(near, key))?.createRevision;
+    for (const shiftMs of [3_600_000, -3_600_000]) {
+      Date.now = () => now() + shiftMs;
+      // etcd's own clock belongs to the machine and is left alone.
+      if (home.name === 'coterie') home.child.kill('SIGUSR2');
+      await sleep(1.2 * session.ttlMs);
+      t.true(session.live, home.name);
+      t.is((await get(near, key))?.createRevision, created, `${home.name}: the key was there all the time`);
+    }
+    proxy.freeze();
+    await sleep(session.ttlMs);
+    t.false(session.live, `${home.name}: a wall clock set back does not extend the session`);
+    await sleep(1_500);
+    t.is(await get(near, key), null, `${home.name}: nor the lease`);
+    proxy.thaw();
+    await session.close();
+    Date.now = now;
+  }
+});
+
+test('S5 over sockets: connections fail at random, or are refused for a while; the lease is renewed all the same', async (t) => {
+  await Promise.all((await homes(t)).map(async (home) => {
+    const { proxy, far, near } = await clients(t, home);
+    const session = await Session.open(far, { ttlSeconds: 3 });
+    await put(near, utf8('s5'), utf8('held'), { lease: session.lease });
+    const created = (await get(near, utf8('s5')))?.createRevision;
+    const prng = new Prng(5);
+    let faults = 0;
+    for (const until = performance.now() + 12_000; performance.now() < until; faults += 1) {
+      const [cut, refuse] = [() => proxy.cut(), () => proxy.refuse()];
+      [cut, refuse][prng.below(2)]?.();
+      await sleep(prng.below(session.ttlMs / 6));
+      proxy.accept();
+      await sleep(100 + prng.below(session.ttlMs / 3));
+      t.true(session.live, `${home.name}: after fault ${faults}`);
+    }
+    t.true(faults > 10);
+    t.is((await get(near, utf8('s5')))?.createRevision, created, home.name);
+    await session.close();
+  }));
+});
+
+test('S9 over sockets: opening and closing raced against aborts and cuts, no lease of ours within a TTL', async (t) => {
+  await Promise.all((await homes(t)).map(async (home) => {
+    const { proxy, far, near } = await clients(t, home);
+    const prng = new Prng(9);
+    const ends = Array.from({ length: 80 }, async (_, i) => {
+      await sleep(10 * i);
+      const abort = new AbortController();
+      const timer = setTimeout(() => abort.abort(), prng.below(40));
+      try {
+        const session = await Session.open(far, { ttlSeconds: 2, signal: abort.signal, timeoutMs: 3_000 });
+        await sleep(prng.below(1_500));
+        const closing = session.close({ timeoutMs: 1_000 });
+        if (prng.below(2) === 0) await session.close();
+        await closing;
+      } catch (error) {
+        if (!isApiError(error)) throw error;
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+    const cuts = (async () => {
+      for (let cut = 0; cut < 15; cut += 1) {
+        await sleep(20 + prng.below(80));
+        if (prng.below(3) > 0) proxy.cut();
+        else proxy.refuse();
+        await sleep(prng.below(100));
+        proxy.accept();
+      }
+    })();
+    await Promise.all([...ends, cuts]);
+    // A TTL, and what the store needs to notice.
+    await sleep(2_000 + 2_000);
+    t.deepEqual((await near.leases()).ids, [], home.name);
+  }));
+});
+
+// Serial: the blocked loop is that of every test in this file.
+test.serial('S3 in process: the store stands still with the loop, and the first statement sees the loss all the same', async (t) => {
+  const node = await startNode({ name: 't', dataDir: null });
+  const session = await Session.open(node.client, { ttlSeconds: 1 });
+  await sleep(100);
+  const until = performance.now() + 1.5 * session.ttlMs;
+  while (performance.now() < until);
+  t.false(session.live);
+  t.is((session.signal.reason as SessionLost).reason, 'stalled');
+  await session.close();
+  t.deepEqual((await node.client.leases()).ids, []);
+  await node.close();
 });
 
 // Serial: the blocked loop is that of every test in this file.

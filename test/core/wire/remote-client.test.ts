@@ -54,6 +54,23 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+test('renewals move to another endpoint when the one in use falls silent, long before its connection is given up', async (t) => {
+  const { relay, server, node } = await setUp(t);
+  const client = connect([relay.url, server.urls[0] ?? '']);
+  t.teardown(() => client.close());
+  const { id } = await client.grant(5);
+  t.is((await client.keepAlive(id)).ttlSeconds, 5);
+  relay.freeze(true);
+  const from = performance.now();
+  t.is((await errorOf(client.keepAlive(id, { timeoutMs: 300 })))?.code, 'deadline_exceeded');
+  t.is((await client.keepAlive(id, { timeoutMs: 3_000 })).ttlSeconds, 5);
+  t.true(performance.now() - from < 3_300, 'the pings would have noticed after 10 s');
+  relay.freeze(false);
+  t.is((await client.keepAlive(id)).ttlSeconds, 5);
+  await node.client.revoke(id);
+  t.is((await client.keepAlive(id)).ttlSeconds, 0, 'answers still find their questions');
+});
+
 test('a write that found no server never happened, and the error names the address', async (t) => {
   const client = connect('http://127.0.0.1:1', { connectTimeoutMs: 200 });
   const error = await errorOf(put(client, utf8('a'), utf8('1')));
