@@ -109,7 +109,10 @@ export async function follow(
 }
 
 /** So many signals that abort with one: hundreds of listeners on a single signal make Node warn of a leak. */
-export function fanned(stop: AbortSignal, count: number): { readonly signals: readonly AbortSignal[]; readonly forget: () => void } {
+export function fanned(
+  stop: AbortSignal,
+  count: number,
+): { readonly signals: readonly AbortSignal[]; readonly forget: () => void } {
   const controls = Array.from({ length: count }, () => new AbortController());
   const abort = (): void => controls.forEach((control) => control.abort(stop.reason));
   stop.addEventListener('abort', abort, { once: true });
@@ -118,7 +121,9 @@ export function fanned(stop: AbortSignal, count: number): { readonly signals: re
 }
 
 /** Aborts with the first of them, with its reason. `forget` when it is of no more use. */
-export function either(...signals: readonly (AbortSignal | undefined)[]): { readonly signal: AbortSignal; readonly forget: () => void } {
+export function either(
+  ...signals: readonly (AbortSignal | undefined)[]
+): { readonly signal: AbortSignal; readonly forget: () => void } {
   const control = new AbortController();
   const forgets = signals.map((signal) => {
     const abort = (): void => control.abort(signal?.reason);

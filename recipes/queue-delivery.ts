@@ -24,7 +24,8 @@ import type { Head, Out, QueueKeys } from './queue-keys.js';
 import { readEnd } from './queue-keys.js';
 import { delaying, ending, nextOf, returning } from './queue-moves.js';
 import { DELAY_MS_MAX, granted } from './queue-put.js';
-import { Session, SessionLost } from './session.js';
+import type { SessionLost } from './session.js';
+import { Session } from './session.js';
 
 /** How long an end is tried before the caller is told that it is not known. */
 const SETTLE_MS = 30_000;

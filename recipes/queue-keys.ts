@@ -5,18 +5,13 @@
 //   paused                             while it is there nothing is taken
 //   items/<id>                         the item: a line of JSON, then the body as it was given; never rewritten
 //   ids/<id>                           it was put; on a lease as long as the window of de-duplication
-//   ready/0/<priority><place>.<n>/<id> may be taken: an item without a group
-//   ready/1/<priority><place>.<n>/<id> may be taken: the first of a group
+//   ready/<0 or 1>/<priority><place>.<n>/<id>  may be taken: an item without a group, or the first of one
 //   line/<group>/<place>/<id>          waits behind the first of its group
-//   active/<group>                     the group has a first, ready or out; the value is its place in ready
+//   active/<group>                     the group has a first, ready or out, with this place in ready
 //   out/item/<id>                      not ready: delivered, delayed or backing off
-//   out/hold/<who>/<id>                why: on the session's lease, or (who: delay) on one as long as the delay. When it
-//                                      goes by itself the item becomes ready again; its create revision is the fence
+//   out/hold/<who>/<id>                why; on the session's lease, its own, or (who: delay) one as long as the delay
 //   dead/<id>                          given up
-//   care/, turn/<n>/                   lines (see line.ts): of those who look after the queue, of those who wait for an item
-//   guard/<who>                        see queue-take.ts
-// An item is in exactly one of ready, line, out/item and dead. A place is a revision and a number, so places ascend in the
-// order of puts that did not overlap. <n>: attempts so far and turns the group has had in a row.
+//   care/, turn/<n>/, guard/<who>      see queue-care.ts and queue-take.ts
 
 import { latin1, text, utf8 } from '../core/base/bytes.js';
 import type { KeyValue, Revision } from '../core/client.js';
@@ -73,6 +68,11 @@ export interface DeadRecord {
 
 export type Outcome = 'done' | 'dead' | 'removed';
 
+/**
+ * An item is in exactly one of ready, line, out/item and dead. When its hold goes by itself it becomes ready again; the
+ * hold's create revision is the fence. A place is a revision and a number, so places ascend in the order of puts that did
+ * not overlap. In ready, <n> is the attempts so far and the turns the group has had in a row.
+ */
 export class QueueKeys {
   readonly name: string;
   readonly root: string;
@@ -115,7 +115,8 @@ export class QueueKeys {
   }
 
   readyKey({ pool, priority, place, attempts, turns, id }: Ready): Uint8Array {
-    return this.#key(`ready/${pool}/${hex(PRIORITY_MAX - priority, 2)}${place}.${hex(attempts, 2)}${hex(turns, 2)}/${escape(id)}`);
+    const order = `${hex(PRIORITY_MAX - priority, 2)}${place}`;
+    return this.#key(`ready/${pool}/${order}.${hex(attempts, 2)}${hex(turns, 2)}/${escape(id)}`);
   }
 
   /** Where it is in ready, whatever its attempts and turns. */
@@ -209,7 +210,8 @@ export function checkName(what: string, name: string): string {
   const length = typeof name === 'string' ? utf8(name).length : 0;
   if (length >= 1 && length <= NAME_BYTES_MAX && !/[\p{Cc}\p{Surrogate}]/u.test(name)) return name;
   const given = JSON.stringify(String(name)).slice(0, 80);
-  throw new ApiError('invalid_request', { detail: `${what} is ${given}; give 1 to ${NAME_BYTES_MAX} bytes, no control characters` });
+  const detail = `${what} is ${given}; give 1 to ${NAME_BYTES_MAX} bytes, no control characters`;
+  throw new ApiError('invalid_request', { detail });
 }
 
 export function checkInteger(name: string, value: number, min: number, max: number): number {

@@ -5,11 +5,11 @@
 // next of the line takes its place in the same transaction; so whoever ends a first must know who is next, and the
 // transaction compares that (`Ending.compare`). Compares see the state before the transaction, nested ones too.
 
-import { utf8 } from '../core/base/bytes.js';
+import { text, utf8 } from '../core/base/bytes.js';
 import type { Compare, KeyValue, LeaseId, Op, Revision } from '../core/client.js';
 import { created, opDelete, opPut, opRange, opTxn } from '../core/client.js';
 import type { Head, Out, Outcome, QueueKeys } from './queue-keys.js';
-import { DELAY, idOf, TURNS_MAX, writeDead, writeEnd, writeOut } from './queue-keys.js';
+import { DELAY, idOf, PRIORITY_MAX, TURNS_MAX, writeDead, writeEnd, writeOut } from './queue-keys.js';
 
 /** An item with a name. */
 export interface Named {
@@ -87,7 +87,7 @@ function promoting(keys: QueueKeys, group: string, next: KeyValue | null, at: { 
     return { compare: [{ ...created(line.key, '=', 0), ...range }], ops: [opDelete(keys.active(group))] };
   }
   const { place, turns } = at;
-  const ready = { pool: 1, id: idOf(next.key), priority: Number(next.value.length > 0 ? Buffer.from(next.value).toString() : 0) } as const;
+  const ready = { pool: 1, id: idOf(next.key), priority: priorityIn(next.value) } as const;
   return {
     compare: [created(next.key, '=', next.createRevision)],
     ops: [
@@ -96,6 +96,12 @@ function promoting(keys: QueueKeys, group: string, next: KeyValue | null, at: { 
       opPut(keys.readyKey({ ...ready, place, attempts: 0, turns: Math.min(turns, TURNS_MAX) }), utf8('')),
     ],
   };
+}
+
+/** What others wrote may be anything. */
+function priorityIn(value: Uint8Array): number {
+  const priority = Number(text(value));
+  return Number.isInteger(priority) && priority >= 0 && priority <= PRIORITY_MAX ? priority : 0;
 }
 
 /** Reads who is next. */

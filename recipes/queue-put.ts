@@ -67,7 +67,7 @@ export class ItemTooLarge extends Error {
   readonly code = 'item_too_large';
 
   constructor(queue: string, sizeBytes: number, limit: number) {
-    super(`an item for queue ${queue} takes ${sizeBytes} bytes, at most ${limit}; keep large things elsewhere and put where they are`);
+    super(`an item for queue ${queue} takes ${sizeBytes} bytes, at most ${limit}; keep what is large elsewhere`);
   }
 }
 
@@ -137,7 +137,8 @@ export class Producer implements Caller {
       const mark = `${lease.toString(16)}-${(this.#number += 1)}`;
       return await this.#persist({ id: id ?? mark, mark: utf8(mark), head, body, delayMs }, ids, wait.signal, progress);
     } catch (error) {
-      if (progress.full && progress.doubtfulSince === null && isApiError(error, 'deadline_exceeded')) throw new QueueFull(this.#keys.name, itemsMax, error);
+      const nothingPut = progress.full && progress.doubtfulSince === null;
+      if (nothingPut && isApiError(error, 'deadline_exceeded')) throw new QueueFull(this.#keys.name, itemsMax, error);
       throw error;
     } finally {
       wait.forget();

@@ -32,7 +32,7 @@ import type { QueueEvent } from './queue-call.js';
 import { call, either, fanned, follow, kvsOf, persist, retries, versionOf } from './queue-call.js';
 import type { Desk } from './queue-delivery.js';
 import { Taken } from './queue-delivery.js';
-import type { Out, QueueKeys, Ready } from './queue-keys.js';
+import type { Out, Pool, QueueKeys, Ready } from './queue-keys.js';
 import { idOf, placeAt, readItem, readOut, writeOut } from './queue-keys.js';
 import { care } from './queue-care.js';
 import type { Session } from './session.js';
@@ -489,17 +489,19 @@ export class Taker implements Desk {
     const { ready } = this.keys;
     try {
       const ranges = paused ? [{ key: this.keys.paused }] : ready;
-      await follow(this, ranges, { revision, exclude: [paused ? 'put' : 'delete'] }, both.signal, ({ events, header }) => {
+      const from = { revision, exclude: [paused ? 'put' : 'delete'] } as const;
+      const seenAny = await follow(this, ranges, from, both.signal, ({ events, header }) => {
         if (paused) {
           this.#known = null;
           return true;
         }
         // One item may have come more than once; only its last entry can be there.
         const seen = new Map(events.flatMap(({ kv }) => this.#candidate(kv) ?? []).map((candidate) => [candidate.id, candidate]));
-        const pool = (number: number): readonly Candidate[] => [...seen.values()].filter((candidate) => candidate.pool === number);
+        const pool = (number: Pool): readonly Candidate[] => [...seen.values()].filter((one) => one.pool === number);
         this.#known = { pools: [pool(0), pool(1)], at: this.clock.now(), revision: header.revision };
         return seen.size > 0;
-      }) || await this.#lookAgain(both.signal);
+      });
+      if (!seenAny) await this.#lookAgain(both.signal);
     } catch (error) {
       if (this.#over.signal.aborted) throw this.#over.signal.reason;
       if (!both.signal.aborted) throw error;

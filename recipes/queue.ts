@@ -99,7 +99,9 @@ export class Queue<T = unknown> {
     checkInteger('maxAttempts', maxAttempts, 1, ATTEMPTS_MAX);
     checkInteger('deadMax', options.deadMax ?? DEAD_MAX, 1, Number.MAX_SAFE_INTEGER);
     checkNumber('windowMs', windowMs, 1_000);
-    for (const [group, weight] of Object.entries(options.weights ?? {})) checkInteger(`the weight of ${group}`, weight, 1, TURNS_MAX);
+    for (const [group, weight] of Object.entries(options.weights ?? {})) {
+      checkInteger(`the weight of ${group}`, weight, 1, TURNS_MAX);
+    }
     this.#producer = new Producer(this, this.#keys, { itemsMax, bodyBytesMax, windowMs, maxAttempts });
   }
 
@@ -188,7 +190,9 @@ export class Queue<T = unknown> {
   }
 
   /** How items end, from now or from a revision on: exactly one for each time an item was put, or put back. */
-  async* ends(options: { readonly from?: Revision; readonly signal?: AbortSignal } = {}): AsyncGenerator<End & { revision: Revision }> {
+  async* ends(
+    options: { readonly from?: Revision; readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<End & { readonly revision: Revision }> {
     const wait = waiting(this.clock, options, `following the ends of queue ${this.name}`);
     try {
       yield* ends(this, this.#keys, options.from ?? 0, wait.signal);

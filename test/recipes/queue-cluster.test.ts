@@ -24,7 +24,7 @@ async function leaderOf(cluster: ProcessCluster): Promise<string> {
   }
 }
 
-test('Q1 Q8 Q11 the leader is killed in the middle: each item ends once, with its effect, and groups keep their order', async (t) => {
+test('Q1 Q8 Q11 the leader is killed in the middle: each item ends once, and groups keep their order', async (t) => {
   t.timeout(120_000);
   const cluster = new ProcessCluster('coterie', `queue-${process.pid}`);
   t.teardown(() => cluster.close());

@@ -31,8 +31,6 @@ interface Storm {
   readonly put: Set<string>;
   readonly ends: End[];
   readonly errors: Record<string, number>;
-  readonly doneOrder: Map<string, string[]>;
-  readonly placeOf: Map<string, string>;
   revisions: number;
   wild: boolean;
   over: boolean;
@@ -159,7 +157,7 @@ function count(storm: Storm, error: unknown): void {
 
 /** What the store holds of the queue, kept up from the watch, and judged after each revision. */
 async function judge(storm: Storm, stop: AbortSignal): Promise<void> {
-  const keys = new Map<string, { readonly value: Uint8Array; readonly version: number }>();
+  const keys = new Map<string, Stored>();
   const watch = storm.w.store.watch({ ...prefixRange(utf8(KEYS.root)), startRevision: 1 });
   stop.addEventListener('abort', () => watch.close(), { once: true });
   for await (const { events } of watch) {
@@ -173,8 +171,6 @@ async function judge(storm: Storm, stop: AbortSignal): Promise<void> {
         else keys.set(key, event.kv);
         const end = key === 'done' && event.kind === 'put' ? readEnd(event.kv) : null;
         if (end !== null) storm.ends.push(end);
-        const item = key.startsWith('items/') && event.kind === 'put' ? readItem(event.kv.value) : null;
-        if (item !== null) storm.placeOf.set(key.slice(6), `${item.head.group ?? ''} ${item.head.place}`);
       }
       storm.revisions += 1;
       check(storm, keys, revision);
@@ -182,7 +178,12 @@ async function judge(storm: Storm, stop: AbortSignal): Promise<void> {
   }
 }
 
-function check(storm: Storm, keys: ReadonlyMap<string, { readonly value: Uint8Array; readonly version: number }>, at: number): void {
+interface Stored {
+  readonly value: Uint8Array;
+  readonly version: number;
+}
+
+function check(storm: Storm, keys: ReadonlyMap<string, Stored>, at: number): void {
   const places = new Map<string, string[]>();
   const first = new Map<string, string[]>();
   const lines = new Set<string>();
@@ -198,7 +199,8 @@ function check(storm: Storm, keys: ReadonlyMap<string, { readonly value: Uint8Ar
     places.set(id, [...(places.get(id) ?? []), place]);
     const group = groupOf(id);
     if (place.startsWith('line/')) lines.add(place.slice(5));
-    const out = place === 'out/item' ? readOut({ key: utf8(key), value, createRevision: 0, modRevision: 0, version: 0, lease: 0n }) : null;
+    const numbers = { createRevision: 0, modRevision: 0, version: 0, lease: 0n };
+    const out = place === 'out/item' ? readOut({ key: utf8(key), value, ...numbers }) : null;
     const stands = place === 'ready/1' || (out?.entered === true && group !== null);
     if (stands && group !== null) first.set(group, [...(first.get(group) ?? []), id]);
     if (place === 'ready/0' && group !== null) complain(`${key} has a group`);
@@ -213,7 +215,8 @@ function check(storm: Storm, keys: ReadonlyMap<string, { readonly value: Uint8Ar
   for (const key of items) if (!places.has(key.slice(6))) complain(`${key} is nowhere`);
   for (const [group, ids] of first) if (ids.length > 1) complain(`${group} has ${ids.join(' and ')} out`);
   const active = [...keys.keys()].filter((key) => key.startsWith('active/')).map((key) => key.slice(7)).sort();
-  if (active.join() !== [...first.keys()].sort().join()) complain(`active ${active.join()}, out ${[...first.keys()].sort().join()}`);
+  const out = [...first.keys()].sort();
+  if (active.join() !== out.join()) complain(`active ${active.join()}, out ${out.join()}`);
   for (const group of lines) if (!first.has(group)) complain(`nobody is before the line of ${group}`);
   const size = (keys.get('in')?.version ?? 0) - (keys.get('done')?.version ?? 0);
   if (size !== items.length - dead) complain(`size ${size}, items ${items.length}, dead ${dead}`);
@@ -239,7 +242,7 @@ async function trouble(storm: Storm, link: Link): Promise<void> {
 async function storm(t: ExecutionContext, seed: number): Promise<void> {
   const w = await world(seed);
   const it: Storm = {
-    t, w, put: new Set(), ends: [], errors: {}, doneOrder: new Map(), placeOf: new Map(),
+    t, w, put: new Set(), ends: [], errors: {},
     revisions: 0, wild: true, over: false, number: 0,
   };
   const stop = new AbortController();
