@@ -3,11 +3,11 @@
 // Keys under coterie/topics/<topic>/groups/<group>/:
 //   state/cursor              { after }: up to here everything was handed out at least once
 //   state/pending/<position>  { attempt, missedFrom }: handed out and not acknowledged; stays whoever is lost
-//   state/claims/<position>   who has it; on the consumer's lease
+//   state/claims/<position>   { by, name }: which consumer of which session has it; on the session's lease
 //   turn/…                    a line (see line.ts): whoever stands first takes the next message, everybody else sleeps
 
 import { text, utf8 } from '../core/base/bytes.js';
-import type { KeyValue, Revision } from '../core/client.js';
+import type { KeyValue, LeaseId, Revision } from '../core/client.js';
 import type { TopicNames } from './topic-names.js';
 import { checkName, isPosition, positionText, readJson, readPosition } from './topic-names.js';
 
@@ -67,6 +67,15 @@ export function readPending(kv: KeyValue, prefix: string): Pending | null {
     missedFrom: isPosition(missedFrom) ? missedFrom : null,
     mod: kv.modRevision,
   };
+}
+
+export function writeClaim(by: string, name: string): string {
+  return JSON.stringify({ by, name });
+}
+
+/** Two consumers may share a session, so the lease alone does not say whose it is. */
+export function isClaimOf(kv: KeyValue, { by, lease }: { by: string; lease: LeaseId }): boolean {
+  return kv.lease === lease && readJson(kv.value)?.['by'] === by;
 }
 
 export function readCursor(kv: KeyValue): Cursor {

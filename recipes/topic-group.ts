@@ -11,7 +11,7 @@
 
 import { assert } from '../core/base/assert.js';
 import { utf8 } from '../core/base/bytes.js';
-import type { Client, KeyValue, Op, OpResponse, Revision, TxnRequest, TxnResponse } from '../core/client.js';
+import type { Client, KeyValue, LeaseId, Op, OpResponse, Revision, TxnRequest, TxnResponse } from '../core/client.js';
 import { created, modified, opDelete, opPut, opRange } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
@@ -20,12 +20,13 @@ import type { FencedTxn } from './fenced-txn.js';
 import { FencedOut } from './fenced-txn.js';
 import type { HeldLock } from './lock.js';
 import { lock } from './lock.js';
+import type { Mark } from './marks.js';
 import type { WaitOptions } from './pause.js';
 import { Backoff, bounded, chance, checkNumber, observing, pause } from './pause.js';
 import type { Session } from './session.js';
 import { TopicDelivery } from './topic-delivery.js';
 import type { Cursor, GroupKeys, MessageKeys, Pending } from './topic-group-keys.js';
-import { groupKeys, messageKeys, readCursor, readPending, writePending } from './topic-group-keys.js';
+import { groupKeys, isClaimOf, messageKeys, readCursor, readPending, writeClaim, writePending } from './topic-group-keys.js';
 import type { Head, TopicNames } from './topic-names.js';
 import { Gap, readHead, readPosition } from './topic-names.js';
 import { View } from './view.js';
@@ -75,6 +76,9 @@ export class TopicGroup implements AsyncDisposable {
   readonly session: Session;
   readonly #names: TopicNames;
   readonly #keys: GroupKeys;
+  readonly #mark: Mark;
+  readonly #me: { readonly by: string; readonly lease: LeaseId };
+  readonly #claim: string;
   readonly #inFlightMax: number;
   readonly #observe: (event: GroupEvent) => void;
   readonly #backoff: Backoff;
@@ -123,6 +127,9 @@ export class TopicGroup implements AsyncDisposable {
     this.session = session;
     this.#names = names;
     this.#keys = groupKeys(names, name);
+    this.#mark = session.marks.take(this.#keys.claims);
+    this.#me = { by: `${lease.toString(16)}${this.#mark.text}`, lease };
+    this.#claim = writeClaim(this.#me.by, session.name);
     this.#inFlightMax = options.inFlightMax ?? IN_FLIGHT;
     this.#observe = observing(clock, options.observe);
     this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, lease, this.#keys.root) });
@@ -206,16 +213,17 @@ export class TopicGroup implements AsyncDisposable {
     await this.#sweeping;
     await Promise.all([this.#state.close(), this.#head.close()]);
     await this.#following;
+    this.session.marks.give(this.#keys.claims, this.#mark);
   }
 
   /** Also what no view has shown yet. Nothing more can land: every taking is fenced by a turn that is given back. */
   async #giveBackAll(stop: AbortSignal): Promise<void> {
     if (stop.aborted || this.#state.revision === 0) return;
-    const range = opRange(utf8(this.#keys.claims), { rangeEnd: utf8(`${this.#keys.claims}~`), keysOnly: true });
+    const range = opRange(utf8(this.#keys.claims), { rangeEnd: utf8(`${this.#keys.claims}~`) });
     const [answer] = (await this.#send({ success: [range] }, stop)).responses;
-    for (const { key, lease, createRevision } of rangeIn(answer)) {
-      if (lease !== this.session.lease) continue;
-      await this.#send({ compare: [created(key, '=', createRevision)], success: [opDelete(key)] }, stop);
+    for (const kv of rangeIn(answer)) {
+      if (!isClaimOf(kv, this.#me)) continue;
+      await this.#send({ compare: [created(kv.key, '=', kv.createRevision)], success: [opDelete(kv.key)] }, stop);
     }
   }
 
@@ -351,7 +359,7 @@ export class TopicGroup implements AsyncDisposable {
     const rest = { rangeEnd: utf8(`${this.#names.log}~`), limit: 1, keysOnly: true };
     const txn = turn.txn().compare(modified(cursorKey, '=', cursor.mod), created(message, '>', 0))
       .range(message).put(cursorKey, JSON.stringify({ after: position }))
-      .put(pending, writePending(1, missedFrom)).put(claim, this.session.name, { lease: this.session.lease })
+      .put(pending, writePending(1, missedFrom)).put(claim, this.#claim, { lease: this.session.lease })
       .otherwise(opRange(cursorKey), opRange(message, rest), opRange(this.#names.head));
     const { succeeded, responses, header } = await this.#commit(txn, stop);
     if (succeeded) {
@@ -374,7 +382,7 @@ export class TopicGroup implements AsyncDisposable {
     const attempt = record.attempt + 1;
     const txn = turn.txn().compare(...unchanged, created(message, '>', 0))
       .range(message).put(pending, writePending(attempt, record.missedFrom))
-      .put(claim, this.session.name, { lease: this.session.lease })
+      .put(claim, this.#claim, { lease: this.session.lease })
       .otherwise(opRange(message, { countOnly: true }));
     const { succeeded, responses, header } = await this.#commit(txn, stop);
     const [kv] = rangeIn(responses[0]);
@@ -394,7 +402,7 @@ export class TopicGroup implements AsyncDisposable {
     const { message, pending, claim } = this.#keysOf(position);
     const answer = await this.#send({ success: [opRange(claim), opRange(pending), opRange(message)] }, stop);
     const [own, record, kv] = answer.responses.map((each) => rangeIn(each)[0]);
-    if (own === undefined || own.lease !== this.session.lease) {
+    if (own === undefined || !isClaimOf(own, this.#me)) {
       // The view lags.
       this.#settled.set(position, this.#state.get(claim)?.createRevision ?? 0);
       return null;
@@ -466,7 +474,7 @@ export class TopicGroup implements AsyncDisposable {
 
   #isStray(kv: KeyValue): boolean {
     const position = readPosition(kv.key, this.#keys.claims);
-    if (position === null || kv.lease !== this.session.lease) return false;
+    if (position === null || !isClaimOf(kv, this.#me)) return false;
     return !this.#mine.has(position) && this.#settled.get(position) !== kv.createRevision;
   }
 

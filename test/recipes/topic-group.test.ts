@@ -135,6 +135,26 @@ test('a claim deleted by hand ends the delivery, and the message is handed out a
   await w.end();
 });
 
+test('two consumers of one session are two: neither takes what the other has', async (t) => {
+  const w = await world(9);
+  const session = await open(w, w.link());
+  const [a, b] = [await join(w, session), await join(w, session)];
+  await publish(w, 2);
+  const [first, second] = await w.clock.until(Promise.all([a.take(), b.take()]));
+  t.not(first.position, second.position);
+  await w.clock.advance(20_000);
+  t.true(first.isHeld && second.isHeld);
+  await w.clock.until(a.close());
+  t.false(first.isHeld);
+  t.true(second.isHeld);
+  const again = await w.clock.until(b.take());
+  t.deepEqual([again.position, again.attempt], [first.position, 2]);
+  await w.clock.until(Promise.all([again.ack(), second.ack()]));
+  t.deepEqual(await left(w), ['cursor']);
+  await w.clock.until(b.close());
+  await w.end();
+});
+
 test('a group of its own sees all messages; a new one begins with the oldest, or with now', async (t) => {
   const w = await world(5);
   const session = await open(w, w.link());
