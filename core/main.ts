@@ -47,6 +47,18 @@ const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
     summary: 'run a service and keep it registered',
     run: async (argv) => (await import('./cli/register.js')).main(argv),
   },
+  queue: {
+    summary: 'put items, work on them with a command, look at a queue and mend it',
+    run: async (argv) => (await import('./cli/queue.js')).main(argv),
+  },
+  publish: {
+    summary: 'a message for everybody who subscribes to a topic',
+    run: async (argv) => (await import('./cli/topic.js')).publish(argv),
+  },
+  subscribe: {
+    summary: 'what is published to a topic, from any position on',
+    run: async (argv) => (await import('./cli/topic.js')).subscribe(argv),
+  },
   services: {
     summary: 'what is registered, and what has left why',
     run: async (argv) => (await import('./cli/services.js')).main(argv),

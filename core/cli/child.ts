@@ -2,7 +2,7 @@
 // group of its own, so that what it starts is signalled with it; on a terminal it stays in ours, where Ctrl-C reaches it
 // without us. A guard, a shell that waits for the end of a pipe, ends it when this process is killed and can say nothing.
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 
@@ -21,6 +21,8 @@ export interface ChildOptions {
   readonly graceMs: number;
   /** A group of its own even on a terminal: it is for us to say when it ends. */
   readonly apart?: boolean;
+  /** For its standard input; default: ours. */
+  readonly input?: Uint8Array;
 }
 
 export class Child {
@@ -35,11 +37,14 @@ export class Child {
   #over = false;
   #ending: Promise<number> | null = null;
 
-  constructor(command: readonly [string, ...string[]], { env, graceMs, apart = false }: ChildOptions) {
+  constructor(command: readonly [string, ...string[]], { env, graceMs, apart = false, input }: ChildOptions) {
     const [program, ...args] = command;
     this.#graceMs = graceMs;
     this.#isGroup = apart || ![0, 1, 2].some((fd) => isatty(fd));
-    this.#process = spawn(program, args, { stdio: 'inherit', env: { ...process.env, ...env }, detached: this.#isGroup });
+    const stdio: StdioOptions = [input === undefined ? 'inherit' : 'pipe', 'inherit', 'inherit'];
+    this.#process = spawn(program, args, { stdio, env: { ...process.env, ...env }, detached: this.#isGroup });
+    // Whether it reads what it is given is its own affair.
+    this.#process.stdin?.on('error', () => undefined).end(input);
     let fault: NodeJS.ErrnoException | null = null;
     this.fault = () => fault;
     this.ended = new Promise((resolve) => {

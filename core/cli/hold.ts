@@ -23,12 +23,15 @@ const GRACE_SHARE_MAX = 0.4;
 /** Of the TTL, for clocks that drift and timers that are late. */
 const DRIFT_SHARE = 0.1;
 /** So long an end tries to tell the store; what it could not be told goes with the lease. */
-const CLOSE_MS = 3_000;
+export const CLOSE_MS = 3_000;
 
-export const HOLD_FLAGS: readonly CommandFlag[] = [
+export const TERMS_FLAGS: readonly CommandFlag[] = [
   { name: 'ttl', value: 'SECONDS', help: 'how long the others wait when this process is gone without a word; default 10' },
   { name: 'timeout', value: 'DURATION', help: 'how long to wait for it; default: as long as it takes' },
   { name: 'grace', value: 'DURATION', help: 'between SIGTERM and SIGKILL when it is lost; default a fifth of the TTL' },
+];
+export const HOLD_FLAGS: readonly CommandFlag[] = [
+  ...TERMS_FLAGS,
   { name: 'root', value: 'PREFIX', help: 'where its keys are; "" for those of etcdctl; default the recipes\'' },
 ];
 
@@ -48,7 +51,7 @@ export interface Post {
   readonly refusedCode: number;
 }
 
-interface Terms {
+export interface Terms {
   readonly ttlSeconds: number;
   readonly graceMs: number;
   readonly timeoutMs: number | null;
@@ -59,16 +62,7 @@ export async function hold(invocation: Invocation, post: Post): Promise<number> 
   const terms = termsOf(invocation);
   const requests = new Requests();
   try {
-    const session = await Session.open(invocation.connect(), {
-      ttlSeconds: terms.ttlSeconds,
-      marginMs: Math.min(terms.graceMs + terms.ttlSeconds * 1000 * DRIFT_SHARE, terms.ttlSeconds * 500),
-      name: nameOf(post.command),
-      timeoutMs: invocation.milliseconds('dial-timeout', 2000) + invocation.timeoutMs,
-      signal: requests.asked,
-      observe: (event) => {
-        if (event.kind === 'orphaned') tell(invocation, leftBehind(post.what, terms));
-      },
-    });
+    const session = await openSession(invocation, { terms, requests, command: post.command, what: post.what });
     try {
       const held = await acquired(invocation, post, { session, requests, terms });
       return typeof held === 'number' ? held : await keep(invocation, post, { held, requests, terms });
@@ -83,7 +77,27 @@ export async function hold(invocation: Invocation, post: Post): Promise<number> 
   }
 }
 
-function termsOf(invocation: Invocation): Terms {
+/** Lost so early that what runs under it can be ended in time. */
+export function openSession(
+  invocation: Invocation,
+  { terms, requests, command, what }: {
+    readonly terms: Terms; readonly requests: Requests; readonly command: readonly string[]; readonly what: string;
+  },
+): Promise<Session> {
+  const { ttlSeconds, graceMs } = terms;
+  return Session.open(invocation.connect(), {
+    ttlSeconds,
+    marginMs: Math.min(graceMs + ttlSeconds * 1000 * DRIFT_SHARE, ttlSeconds * 500),
+    name: nameOf(command),
+    timeoutMs: invocation.milliseconds('dial-timeout', 2000) + invocation.timeoutMs,
+    signal: requests.asked,
+    observe: (event) => {
+      if (event.kind === 'orphaned') tell(invocation, leftBehind(what, terms));
+    },
+  });
+}
+
+export function termsOf(invocation: Invocation): Terms {
   const ttlSeconds = invocation.seconds('ttl', TTL_SECONDS);
   if (ttlSeconds < 1 || ttlSeconds > TTL_SECONDS_MAX) {
     throw new Refusal(`--ttl ${invocation.text('ttl') ?? ''}: too short or too long`, `give 1 to ${TTL_SECONDS_MAX} seconds`);
@@ -190,7 +204,7 @@ function saidLost(invocation: Invocation, { what }: Post, held: Held, next: stri
   return complain(invocation.words, new Refusal(`${what} is lost: ${why}`, next, { exitCode: 1 }));
 }
 
-function lostWaiting(what: string, error: SessionLost): Refusal {
+export function lostWaiting(what: string, error: SessionLost): Refusal {
   const remedy = 'see whether the store answers: coterie endpoint health; then try again';
   return new Refusal(`waiting for ${what}: ${error.message}`, remedy, { exitCode: 1, cause: error });
 }

@@ -23,7 +23,7 @@ export interface RunOptions {
 }
 
 /** Neither the machine's ETCD_ variables nor ours may decide a test. */
-function environment(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+export function environment(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !/^(?:ETCD|COTERIE)_|^FORCE_COLOR$/.test(name));
   return { ...Object.fromEntries(own), NO_COLOR: '1', ...extra };
 }
