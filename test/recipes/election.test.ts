@@ -287,22 +287,29 @@ test('E5 the whole prefix is deleted under live candidates: the leader is told, 
 
 test('E5 waiting on somebody who vanishes, or on a prefix that keeps vanishing, leaves nobody stuck', async (t) => {
   const w = await world(5);
-  const first = await w.clock.until(campaign(await open(w), 'x', 'a'));
-  const waiting = [];
-  for (let i = 0; i < 6; i += 1) waiting.push(candidacy(await open(w), `c${i}`));
-  for (let round = 0; round < 20; round += 1) {
+  const all: Interval[] = [];
+  let over = false;
+  const work = Array.from({ length: 5 }, (_, i) => perpetual(w, w.link(), `c${i}`, all, {
+    ttlSeconds: 10, over: () => over, keep: () => 1_000_000,
+  }));
+  await w.clock.advance(100);
+  for (let round = 0; round < 30; round += 1) {
     const { key, rangeEnd } = prefixRange(utf8(`${ROOT}x/`));
     const entries = await w.clock.until(keysUnder(w.store, `${ROOT}x/`));
     const one = entries[w.prng.below(entries.length)];
-    const all = w.prng.below(3) === 0 || one === undefined;
-    await w.clock.until(w.store.txn({ success: [all ? opDelete(key, { rangeEnd }) : opDelete(one.key)] }));
+    const everything = w.prng.below(3) === 0 || one === undefined;
+    await w.clock.until(w.store.txn({ success: [everything ? opDelete(key, { rangeEnd }) : opDelete(one.key)] }));
     await w.clock.advance(w.prng.below(300));
   }
   await w.clock.advance(2_000);
-  t.false(first.isLeader);
-  const leaders = waiting.flatMap((one) => one.now() ?? []).filter(({ isLeader }) => isLeader);
-  t.is(leaders.length, 1);
-  t.is((await w.clock.until(leader(w.store, 'x')))?.term, leaders[0]?.term);
+  const now = all.filter(({ to }) => to === Infinity);
+  t.is(now.length, 1);
+  t.is((await w.clock.until(candidates(w.store, 'x'))).length, 5, 'all of them are candidates still');
+  t.is((await w.clock.until(leader(w.store, 'x')))?.term, now[0]?.term);
+  t.true(all.length > 10, `${all.length} leaderships`);
+  over = true;
+  await w.clock.until(w.store.txn({ success: [opDelete(utf8(ROOT), { rangeEnd: prefixRange(utf8(ROOT)).rangeEnd })] }));
+  await w.clock.until(Promise.all(work.map((each) => Promise.race([each, sleep(w, 30_000)]))));
   await w.end();
 });
 
@@ -460,6 +467,23 @@ test('a proclamation whose answer is lost happens once, and never over a later o
   const entry = await w.clock.until(get(w.store, office.key));
   t.is(text(entry?.value ?? utf8('')), 'd');
   t.true((entry?.version ?? 0) <= 4);
+  await w.end();
+});
+
+test('a proclamation that lands long after it was repeated does not overwrite a later one', async (t) => {
+  const w = await world(8);
+  let late = 0;
+  const session = await open(w, haunted(w.link(), w.clock, ({ success: [first] = [] }) => {
+    const isProclamation = first?.kind === 'txn' && first.request.success?.[0]?.kind === 'put';
+    late += isProclamation ? 1 : 0;
+    return isProclamation && late === 1 ? { kind: 'late', delayMs: 5_000 } : { kind: 'normal' };
+  }), 60);
+  const office = await w.clock.until(campaign(session, 'x', 'a'));
+  await w.clock.until(office.proclaim('b'));
+  await w.clock.until(office.proclaim('c'));
+  t.is(late, 3);
+  await w.clock.advance(10_000);
+  t.is((await w.clock.until(leader(w.store, 'x')))?.value, 'c');
   await w.end();
 });
 
