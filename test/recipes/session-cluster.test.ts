@@ -70,9 +70,9 @@ test.serial('S1 S5 S6 the leader is killed: sessions of two lengths, and one kep
     const observe = (event: SessionEvent): void => void events.push(event);
     const beside = keepAliver(members.map(({ url }) => url));
     const sessions = [
-      await Session.open(client, { ttlSeconds: 5, observe }),
+      await Session.open(client, { ttlSeconds: 8, observe }),
       await Session.open(client, { ttlSeconds: 15, observe }),
-      await Session.open(client, { ttlSeconds: 5, observe, stallBudgetMs: 10_000, keepAliver: beside }),
+      await Session.open(client, { ttlSeconds: 8, observe, stallBudgetMs: 10_000, keepAliver: beside }),
     ];
     const revisions: number[] = [];
     for (const [i, { lease }] of sessions.entries()) {
@@ -81,7 +81,7 @@ test.serial('S1 S5 S6 the leader is killed: sessions of two lengths, and one kep
     }
     await sleep(1_000);
     await leader.end('SIGKILL');
-    await sleep(8_000);
+    await sleep(10_000);
     t.deepEqual(sessions.map(({ state }) => state), ['live', 'live', 'live'], program);
     for (const i of sessions.keys()) t.is(await revisionOf(client, `kill/${i}`), revisions[i] ?? NaN, program);
     t.false(events.some(({ kind }) => kind === 'lost'));
@@ -96,15 +96,15 @@ test.serial('S7 the leader is paused past an election and goes on: it revokes no
     const others = cluster.members.filter((member) => member !== old);
     // One that talks to the paused member first, and must notice its silence within its TTL; one that never meets it.
     const [first, second] = [clientOf(t, [old, ...others]), clientOf(t, others)];
-    const sessions = [await Session.open(first, { ttlSeconds: 4 }), await Session.open(second, { ttlSeconds: 4 })];
+    const sessions = [await Session.open(first, { ttlSeconds: 8 }), await Session.open(second, { ttlSeconds: 8 })];
     for (const [i, { lease }] of sessions.entries()) await put(second, utf8(`pause/${i}`), utf8('held'), { lease });
     const revisions = [await revisionOf(second, 'pause/0'), await revisionOf(second, 'pause/1')];
     process.kill(old.pid, 'SIGSTOP');
     const next = await leaderOf(cluster, others);
     t.not(next, old);
-    await sleep(9_000);
+    await sleep(10_000);
     process.kill(old.pid, 'SIGCONT');
-    await sleep(5_000);
+    await sleep(3_000);
     t.deepEqual(sessions.map(({ live }) => live), [true, true], program);
     t.deepEqual([await revisionOf(second, 'pause/0'), await revisionOf(second, 'pause/1')], revisions, program);
     await Promise.all(sessions.map((session) => session.close()));
