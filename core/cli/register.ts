@@ -41,7 +41,7 @@ const REGISTER: ClientCommand = {
     { name: 'tags', value: 'TAGS', help: 'separated by commas' },
     { name: 'meta', value: 'PAIRS', help: 'NAME=VALUE, separated by commas' },
     { name: 'ttl', value: 'SECONDS', help: 'how long it is still shown after this process is gone without a word; default 10' },
-    { name: 'wait', value: 'DURATION', help: 'how long the port may take to answer before it is registered; default 30s, 0: not' },
+    { name: 'wait', value: 'DURATION', help: 'how long the port may take to answer, to be registered; default 30s, 0: not' },
     { name: 'drain', value: 'DURATION', help: 'how long it is shown as draining before the command is asked to end; default 5s' },
     { name: 'grace', value: 'DURATION', help: 'between SIGTERM and SIGKILL; default 10s' },
   ],

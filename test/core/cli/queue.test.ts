@@ -5,7 +5,7 @@ import test from 'ava';
 import { Queue } from '../../../recipes/queue.js';
 import { Session } from '../../../recipes/session.js';
 import { environment, MAIN } from './binary.js';
-import { becomes, begin, isAlive, startStores, type Store } from './running.js';
+import { begin, isAlive, startStores, type Store } from './running.js';
 
 let stores: readonly [Store, ...Store[]];
 let names = 0;
@@ -58,7 +58,7 @@ test.serial('what one puts another takes: as JSON, as text, as bytes', async (t)
   }
 });
 
-test.serial('an item is done when its command ends with 0, tried again when not, and dead at last, with the reason', async (t) => {
+test.serial('an item is done when its command ends with 0, tried again when not, and dead at last', async (t) => {
   for (const { url } of stores) {
     const name = fresh();
     const script = 'read line; echo "$COTERIE_ITEM_ID $COTERIE_ITEM_ATTEMPT $line"; exit $1';
@@ -74,7 +74,8 @@ test.serial('an item is done when its command ends with 0, tried again when not,
     const done = await begin(t, url, [...take, '0']).ended;
     t.deepEqual([done.code, done.stdout], [0, 'x 1 work\n']);
     const gone = await begin(t, url, ['queue', 'put-back', name, 'x']).ended;
-    t.deepEqual([gone.code, gone.stderr.includes(`x: no dead item of queue ${name}\n  coterie queue dead ${name} shows them`)], [1, true]);
+    t.is(gone.code, 1);
+    t.regex(gone.stderr, /x: no dead item of queue q\d+\n {2}coterie queue dead q\d+ shows them/);
   }
 });
 
@@ -118,7 +119,8 @@ test.serial('what is removed from under a worker ends its command', async (t) =>
   const worker = begin(t, url, ['queue', 'take', name, '--', 'sh', '-c', 'echo here; sleep 1000']);
   await worker.says(/here/);
   const refused = await begin(t, url, ['queue', 'remove', name, 'x']).ended;
-  t.deepEqual([refused.code, refused.stderr], [1, 'coterie queue remove: x is being worked on\n  wait, or take it away with --held\n']);
+  t.is(refused.code, 1);
+  t.is(refused.stderr, 'coterie queue remove: x is being worked on\n  wait, or take it away with --held\n');
   t.is((await begin(t, url, ['queue', 'remove', name, 'x', '--held']).ended).code, 0);
   const { code, stderr } = await worker.ended;
   t.is(code, 1);
@@ -126,15 +128,15 @@ test.serial('what is removed from under a worker ends its command', async (t) =>
 });
 
 test.serial('an item that nobody reads is not done, a command that does not exist does not count', async (t) => {
-  const [{ url, client }] = stores;
+  const [{ url }] = stores;
   const name = fresh();
   const mute = begin(t, url, ['queue', 'take', name]);
-  t.true(await becomes(async () => (await client.range({ key: Buffer.from('\0'), rangeEnd: Buffer.from('\0'), countOnly: true })).count > 0));
   mute.child.stdout?.destroy();
-  await begin(t, url, ['queue', 'put', name, 'x'.repeat(100_000).slice(0, 60_000), '--id', 'x']).ended;
+  await begin(t, url, ['queue', 'put', name, 'x'.repeat(60_000), '--id', 'x']).ended;
   t.is((await mute.ended).code, 0);
   const missing = await begin(t, url, ['queue', 'take', name, '--', 'coterie-no-such-program']).ended;
-  t.deepEqual([missing.code, missing.stderr.includes('the command cannot be run: spawn coterie-no-such-program ENOENT')], [1, true]);
+  t.is(missing.code, 1);
+  t.regex(missing.stderr, /the command cannot be run: spawn coterie-no-such-program ENOENT/);
   const seen = JSON.parse((await begin(t, url, ['queue', 'take', name, '--json']).ended).stdout) as object;
   t.like(seen, { id: 'x', attempt: 1 });
 });

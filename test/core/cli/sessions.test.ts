@@ -42,7 +42,7 @@ test.serial('who holds what, for how long without a sign of life, and who waits'
     ]);
     const seen = JSON.parse((await begin(t, url, ['locks', '--json']).ended).stdout) as { locks: Record<string, unknown>[] };
     t.deepEqual(Object.keys(seen), ['revision', 'locks']);
-    t.like(seen.locks[0]?.['holder'] as object, {
+    t.like(seen.locks[0]?.['holder'], {
       key: text(held.key), fence: held.fence, lease: one, grantedTtlSeconds: 10, name: 'first', host: 'h', pid: 7,
       info: 'by hand',
     });

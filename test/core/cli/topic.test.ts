@@ -24,13 +24,15 @@ function fresh(): string {
 
 /** A reader prints nothing of its own; it is there once it has printed the first message. */
 async function isThere(reader: Running, publish: (body: string) => Promise<unknown>): Promise<void> {
-  for (let i = 0; !reader.stdout().includes('hello'); i += 1) await publish('hello');
+  while (!reader.stdout().includes('hello')) await publish('hello');
 }
 
 test.serial('what is published reaches every reader, in order, and a reader goes on where it was', async (t) => {
   for (const { url, port, name: home } of stores) {
     const name = fresh();
-    const publish = async (...words: string[]): Promise<string> => (await begin(t, url, ['publish', name, ...words]).ended).stdout;
+    const publish = async (...words: string[]): Promise<string> => {
+      return (await begin(t, url, ['publish', name, ...words]).ended).stdout;
+    };
     const one = Number(await publish('one'));
     t.true(one > 0, home);
     t.deepEqual(JSON.parse(await publish('two', '--id', 'x', '--json')), { position: one + 1, duplicate: false });
