@@ -68,7 +68,8 @@ async function runTheirs(store: Store, name: string, way: Way): Promise<Outcome>
 
 async function runOurs(store: Store, name: string, way: Way): Promise<Outcome> {
   const client = connect(store.url);
-  const sessions = [await Session.open(client, { ttlSeconds: TTL_SECONDS }), await Session.open(client, { ttlSeconds: TTL_SECONDS })];
+  const open = (): Promise<Session> => Session.open(client, { ttlSeconds: TTL_SECONDS });
+  const sessions = [await open(), await open()];
   const [first, second] = sessions;
   if (first === undefined || second === undefined) throw new Error('no sessions');
   const leader = await campaign(first, name, 'leader');

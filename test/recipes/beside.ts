@@ -14,8 +14,22 @@ export function besideOf(url: string): Beside {
   return {
     keep: (order) => {
       const keeping = inner.keep(order);
-      ages.push(() => keeping.ageMs());
-      return keeping;
+      let isStopped = false;
+      ages.push(() => {
+        if (isStopped && keeping.ageMs() === Infinity) throw new Error('the session was over before the thread had renewed');
+        return keeping.ageMs();
+      });
+      return {
+        beat: () => keeping.beat(),
+        ageMs: () => keeping.ageMs(),
+        get isGone() {
+          return keeping.isGone;
+        },
+        stop: () => {
+          isStopped = true;
+          keeping.stop();
+        },
+      };
     },
     renewed: async () => {
       while (!ages.every((age) => age() < Infinity)) await new Promise((resolve) => setTimeout(resolve, 20));

@@ -40,7 +40,9 @@ async function redis(t: ExecutionContext): Promise<Redis> {
 
 /** A new process of SQLite for each call, so that nothing but the file is shared. */
 async function sqlite(file: string, resource: string, fence: number, text: string): Promise<number> {
-  const parameters = [`.parameter set :resource "'${resource}'"`, `.parameter set :fence ${fence}`, `.parameter set :text "'${text}'"`];
+  const parameters = [
+    `.parameter set :resource "'${resource}'"`, `.parameter set :fence ${fence}`, `.parameter set :text "'${text}'"`,
+  ];
   const child = spawn('sqlite3', ['-bail', '-cmd', '.timeout 20000', file], { stdio: ['pipe', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -88,7 +90,9 @@ test('Redis: a stale holder changes nothing, and is told the newest fence', asyn
 test('I32 Redis: a guard with its fences there, in two processes\' place', async (t) => {
   if (!isInstalled('redis-server', t.log)) return;
   const client = await redis(t);
-  const store = { raise: async (resource: string, fence: number) => Number(await client.eval(LUA, 1, `fence:${resource}`, fence)) };
+  const store = {
+    raise: async (resource: string, fence: number) => Number(await client.eval(LUA, 1, `fence:${resource}`, fence)),
+  };
   const guards = [new FenceGuard({ store }), new FenceGuard({ store })];
   const prng = new Prng(3);
   const admitted: number[] = [];

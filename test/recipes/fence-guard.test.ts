@@ -19,7 +19,7 @@ test('I32 a fence lower than one that was seen is refused with both; the same an
   await t.throwsAsync(guard.run('x', 8, () => t.fail('it was run')), { instanceOf: StaleFence });
 });
 
-test('I32 I33 nothing of a lower fence follows anything of a higher one, whatever is slow, with a store that is slow too', async (t) => {
+test('I32 I33 nothing of a lower fence follows anything of a higher one, whatever is slow, the store too', async (t) => {
   for (let seed = 1; seed <= 30; seed += 1) {
     const clock = new SimClock();
     const prng = new Prng(seed);

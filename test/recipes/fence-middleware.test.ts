@@ -26,7 +26,7 @@ async function ask(url: string, fence: string | null, signal?: AbortSignal): Pro
   return { status: response.status, body: await response.text() };
 }
 
-test('Express: a stale fence is refused with the newest one, a missing and a broken one with words, and no handler runs', async (t) => {
+test('Express: a stale, a missing and a broken fence are refused with words, and no handler runs', async (t) => {
   const app = express();
   const handled: string[] = [];
   app.put('/:name', fenced(new FenceGuard(), { resource: (request: express.Request) => request.path }), (request, response) => {
@@ -48,7 +48,7 @@ test('Express: a stale fence is refused with the newest one, a missing and a bro
   t.deepEqual(handled, ['/a 7', '/a 7', '/a 9', '/b 1']);
 });
 
-test('Express: requests for one resource are handled one after the other; whoever was overtaken in the line is refused', async (t) => {
+test('Express: one request for a resource at a time; whoever was overtaken in the line is refused', async (t) => {
   const app = express();
   const order: string[] = [];
   const options = { resource: 'all', waitMs: 5_000, header: 'Fence' };
@@ -68,7 +68,7 @@ test('Express: requests for one resource are handled one after the other; whoeve
   t.deepEqual(order, ['begin 1', 'end 1', 'begin 3', 'end 3']);
 });
 
-test('Express: a handler that hangs makes the next one wait for its time and no longer, then 503; a hang-up ends a turn', async (t) => {
+test('Express: behind a handler that hangs the next one waits for a while, then 503; a hang-up ends a turn', async (t) => {
   const app = express();
   app.put('/:name', fenced(new FenceGuard(), { resource: 'all', waitMs: 200 }), (request, response) => {
     if (request.params['name'] !== 'hang') response.send('done');

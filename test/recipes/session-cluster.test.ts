@@ -14,7 +14,9 @@ import { Session } from '../../recipes/session.js';
 import { eventually, ProcessCluster, type MemberProcess, type Program } from '../interop/cluster-processes.js';
 import { isInstalled } from '../interop/real-etcd.js';
 
-async function everyCluster(t: ExecutionContext, claim: (cluster: ProcessCluster, program: Program) => Promise<void>): Promise<void> {
+type Claim = (cluster: ProcessCluster, program: Program) => Promise<void>;
+
+async function everyCluster(t: ExecutionContext, claim: Claim): Promise<void> {
   t.timeout(240_000);
   const programs = isInstalled('etcd', t.log) ? ['coterie', 'etcd'] as const : ['coterie'] as const;
   await Promise.all(programs.map(async (program) => {
@@ -60,7 +62,7 @@ async function revisionOf(client: Client, key: string): Promise<number> {
   return (await get(client, utf8(key)))?.createRevision ?? 0;
 }
 
-test.serial('S1 S5 S6 the leader is killed: sessions of two lengths, and one kept beside, live on with their leases', async (t) => {
+test.serial('S1 S5 S6 the leader is killed: short and long sessions, and one kept beside, live on', async (t) => {
   await everyCluster(t, async (cluster, program) => {
     const leader = await leaderOf(cluster);
     // The dying leader is the first one everybody talks to.

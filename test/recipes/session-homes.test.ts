@@ -153,7 +153,7 @@ test('S9 over sockets: opening and closing raced against aborts and cuts, no lea
 });
 
 // Serial: the blocked loop is that of every test in this file.
-test.serial('S3 in process: the store stands still with the loop, and the first statement sees the loss all the same', async (t) => {
+test.serial('S3 in process: the store stands still with the loop, and the first statement sees the loss', async (t) => {
   const node = await startNode({ name: 't', dataDir: null });
   const session = await Session.open(node.client, { ttlSeconds: 1 });
   await sleep(100);

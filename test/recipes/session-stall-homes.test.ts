@@ -39,13 +39,13 @@ async function open(t: ExecutionContext, home: Home, way: Way, options: { ttlSec
 
 test.serial('S3 blocked for less than the budget, but twice the TTL: the first statement afterwards sees live', async (t) => {
   const all = await Promise.all((await homes(t)).map(async (home) => {
-    const opened = await open(t, home, 'straight', { ttlSeconds: 3, stallBudgetMs: 20_000 });
+    const opened = await open(t, home, 'straight', { ttlSeconds: 5, stallBudgetMs: 30_000 });
     const held = await lock(opened.session, `stall-${home.name}`);
     return { ...opened, home, held, created: (await get(opened.near, opened.key))?.createRevision };
   }));
-  block(6_000);
+  block(10_000);
   const first = all.map(({ session, held }) => ({ live: session.live, isHeld: held.isHeld, remaining: session.remaining }));
-  t.true(first.every(({ live, isHeld, remaining }) => live && isHeld && remaining > 0 && remaining < 3_000), JSON.stringify(first));
+  for (const { live, isHeld, remaining } of first) t.true(live && isHeld && remaining > 0 && remaining < 5_000);
   for (const { home, session, near, key, events, held, created } of all) {
     t.is((await get(near, key))?.createRevision, created, `${home.name}: the store kept it all the time`);
     t.true(events.some((event) => event.kind === 'stalled' && event.gapMs > session.ttlMs));
@@ -59,9 +59,9 @@ test.serial('S3 blocked for less than the budget, but twice the TTL: the first s
 
 test.serial('S3 blocked for longer than the budget: the first statement afterwards sees the loss', async (t) => {
   const all = await Promise.all((await homes(t)).map(async (home) => {
-    return { ...(await open(t, home, 'straight', { ttlSeconds: 2, stallBudgetMs: 1_000 })), home };
+    return { ...(await open(t, home, 'straight', { ttlSeconds: 5, stallBudgetMs: 1_000 })), home };
   }));
-  block(1_000 + 2_000 + 600);
+  block(1_000 + 5_000 + 600);
   const first = all.map(({ session }) => session.live);
   t.false(first.includes(true));
   for (const { home, session, near, key, events } of all) {
@@ -105,7 +105,7 @@ test.serial('S1 both links frozen: lost fires before the key disappears, stall b
   }));
 });
 
-test.serial('a lease revoked by somebody is told from beside; and one thread keeps many sessions and ends with them', async (t) => {
+test.serial('a lease revoked by somebody is told from beside; one thread keeps many sessions', async (t) => {
   await Promise.all((await homes(t)).map(async (home) => {
     const { near } = await clients(t, home);
     const beside = besideOf(urlOf(home));
