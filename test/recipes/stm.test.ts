@@ -227,6 +227,21 @@ test('on a session a lost answer is settled, on a client alone it is told: never
   await w.end();
 });
 
+test('a late write that read nothing cannot land after it was settled, over what others wrote since', async (t) => {
+  const w = await world(1);
+  let spared = 0;
+  const client = haunted(w.link(), w.clock, ({ success = [] }) => {
+    const commits = success.some(({ kind, request }) => kind === 'put' && 'key' in request && text(request.key) === 'x');
+    return commits && (spared += 1) === 1 ? { kind: 'late', delayMs: 3_000 } : { kind: 'normal' };
+  });
+  const session = await w.clock.until(Session.open(client, { ttlSeconds: 10, clock: w.clock }));
+  await w.clock.until(stm(session, (tx) => tx.put('x', 'ours')));
+  await set(w, 'x', 'theirs, later');
+  await w.clock.advance(5_000);
+  t.is(await read(w, 'x'), 'theirs, later');
+  await w.end();
+});
+
 test('a session that is lost while a commit is on its way says that the outcome is unknown', async (t) => {
   const w = await world(1);
   const link = w.link();
