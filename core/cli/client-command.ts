@@ -189,10 +189,11 @@ function parse(command: ClientCommand, argv: readonly string[]): Words {
     return { values: Object.fromEntries(plain), positionals };
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    const unknown = /^Unknown option '-*([^']+)'/.exec(error.message)?.[1];
+    const unknown = /^Unknown option '([^']+)'/.exec(error.message)?.[1];
     if (unknown === undefined) throw new Refusal(error.message.split('\n')[0] ?? error.message, usageOf(command));
-    const guess = nearest(unknown, flags.map(({ name }) => name));
-    throw new Refusal(`--${unknown}: no such flag`, guess === null ? usageOf(command) : `did you mean --${guess}?`);
+    const guess = nearest(unknown.replace(/^-+/, ''), flags.map(({ name }) => name));
+    const usage = `${usageOf(command)}${command.usage.includes('[-- COMMAND') ? '; flags of the command stand behind --' : ''}`;
+    throw new Refusal(`${unknown}: no such flag`, guess === null ? usage : `did you mean --${guess}?`);
   }
 }
 

@@ -4,6 +4,8 @@
 import { readFileSync } from 'node:fs';
 import { text, utf8 } from '../base/bytes.js';
 import { isApiError } from '../errors.js';
+import { FencedOut } from '../../recipes/fenced-txn.js';
+import { EntryLost } from '../../recipes/held.js';
 import { Queue, type Codec } from '../../recipes/queue.js';
 import type { Delivery } from '../../recipes/queue-delivery.js';
 import { ItemTooLarge, QueueFull, type PutOptions } from '../../recipes/queue-put.js';
@@ -98,6 +100,7 @@ async function take(invocation: Invocation): Promise<number> {
     }
   } catch (error) {
     if (requests.asked.aborted && isApiError(error, 'canceled')) return invocation.isSet('follow') ? 0 : requests.exitCode;
+    if (error instanceof FencedOut || error instanceof EntryLost) throw lostItem(error);
     throw error instanceof SessionLost ? lostWaiting(what, error) : error;
   } finally {
     requests.stop();
@@ -171,9 +174,7 @@ async function work(
   if (code === undefined) await child.end();
   requests.passTo(null);
   if (code === undefined || !delivery.isHeld) {
-    const reason: unknown = delivery.signal.reason;
-    const problem = `item ${plain(delivery.id)} is lost: ${reason instanceof Error ? reason.message : String(reason)}`;
-    return complain(invocation.words, new Refusal(problem, 'the command was ended; it will be worked on again', { exitCode: 1 }));
+    return complain(invocation.words, lostItem(delivery.signal.reason));
   }
   const fault = child.fault();
   // Neither the item's fault is a command that does not exist, nor is the end that somebody asked for.
@@ -182,6 +183,14 @@ async function work(
   else await delivery.nack({ error: new Error(`${command[0]} ended with exit code ${code}`) });
   if (fault !== null) throw cannotRun(fault);
   return code;
+}
+
+/** Somebody has it again, or will have: nothing of what was done is known to the queue. */
+function lostItem(reason: unknown): Refusal {
+  const why = reason instanceof Error ? reason.message : String(reason);
+  return new Refusal(`the item is lost: ${plain(why)}`, 'its command has ended; unless it was removed it is worked on again', {
+    exitCode: 1,
+  });
 }
 
 function itemJson({ id, attempt, group, fence }: Delivery<Uint8Array>, body: Uint8Array): Json {

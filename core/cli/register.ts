@@ -11,7 +11,8 @@ import type { Client } from '../client.js';
 import { isApiError } from '../errors.js';
 import { SERVICES_PREFIX } from '../../recipes/instance.js';
 import { pause } from '../../recipes/pause.js';
-import { checkSpec, register, type InstanceSpec, type Registration, type RegistrationEvent } from '../../recipes/registry.js';
+import { checkSpec, register, RegistrationEnded } from '../../recipes/registry.js';
+import type { InstanceSpec, Registration, RegistrationEvent } from '../../recipes/registry.js';
 import { Child } from './child.js';
 import { complain, runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { aborted, cannotRun, tell } from './hold.js';
@@ -155,7 +156,7 @@ async function whileItRuns(invocation: Invocation, client: Client, service: Serv
     registration = await register(client, spec, { ttlSeconds: times.ttlSeconds, ...bounds });
   } catch (error) {
     if (stop.aborted && isApiError(error, 'canceled')) return ending(invocation, service);
-    throw error;
+    throw error instanceof RegistrationEnded ? endedByOthers(error) : error;
   }
   if (child === null) {
     const { service: name, id, address, port } = spec;
@@ -168,9 +169,7 @@ async function untilTheEnd(invocation: Invocation, service: Service, registratio
   const { requests, over, hurry, times } = service;
   await aborted(requests.asked, over, registration.signal);
   if (registration.signal.aborted) {
-    const reason: unknown = registration.signal.reason;
-    const problem = reason instanceof Error ? reason.message : String(reason);
-    throw new Refusal(problem, 'it is not started again: find out who did that, and start it anew', { exitCode: 1 });
+    throw endedByOthers(registration.signal.reason);
   }
   if (!over.aborted) {
     // Nobody sends it anything new by the time it is asked to end.
@@ -179,6 +178,11 @@ async function untilTheEnd(invocation: Invocation, service: Service, registratio
   }
   await registration.close();
   return ending(invocation, service);
+}
+
+function endedByOthers(reason: unknown): Refusal {
+  const problem = reason instanceof Error ? reason.message : String(reason);
+  return new Refusal(problem, 'it is not started again: find out who did that, and start it anew', { exitCode: 1 });
 }
 
 async function ending(invocation: Invocation, { child }: Service): Promise<number> {

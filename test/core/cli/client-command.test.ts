@@ -28,6 +28,14 @@ const WRONG: readonly (readonly [words: string, says: string])[] = [
   ['snapshot restore a --mark-compacted', 'coterie snapshot restore: --mark-compacted without --bump-revision'],
   ['snapshot restore a --bump-revision 5', 'coterie snapshot restore: --bump-revision 5 without --mark-compacted'],
   ['snapshot restore a --name x --initial-cluster y=http://h:1', 'does not name this member, x\n  use --name y'],
+  ['lock', 'coterie lock: a word is missing\n  usage: coterie lock NAME [-- COMMAND …]'],
+  ['lock a --ttl 0', 'coterie lock: --ttl 0: too short or too long\n  give 1 to 86400 seconds'],
+  ['lock a --grace 5s', 'coterie lock: --grace 5s: the command could outlive what it runs under\n  give at most 4s'],
+  ['lock a --conflict-exit-code 256 -- true', '--conflict-exit-code 256: not such a number\n  give a whole number from 1 to 255'],
+  ['lock a -w table', 'coterie lock: lock has no table form\n  give one of simple, json'],
+  ['lock a ls -l', 'coterie lock: -l: no such flag\n  usage: coterie lock NAME [-- COMMAND …]; flags of the command'],
+  ['elect a', 'coterie elect: a word is missing\n  usage: coterie elect NAME VALUE [-- COMMAND …] | --listen NAME'],
+  ['elect a b --listen', 'coterie elect: b: --listen only looks\n  leave out the value, or --listen'],
   ['cluster --free-port', 'coterie cluster: Unknown option \'--free-port\''],
 ];
 
@@ -40,7 +48,8 @@ for (const [words, says] of WRONG) {
 }
 
 test('each group and each command explains itself', async (t) => {
-  for (const words of ['member', 'endpoint', 'snapshot', 'cluster', 'member add', 'move-leader', 'snapshot restore']) {
+  const groups = ['member', 'endpoint', 'snapshot', 'cluster', 'lock', 'queue'];
+  for (const words of [...groups, 'member add', 'move-leader', 'snapshot restore']) {
     const { code, stdout } = await coterie([...words.split(' '), '--help']);
     t.is(code, 0);
     t.regex(stdout, /[Uu]sage: coterie /);

@@ -124,7 +124,7 @@ test.serial('what is removed from under a worker ends its command', async (t) =>
   t.is((await begin(t, url, ['queue', 'remove', name, 'x', '--held']).ended).code, 0);
   const { code, stderr } = await worker.ended;
   t.is(code, 1);
-  t.regex(stderr, /^coterie queue take: item x is lost: .*\n {2}the command was ended/);
+  t.regex(stderr, /^coterie queue take: the item is lost: .*\n {2}its command has ended/);
 });
 
 test.serial('an item that nobody reads is not done, a command that does not exist does not count', async (t) => {
