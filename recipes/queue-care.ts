@@ -125,6 +125,7 @@ async function bringBackAll(desk: Desk, ids: readonly string[], stop: AbortSigna
 async function bringBack(desk: Desk, id: string, stop: AbortSignal): Promise<void> {
   const { keys } = desk;
   const look = await persist(desk, stop, () => ({ success: [opRange(keys.outItem(id)), opRange(keys.item(id))] }), id);
+  desk.note(look.answer.header.revision);
   const [outKv] = kvsOf(look.answer.responses[0]);
   const [itemKv] = kvsOf(look.answer.responses[1]);
   if (outKv === undefined) return;

@@ -12,7 +12,7 @@ import { either, fanned, retries } from './queue-call.js';
 import type { Delivery } from './queue-delivery.js';
 import { stallsOf } from './queue-delivery.js';
 import { checkInteger } from './queue-keys.js';
-import { Session } from './session.js';
+import { Session, SessionLost } from './session.js';
 
 const LEASE_MS = 10_000;
 export const CONCURRENCY_MAX = 1_000;
@@ -37,108 +37,111 @@ export interface Source<T> extends Caller {
   readonly name: string;
   readonly observe: (event: QueueEvent) => void;
   take(session: Session, stop: AbortSignal): Promise<Delivery<T>>;
-  /** Nothing more is asked for on this session. */
-  leave(session: Session): void;
 }
 
-export async function consume<T>(
-  source: Source<T>,
-  work: (delivery: Delivery<T>) => Promise<void> | void,
-  options: ConsumeOptions,
-): Promise<void> {
+type Work<T> = (delivery: Delivery<T>) => Promise<void> | void;
+
+/** Rejects with what no new attempt would mend; with the session's end, if it was given one. */
+export async function consume<T>(source: Source<T>, work: Work<T>, options: ConsumeOptions): Promise<void> {
   const { concurrency = 1, leaseMs = LEASE_MS, session } = options;
   checkInteger('concurrency', concurrency, 1, CONCURRENCY_MAX);
   checkNumber('leaseMs', leaseMs, 1_000);
-  const over = either(options.signal);
-  try {
-    if (session !== undefined) {
-      await serve(source, session, work, concurrency, over.signal);
-      return;
-    }
-    const backoff = retries(source.clock, source.name);
-    while (!over.signal.aborted) {
-      try {
-        await using own = await opened(source, leaseMs, over.signal);
-        source.observe({ kind: 'session_opened', error: null });
-        backoff.reset();
-        await serve(source, own, work, concurrency, over.signal);
-      } catch (error) {
-        if (over.signal.aborted) return;
-        if (isApiError(error) && !isPassing(error)) throw error;
-        source.observe({ kind: 'session_lost', error: asError(error) });
-        await pause(source.clock, backoff.next(), over.signal);
-      }
-    }
-  } finally {
-    over.forget();
-  }
-}
-
-function opened<T>(source: Source<T>, leaseMs: number, signal: AbortSignal): Promise<Session> {
-  const { client, clock, observe } = source;
-  const name = `a consumer of queue ${source.name}`;
-  return Session.open(client, { ttlSeconds: Math.ceil(leaseMs / 1000), clock, name, signal, observe: stallsOf(observe) });
-}
-
-/** The store may answer otherwise later. */
-function isPassing(error: { readonly code: string; readonly retryable: boolean; readonly outcome: string }): boolean {
-  return error.code !== 'closed' && (error.retryable || error.outcome === 'unknown' || error.code === 'lease_not_found');
-}
-
-/** Until `over`; rejects when the session is lost. Either way nothing is being worked on any more. */
-async function serve<T>(
-  source: Source<T>,
-  session: Session,
-  work: (delivery: Delivery<T>) => Promise<void> | void,
-  concurrency: number,
-  over: AbortSignal,
-): Promise<void> {
   const broken = new AbortController();
-  const both = either(over, broken.signal);
+  const both = either(options.signal, broken.signal);
   const fan = fanned(both.signal, concurrency);
-  const hand = async (stop: AbortSignal): Promise<void> => {
-    while (!stop.aborted) {
-      const delivery = await source.take(session, stop);
-      await done(source, delivery, work);
-    }
-  };
-  const hands = fan.signals.map(async (stop) => {
+  const desk = new Sessions(source, leaseMs, both.signal, session ?? null);
+  const outcomes = await Promise.allSettled(fan.signals.map(async (stop) => {
     try {
-      await hand(stop);
+      await hand(source, desk, work, stop);
     } catch (error) {
       broken.abort(error);
       throw error;
     }
-  });
-  const outcomes = await Promise.allSettled(hands);
+  }));
   fan.forget();
   both.forget();
-  source.leave(session);
-  if (over.aborted) return;
+  await desk.close();
+  if (options.signal?.aborted === true) return;
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw broken.signal.reason;
 }
 
+/** One item after the other. A piece of work that goes on after its session was lost keeps this hand busy and no other. */
+async function hand<T>(source: Source<T>, desk: Sessions<T>, work: Work<T>, stop: AbortSignal): Promise<void> {
+  const backoff = retries(source.clock, source.name);
+  while (!stop.aborted) {
+    try {
+      const delivery = await source.take(await desk.live(), stop);
+      backoff.reset();
+      await done(delivery, source, work);
+    } catch (error) {
+      if (stop.aborted) return;
+      if (desk.isGiven || !isPassing(error)) throw error;
+      source.observe({ kind: 'session_lost', error: asError(error) });
+      await pause(source.clock, backoff.next(), stop);
+    }
+  }
+}
+
+/** The session all hands take on: the one that was given, or our own, opened anew whenever it is lost. */
+class Sessions<T> {
+  readonly isGiven: boolean;
+  readonly #source: Source<T>;
+  readonly #leaseMs: number;
+  readonly #stop: AbortSignal;
+  #now: Session | null;
+  #opening: Promise<Session> | null = null;
+
+  constructor(source: Source<T>, leaseMs: number, stop: AbortSignal, given: Session | null) {
+    this.isGiven = given !== null;
+    this.#source = source;
+    this.#leaseMs = leaseMs;
+    this.#stop = stop;
+    this.#now = given;
+  }
+
+  async live(): Promise<Session> {
+    if (this.#now !== null && (this.isGiven || this.#now.live)) return this.#now;
+    this.#opening ??= this.#open();
+    return await this.#opening;
+  }
+
+  async close(): Promise<void> {
+    if (!this.isGiven) await this.#now?.close();
+  }
+
+  async #open(): Promise<Session> {
+    const { client, clock, observe } = this.#source;
+    const ttlSeconds = Math.ceil(this.#leaseMs / 1000);
+    const name = `a consumer of queue ${this.#source.name}`;
+    try {
+      const before = this.#now;
+      this.#now = await Session.open(client, { ttlSeconds, clock, name, signal: this.#stop, observe: stallsOf(observe) });
+      observe({ kind: 'session_opened', error: null });
+      // Revoked, if the store has not found out yet: what it holds is worked on anew, and sooner.
+      void before?.close();
+      return this.#now;
+    } finally {
+      this.#opening = null;
+    }
+  }
+}
+
+/** Whether it may be otherwise with another session, or later. */
+function isPassing(error: unknown): boolean {
+  if (error instanceof SessionLost || error instanceof FencedOut) return true;
+  if (!isApiError(error) || error.code === 'closed') return false;
+  return error.retryable || error.outcome === 'unknown' || error.code === 'lease_not_found';
+}
+
 /** What the work has not settled itself is settled by how it ended. Never rejects. */
-async function done<T>(
-  source: Source<T>,
-  delivery: Delivery<T>,
-  work: (delivery: Delivery<T>) => Promise<void> | void,
-): Promise<void> {
+async function done<T>(delivery: Delivery<T>, { observe }: Source<T>, work: Work<T>): Promise<void> {
   const { id, attempt } = delivery;
   let failure: Error | null = null;
   try {
     await work(delivery);
   } catch (error) {
     failure = asError(error);
-    source.observe({ kind: 'work_failed', id, attempt, error: failure });
+    observe({ kind: 'work_failed', id, attempt, error: failure });
   }
-  if (!delivery.isHeld) return;
-  try {
-    if (failure === null) await delivery.ack();
-    else await delivery.nack({ error: failure });
-  } catch (error) {
-    source.observe({ kind: 'unsettled', id, error: asError(error) });
-    // It stays held with the session otherwise: for ever, if that lives on.
-    if (!(error instanceof FencedOut)) await delivery[Symbol.asyncDispose]();
-  }
+  await delivery.settled(() => (failure === null ? delivery.ack() : delivery.nack({ error: failure })));
 }

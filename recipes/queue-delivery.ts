@@ -30,6 +30,7 @@ import { Session } from './session.js';
 /** How long an end is tried before the caller is told that it is not known. */
 const SETTLE_MS = 30_000;
 const WATCH_AGAIN_MS = 100;
+const SETTLE_AGAIN_MS = 1_000;
 
 export interface AckOptions {
   /** Done in the same transaction as the acknowledgement: effectively once. */
@@ -66,6 +67,8 @@ export interface Delivery<T> extends Held {
   extend(ms: number): Promise<void>;
   /** Gives it back at once, in its old place and without counting the attempt. */
   release(): Promise<void>;
+  /** Settles it by this, trying until it is settled or lost. Never rejects. */
+  settled(settle: () => Promise<unknown>): Promise<void>;
 }
 
 /** What a delivery needs of the consumer that took it. */
@@ -81,8 +84,9 @@ export interface Desk {
   /** Reads that keep the consumer informed of what is ready, and what becomes of their answers. */
   reads(): readonly Op[];
   learn(answer: TxnResponse, from: number): void;
-  /** Where whoever stands in line now would stand. */
+  /** Where whoever stands in line now would stand; as far as it has been told of a revision. */
   place(): string;
+  note(revision: Revision): void;
   forget(delivery: Taken): void;
   trim(): void;
 }
@@ -201,11 +205,19 @@ export class Taken implements Held {
 
   /** A scope that ends must not hide what it ended with. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#ended() !== null || this.#settling) return;
-    try {
-      await this.nack();
-    } catch (error) {
-      this.#desk.observe({ kind: 'unsettled', id: this.name, error: asError(error) });
+    await this.settled(() => this.nack());
+  }
+
+  /** Tries until it is settled or lost: else it would stay ours for as long as the session lives. Never rejects. */
+  async settled(settle: () => Promise<unknown>): Promise<void> {
+    while (this.#ended() === null && !this.#settling) {
+      try {
+        await settle();
+        return;
+      } catch (error) {
+        this.#desk.observe({ kind: 'unsettled', id: this.name, error: asError(error) });
+        await pause(this.#desk.clock, SETTLE_AGAIN_MS, this.signal);
+      }
     }
   }
 

@@ -81,6 +81,7 @@ export class QueueKeys {
   readonly done: Uint8Array;
   readonly paused: Uint8Array;
   readonly ready: readonly [Range, Range];
+  readonly readyAll: Range;
   readonly lines: Range;
   readonly out: Range;
   readonly outItems: Range;
@@ -97,6 +98,7 @@ export class QueueKeys {
     this.done = this.#key('done');
     this.paused = this.#key('paused');
     this.ready = [this.#range('ready/0/'), this.#range('ready/1/')];
+    this.readyAll = this.#range('ready/');
     this.lines = this.#range('line/');
     this.out = this.#range('out/');
     this.outItems = this.#range('out/item/');

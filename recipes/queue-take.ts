@@ -16,7 +16,9 @@
 
 import { utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
-import type { Client, Compare, KeyValue, Op, OpResponse, Revision, TxnRequest, TxnResponse } from '../core/client.js';
+import type {
+  Client, Compare, KeyValue, Op, OpResponse, Revision, TxnRequest, TxnResponse, WatchBatch,
+} from '../core/client.js';
 import { created, modified, opDelete, opPut, opRange, opTxn, versionIs } from '../core/client.js';
 import { ApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
@@ -26,12 +28,10 @@ import type { Holding } from './holding.js';
 import { acquire, behindAll, tryAcquire } from './line.js';
 import type { Mark } from './marks.js';
 import type { Prng } from '../core/base/prng.js';
-import { chance, pause } from './pause.js';
-import type { Backoff } from './pause.js';
+import { type Backoff, chance, pause } from './pause.js';
 import type { QueueEvent } from './queue-call.js';
 import { call, either, fanned, follow, kvsOf, persist, retries, versionOf } from './queue-call.js';
-import type { Desk } from './queue-delivery.js';
-import { Taken } from './queue-delivery.js';
+import { type Desk, Taken } from './queue-delivery.js';
 import type { Out, Pool, QueueKeys, Ready } from './queue-keys.js';
 import { idOf, placeAt, readItem, readOut, writeOut } from './queue-keys.js';
 import { care } from './queue-care.js';
@@ -50,6 +50,8 @@ const SPREAD_MAX = READ_MAX - CHAIN_MAX * BATCH_MAX;
 const FRESH_MS = 100;
 /** Lines of waiting consumers. More than one, so that a first that has just died keeps nobody waiting. */
 const LANES = 3;
+/** Tried before standing in one behind others. */
+const LANES_TRIED = 2;
 /** What is held for less needs no watch. */
 const WATCH_AFTER_MS = 20;
 const DEAD_AT_ONCE = 16;
@@ -103,6 +105,8 @@ export class Taker implements Desk {
   #following = false;
   #known: Knowledge | null = null;
   #revision: Revision = 0;
+  /** Nothing was ready at this revision. */
+  #emptyAt: Revision = 0;
   #number = 0;
   #epoch = 0;
   #spread = 1;
@@ -193,6 +197,10 @@ export class Taker implements Desk {
     return placeAt(this.#revision, this.#number += 1);
   }
 
+  note(revision: Revision): void {
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
   reads(): readonly Op[] {
     const limit = Math.min(READ_MAX, READ_MIN + 2 * this.#wishes.size + 2 * this.#spread);
     return this.keys.ready.map(({ key, rangeEnd }) => {
@@ -203,7 +211,7 @@ export class Taker implements Desk {
   learn(answer: TxnResponse, from: number): void {
     const { revision } = answer.header;
     if (this.#known !== null && revision < this.#known.revision) return;
-    this.#revision = Math.max(this.#revision, revision);
+    this.note(revision);
     const pool = (at: number): readonly Candidate[] => kvsOf(answer.responses[at]).flatMap((kv) => this.#candidate(kv) ?? []);
     this.#known = { pools: [pool(from), pool(from + 1)], at: this.clock.now(), revision };
   }
@@ -271,25 +279,21 @@ export class Taker implements Desk {
   /** One take, or one wait. */
   async #step(idle: AbortSignal): Promise<void> {
     const known = this.#known;
-    const stale = known === null || this.clock.now() - known.at > FRESH_MS;
-    const candidates = stale ? [] : this.#inOrder(known);
-    if (stale || candidates.length > 0) {
-      const paused = await this.#take(stale ? [] : candidates);
-      const now = this.#known;
-      const more = now !== null && now.pools.some((pool) => pool.length > 0);
-      if (this.#wishes.size === 0 || (more && !paused)) return;
-      for (const wish of [...this.#wishes]) if (wish.once) wish.give(null);
-      if (this.#wishes.size === 0) return;
-      // What was read before standing first in a lane is not to be waited on.
-      if (this.#lane === null || !this.#lane.isHeld) await this.#standInLane(idle);
-      else await this.#watch(this.#lane, paused, idle);
-      return;
-    }
-    this.#known = null;
+    const fresh = known !== null && this.clock.now() - known.at <= FRESH_MS;
+    const outcome = await this.#take(fresh ? this.#inOrder(known) : []);
+    if (outcome === 'failed') return;
+    const paused = outcome === 'paused';
+    const more = this.#known?.pools.some((pool) => pool.length > 0) ?? true;
+    if (this.#wishes.size === 0 || (more && !paused)) return;
+    for (const wish of [...this.#wishes]) if (wish.once) wish.give(null);
+    if (this.#wishes.size === 0) return;
+    // What was read before standing first in a lane is not to be waited on.
+    if (this.#lane === null || !this.#lane.isHeld) await this.#standInLane(idle);
+    else await this.#watch(this.#lane, paused, idle);
   }
 
-  /** Takes what it can of them; without any it only looks. True: the queue is paused. */
-  async #take(candidates: readonly Candidate[]): Promise<boolean> {
+  /** Takes what it can of them; without any it only looks. */
+  async #take(candidates: readonly Candidate[]): Promise<'taken' | 'paused' | 'failed'> {
     const chains = this.#chains(candidates);
     let answer: TxnResponse;
     try {
@@ -303,18 +307,19 @@ export class Taker implements Desk {
       this.observe({ kind: 'attempt_failed', error });
       if (error.outcome === 'unknown' && chains.length > 0) await this.#resolveDoubt();
       await pause(this.clock, this.#backoff.next(), this.#over.signal);
-      return false;
+      return 'failed';
     }
     this.session.assertLive();
     if (!answer.succeeded) {
       this.#epoch = versionOf(answer.responses[1]);
       this.learn(answer, 2);
-      return kvsOf(answer.responses[0]).length > 0;
+      // Else it is the guard that was not as we knew it: now it is.
+      return kvsOf(answer.responses[0]).length > 0 ? 'paused' : 'failed';
     }
     this.learn(answer, chains.length);
     const depths = chains.map((chain, i) => this.#receive(answer, chain, answer.responses[i]));
     this.#adapt(depths);
-    return false;
+    return 'taken';
   }
 
   #request(chains: readonly (readonly Candidate[])[]): TxnRequest {
@@ -372,7 +377,7 @@ export class Taker implements Desk {
     void this.#follow(fence);
     const [wish] = this.#wishes;
     if (wish !== undefined) wish.give(taken);
-    else this.#inBackground(() => taken.release());
+    else void taken.settled(() => taken.release());
   }
 
   /** An entry without an item: somebody deleted the item, or it is not one of ours. */
@@ -462,7 +467,7 @@ export class Taker implements Desk {
   async #standInLane(idle: AbortSignal): Promise<void> {
     const both = either(idle, this.#over.signal);
     try {
-      for (let i = 0; i < LANES && this.#lane?.isHeld !== true; i += 1) {
+      for (let i = 0; i < LANES_TRIED && this.#lane?.isHeld !== true; i += 1) {
         if (i > 0) this.#laneNumber = (this.#laneNumber + 1) % LANES;
         this.#lane = await tryAcquire(this.session, this.#laneplace(), { signal: both.signal });
       }
@@ -482,26 +487,20 @@ export class Taker implements Desk {
     return { name, what, line, value: utf8(this.session.name), rule: behindAll(line) };
   }
 
-  /** Until something is ready, the pause ends, or it is not our turn any more. */
+  /** Until nobody waits any more, the pause begins or ends, or it is not our turn any more. Takes what it sees. */
   async #watch(lane: Holding, paused: boolean, idle: AbortSignal): Promise<void> {
     const revision = this.#known?.revision ?? 0;
+    this.#emptyAt = revision;
     const both = either(idle, this.#over.signal, lane.signal);
-    const { ready } = this.keys;
+    const range = paused ? { key: this.keys.paused } : this.keys.readyAll;
+    const from = { revision, exclude: [paused ? 'put' : 'delete'] } as const;
     try {
-      const ranges = paused ? [{ key: this.keys.paused }] : ready;
-      const from = { revision, exclude: [paused ? 'put' : 'delete'] } as const;
-      const seenAny = await follow(this, ranges, from, both.signal, ({ events, header }) => {
-        if (paused) {
-          this.#known = null;
-          return true;
-        }
-        // One item may have come more than once; only its last entry can be there.
-        const seen = new Map(events.flatMap(({ kv }) => this.#candidate(kv) ?? []).map((candidate) => [candidate.id, candidate]));
-        const pool = (number: Pool): readonly Candidate[] => [...seen.values()].filter((one) => one.pool === number);
-        this.#known = { pools: [pool(0), pool(1)], at: this.clock.now(), revision: header.revision };
-        return seen.size > 0;
+      const settled = await follow(this, [range], from, both.signal, async (batch) => {
+        if (!paused) return await this.#takeSeen(batch);
+        this.#known = null;
+        return true;
       });
-      if (!seenAny) await this.#lookAgain(both.signal);
+      if (!settled) await this.#lookAgain(both.signal);
     } catch (error) {
       if (this.#over.signal.aborted) throw this.#over.signal.reason;
       if (!both.signal.aborted) throw error;
@@ -509,6 +508,28 @@ export class Taker implements Desk {
     } finally {
       both.forget();
     }
+  }
+
+  /** True: there is nothing to go on watching for. */
+  async #takeSeen({ events, header }: WatchBatch): Promise<boolean> {
+    // What came before nothing was ready is gone. Of an item that has come more than once only the last entry can be there.
+    const news = events.filter(({ kv }) => kv.modRevision > this.#emptyAt).flatMap(({ kv }) => this.#candidate(kv) ?? []);
+    if (news.length === 0) return false;
+    const seen = [...new Map(news.map((candidate) => [candidate.id, candidate])).values()];
+    const pool = (number: Pool): readonly Candidate[] => seen.filter((one) => one.pool === number);
+    let known: Knowledge = { pools: [pool(0), pool(1)], at: this.clock.now(), revision: header.revision };
+    this.#known = known;
+    while (this.#wishes.size > 0) {
+      const candidates = this.#inOrder(known);
+      if (candidates.length === 0) {
+        this.#emptyAt = known.revision;
+        return false;
+      }
+      if (await this.#take(candidates) !== 'taken') return true;
+      if (this.#known === null) return true;
+      known = this.#known;
+    }
+    return true;
   }
 
   async #lookAgain(stop: AbortSignal): Promise<void> {

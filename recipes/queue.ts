@@ -149,7 +149,6 @@ export class Queue<T = unknown> {
     await consume<T>({
       client, clock, name, observe,
       take: (session, signal) => this.take(session, { signal }),
-      leave: (session) => this.#leave(session),
     }, work, options);
   }
 
@@ -331,6 +330,10 @@ class Delivered<T> implements Delivery<T> {
 
   release(): Promise<void> {
     return this.#taken.release();
+  }
+
+  settled(settle: () => Promise<unknown>): Promise<void> {
+    return this.#taken.settled(settle);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -64,6 +64,35 @@ async function drain(w: World, count: number, consumers: number, workMs: number)
   return { perItem: calls / count, watches: watches / count, spread };
 }
 
+test.serial('Q7 of many idle consumers an item wakes few', async (t) => {
+  const w = await world(99);
+  const links = Array.from({ length: 50 }, () => slow(w));
+  const sessions = await w.clock.until(Promise.all(links.map((link) => Session.open(link, { ttlSeconds: 600, clock: w.clock }))));
+  let done = 0;
+  const takers = sessions.map(async (session) => {
+    const queue = new Queue<number>(session.client, 'load', { clock: w.clock });
+    for (;;) {
+      const item = await queue.take(session);
+      await item.ack();
+      done += 1;
+    }
+  });
+  for (const taker of takers) taker.catch(() => undefined);
+  await w.clock.advance(3_000);
+  const calls = (): number => links.reduce((sum, { sent }) => sum + sent.txn + sent.range + sent.watch, 0);
+  const before = calls();
+  const queue = new Queue<number>(w.link(), 'load', { clock: w.clock });
+  for (let i = 0; i < 40; i += 1) {
+    await w.clock.until(queue.put(i));
+    await w.clock.advance(200);
+  }
+  t.is(done, 40);
+  t.log(`${((calls() - before) / 40).toFixed(2)} calls for each item, watches included, with 50 idle consumers`);
+  t.true((calls() - before) / 40 < 30);
+  await w.clock.until(Promise.all(sessions.map((session) => session.close())));
+  await w.end();
+});
+
 for (const consumers of [1, 10, 100]) {
   test.serial(`Q7 transactions for each item do not depend on how many there are: ${consumers} consumers`, async (t) => {
     t.timeout(120_000);

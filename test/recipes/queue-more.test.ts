@@ -270,12 +270,12 @@ test('Q12 a hundred thousand items of one group delay one of another by one turn
   await w.end();
 });
 
-test('a thousand deliveries and waits on one session make Node warn of nothing', async (t) => {
+test('a hundred consumers on one session, and hundreds of puts at once, make Node warn of nothing', async (t) => {
   const w = await world(25);
   const warnings: string[] = [];
   const warn = (warning: Error): void => void warnings.push(warning.message);
   process.on('warning', warn);
-  const queue = jobs<number>(w);
+  const queue = jobs<number>(w, w.store);
   const over = new AbortController();
   let done = 0;
   const consuming = queue.consume(async () => {

@@ -304,7 +304,7 @@ async function verdict(storm: Storm): Promise<void> {
   t.log(`${storm.revisions} revisions judged, ${storm.put.size} put, ${ends.length} ends`, storm.errors);
 }
 
-for (const seed of [1, 2, 3]) {
+for (const seed of [1, 2]) {
   test(`a storm over a queue, seed ${seed}: one place, one end, one effect for each item`, async (t) => {
     t.timeout(120_000);
     await storm(t, seed);
