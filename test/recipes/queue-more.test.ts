@@ -3,13 +3,15 @@
 import test from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
 import type { Client } from '../../core/client.js';
-import { get, opPut, valueIs } from '../../core/client.js';
+import { del, get, opPut, put, valueIs } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
 import { FencedOut } from '../../recipes/fenced-txn.js';
 import { ItemTooLarge } from '../../recipes/queue-put.js';
 import { QueueKeys, writeItem } from '../../recipes/queue-keys.js';
 import { Queue } from '../../recipes/queue.js';
 import { Session } from '../../recipes/session.js';
+import type { Fate } from './ghosts.js';
+import { haunted } from './ghosts.js';
 import type { World } from './world.js';
 import { keysUnder, world } from './world.js';
 
@@ -289,5 +291,72 @@ test('a hundred consumers on one session, and hundreds of puts at once, make Nod
   process.off('warning', warn);
   t.is(done, 300);
   t.deepEqual(warnings, []);
+  await w.end();
+});
+
+test('a take that lands long after it was given up takes nothing', async (t) => {
+  const w = await world(26);
+  let next: Fate = { kind: 'normal' };
+  const client = haunted(w.link(), w.clock, (request) => {
+    const takes = request.success?.some(({ kind }) => kind === 'txn') === true;
+    return takes ? next : { kind: 'normal' };
+  });
+  const [queue, plain] = [jobs(w, client), jobs(w)];
+  const [ghostly, session] = [await open(w, client, 600), await open(w, w.link(), 600)];
+  await w.clock.until(plain.put('x'));
+  next = { kind: 'late', delayMs: 3_000 };
+  await t.throwsAsync(w.clock.until(queue.take(ghostly, { timeoutMs: 20 })), { message: /deadline exceeded/ });
+  await w.clock.advance(10_000);
+  const item = await w.clock.until(plain.take(session), 1_000);
+  t.deepEqual([item.body, item.attempt], ['x', 1]);
+  await w.end();
+});
+
+test('an end whose answer was lost is known to be ours, and one by somebody else is not', async (t) => {
+  const w = await world(27);
+  let next: Fate = { kind: 'normal' };
+  const once = (): Fate => {
+    const now = next;
+    next = { kind: 'normal' };
+    return now;
+  };
+  const client = haunted(w.link(), w.clock, once);
+  const [queue, plain] = [jobs(w, client), jobs(w)];
+  const session = await open(w, client, 600);
+  for (let i = 0; i < 6; i += 1) await w.clock.until(plain.put('x', { id: `i${i}`, ...(i % 2 === 0 ? { group: 'g' } : {}) }));
+  for (const end of ['ack', 'ack', 'dead', 'back'] as const) {
+    const item = await w.clock.until(queue.take(session));
+    next = { kind: 'unanswered' };
+    if (end === 'ack') t.true((await w.clock.until(item.ack({ also: [opPut(utf8(`e/${item.id}`), utf8(''))] }))).succeeded);
+    if (end === 'dead') await w.clock.until(item.nack({ dead: true }));
+    if (end === 'back') await w.clock.until(item.release());
+    t.false(item.isHeld);
+  }
+  const stats = await w.clock.until(queue.stats());
+  t.deepEqual([stats.ended, stats.dead, stats.held], [3, 1, 0]);
+  const item = await w.clock.until(queue.take(session));
+  const before = { kind: 'unsent' } as const;
+  t.is(await w.clock.until(plain.remove(item.id, { held: true })), 'removed');
+  next = before;
+  await t.throwsAsync(w.clock.until(item.ack()), { message: /nothing was written/ });
+  await w.end();
+});
+
+test('who looks after the queue takes nothing out of the hands of whoever holds it by now', async (t) => {
+  const w = await world(28);
+  const link = w.link();
+  const [slow, session] = [await open(w, link, 600), await open(w, w.link(), 600)];
+  const [caring, queue] = [jobs(w, link), jobs(w)];
+  t.is(await w.clock.until(caring.tryTake(slow)), null);
+  await w.clock.advance(1_000);
+  await w.clock.until(queue.put('x'));
+  const item = await w.clock.until(queue.take(session));
+  link.requestMs = () => 500;
+  const hold = await w.clock.until(get(w.store, item.key));
+  await w.clock.until(del(w.store, item.key));
+  await w.clock.until(put(w.store, item.key, utf8(''), { lease: hold?.lease ?? 0n }));
+  await w.clock.advance(5_000);
+  t.is(await w.clock.until(queue.tryTake(session)), null);
+  t.is((await w.clock.until(queue.stats())).held, 1);
   await w.end();
 });
