@@ -49,8 +49,8 @@ export class Call {
     this.#onDone = onDone;
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     this.#cancelTimer = clock.schedule(Math.max(1, timeoutMs), () => {
-      const detail = `${timeoutMs} ms`;
-      this.fail(this.sent ? new ApiError('deadline_exceeded', { detail }) : new ApiError('unavailable', { detail }));
+      const late = new ApiError('deadline_exceeded', { detail: `${timeoutMs} ms` });
+      this.fail(this.sent ? late : new ApiError('unavailable', { detail: `none took the request within ${timeoutMs} ms` }));
     });
   }
 
