@@ -166,7 +166,7 @@ export class Node {
       failed: (error) => this.#end(error),
     });
     this.#membership = new Membership(config, config.contacts, {
-      clock, observe, store, submit,
+      clock, store, submit,
       isConnected: (peer) => transport?.isConnected(peer) === true,
       setPeers: (members) => this.#peers?.setMembers(members, (each) => this.#store.isRemoved(each)),
       refused: (reason) => this.#leave(reason, id),

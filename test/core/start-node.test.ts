@@ -247,3 +247,22 @@ test('a leader whose own snapshot was damaged on its disk saves another one for 
   t.is(joined.facts().revision, 31);
   await Promise.all([alone.close(), joined.close()]);
 });
+
+test('a member that is added anew at its old address is dialled under its new id alone, and the removed one is told', async (t) => {
+  const founders = await specs(3);
+  const misdialled: string[] = [];
+  const start = (spec: (typeof founders)[number], options: Partial<NodeOptions> = {}): Promise<RunningNode> => startNode({
+    ...spec, initialCluster: founders, strictReconfig: false, ...QUICK, dataDir: freshDirectory(t), ...options,
+    observe: (event) => void (event.kind === 'dial_failed' && /wants member/.test(event.reason) && misdialled.push(event.reason)),
+  });
+  const [first = t.fail(), second = t.fail(), third = t.fail()] = await Promise.all(founders.map((spec) => start(spec)));
+  await first.client.removeMember(third.memberId);
+  t.regex((await third.ended)?.message ?? '', /was removed from the cluster.*add it as a new member/);
+  const { peerUrls } = founders[2] ?? t.fail();
+  const { member } = await first.client.addMember({ peerUrls });
+  const again = await start(founders[2] ?? t.fail(), { initialClusterState: 'existing' });
+  t.is(again.memberId, member.id);
+  await new Promise((resolve) => systemClock.schedule(3000, () => resolve(null)));
+  t.deepEqual(misdialled, []);
+  await Promise.all([first, second, again].map((node) => node.close()));
+});

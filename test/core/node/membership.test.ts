@@ -4,6 +4,10 @@ import test, { type ExecutionContext } from 'ava';
 import { text, utf8 } from '../../../core/base/bytes.js';
 import { get, put } from '../../../core/client.js';
 import { isApiError, type ErrorCode } from '../../../core/errors.js';
+import { Membership } from '../../../core/node/membership.js';
+import { encodeMemberRecords } from '../../../core/store/members.js';
+import { Store } from '../../../core/store/store.js';
+import { SimClock } from '../../sim/clock.js';
 import { LogSetBack } from '../../../core/raft/log-set-back.js';
 import { Cluster, record } from './cluster.js';
 
@@ -165,6 +169,32 @@ test('one that was removed while it was down is told by members that no longer k
   await cluster.clock.advance(10_000);
   t.regex(cluster.ends.get(down)?.message ?? '', /was removed from the cluster/);
   await cluster.stopAll();
+});
+
+test('a removed member is dialled for a while, so that it hears of it, but not once its address is another\'s', async (t) => {
+  const clock = new SimClock();
+  const store = new Store();
+  const dialled: string[] = [];
+  const membership = new Membership({ id: 1n, name: '', clientUrls: [], incarnation: 0n }, [], {
+    clock, store: () => store, isConnected: () => false, submit: () => undefined, refused: () => undefined,
+    setPeers: (peers) => void dialled.push(peers.map(({ id }) => id).join()),
+  });
+  let index = 0;
+  const change = (voters: readonly bigint[], records: Parameters<typeof encodeMemberRecords>[0]): void => {
+    const configuration = { voters, outgoing: [], learners: [] };
+    store.applyMembers({ term: 1, index: (index += 1) }, configuration, encodeMemberRecords(records));
+    membership.onChange();
+  };
+  change([1n, 2n, 3n, 4n], [1n, 2n, 3n, 4n].map(record));
+  change([1n, 2n], []);
+  t.is(dialled.at(-1), '2,3,4');
+  change([1n, 2n, 5n], [{ ...record(5n), peerUrls: record(3n).peerUrls }]);
+  t.is(dialled.at(-1), '2,4,5');
+  for (let i = 0; i < 20; i++) {
+    await clock.advance(1000);
+    membership.onTick(true);
+  }
+  t.is(dialled.at(-1), '2,5');
 });
 
 // Reliability E2.
