@@ -42,6 +42,8 @@ export const peerUrlsMax = 64;
 export const sessionsMax = 8;
 /** How long a member that was removed is still dialled, so that it hears of it. */
 export const farewellMs = 10_000;
+/** Election time-outs without a leader after which one other member is believed that says this one was removed. */
+export const forsakenElections = 5;
 /** Learners in a cluster; etcd: 1. */
 export const learnersMax = 1;
 /** How long voters must have been reached without a break before a change counts on them; etcd: 5 s. */

@@ -3,6 +3,7 @@
 
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
+import type { Refusal } from '../peer/frame.js';
 import type { NodeId } from '../raft/types.js';
 import type { Command } from '../store/command.js';
 import { decodeMemberRecords, type MemberRecord } from '../store/members.js';
@@ -24,7 +25,7 @@ export interface MembershipDoors {
   setPeers(members: readonly MemberRecord[]): void;
   submit(command: Command, done: Done<Reply>): void;
   /** The members know that this one was removed, or has lost its disk. */
-  refused(reason: 'removed' | 'other_incarnation'): void;
+  refused(reason: Refusal): void;
 }
 
 export class Membership {

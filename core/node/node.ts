@@ -36,11 +36,13 @@ import type { Observe } from './events.js';
 import { Forwarding } from './forwarding.js';
 import { prepare, raftConfig } from './founding.js';
 import { Leases } from './leases.js';
+import { Leaving } from './leaving.js';
 import { stallMsMin, tidyRowsPerTick, type NodeLimits } from './limits.js';
 import { Membership } from './membership.js';
 import { Pending } from './pending.js';
 import { Questions } from './questions.js';
 import { refusal } from './refusal.js';
+import { Reign } from './reign.js';
 import { Snapshots } from './snapshots.js';
 import { commandIn, isTagged, tagOf } from './tag.js';
 import { heirOf, Transfers } from './transfers.js';
@@ -94,6 +96,8 @@ export class Node {
   readonly #snapshots: Snapshots;
   readonly #membership: Membership;
   readonly #transfers: Transfers;
+  readonly #reign: Reign;
+  readonly #leaving: Leaving;
   #store = new Store();
   #raft: Raft | null = null;
   #state: State = 'new';
@@ -101,10 +105,6 @@ export class Node {
   #turnScheduled = false;
   /** The machine refuses for the moment: own calls wait for the next tick or change of role. */
   #isPaused = false;
-  #role: Role = { state: 'follower', term: 0, leader: 0n };
-  #leaderLostMs = -Infinity;
-  /** When this node began to lead. */
-  #ledSinceMs = 0;
   #appliedTerm = 0;
   #lastToken: Token = 0;
   #cancelTick: () => void = () => undefined;
@@ -112,13 +112,12 @@ export class Node {
   #onEnd: ((error: Error | null) => void) | null = null;
   #stopCallers: Done[] = [];
   #readyCallers: Done[] = [];
-  #isLeaving = false;
-  #cancelLeave: () => void = () => undefined;
 
   constructor(config: NodeConfig, doors: NodeDoors) {
     const { clock, log, transport, observe } = doors;
     this.#config = config;
     this.#doors = doors;
+    this.#reign = new Reign(config.electionMs, clock);
     const { id, clusterId, incarnation, session, limits } = config;
     const store = (): Store => this.#store;
     const nextToken = (): Token => (this.#lastToken += 1);
@@ -151,11 +150,11 @@ export class Node {
     }));
     this.#leases = new Leases(config.electionMs, {
       clock, observe, store, submit,
-      role: () => this.#role,
+      role: () => this.#reign.role,
       read: (done) => this.read(done),
     });
     this.#answers = new Answers({ acceptor: this.#acceptor, changes: this.#changes, leases: this.#leases }, {
-      role: () => this.#role,
+      role: () => this.#reign.role,
       read: (done) => this.read(done),
       deadlineMs: () => this.#deadlineMs(),
       wake: () => this.#wake(),
@@ -169,7 +168,13 @@ export class Node {
       clock, store, submit,
       isConnected: (peer) => transport?.isConnected(peer) === true,
       setPeers: (members) => this.#peers?.setMembers(members, (each) => this.#store.isRemoved(each)),
-      refused: (reason) => this.#leave(reason, id),
+      refused: (reason) => this.#leaving.leave(reason, id),
+    });
+    this.#leaving = new Leaving(config, {
+      clock, observe,
+      reign: this.#reign,
+      others: () => this.#store.members().filter((member) => member.id !== id).length,
+      end: (error) => this.#end(error),
     });
     this.#transfers = new Transfers(config.electionMs, clock);
   }
@@ -180,7 +185,7 @@ export class Node {
   }
 
   get role(): Role {
-    return this.#role;
+    return this.#reign.role;
   }
 
   get running(): boolean {
@@ -317,7 +322,7 @@ export class Node {
   /** Hands leadership over; only the leader can. Done when `to` leads. */
   transfer(to: NodeId, done: Done): void {
     if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    if (this.#role.state !== 'leader') return this.#refuse(done, new ApiError('not_leader'));
+    if (!this.#reign.isLeader) return this.#refuse(done, new ApiError('not_leader'));
     if (to === this.#config.id) return void this.#doors.clock.schedule(0, () => done(null));
     if (!this.#store.configuration.voters.includes(to)) return this.#refuse(done, new ApiError('bad_transferee'));
     this.#transfers.add(to, done);
@@ -362,6 +367,7 @@ export class Node {
       throw refusal('no_network', config.id, config.id);
     }
     this.#state = 'running';
+    this.#reign.begin();
     this.#membership.onChange();
     this.#scheduleTick();
     this.#give({ kind: 'tick' });
@@ -391,7 +397,7 @@ export class Node {
         this.#give({ kind: 'snapshot_sent', to, ok });
       },
       onUnreachable: (peer) => this.#give({ kind: 'unreachable', peer }),
-      onRefused: (reason, by) => this.#leave(reason, by),
+      onRefused: (reason, by) => this.#leaving.onNotice(reason, by),
     };
   }
 
@@ -409,15 +415,6 @@ export class Node {
     });
   }
 
-  /** This member does not belong to the cluster (any more): it stops, a little later, so that what it has to say gets out. */
-  #leave(reason: 'removed' | 'other_incarnation', by: NodeId): void {
-    if (this.#isLeaving || this.#state !== 'running') return;
-    this.#isLeaving = true;
-    this.#doors.observe({ kind: 'refused', reason, by });
-    const delayMs = this.#role.state === 'leader' ? this.#config.electionMs : 2 * this.#config.heartbeatMs;
-    this.#cancelLeave = this.#doors.clock.schedule(delayMs, () => this.#end(refusal(reason, this.#config.id, by)));
-  }
-
   #scheduleTick(): void {
     const intervalMs = this.#config.heartbeatMs;
     this.#tickDueMs = this.#doors.clock.now() + intervalMs;
@@ -430,12 +427,12 @@ export class Node {
     const lateMs = now - this.#tickDueMs;
     this.#scheduleTick();
     this.#isPaused = false;
-    this.#pending.expire(now, this.#leaderLostMs);
-    this.#questions.onTick(now, this.#leaderLostMs);
+    this.#pending.expire(now, this.#reign.lostMs);
+    this.#questions.onTick(now, this.#reign.lostMs);
     this.#changes.onTick(now);
     this.#transfers.onTick(now);
     this.#forwarding.onTick();
-    this.#membership.onTick(this.#role.leader !== 0n);
+    this.#membership.onTick(this.#reign.role.leader !== 0n);
     if (lateMs > Math.max(stallMsMin, 2 * this.#config.heartbeatMs)) {
       this.#leases.onStall(lateMs);
       this.#doors.observe({ kind: 'stalled', lateMs });
@@ -466,14 +463,14 @@ export class Node {
     const failure = caught(() => this.#act(raft.step(inputs)));
     if (failure !== null) return this.#end(failure);
     const hasMore = this.#pending.hasReady || this.#pending.hasReadyReads || (this.#changes.hasReady && this.#mayJudge);
-    if (hasMore && !this.#isPaused && this.#role.state === 'leader') this.#wake();
+    if (hasMore && !this.#isPaused && this.#reign.isLeader) this.#wake();
   }
   /** Callers' wishes: to the machine while this node leads, to the leader while another one does; else they wait. */
   #takeCalls(inputs: Input[]): void {
     this.#pending.closeGroup(this.#doors.clock.now(), this.#deadlineMs());
     this.#questions.askRenewals(this.#deadlineMs());
     for (const input of this.#acceptor.takeInputs()) inputs.push(input);
-    if (this.#role.state !== 'leader') return this.#forwarding.send();
+    if (!this.#reign.isLeader) return this.#forwarding.send();
     if (this.#isPaused) return;
     for (const proposal of this.#pending.takeReady()) {
       inputs.push({ kind: 'propose', token: this.#pending.give(proposal), data: proposal.data });
@@ -484,8 +481,7 @@ export class Node {
   }
   /** A new leader does not know yet who is well: changes of members wait until all have answered, or had the time to. */
   get #mayJudge(): boolean {
-    if (this.#doors.clock.now() - this.#ledSinceMs >= this.#config.electionMs) return true;
-    return this.status().peers.every(({ match }) => match > 0);
+    return this.#reign.isSeasoned || this.status().peers.every(({ match }) => match > 0);
   }
   #act(output: Output): void {
     this.#persist(output);
@@ -524,13 +520,8 @@ export class Node {
     }
   }
   #onRole(role: Role): void {
-    const before = this.#role;
-    this.#role = role;
     this.#isPaused = false;
-    const isNewReign = role.state === 'leader' && (before.state !== 'leader' || before.term !== role.term);
-    if (isNewReign) this.#ledSinceMs = this.#doors.clock.now();
-    if (before.leader !== 0n && before.leader !== role.leader) this.#leaderLostMs = this.#doors.clock.now();
-    if (before.state === 'leader' && (role.state !== 'leader' || role.term !== before.term)) this.#leases.end();
+    if (this.#reign.onRole(role)) this.#leases.end();
     this.#acceptor.onRole(role);
     this.#forwarding.onRole(role);
     this.#changes.onRole(role);
@@ -565,7 +556,7 @@ export class Node {
       this.#store.skip(id);
       this.#pending.onApplied(id, null);
     }
-    const isOwn = this.#role.state === 'leader' && entry.term === this.#role.term;
+    const isOwn = this.#reign.isLeader && entry.term === this.#reign.role.term;
     if (isOwn && !this.#leases.lessor.isActive) this.#leases.begin();
   }
   #applyCommand(id: EntryId, data: Uint8Array): void {
@@ -595,7 +586,7 @@ export class Node {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#cancelTick();
-    this.#cancelLeave();
+    this.#leaving.cancel();
     this.#inbox = [];
     const stopped = new ApiError('stopped', error === null ? {} : { cause: error });
     this.#pending.failAll(stopped);

@@ -197,6 +197,42 @@ test('a removed member is dialled for a while, so that it hears of it, but not o
   t.is(dialled.at(-1), '2,5');
 });
 
+test('a fork of the cluster, to which all others are removed, stops no member that has a leader or waits for the next', async (t) => {
+  const cluster = await Cluster.running({ size: 5 });
+  const leader = await cluster.leader();
+  const [forked = 0n, ...others] = cluster.ids.filter((id) => id !== leader);
+  await cluster.level();
+  cluster.kill(forked);
+  await cluster.start(forked, { force: true });
+  t.deepEqual(cluster.member(forked).node.store.configuration.voters, [forked]);
+  await cluster.clock.advance(10_000);
+  // The election that follows goes on under the fork's claims, too.
+  cluster.kill(leader);
+  await cluster.clock.advance(20_000);
+  t.true(cluster.events.some(({ id, event }) => id === forked && event.kind === 'frames_dropped' && event.reason === 'removed'));
+  t.deepEqual([...cluster.ends], []);
+  const [first = 0n] = others;
+  await cluster.until(put(cluster.client(first), utf8('a'), utf8('1')));
+  await cluster.stopAll();
+});
+
+test('who was removed is told by one member alone, if there is no leader for long', async (t) => {
+  const cluster = await Cluster.running();
+  await cluster.clock.advance(HEALTHY_MS);
+  const leader = await cluster.leader();
+  const [down = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
+  cluster.kill(down);
+  await cluster.clock.advance(2000);
+  await cluster.until(cluster.client(leader).removeMember(down));
+  cluster.kill(other);
+  await cluster.start(down, { isReady: false });
+  await cluster.clock.advance(4000);
+  t.is(cluster.ends.get(down), undefined);
+  await cluster.clock.advance(6000);
+  t.regex(cluster.ends.get(down)?.message ?? '', /was removed from the cluster, as member .* says/);
+  await cluster.stopAll();
+});
+
 // Reliability E2.
 test('a member whose log was set back stops with the remedy, and nothing acknowledged is lost', async (t) => {
   const cluster = await Cluster.running();
