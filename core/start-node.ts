@@ -20,14 +20,15 @@ import { defaultLimits, type NodeLimits } from './node/limits.js';
 import { Member, type MemberConfig, type MemberIdentity, type NodeFacts } from './node/member.js';
 import { refusal } from './node/refusal.js';
 import { fetchDescription } from './peer/join.js';
-import { TcpTransport, type PeerTls } from './peer/tcp-transport.js';
+import { TcpTransport } from './peer/tcp-transport.js';
+import type { PeerTls } from './peer/tls.js';
 import type { Transport } from './peer/transport.js';
 import type { MemberRecord } from './store/members.js';
 import { etcdVersion } from './version.js';
 
 
 export type { NodeFacts } from './node/member.js';
-export type { PeerTls } from './peer/tcp-transport.js';
+export type { PeerTls } from './peer/tls.js';
 
 export interface NodeOptions {
   /** The member's name, shown to people. Default `default`. */

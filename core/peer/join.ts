@@ -3,12 +3,13 @@
 
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
-import { EMPTY, text } from '../base/bytes.js';
+import { EMPTY } from '../base/bytes.js';
 import { DecodeError } from './codec.js';
 import { addressOf } from './address.js';
 import { FrameReader, recordHead } from './framing.js';
 import { DESCRIPTION_BYTES_MAX } from './limits.js';
-import { dial, reasonOf, type PeerTls } from './tcp-transport.js';
+import { readAnswer } from './opening.js';
+import { dial, hungUp, reasonOf, type PeerTls } from './tls.js';
 
 /** Asks the member at `url`; an error says what happened there. */
 export function fetchDescription(
@@ -30,13 +31,13 @@ export function fetchDescription(
   const cancel = clock.schedule(timeoutMs, () => end(`no answer within ${timeoutMs} ms`));
   const socket = dial(url, tls ?? undefined, () => socket.write(recordHead('describe', EMPTY)));
   socket.on('error', (error) => end(reasonOf(error)));
-  socket.on('close', () => end('the connection was closed before it was answered'));
+  socket.on('close', () => end(hungUp(url)));
   socket.on('data', (chunk: Buffer) => {
     if (isOver) return;
     try {
-      const [answer] = reader.push(chunk);
+      const [answer] = readAnswer(reader, chunk);
       if (answer?.kind === 'description') end(null, answer.body);
-      else if (answer !== undefined) end(answer.kind === 'refused' ? text(answer.body) : `a ${answer.kind} record`);
+      else if (answer !== undefined) end(`a ${answer.kind} record instead of a description`);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       end(error.message);

@@ -78,6 +78,9 @@ export const BACKOFF_MAX_MS = 2000;
 /** Connections that others may hold to us, and those among them that have not said who they are. */
 export const INBOUND_MAX = 512;
 export const STRANGERS_MAX = 128;
-/** Bytes of a hello, and of a description of the cluster for somebody who joins. */
+/** Ends of TLS that are kept for the next handshakes; making one costs as much as a handshake. */
+export const GATES_KEPT_MAX = 8;
+/** Bytes of a hello, of the reason why somebody is refused, and of a description of the cluster for somebody who joins. */
 export const HELLO_BYTES_MAX = 1024;
+export const REASON_BYTES_MAX = 500;
 export const DESCRIPTION_BYTES_MAX = 1 << 20;

@@ -89,8 +89,8 @@ export const DOORS: readonly Door[] = [
   { path: 'core/identity.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/start-node.ts', words: [], modules: ['node:crypto'] },
   // Members meet on sockets, with certificates where the addresses say https.
-  { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net', 'node:tls'] },
-  { path: 'core/peer/join.ts', words: [], modules: ['node:net', 'node:tls'] },
+  { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net'] },
+  { path: 'core/peer/tls.ts', words: [], modules: ['node:net', 'node:tls'] },
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
   { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
