@@ -37,38 +37,26 @@ import { Forwarding } from './forwarding.js';
 import { prepare, raftConfig } from './founding.js';
 import { Leases } from './leases.js';
 import { Leaving } from './leaving.js';
-import { stallMsMin, tidyRowsPerTick, type NodeLimits } from './limits.js';
+import { stallMsMin, tidyRowsPerTick } from './limits.js';
 import { Membership } from './membership.js';
 import { Pending } from './pending.js';
 import { Questions } from './questions.js';
 import { refusal } from './refusal.js';
 import { Reign } from './reign.js';
+import type { Settings } from './settings.js';
 import { Snapshots } from './snapshots.js';
 import { commandIn, isTagged, tagOf } from './tag.js';
 import { heirOf, Transfers } from './transfers.js';
 
-export interface NodeConfig {
+export interface NodeConfig extends Settings {
   readonly id: NodeId;
   readonly clusterId: bigint;
   /** The life of the data directory. */
   readonly incarnation: bigint;
   /** Names this process start to the others; differs from start to start. */
   readonly session: number;
-  /** Of a new cluster, this member among them; empty: it joins a running one. Counts only where the log is empty. */
-  readonly founders: readonly MemberRecord[];
-  /** Where members may be reached until the log says so. */
-  readonly contacts: readonly MemberRecord[];
-  readonly name: string;
-  readonly clientUrls: readonly string[];
-  readonly heartbeatMs: number;
-  readonly electionMs: number;
-  /** A snapshot is taken once this many entries were applied since the last, and the log has grown enough to be worth it. */
-  readonly snapshotCount: number;
+  /** All chance of the machine. */
   readonly seed: number;
-  readonly limits: NodeLimits;
-  /** Refuse changes of members that could cost the majority. */
-  readonly strictReconfig: boolean;
-  readonly forceNewCluster: boolean;
 }
 
 export interface NodeDoors {

@@ -197,7 +197,7 @@ test('a removed member is dialled for a while, so that it hears of it, but not o
   t.is(dialled.at(-1), '2,5');
 });
 
-test('a fork of the cluster, to which all others are removed, stops no member that has a leader or waits for the next', async (t) => {
+test('a fork of the cluster, to which all others are removed, stops no member that has a leader or soon will', async (t) => {
   const cluster = await Cluster.running({ size: 5 });
   const leader = await cluster.leader();
   const [forked = 0n, ...others] = cluster.ids.filter((id) => id !== leader);
