@@ -236,6 +236,24 @@ test('a read waits until the store has caught up, and one that was refused is as
   t.is(outcomes.length, 2, 'a snapshot is a way to catch up');
 });
 
+test('a read whose index is known waits for it, no longer than it may, and not at all where it is there', (t) => {
+  const pending = fresh();
+  const { outcomes, done } = watched();
+  pending.addCleared(9, 9, 0, 1000, done);
+  t.deepEqual([outcomes.length, pending.readers], [1, 0]);
+  pending.addCleared(9, 8, 0, 1000, done);
+  t.deepEqual([outcomes.length, pending.readers], [1, 1]);
+  pending.expire(1500, -Infinity);
+  t.true(isApiError(outcomes[1]?.error, 'timeout'));
+  pending.onCaughtUp(9);
+  t.deepEqual([outcomes.length, pending.readers], [2, 0]);
+  pending.closeGroup(0, 1000);
+  t.false(pending.hasReadyReads, 'nobody came, nobody is asked for');
+  pending.addReader(done);
+  pending.closeGroup(0, 1000);
+  t.deepEqual([pending.takeReads().length, pending.takeReads().length], [1, 0]);
+});
+
 test('a stopping node leaves nobody waiting', (t) => {
   const pending = fresh();
   const { outcomes, done } = watched();
