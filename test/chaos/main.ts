@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util';
 import { Campaign, LEADER_BOUND_MS, type Report } from './campaign.js';
 import { probeDisks } from './disks.js';
+import { FAULTS } from './faults.js';
 import { splitterFor } from './frames.js';
 import { isInstalled, type TargetName } from './members.js';
 import { LEADER_LEAVES, Walk, type WalkReport } from './walk.js';
@@ -125,6 +126,9 @@ if (!isInstalled(target satisfies TargetName)) refuse(`${target} is not on the p
 const minutes = numberOf('minutes', (value) => value > 0, 'a number of minutes');
 const members = numberOf('members', (value) => value === 3 || value === 5, '3 or 5');
 const seed = numberOf('seed', Number.isSafeInteger, 'a whole number');
+const only = flags.only?.split(',');
+const unknown = only?.find((part) => !FAULTS.some(({ name }) => name.includes(part)));
+if (unknown !== undefined) refuse(`--only ${unknown} is no fault; there are ${FAULTS.map(({ name }) => name).join(', ')}`);
 const diskReason = flags.disks ? probeDisks() : '--no-disks';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
@@ -143,7 +147,7 @@ const report = await Campaign.run({
   target, members, seed, minutes, say, diskReason, hasDisks: diskReason === null, newSplitter: splitterFor(target),
   roundMs: 75_000, holdMs: 4000, quietMs: LEADER_BOUND_MS + 4000,
   isKept: flags.keep,
-  ...(flags.only === undefined ? {} : { only: flags.only.split(',') }),
+  ...(only === undefined ? {} : { only }),
 });
 const missed = broken(report);
 process.stdout.write(`${flags.json ? JSON.stringify({ ...report, missed }) : summary(report, missed)}\n`);
