@@ -63,9 +63,12 @@ export class Outbound {
     if (isSame || this.#isClosed) return;
     this.#turn = 0;
     this.#attempts = 0;
-    if (this.#link !== null && !urls.includes(this.#url)) return this.#link.close('its address has changed');
-    if (this.#link !== null || this.#socket !== null) return;
-    // The wait was for the old addresses.
+    const isThere = urls.includes(this.#url);
+    if (this.#link !== null) return isThere ? undefined : this.#link.close('its address has changed');
+    if (this.#socket !== null && isThere) return;
+    // The attempt, or the wait for the next one, was for the old addresses.
+    this.#socket?.destroy();
+    this.#socket = null;
     this.#cancel();
     this.#cancel = this.#doors.clock.schedule(0, () => this.#dial());
   }

@@ -8,7 +8,7 @@ import { systemClock } from '../../../core/base/clock.js';
 import { whenDone } from '../../../core/base/done.js';
 import { fetchDescription } from '../../../core/peer/join.js';
 import { encodeHello, recordHead } from '../../../core/peer/framing.js';
-import { LANES, SILENCE_MS, SOCKET_BYTES_MAX } from '../../../core/peer/limits.js';
+import { HANDSHAKE_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from '../../../core/peer/limits.js';
 import { freePorts } from '../../interop/free-ports.js';
 import { CLUSTER, TcpRig, tlsOf, type TcpMember } from './tcp-rig.js';
 
@@ -221,6 +221,23 @@ on('a member that is not in the address book is answered the way it came', async
   one.transport.setPeers(new Map([[2n, two.urls]]));
   await rig.until(() => one.transport.send(2n, 'raft', Buffer.from('who am I?')), 'connected');
   await rig.until(() => two.got.length === 1, 'heard');
+on('an attempt at an address where nobody answers is given up for a new address', async (rig, t) => {
+  const [one, two] = [await rig.member(1n), await rig.member(2n)];
+  const held: Socket[] = [];
+  const server = createServer((socket) => held.push(socket.on('error', () => socket.destroy())));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  const address = server.address();
+  one.transport.setPeers(new Map([[2n, [`http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`]]]));
+  await rig.until(() => held.length === 2, 'both connections wait for an answer');
+  const start = performance.now();
+  one.transport.setPeers(new Map([[2n, two.urls]]));
+  await rig.until(() => one.transport.isConnected(2n), 'it is found at the new address');
+  t.true(performance.now() - start < HANDSHAKE_MS / 2, 'the old one is not waited for');
+  t.deepEqual(refusals(one), [], 'nor complained of');
+  for (const socket of held) socket.destroy();
+  server.close();
+});
+
   t.true(two.transport.send(1n, 'raft', Buffer.from('a member that was removed')));
   await rig.until(() => one.got.length === 1, 'answered');
   t.is(one.got[0]?.from, 2n);
