@@ -304,7 +304,7 @@ export class TcpTransport implements Transport {
       dial: (url, ready) => dial(url, tls, ready),
       onFrame: (lane, frame) => this.#receive?.(id, lane, frame),
       onUp: () => { if (isControl) observe({ kind: 'peer_connected', peer: id }); },
-      onDown: () => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id }); },
+      onDown: (reason) => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id, reason }); },
       onFailure: (url, reason) => {
         const count = isControl && !this.#isClosed ? this.#reports.add(`${id} ${url} ${reason}`) : 0;
         if (count > 0) observe({ kind: 'dial_failed', peer: id, url, reason, count });
