@@ -2,7 +2,7 @@
 // take stands in the lane's queue, what the queue does not take is dropped. Lanes take turns, the machine's messages first: a
 // follower that is far behind still gets its answers.
 //
-// Both ends say something at least every HEARTBEAT_MS; an end that was silent for SILENCE_MS is dead, whether its packets are
+// Both ends say something about every HEARTBEAT_MS; an end that was silent for SILENCE_MS is dead, whether its packets are
 // lost on the way or its process stands still. A late look at the clock is no silence: then it was this process that slept.
 
 import type { Socket } from 'node:net';
@@ -50,10 +50,6 @@ export class Link {
     this.#heardAt = this.#wroteAt = this.#lookedAt = doors.clock.now();
     socket.on('drain', () => this.#flush());
     this.#lookLater();
-  }
-
-  get isOpen(): boolean {
-    return this.#isOpen;
   }
 
   /** Bytes that wait in queues, those in the socket not counted. */

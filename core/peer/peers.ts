@@ -278,11 +278,10 @@ export class Peers {
         return;
       case 'offer':
       case 'piece':
+      case 'abort':
         return this.#receiver.receive(frame, body);
       case 'accept':
         return this.#senders.receive(frame, body);
-      case 'abort':
-        return this.#receiver.receive(frame, body);
     }
   }
 

@@ -48,7 +48,7 @@ interface Arriving {
 export class SnapshotReceiver {
   readonly #doors: ReceiverDoors;
   #arriving: Arriving | null = null;
-  /** A stage that is being discarded or installed blocks the next one: the log has room for one. */
+  /** A stage that is being given up blocks the next one: the log has room for one. */
   #isLeaving = false;
   #ended: { readonly from: NodeId; readonly session: number; readonly transfer: number } | null = null;
   #stages = 0;

@@ -47,8 +47,10 @@ export class SnapshotSenders {
     if (this.#senders.has(to)) return;
     const sender: SnapshotSender = new SnapshotSender(message, ++this.#transfers, this.#doors, (end) => {
       if (this.#senders.get(to) !== sender) return;
-      if (end !== 'held') this.#senders.delete(to);
-      if (end !== 'held') this.#doors.onSent(to, end);
+      if (end !== 'held') {
+        this.#senders.delete(to);
+        this.#doors.onSent(to, end);
+      }
       this.#startNext();
     });
     this.#senders.set(to, sender);

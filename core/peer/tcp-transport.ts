@@ -270,7 +270,6 @@ export class TcpTransport implements Transport {
     });
     this.#links.add(link);
     const links = this.#inbound.get(from) ?? new Map<LaneGroup, Link>();
-    this.#inbound.set(from, links);
     // A member has one connection of each kind: an earlier one is what is left of a broken network.
     links.get(group)?.close('the member has connected anew');
     this.#inbound.set(from, links);
