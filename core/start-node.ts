@@ -118,7 +118,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   });
   const { ended } = await begin(member);
   const close = async (): Promise<void> => {
-    await whenDone<void>((done) => member.node.handOver(done));
+    await whenDone<void>((done) => member.node.desk.handOver(done));
     await member.client.close();
     await whenDone<void>((done) => member.node.stop(done));
   };

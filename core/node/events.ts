@@ -2,7 +2,6 @@
 // root, from which logs and metrics are made. Nothing here is on the path of a single request.
 
 import type { PeerEvent } from '../peer/events.js';
-import type { Refusal } from '../peer/frame.js';
 import type { NodeId, Term } from '../raft/types.js';
 
 export type NodeEvent =
@@ -38,7 +37,7 @@ export type NodeEvent =
   /** The store was replaced by a snapshot that another member sent. */
   | { readonly kind: 'snapshot_installed'; readonly index: number; readonly revision: number }
   /** The cluster will not have this member: it stops. */
-  | { readonly kind: 'refused'; readonly reason: Refusal; readonly by: NodeId }
+  | { readonly kind: 'refused'; readonly reason: 'removed' | 'other_incarnation'; readonly by: NodeId }
   /** The node stopped taking part. `error` null: on purpose. */
   | { readonly kind: 'stopped'; readonly error: Error | null };
 

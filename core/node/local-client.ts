@@ -85,7 +85,7 @@ export class LocalClient implements api.Client, api.Admin {
       clock: this.#clock,
       header: (revision) => this.#header(revision),
       progressMs: this.#progressMs(),
-      onEnd: () => this.#watches.delete(watch),
+      onEnd: (ended) => this.#watches.delete(ended),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     if (watch.isOpen) this.#watches.add(watch);
@@ -236,10 +236,10 @@ export class LocalClient implements api.Client, api.Admin {
     const refusal = this.#refusal(true);
     const stream = new LocalSnapshot(refusal ?? this.#node.store.freeze(), {
       clock: this.#clock,
-      onEnd: () => this.#snapshots.delete(stream),
+      onEnd: (ended) => this.#snapshots.delete(ended),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
-    if (refusal === null) this.#snapshots.add(stream);
+    if (stream.isOpen) this.#snapshots.add(stream);
     return stream;
   }
 

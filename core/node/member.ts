@@ -113,7 +113,7 @@ export class Member {
    * acknowledged before. Fails only when it stops first.
    */
   whenReady(done: Done): void {
-    this.node.whenReady(done);
+    this.node.desk.whenReady(done);
   }
 
   /**
@@ -123,12 +123,12 @@ export class Member {
   stop(done: Done): void {
     const node = this.#node;
     if (node === null) return void this.#doors.clock.schedule(0, () => done(null));
-    node.handOver(() => node.stop(done));
+    node.desk.handOver(() => node.stop(done));
   }
 
   facts(): NodeFacts {
     const raft = this.node.status();
-    const { store, hub, isLearner, proposalsPending } = this.node;
+    const { store, hub, isLearner, desk } = this.node;
     const progress = new Map(raft.peers.map((peer) => [peer.id, peer]));
     const others = store.members().filter(({ id }) => id !== this.identity.memberId);
     return {
@@ -138,7 +138,7 @@ export class Member {
       isLearner,
       committed: raft.commit,
       applied: raft.applied,
-      proposalsPending,
+      proposalsPending: desk.proposalsPending,
       revision: store.revision,
       compacted: store.compacted,
       keys: store.keyCount,

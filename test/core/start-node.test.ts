@@ -225,7 +225,7 @@ test('a lone member that stops between adding the second one and seeing it join 
   await Promise.all([joined?.close(), (await again).close()]);
 });
 
-test('a leader whose own snapshot was damaged on its disk saves another one for who needs it, also while nothing is written', async (t) => {
+test('a leader whose snapshot was damaged on its disk saves another at once for who needs it', async (t) => {
   const [first = { name: '', peerUrls: [] }, second = { name: '', peerUrls: [] }] = await specs(2);
   const dataDir = freshDirectory(t);
   const shipped: boolean[] = [];
@@ -248,7 +248,7 @@ test('a leader whose own snapshot was damaged on its disk saves another one for 
   await Promise.all([alone.close(), joined.close()]);
 });
 
-test('a member that is added anew at its old address is dialled under its new id alone, and the removed one is told', async (t) => {
+test('a member added anew at its old address is dialled under its new id alone, and the removed one is told', async (t) => {
   const founders = await specs(3);
   const misdialled: string[] = [];
   const start = (spec: (typeof founders)[number], options: Partial<NodeOptions> = {}): Promise<RunningNode> => startNode({

@@ -198,7 +198,7 @@ export class Recovery {
     const nodes = core.map(({ life }) => life?.member.node);
     const applied = new Set(nodes.map((node) => node?.store.applied.index ?? -1));
     if (applied.size > 1) return `applied: ${[...applied].join(' ')}`;
-    const pending = nodes.find((node) => (node?.proposalsPending ?? 0) > 0);
+    const pending = nodes.find((node) => (node?.desk.proposalsPending ?? 0) > 0);
     if (pending !== undefined) return 'proposals are pending';
     const leases = nodes.find((node) => [...(node?.store.leases() ?? [])].some(({ ttlSeconds }) => ttlSeconds <= 5));
     if (leases !== undefined && world.swarm.registrants === 0) return 'short leases are still there';
