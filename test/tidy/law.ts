@@ -128,10 +128,8 @@ export const CALLBACK_ROOMS: readonly string[] = ['core/raft/', 'core/store/', '
 export const CALLBACK_WORDS: readonly string[] = [
   'async', 'await', 'Promise', 'queueMicrotask', 'localeCompare', 'Intl', 'toLocaleString',
 ];
-// local-client.ts is the bridge itself; local-watch.ts and local-snapshot.ts are the iterators it hands out.
-export const CALLBACK_EXCEPTIONS: readonly string[] = [
-  'core/node/local-client.ts', 'core/node/local-watch.ts', 'core/node/local-snapshot.ts',
-];
+// The bridge itself. The iterators it hands out stand on a pipe (core/base/pipe.ts) and need no promise of their own.
+export const CALLBACK_EXCEPTIONS: readonly string[] = ['core/node/local-client.ts'];
 
 /** Which file may import which package. raft, log, node and recipes have none. */
 export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
