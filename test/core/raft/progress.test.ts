@@ -147,3 +147,13 @@ test('a snapshot that arrived and is not installed in time is given up', (t) => 
   progress.checkShipped(1011, 10);
   t.deepEqual(stand(progress), ['probe', 3, 4, false]);
 });
+
+test('a stream whose answers were all lost is given up when what comes next has been forgotten', (t) => {
+  const progress = streaming(537);
+  for (let i = 0; i < IN_FLIGHT_MAX; i++) progress.sent(progress.next, 1);
+  t.deepEqual(stand(progress), ['stream', 537, 602, false]);
+  progress.refused(602, 537);
+  t.deepEqual(stand(progress), ['stream', 537, 602, false]);
+  progress.refused(602, 1200);
+  t.deepEqual(stand(progress), ['probe', 537, 602, true]);
+});
