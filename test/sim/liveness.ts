@@ -229,7 +229,13 @@ export class Recovery {
     }
     if (seen.size === 1) world.covered('the whole core at one index, compared');
     for (const machine of world.machines) {
-      if (machine.isWiped && machine.isUp) world.fail('E1', `${machine.name} lost its disk and still has its old name`);
+      // One that was removed after it had lost its disk is spoken to by nobody, and has nothing to say.
+      const isSpokenTo = world.configurations().some(({ voters, learners }) => {
+        return voters.includes(machine.memberId) || learners.includes(machine.memberId);
+      });
+      if (machine.isWiped && machine.isUp && isSpokenTo) {
+        world.fail('E1', `${machine.name} lost its disk and still has its old name`);
+      }
     }
     this.#settleResources(core);
   }
