@@ -28,7 +28,10 @@ const WRONG: readonly (readonly [words: string, says: string])[] = [
   ['snapshot restore a --mark-compacted', 'coterie snapshot restore: --mark-compacted without --bump-revision'],
   ['snapshot restore a --bump-revision 5', 'coterie snapshot restore: --bump-revision 5 without --mark-compacted'],
   ['snapshot restore a --name x --initial-cluster y=http://h:1', 'does not name this member, x\n  use --name y'],
-  ['cluster --free-port', 'coterie cluster: Unknown option \'--free-port\''],
+  ['cluster --free-port', 'coterie cluster: --free-port: no such flag\n  did you mean --free-ports?'],
+  ['cluster more', 'coterie cluster: more: one word too many\n  coterie cluster --help'],
+  ['cluster --data-dir', 'coterie cluster: --data-dir: its value is missing\n  coterie cluster --help'],
+  ['member list -x', 'coterie member list: -x: no such flag\n  usage: coterie member list'],
 ];
 
 for (const [words, says] of WRONG) {
