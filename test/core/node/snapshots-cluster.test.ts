@@ -5,7 +5,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import { Store } from '../../../core/store/store.js';
-import { Cluster } from './cluster.js';
+import { Cluster, HEALTHY_MS } from './cluster.js';
 
 /** Enough entries that the leader's log no longer reaches back to where a member stopped. */
 async function fill(cluster: Cluster, id: bigint, count: number): Promise<void> {
@@ -62,7 +62,7 @@ test('a member that joins a cluster with a long history gets a snapshot and vote
   const cluster = await Cluster.running({ snapshotCount: 1000 });
   const leader = await cluster.leader();
   await fill(cluster, leader, 8000);
-  await cluster.clock.advance(5500);
+  await cluster.clock.advance(HEALTHY_MS);
   const { member, members } = await cluster.until(cluster.client(leader).addMember({ peerUrls: ['http://n:1'] }));
   await cluster.start(member.id, { contacts: members.map((each) => ({ ...each, incarnation: 0n })) });
   await cluster.level();
