@@ -4,7 +4,8 @@
 // Its own log is believed, and who says that its data is not the known one. But that it was removed may be said by a fork of
 // the cluster (--force-new-cluster on a copy), to which all others are removed. So nobody is believed while there is a leader,
 // whom one that was removed soon hears no more; and then only most of the others, or anybody once there was no leader for much
-// longer than an election takes.
+// longer than an election takes. Only who speaks is answered, and who has no vote says nothing of itself; so one that hears of
+// no leader asks.
 
 import type { Clock } from '../base/clock.js';
 import type { Refusal } from '../peer/frame.js';
@@ -24,8 +25,10 @@ export interface LeavingDoors {
   readonly clock: Clock;
   readonly observe: Observe;
   readonly reign: Reign;
-  /** How many other members there are, as far as this one knows. */
-  others(): number;
+  /** The other members, as far as this one knows. */
+  others(): readonly NodeId[];
+  /** Says anything to it that it answers, or refuses to. */
+  ask(member: NodeId): void;
   /** The node must stop. */
   end(error: Error): void;
 }
@@ -36,11 +39,20 @@ export class Leaving {
   /** Who has said that this one was removed, since the leader was lost at that time. */
   readonly #tellers = new Set<NodeId>();
   #tellersSinceMs = 0;
+  #askedMs = 0;
   #cancel: (() => void) | null = null;
 
   constructor(config: LeavingConfig, doors: LeavingDoors) {
     this.#config = config;
     this.#doors = doors;
+  }
+
+  onTick(): void {
+    const sinceMs = this.#doors.reign.leaderlessSinceMs;
+    const now = this.#doors.clock.now();
+    if (sinceMs === null || now - Math.max(sinceMs, this.#askedMs) < this.#config.electionMs) return;
+    this.#askedMs = now;
+    for (const member of this.#doors.others()) this.#doors.ask(member);
   }
 
   /** Another member says so; it says so again and again. */
@@ -52,7 +64,7 @@ export class Leaving {
     this.#tellersSinceMs = sinceMs;
     this.#tellers.add(by);
     const isForsaken = this.#doors.clock.now() - sinceMs >= forsakenElections * this.#config.electionMs;
-    if (isForsaken || this.#tellers.size * 2 > this.#doors.others()) this.leave(reason, by);
+    if (isForsaken || this.#tellers.size * 2 > this.#doors.others().length) this.leave(reason, by);
   }
 
   /** It is certain. */

@@ -75,6 +75,11 @@ export class Membership {
     return [...members, ...this.#contacts.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  /** Members as far as they are known here, from the log and else from settings. */
+  others(): readonly NodeId[] {
+    return [...this.#members, ...this.#contacts.values()].map(({ id }) => id).filter((id) => id !== this.#self.id);
+  }
+
   /** To be called when the members in the store may have changed, and once at the start. */
   onChange(): void {
     const store = this.#doors.store();

@@ -26,6 +26,7 @@ import { decodeCommand, type Command } from '../store/command.js';
 import { Hub } from '../store/hub.js';
 import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
+import { encodeRequest } from './calls.js';
 import { caught } from './caught.js';
 import { Desk } from './desk.js';
 import type { Observe } from './events.js';
@@ -110,7 +111,8 @@ export class Node {
     this.#leaving = new Leaving(config, {
       clock, observe,
       reign: this.#reign,
-      others: () => this.#store.members().filter((member) => member.id !== id).length,
+      others: () => this.#membership.others(),
+      ask: (member) => this.#peers?.call(member, encodeRequest({ kind: 'read' }), electionMs, () => undefined),
       end: (error) => this.#end(error),
     });
     this.desk = new Desk(config, {
@@ -273,6 +275,7 @@ export class Node {
     this.#scheduleTick();
     this.desk.onTick();
     this.#membership.onTick(this.#reign.role.leader !== 0n);
+    this.#leaving.onTick();
     if (lateMs > Math.max(stallMsMin, 2 * this.#config.heartbeatMs)) {
       this.#leases.onStall(lateMs);
       this.#doors.observe({ kind: 'stalled', lateMs });

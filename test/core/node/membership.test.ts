@@ -9,9 +9,7 @@ import { encodeMemberRecords } from '../../../core/store/members.js';
 import { Store } from '../../../core/store/store.js';
 import { SimClock } from '../../sim/clock.js';
 import { LogSetBack } from '../../../core/raft/log-set-back.js';
-import { Cluster, record } from './cluster.js';
-
-const HEALTHY_MS = 5500;
+import { Cluster, HEALTHY_MS, record } from './cluster.js';
 
 async function refused(t: ExecutionContext, cluster: Cluster, work: Promise<unknown>, code: ErrorCode): Promise<void> {
   const error: unknown = await cluster.until(work.then(() => null, (reason: unknown) => reason));
@@ -61,8 +59,7 @@ test('a cluster grows from one member to five and shrinks back to one, and keeps
 });
 
 test('a learner serves status and local reads only, and votes once it is promoted', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const follower = await cluster.follower();
   await cluster.until(put(cluster.client(follower), utf8('a'), utf8('1')));
   const peerUrls = ['http://learner:2380'];
@@ -106,8 +103,7 @@ test('changes are refused in etcd\'s order and words', async (t) => {
 });
 
 test('the strict check refuses what would cost the majority, and lets a dead member go', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const [dead = 0n, alive = 0n] = cluster.ids.filter((id) => id !== leader);
   cluster.kill(dead);
@@ -120,8 +116,7 @@ test('the strict check refuses what would cost the majority, and lets a dead mem
 });
 
 test('a leader that has just begun counts on nobody who has not answered it', async (t) => {
-  const cluster = await Cluster.running({ size: 5 });
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy({ size: 5 });
   const leader = await cluster.leader();
   const [heir = 0n, , ...mute] = cluster.ids.filter((id) => id !== leader);
   // Their connections stand, and nothing comes through.
@@ -138,8 +133,7 @@ test('a single member is not removed', async (t) => {
 });
 
 test('a member that was removed while it was down is told so when it comes back', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const down = cluster.ids.find((id) => id !== leader) ?? 0n;
   cluster.kill(down);
@@ -153,8 +147,7 @@ test('a member that was removed while it was down is told so when it comes back'
 });
 
 test('one that was removed while it was down is told by members that no longer know its address', async (t) => {
-  const cluster = await Cluster.running({ snapshotCount: 5, limits: { catchUpEntries: 0 } });
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy({ snapshotCount: 5, limits: { catchUpEntries: 0 } });
   const leader = await cluster.leader();
   const [down = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
   cluster.kill(down);
@@ -217,8 +210,7 @@ test('a fork of the cluster, to which all others are removed, stops no member th
 });
 
 test('who was removed is told by one member alone, if there is no leader for long', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const [down = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
   cluster.kill(down);
@@ -233,10 +225,22 @@ test('who was removed is told by one member alone, if there is no leader for lon
   await cluster.stopAll();
 });
 
+test('a learner that was removed while it was down is told so when it comes back, though it never asks for a vote', async (t) => {
+  const cluster = await Cluster.healthy();
+  const leader = await cluster.leader();
+  const learner = await grow(cluster, leader, true);
+  cluster.kill(learner);
+  await cluster.until(cluster.client(leader).removeMember(learner));
+  await cluster.clock.advance(15_000);
+  await cluster.start(learner, { contacts: [], isReady: false });
+  await cluster.clock.advance(10_000);
+  t.regex(cluster.ends.get(learner)?.message ?? '', /was removed from the cluster, as member .* says/);
+  await cluster.stopAll();
+});
+
 // Reliability E2.
 test('a member whose log was set back stops with the remedy, and nothing acknowledged is lost', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const [victim = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
   for (let i = 0; i < 20; i++) await cluster.until(put(cluster.client(leader), utf8(`k${i}`), utf8('v')));
@@ -254,8 +258,7 @@ test('a member whose log was set back stops with the remedy, and nothing acknowl
 });
 
 test('two changes asked for at once are made one after the other', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const [first = 0n, second = 0n] = cluster.ids;
   await cluster.until(Promise.all([
     cluster.client(first).addMember({ peerUrls: ['http://l:1'], isLearner: true }),
