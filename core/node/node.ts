@@ -63,7 +63,9 @@ export interface NodeDoors {
 type State = 'new' | 'running' | 'stopping' | 'stopped';
 
 export class Node {
+  /** Who watches. */
   readonly hub: Hub;
+  /** Who asks. */
   readonly desk: Desk;
   readonly #config: NodeConfig;
   readonly #doors: NodeDoors;
