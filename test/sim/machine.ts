@@ -211,8 +211,9 @@ export class Machine {
   }
 
   #openLog(identity: MemberIdentity, loop: EventLoop, session: DiskSession): LogStorage {
+    const { segmentBytes, reserveBytes } = this.#world.swarm;
     const log = new WalStorage({
-      files: session, clock: loop, directory: DIRECTORY, identity, segmentBytes: this.#world.swarm.segmentBytes,
+      files: session, clock: loop, directory: DIRECTORY, identity, segmentBytes, reserveBytes,
       observe: (event) => this.#onEvent(event),
     });
     const { probe } = this.#world;

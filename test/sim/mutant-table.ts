@@ -311,8 +311,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/log/wal.js',
-        find: 'this.#appendAndSync(path, encodeSegmentHeader(header), check(() => {',
-        replace: 'this.#files.append(path, [encodeSegmentHeader(header)], check(() => {',
+        find: 'this.#writeAndSync(path, { from: 0, pieces: [encodeSegmentHeader(header)] }, check(() => {',
+        replace: 'this.#files.write(path, 0, [encodeSegmentHeader(header)], check(() => {',
       },
     ],
   },
@@ -334,8 +334,8 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'core/log/recovery.js',
         find: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);',
-        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.offset >= 0'
-          + ')\n            return this.#refuse(\'it is torn\');',
+        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.usedBytes > '
+          + 'end.offset)\n            return this.#refuse(\'it is torn\');',
       },
     ],
   },
