@@ -49,7 +49,8 @@ class Stage {
   /** `applied`: the last entry of this term that its store has taken. */
   status(id: NodeId, state: Status['state'], term: number, commit: number, last: number, applied = 0): void {
     this.ghost.turned(id, {
-      state, term, leader: 0n, commit, applied: commit, last, durable: last, configuration: CONFIGURATION, peers: [], transferTo: 0n,
+      state, term, leader: 0n, commit, applied: commit, last, durable: last, configuration: CONFIGURATION, peers: [],
+      transferTo: 0n,
     }, { term, index: applied });
   }
 

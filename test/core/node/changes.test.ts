@@ -81,6 +81,14 @@ test('where the machine asks for patience, a change waits for the next turn of t
   }
 });
 
+test('news of who leads ends the patience, too', (t) => {
+  const { changes, ask, give } = rig();
+  ask();
+  changes.onRefused(give(), 'change_pending');
+  changes.onRole({ state: 'leader', term: 3, leader: 1n });
+  t.true(changes.hasReady);
+});
+
 test('what the machine refuses for good is said: where nothing happened, whoever leads is asked again', (t) => {
   const says = {
     change_invalid: { kind: 'error', code: 'not_enough_started' }, too_many: { kind: 'error', code: 'too_many_requests' },
