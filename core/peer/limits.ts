@@ -18,6 +18,8 @@ export const FRAME_BYTES_MAX = 64 << 20;
  * time-out, or a follower that is kept busy takes its leader for lost.
  */
 export const FRAME_BYTES_TARGET = 1 << 20;
+/** The body of a record is copied behind its head up to this size. */
+export const COPIED_BYTES_MAX = 4096;
 /** Messages in one frame, and entries in one message. */
 export const MESSAGES_MAX = 4096;
 export const ENTRIES_MAX = 1 << 20;

@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.js';
 import { EMPTY } from '../base/bytes.js';
 import { DecodeError } from './codec.js';
 import { groupOf, recordHead, type FrameReader, type FrameRecord, type LaneGroup, type RecordKind } from './framing.js';
-import { HEARTBEAT_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from './limits.js';
+import { COPIED_BYTES_MAX, HEARTBEAT_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from './limits.js';
 import type { Lane } from './transport.js';
 
 export interface LinkDoors {
@@ -120,10 +120,12 @@ export class Link {
   #write(kind: RecordKind, body: Uint8Array): void {
     const socket = this.#socket;
     this.#wroteAt = this.#doors.clock.now();
-    // Head and body leave together.
+    const head = recordHead(kind, body);
+    // Head and body leave together. To copy a small body costs less than to hand over two pieces.
+    if (body.length <= COPIED_BYTES_MAX) return void socket.write(Buffer.concat([head, body], head.length + body.length));
     socket.cork();
-    socket.write(recordHead(kind, body));
-    if (body.length > 0) socket.write(body);
+    socket.write(head);
+    socket.write(body);
     socket.uncork();
   }
 
