@@ -55,8 +55,13 @@ export class Leaving {
     for (const member of this.#doors.others()) this.#doors.ask(member);
   }
 
-  /** Another member says so; it says so again and again. */
-  onNotice(reason: Refusal, by: NodeId): void {
+  /**
+   * Another one says so; it says so again and again. `isMember`: as far as this one knows, which after the loss of its disk are
+   * those it was founded with, all of whom may have been replaced since; then it believes the leader that it follows.
+   */
+  onNotice(reason: Refusal, by: NodeId, isMember: boolean): void {
+    const isFollowed = this.#doors.reign.role.leader === by;
+    if (!isMember && !(reason === 'other_incarnation' && isFollowed)) return;
     if (reason === 'other_incarnation') return this.leave(reason, by);
     const sinceMs = this.#doors.reign.leaderlessSinceMs;
     if (sinceMs === null) return;

@@ -261,7 +261,7 @@ export class Node {
         this.#give({ kind: 'snapshot_sent', to, ok });
       },
       onUnreachable: (peer) => this.#give({ kind: 'unreachable', peer }),
-      onRefused: (reason, by) => this.#leaving.onNotice(reason, by),
+      onRefused: (reason, by, isMember) => this.#leaving.onNotice(reason, by, isMember),
     };
   }
 

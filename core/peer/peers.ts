@@ -61,9 +61,9 @@ export interface PeersHandlers {
   onUnreachable(peer: NodeId): void;
   /**
    * A member that must know says that we are not, or not any more, who we think: we were removed, or our data directory is
-   * not the one known under this id.
+   * not the one known under this id. `isMember`: it is one as far as this one knows; else it may claim anything.
    */
-  onRefused(reason: Refusal, by: NodeId): void;
+  onRefused(reason: Refusal, by: NodeId, isMember: boolean): void;
 }
 
 export class Peers {
@@ -273,8 +273,8 @@ export class Peers {
       case 'reply':
         return this.#calls.onReply(from, body.session, body.call, body.payload);
       case 'notice':
-        // About an earlier life under this id, or from somebody who may claim anything: not about us.
-        if (body.incarnation === this.#config.incarnation && this.#members.has(from)) this.#handlers.onRefused(body.reason, from);
+        // About an earlier life under this id: not about us.
+        if (body.incarnation === this.#config.incarnation) this.#handlers.onRefused(body.reason, from, this.#members.has(from));
         return;
       case 'offer':
       case 'piece':
