@@ -198,8 +198,8 @@ test('a disk that fails ends the process with the reason, and what was acknowled
   const directory = await temporaryDirectory(t);
   const free = 'http://127.0.0.1:0';
   const flags = `serve --data-dir data --listen-client-urls ${free} --advertise-client-urls ${free}`;
-  // No file may grow beyond 256 KiB: the system's way to say that the disk is full, for one process.
-  const script = `trap '' XFSZ; ulimit -f 256; exec '${process.execPath}' '${MAIN}' ${flags}`;
+  // No file may grow beyond 2 MiB: the system's way to say that the disk is full, for one process.
+  const script = `trap '' XFSZ; ulimit -f 2048; exec '${process.execPath}' '${MAIN}' ${flags}`;
   const server = await serveWith(t, 'bash', ['-c', script], directory);
   let acknowledged = 0;
   try {
