@@ -335,7 +335,10 @@ export class Node {
   }
 
   #onRole(role: Role): void {
-    if (this.#reign.onRole(role)) this.#leases.end();
+    if (this.#reign.onRole(role)) {
+      this.#leases.end();
+      this.#peers?.stopShipping(role.term);
+    }
     this.desk.onRole(role);
     this.#doors.observe({ kind: 'role', state: role.state, term: role.term, leader: role.leader });
     if (role.leader === 0n) return;

@@ -129,6 +129,11 @@ export class Peers {
     this.#senders.keep((id) => !isRemoved(id));
   }
 
+  /** This member leads no term before `term` any more: it ships nothing more in their name. */
+  stopShipping(term: Term): void {
+    this.#senders.stopBefore(term);
+  }
+
   /** Groups by destination; a 'snapshot' message begins shipping, one for each destination. Never waits. */
   send(messages: readonly Message[]): void {
     if (this.#state !== 'running') return;
