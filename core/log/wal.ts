@@ -118,6 +118,10 @@ export class WalStorage implements LogStorage {
     this.#isNameless = options.isNameless ?? false;
   }
 
+  get failure(): Error | null {
+    return this.#failure;
+  }
+
   open(done: Done<Resumed>): void {
     if (this.#state !== 'new') return this.#later(() => done(new LogError(`${this.#directory} is open, or was once`)));
     this.#state = 'opening';

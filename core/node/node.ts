@@ -285,7 +285,8 @@ export class Node {
     else {
       this.#leases.onTick();
     }
-    const failure = caught(() => void this.#store.tidy(tidyRowsPerTick));
+    // A log that failed by itself is not appended to by a member that is far behind: it would never hear of it.
+    const failure = this.#doors.log.failure ?? caught(() => void this.#store.tidy(tidyRowsPerTick));
     if (failure !== null) return this.#end(failure);
     this.#give({ kind: 'tick' });
   }

@@ -277,6 +277,9 @@ function watched(
 ): LogStorage {
   const { id } = member;
   return {
+    get failure() {
+      return log.failure;
+    },
     open(done: Done<Resumed>): void {
       log.open((error, resumed) => {
         if (error === null && resumed !== undefined) probe.memberStarted(id, member.life, resumed);

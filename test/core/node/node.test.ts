@@ -216,6 +216,14 @@ test('a disk that fails a sync stops the node before anything is acknowledged', 
   t.true(events.some((event) => event.kind === 'stopped' && event.error !== null));
 });
 
+test('a disk that fails while nobody waits for it stops the node as well', async (t) => {
+  const disk = new SimDisk();
+  const node = await running(t, { dataDir: '/d', files: disk });
+  disk.setFault((effect) => (effect.call === 'write' ? Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }) : null));
+  // The log says by itself, once it rests, that its last group was synced.
+  t.regex((await node.ended)?.message ?? '', /EIO/);
+});
+
 test('a restart on the same files keeps everything, through snapshots and the log', async (t) => {
   const disk = new SimDisk();
   const options = { dataDir: '/d', files: disk, snapshotCount: 40, heartbeatMs: 20, electionMs: 100 };

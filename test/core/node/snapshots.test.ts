@@ -30,6 +30,7 @@ function rig(compactError: Error | null = null): Rig {
   const said: string[] = [];
   const saving: Done[] = [];
   const doors: LogStorage = {
+    failure: null,
     open: (done) => log.open(done),
     append: (batch, done) => log.append(batch, done),
     saveSnapshot: (meta, chunks, done) => {
