@@ -93,6 +93,7 @@ export class Recovery {
     for (const watch of [...world.openWatches]) watch.close();
     await this.#until(limit, isOver, () => (reason = this.#unrest(core)));
     if (world.violation !== null || isOver()) return;
+    // A change that came late may need one whose disk was damaged: then nobody is to blame.
     const isJudged = wasWhole && isWhole();
     if (reason !== null && isJudged) {
       const tookMs = Math.round(world.scheduler.now - began);
