@@ -75,6 +75,28 @@ test('a member that joins a cluster with a long history gets a snapshot and vote
   await cluster.stopAll();
 });
 
+test('a leader that has handed over leadership ships no snapshot any more', async (t) => {
+  const cluster = await Cluster.running({ snapshotCount: 1000 });
+  const leader = await cluster.leader();
+  const [behind = 0n, heir = 0n] = cluster.ids.filter((id) => id !== leader);
+  cluster.board.isolate(behind);
+  await fill(cluster, leader, 8000);
+  cluster.board.heal();
+  // Offers arrive and are not answered, so that they go on.
+  let offers = 0;
+  cluster.board.onFrame = ({ from, lane, frame }) => {
+    if (lane === 'snapshot' && from === leader) offers++;
+    return lane === 'snapshot' && from === behind ? null : [frame];
+  };
+  await cluster.clock.advance(3000);
+  t.true(offers > 1);
+  await cluster.until(cluster.client(leader).moveLeader(heir));
+  offers = 0;
+  await cluster.clock.advance(3000);
+  t.is(offers, 0);
+  await cluster.stopAll();
+});
+
 test('a snapshot for a client counts down to nothing, and is the store as it was', async (t) => {
   const cluster = await Cluster.running({ size: 1 });
   await fill(cluster, 1n, 2000);
