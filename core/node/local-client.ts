@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
-import { ApiError } from '../errors.js';
+import { ApiError, canceled } from '../errors.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable } from '../store/check.js';
 import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
@@ -354,9 +354,9 @@ export class LocalClient implements api.Client, api.Admin {
 
   #boundedCall<T>(options: api.CallOptions, start: (done: Done<T>) => void): Promise<T> {
     const { signal, timeoutMs } = options;
-    if (signal?.aborted === true) return Promise.reject(new ApiError('canceled', { cause: signal.reason }));
+    if (signal?.aborted === true) return Promise.reject(canceled(signal.reason));
     return new Promise<T>((resolve, reject) => {
-      const onAbort = (): void => cancel(new ApiError('canceled', { cause: signal?.reason }));
+      const onAbort = (): void => cancel(canceled(signal?.reason));
       const stopTimer =
         timeoutMs === undefined
           ? () => undefined

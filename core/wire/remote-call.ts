@@ -1,7 +1,7 @@
 // One call of a remote client under way, and what the library's errors say about it: above all whether it may have happened.
 
 import type { Clock } from '../base/clock.js';
-import { ApiError, Status } from '../errors.js';
+import { ApiError, canceled, Status } from '../errors.js';
 import { errorOf } from './status.js';
 
 /**
@@ -35,7 +35,7 @@ export class Call {
   readonly #signal: AbortSignal | null;
   readonly #cancelTimer: () => void;
   readonly #onDone: () => void;
-  readonly #onAbort = (): void => this.fail(new ApiError('canceled', { cause: this.#signal?.reason }));
+  readonly #onAbort = (): void => this.fail(canceled(this.#signal?.reason));
 
   constructor(
     signal: AbortSignal | null,
