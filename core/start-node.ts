@@ -66,6 +66,8 @@ export interface NodeOptions {
   readonly clock?: Clock;
   readonly files?: Files;
   readonly transport?: (identity: MemberIdentity) => Transport;
+  /** For tests: what all chance is drawn from, 32 bits. Lease ids repeat with it. Default: the system's randomness. */
+  readonly seed?: number;
 }
 
 export interface RunningNode {
@@ -105,7 +107,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     strictReconfig: options.strictReconfig ?? true,
     forceNewCluster: options.forceNewCluster ?? false,
     version: etcdVersion,
-    seed: randomInt(2 ** 32),
+    seed: options.seed ?? randomInt(2 ** 32),
   };
   const observe: Observe = options.observe ?? ignore;
   const member: Member = new Member(config, {
