@@ -116,6 +116,11 @@ export class ApiError extends Error {
   }
 }
 
+/** The caller gave up: its signal was aborted for this reason. */
+export function canceled(reason: unknown): ApiError {
+  return new ApiError('canceled', { cause: reason });
+}
+
 /** True when `error` is an `ApiError` with this code. */
 export function isApiError(error: unknown, code?: ErrorCode): error is ApiError {
   return error instanceof ApiError && (code === undefined || error.code === code);

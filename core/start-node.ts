@@ -14,19 +14,20 @@ import { LogError, type LogStorage } from './log/log-storage.js';
 import { MemoryLogStorage } from './log/memory-log-storage.js';
 import { WalStorage } from './log/wal.js';
 import { attempt } from './node/caught.js';
+import { decodeDescription, encodeDescription, type Description } from './node/description.js';
 import type { NodeEvent, Observe } from './node/events.js';
 import { defaultLimits, type NodeLimits } from './node/limits.js';
 import { Member, type MemberConfig, type MemberIdentity, type NodeFacts } from './node/member.js';
 import { refusal } from './node/refusal.js';
-import { decodeDescription, encodeDescription, fetchDescription, type Description } from './peer/join.js';
-import { TcpTransport, type PeerTls } from './peer/tcp-transport.js';
+import { fetchDescription } from './peer/join.js';
+import { TcpTransport } from './peer/tcp-transport.js';
+import type { PeerTls } from './peer/tls.js';
 import type { Transport } from './peer/transport.js';
 import type { MemberRecord } from './store/members.js';
 import { etcdVersion } from './version.js';
 
-
 export type { NodeFacts } from './node/member.js';
-export type { PeerTls } from './peer/tcp-transport.js';
+export type { PeerTls } from './peer/tls.js';
 
 export interface NodeOptions {
   /** The member's name, shown to people. Default `default`. */
@@ -65,6 +66,8 @@ export interface NodeOptions {
   readonly clock?: Clock;
   readonly files?: Files;
   readonly transport?: (identity: MemberIdentity) => Transport;
+  /** For tests: what all chance is drawn from, 32 bits. Lease ids repeat with it. Default: the system's randomness. */
+  readonly seed?: number;
 }
 
 export interface RunningNode {
@@ -104,7 +107,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     strictReconfig: options.strictReconfig ?? true,
     forceNewCluster: options.forceNewCluster ?? false,
     version: etcdVersion,
-    seed: randomInt(2 ** 32),
+    seed: options.seed ?? randomInt(2 ** 32),
   };
   const observe: Observe = options.observe ?? ignore;
   const member: Member = new Member(config, {
@@ -116,7 +119,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   });
   const { ended } = await begin(member);
   const close = async (): Promise<void> => {
-    await whenDone<void>((done) => member.node.handOver(done));
+    await whenDone<void>((done) => member.node.desk.handOver(done));
     await member.client.close();
     await whenDone<void>((done) => member.node.stop(done));
   };
@@ -143,6 +146,7 @@ function timing(options: NodeOptions): { heartbeatMs: number; electionMs: number
   if (!(snapshotCount >= 1)) throw new Error(`snapshotCount (${snapshotCount}) must be at least 1`);
   return { heartbeatMs, electionMs, snapshotCount };
 }
+
 async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> {
   const end = { resolve: (_error: Error | null): void => undefined };
   const ended = new Promise<Error | null>((resolve) => {
@@ -187,7 +191,7 @@ async function rebirth(options: NodeOptions, identity: MemberIdentity, clock: Cl
   const isOurs = !(settled instanceof Error) && !isExisting && settled.identity.clusterId === identity.clusterId
     && settled.identity.memberId === identity.memberId;
   const urls = (options.initialCluster ?? []).flatMap((spec) => spec.peerUrls);
-  const answers = isExisting ? await descriptions(options, urls, clock) : [];
+  const { answers } = await descriptions(options, isExisting ? urls : [], clock);
   const known = answers.find((answer) => answer.clusterId === identity.clusterId);
   return { identity, founders: isOurs ? settled.founders : [], contacts: known?.members ?? [] };
 }
@@ -237,6 +241,7 @@ function foundersOf(options: NodeOptions): { founders: readonly MemberRecord[]; 
   const incarnation = random63();
   return { founders, identity: { clusterId: clusterId(ids), memberId: memberId(own.peerUrls, token), incarnation } };
 }
+
 async function found(
   options: NodeOptions,
   own: MemberSpec,
@@ -246,7 +251,8 @@ async function found(
   const { founders, identity } = foundersOf(options);
   // A founder that comes back without its data would vote a second time in the same terms (reliability E1).
   const others = specs.filter((spec) => spec !== own).flatMap((spec) => spec.peerUrls);
-  for (const { clusterId: cluster, members } of await descriptions(options, others, clock)) {
+  const { answers } = await descriptions(options, others, clock);
+  for (const { clusterId: cluster, members } of answers) {
     if (cluster !== identity.clusterId) {
       const [theirs, ours] = [cluster.toString(16), identity.clusterId.toString(16)];
       throw new Error(`a member named in the initial cluster belongs to another cluster, ${theirs}, than these settings found, `
@@ -259,6 +265,7 @@ async function found(
   }
   return { identity, founders, contacts: [] };
 }
+
 async function join(
   options: NodeOptions,
   own: MemberSpec,
@@ -267,9 +274,11 @@ async function join(
 ): Promise<Birth> {
   const others = specs.filter((spec) => spec !== own).flatMap((spec) => spec.peerUrls);
   if (others.length === 0) throw new Error('to join a cluster, the initial cluster must name a member that runs. Name one');
-  const [answer] = await descriptions(options, others, clock);
+  const { answers, failures } = await descriptions(options, others, clock);
+  const [answer] = answers;
   if (answer === undefined) {
-    throw new Error(`no member of the cluster answers at ${others.join()}. Start one, or correct the initial cluster`);
+    const problem = [`no member of the cluster answers at ${others.join()}`, ...failures].join('; ');
+    throw new Error(`${problem}. Start one, or correct the initial cluster`);
   }
   if (answer.members.length !== specs.length) {
     throw new Error(`the cluster has ${answer.members.length} members and the initial cluster names ${specs.length}. Name those `
@@ -286,14 +295,25 @@ async function join(
   return { identity, founders: [], contacts: answer.members };
 }
 
+interface Heard {
+  readonly answers: readonly Description[];
+  /** Why the others did not answer, in words. */
+  readonly failures: readonly string[];
+}
+
 /** What members that answer in time say of the cluster. */
-async function descriptions(options: NodeOptions, urls: readonly string[], clock: Clock): Promise<readonly Description[]> {
-  if (options.transport !== undefined || urls.length === 0) return [];
+async function descriptions(options: NodeOptions, urls: readonly string[], clock: Clock): Promise<Heard> {
+  const heard = { answers: [] as Description[], failures: [] as string[] };
+  if (options.transport !== undefined) return heard;
   const tls = options.peerTls ?? null;
-  const answers = await Promise.allSettled(urls.map(async (url) => {
+  const outcomes = await Promise.allSettled(urls.map(async (url) => {
     return decodeDescription(await whenDone<Uint8Array>((done) => fetchDescription(url, tls, clock, DESCRIPTION_MS, done)));
   }));
-  return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+  for (const outcome of outcomes) {
+    if (outcome.status === 'fulfilled') heard.answers.push(outcome.value);
+    else heard.failures.push(outcome.reason instanceof Error ? outcome.reason.message : String(outcome.reason));
+  }
+  return heard;
 }
 
 function describe(member: Member): Uint8Array {

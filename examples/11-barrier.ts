@@ -1,6 +1,5 @@
-// Three workers that go on together: a latch says when all are ready, a barrier ends each round. When one of them is lost,
-// the others are told, all the same, and nobody is left waiting. A group shows who is there.
-// Everything runs in this process; against a server, `connect('http://127.0.0.1:2379')` takes the node's place.
+// Three workers that go on together: a latch says when all are ready, a barrier ends each round, and when one of them is
+// lost, all the others are told. A group shows who is there. Against a server, `connect(url)` takes the node's place.
 //
 // Prints:
 //   a b c are ready
@@ -44,7 +43,8 @@ async function worker(name: string): Promise<Session> {
 async function together(sessions: readonly Session[]): Promise<string> {
   const all = await Promise.all(sessions.map((session) => arriveAt(session, 'round', { parties: 3, timeoutMs: 10_000 })));
   const generations = new Set(all.map(({ generation }) => generation)).size;
-  return `${all.length} passed in ${generations} generation, as numbers ${all.map(({ index }) => index).toSorted().join(' ')}`;
+  const numbers = all.map(({ index }) => index).toSorted((a, b) => a - b);
+  return `${all.length} passed in ${generations} generation, as numbers ${numbers.join(' ')}`;
 }
 async function told(session: Session): Promise<string> {
   const outcome = await arriveAt(session, 'round', { parties: 3 }).catch((error: unknown) => error);

@@ -1,6 +1,5 @@
-// A lock before something outside the store: an HTTP service that keeps reports. Every request carries the fence of its
-// holder, and the service refuses whoever has been succeeded, although that one still believes that it holds the lock.
-// fences/fence.sql and fences/fence.lua do the same inside a database.
+// A lock before something outside the store, a service that keeps reports: each request carries its holder's fence, and who
+// has been succeeded is refused, whatever he believes. fences/fence.sql and fences/fence.lua do the same inside a database.
 //
 // Prints:
 //   a writes: 200 by a

@@ -85,7 +85,7 @@ async function decided(it: Rendezvous, task: Task): Promise<Outcome> {
 
 /** Why a task that ended has ended. */
 export function reasonOf(task: Task): BreakReason {
-  const { reason }: { reason: unknown } = task.stop;
+  const reason: unknown = task.stop.reason;
   return reason instanceof ApiError && reason.code === 'deadline_exceeded' ? 'timed_out' : 'canceled';
 }
 

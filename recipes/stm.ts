@@ -21,8 +21,8 @@ import { checkWhole } from './coordination-names.js';
 import { Backoff, chance, pause } from './pause.js';
 import { Receipt } from './receipt.js';
 import { Session } from './session.js';
-import type { TaskOptions } from './task.js';
-import { asTask, Task } from './task.js';
+import type { Task, TaskOptions } from './task.js';
+import { asTask } from './task.js';
 
 const ATTEMPTS = 100;
 const ATTEMPTS_MAX = 1_000_000;

@@ -4,7 +4,7 @@
 
 export type Done<T = void> = (error: Error | null, value?: T) => void;
 
-/** The only bridge from callbacks to promises: starts the work and settles with its outcome. */
+/** The only bridge from callbacks to promises, but for streams (pipe.ts): starts the work and settles with its outcome. */
 export function whenDone<T>(start: (done: Done<T>) => void): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     start((error, value) => {

@@ -3,11 +3,12 @@
 //
 // Rules every implementation keeps (test/contract/files.contract.ts):
 //   - `done` is called exactly once, from a later turn. An error is the operating system's, with its `code`.
-//   - Calls on one file take effect in call order. `append` writes all of its bytes or fails.
-//   - After `sync(file)` bytes and size are durable, and so is the name of a file that `append` opened, whoever created it.
+//   - Calls on one file take effect in call order. `append` and `write` write all of their bytes or fail.
+//   - After `sync(file)` bytes and size are durable, and so is the name of a file that `append` or `write` opened, whoever
+//     created it. Until then a power cut may leave any part of what was written, and what stood there in the other parts.
 //     `rename` and `remove` are durable when done. An error leaves open what is on disk: nobody retries a failed `sync` and
 //     believes the second answer.
-//   - A missing file is an error for everything except `stat` (null) and `append` (which creates it).
+//   - A missing file is an error for everything except `stat` (null), `append` and `write` (which create it).
 
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -27,10 +28,12 @@ export interface FileStat {
 export interface Files {
   /** Writes at the end, creating the file when missing. Several pieces go out in one call, in order. */
   append(file: string, pieces: readonly Uint8Array[], done: Done): void;
+  /** As `append`, but from offset `from` on, at most the size: over what stands there, and beyond the end. */
+  write(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void;
   /** Up to `sizeBytes` bytes from offset `from`; fewer only at the end of the file. */
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void;
   truncate(file: string, sizeBytes: number, done: Done): void;
-  /** fdatasync: bytes and size are durable when done, and the name as well after an `append`. */
+  /** fdatasync: bytes and size are durable when done, and the name as well after an `append` or a `write`. */
   sync(file: string, done: Done): void;
   /** Replaces `to`; durable when done, directory included. */
   rename(from: string, to: string, done: Done): void;
@@ -55,7 +58,15 @@ export interface FileAttributes {
 }
 
 const NEW_FILE_MODE = 0o600;
-const APPEND_TO_EXISTING = fs.constants.O_WRONLY | fs.constants.O_APPEND;
+
+/** How a file is opened: the system puts every write to an appending descriptor at the end, wherever it is meant to go. */
+type Way = 'append' | 'write';
+
+const NEW: Readonly<Record<Way, string>> = { append: 'ax', write: 'wx' };
+const EXISTING: Readonly<Record<Way, number>> = {
+  append: fs.constants.O_WRONLY | fs.constants.O_APPEND,
+  write: fs.constants.O_WRONLY,
+};
 
 /** An operation waits until it is the oldest one on each of its files. */
 interface Task {
@@ -65,6 +76,7 @@ interface Task {
 
 interface OpenFile {
   readonly fd: number;
+  readonly way: Way;
   /** The directory entry is not synced: made here, or by a process that died before it could. */
   fresh: boolean;
 }
@@ -72,7 +84,7 @@ interface OpenFile {
 type Failure = NodeJS.ErrnoException | null;
 
 /**
- * The real disk. Files appended to stay open until `close`, `rename` or `remove`, so that an append is one write and a sync
+ * The real disk. Files written to stay open until `close`, `rename` or `remove`, so that an append is one write and a sync
  * one fdatasync.
  */
 class SystemFiles implements Files {
@@ -81,9 +93,18 @@ class SystemFiles implements Files {
 
   append(file: string, pieces: readonly Uint8Array[], done: Done): void {
     this.#enqueue<void>([file], done, (finish) => {
-      this.#opened(file, (error, opened) => {
+      this.#opened(file, 'append', (error, opened) => {
         if (error !== null || opened === undefined) finish(error);
-        else writeAll(opened.fd, pieces, finish);
+        else writeAll(opened.fd, null, pieces, finish);
+      });
+    });
+  }
+
+  write(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    this.#enqueue<void>([file], done, (finish) => {
+      this.#opened(file, 'write', (error, opened) => {
+        if (error !== null || opened === undefined) finish(error);
+        else writeAll(opened.fd, from, pieces, finish);
       });
     });
   }
@@ -189,19 +210,20 @@ class SystemFiles implements Files {
     this.#enqueue<void>([file], done, (finish) => this.#release(file, () => setImmediate(finish, null), finish));
   }
 
-  /** The descriptor to append to, opened on first use; a new file is created without following a symbolic link. */
-  #opened(file: string, use: (error: Failure, opened?: OpenFile) => void): void {
+  /** The descriptor, opened on first use; a new file is created without following a symbolic link. */
+  #opened(file: string, way: Way, use: (error: Failure, opened?: OpenFile) => void): void {
     const known = this.#open.get(file);
-    if (known !== undefined) return use(null, known);
+    if (known?.way === way) return use(null, known);
+    if (known !== undefined) return this.#release(file, () => this.#opened(file, way, use), use);
     const keep = (fd: number): void => {
-      const opened = { fd, fresh: true };
+      const opened = { fd, way, fresh: true };
       this.#open.set(file, opened);
       use(null, opened);
     };
-    fs.open(file, 'ax', NEW_FILE_MODE, (error, fd) => {
+    fs.open(file, NEW[way], NEW_FILE_MODE, (error, fd) => {
       if (error === null) return keep(fd);
       if (error.code !== 'EEXIST') return use(error);
-      fs.open(file, APPEND_TO_EXISTING, (failure, existing) => {
+      fs.open(file, EXISTING[way], (failure, existing) => {
         if (failure === null) keep(existing);
         else use(failure);
       });
@@ -252,18 +274,18 @@ class SystemFiles implements Files {
   }
 }
 
-/** The system may take fewer bytes than it is given; what is left is offered again. */
-function writeAll(fd: number, pieces: readonly Uint8Array[], finish: (error: Failure) => void): void {
+/** The system may take fewer bytes than it is given; what is left is offered again. `from` null: at the end. */
+function writeAll(fd: number, from: number | null, pieces: readonly Uint8Array[], finish: (error: Failure) => void): void {
   const total = pieces.reduce((sum, piece) => sum + piece.length, 0);
   const written = (error: Failure, count: number): void => {
     if (error !== null) finish(error);
     else if (count >= total) finish(null);
     else if (count === 0) finish(Object.assign(new Error('the disk takes no more bytes'), { code: 'ENOSPC' }));
-    else writeAll(fd, dropBytes(pieces, count), finish);
+    else writeAll(fd, from === null ? null : from + count, dropBytes(pieces, count), finish);
   };
   const only = pieces.length === 1 ? pieces[0] : undefined;
-  if (only !== undefined && total > 0) fs.write(fd, only, 0, only.length, null, written);
-  else if (total > 0) fs.writev(fd, [...pieces], null, written);
+  if (only !== undefined && total > 0) fs.write(fd, only, 0, only.length, from, written);
+  else if (total > 0) fs.writev(fd, [...pieces], from, written);
   else fs.fstat(fd, (error) => finish(error));
 }
 

@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { ApiError, isApiError, type ErrorCode } from '../errors.js';
 import { connect, type RemoteClient } from '../wire/remote-client.js';
 import { FORMATS, type Format } from './output.js';
-import { nearest, Refusal } from './refusal.js';
+import { nearest, Refusal, refusalOfWords } from './refusal.js';
 import { readDuration } from './values.js';
 
 export interface CommandFlag {
@@ -188,12 +188,8 @@ function parse(command: ClientCommand, argv: readonly string[]): Words {
     const plain = Object.entries(values).map(([name, value]) => [name, Array.isArray(value) ? value.at(-1) : value] as const);
     return { values: Object.fromEntries(plain), positionals };
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    const unknown = /^Unknown option '([^']+)'/.exec(error.message)?.[1];
-    if (unknown === undefined) throw new Refusal(error.message.split('\n')[0] ?? error.message, usageOf(command));
-    const guess = nearest(unknown.replace(/^-+/, ''), flags.map(({ name }) => name));
     const usage = `${usageOf(command)}${command.usage.includes('[-- COMMAND') ? '; flags of the command stand behind --' : ''}`;
-    throw new Refusal(`${unknown}: no such flag`, guess === null ? usage : `did you mean --${guess}?`);
+    throw refusalOfWords(error, flags.map(({ name }) => name), usage);
   }
 }
 

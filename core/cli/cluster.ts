@@ -10,7 +10,7 @@ import { parseArgs, styleText } from 'node:util';
 import { coterieVersion, etcdVersion } from '../version.js';
 import { ClusterProcess, type MemberNews, type MemberPlan } from './cluster-process.js';
 import { faultOf, freePort } from './ports.js';
-import { nearest, Refusal } from './refusal.js';
+import { Refusal, refusalOfWords } from './refusal.js';
 
 const HELP = `Starts three members on this machine, to try things on, and follows who leads. Ctrl-C ends them in order.
 
@@ -62,10 +62,7 @@ function readWords(argv: readonly string[]): Words {
     if (dataDir === '') throw new Refusal('--data-dir "": empty', 'give a path, or leave it out');
     return { help: values.help === true, json: values.json === true, free: values['free-ports'] === true, dataDir };
   } catch (error) {
-    if (error instanceof Refusal || !(error instanceof Error)) throw error;
-    const unknown = /^Unknown option '-*([^']+)'/.exec(error.message)?.[1] ?? '';
-    const guess = nearest(unknown, Object.keys(options));
-    throw new Refusal(error.message.split('\n')[0] ?? '', guess === null ? 'coterie cluster --help' : `did you mean --${guess}?`);
+    throw refusalOfWords(error, Object.keys(options), 'coterie cluster --help');
   }
 }
 

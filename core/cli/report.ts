@@ -29,7 +29,7 @@ export function reportNode(log: Logger, event: NodeEvent): void {
     case 'peer_connected':
       return log.info({ peer: event.peer.toString(16) }, 'connected to a member');
     case 'peer_lost':
-      return log.warn({ peer: event.peer.toString(16) }, 'connection to a member lost');
+      return log.warn({ peer: event.peer.toString(16), reason: event.reason }, 'connection to a member lost');
     case 'frames_dropped': {
       const { peer, reason, count, detail } = event;
       return log.warn({ peer: peer.toString(16), reason, count, detail }, 'messages of a member were not believed');

@@ -13,7 +13,7 @@ import type { Identity } from '../log/segment.js';
 import { LogSetBack } from '../raft/log-set-back.js';
 import { startNode, type NodeOptions, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
-import { serve, type WireServer } from '../wire/port.js';
+import { listenError, serve, type WireServer } from '../wire/port.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
 import { dieOfTheUnexpected, endWithOwner, runUntilEnd } from './lifecycle.js';
 import { openLog, type Logger } from './log.js';
@@ -109,9 +109,20 @@ async function openPort(node: RunningNode, all: All, urls: readonly string[], { 
     });
   } catch (error) {
     await node.close();
-    const [problem, remedy] = splitReason(error);
-    throw new Refusal(`--listen-client-urls: ${problem}`, remedy, { exitCode: 1, cause: error });
+    throw refusePort('listen-client-urls', error);
   }
+}
+
+function refusePort(flag: string, error: unknown): Refusal {
+  const [problem, remedy] = splitReason(error);
+  return new Refusal(`--${flag}: ${problem}`, remedy, { exitCode: 1, cause: error });
+}
+
+/** Asked before the data is touched: a member that cannot be reached has no business in its log, or in an election. */
+async function refuseTakenPort(flag: string, url: string): Promise<void> {
+  const { host, port } = addressOf(url);
+  const fault = await faultOf(host, port);
+  if (fault !== null) throw refusePort(flag, listenError(fault, `${host}:${port}`));
 }
 
 /** Everything about other members. Where there is data, most of it is only looked at when it says something else. */
@@ -141,7 +152,10 @@ async function clusterOptions(all: All, log: Logger): Promise<Partial<NodeOption
 async function peerPorts(all: All, log: Logger): Promise<readonly string[]> {
   const urls = listOf(all, 'listen-peer-urls');
   const spoken = ['listen-peer-urls', 'initial-advertise-peer-urls', 'initial-cluster', 'initial-cluster-state'];
-  if (spoken.some((flag) => all.get(flag)?.origin !== 'default')) return urls;
+  if (spoken.some((flag) => all.get(flag)?.origin !== 'default')) {
+    for (const url of urls) await refuseTakenPort('listen-peer-urls', url);
+    return urls;
+  }
   for (const url of urls) {
     const { host, port } = addressOf(url);
     if (await faultOf(host, port) === null) continue;
@@ -195,6 +209,7 @@ async function choosePorts(all: All): Promise<{ listening: readonly string[]; ad
   let advertised = listOf(all, 'advertise-client-urls');
   for (const url of listOf(all, 'listen-client-urls')) {
     const { host, port } = addressOf(url);
+    if (port !== 0) await refuseTakenPort('listen-client-urls', url);
     const chosen = port === 0 ? await freePort(host, '--listen-client-urls') : port;
     listening.push(`http://${host.includes(':') ? `[${host}]` : host}:${chosen}`);
     const first = advertised.findIndex((candidate) => addressOf(candidate).port === 0);

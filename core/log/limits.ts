@@ -3,6 +3,12 @@
 /** A segment that has reached this size is closed and the next one begun; compaction frees whole segments. */
 export const SEGMENT_BYTES = 64 << 20;
 
+/**
+ * The segment is made so much longer at a time than it must be. A sync of bytes within a file that was written before is one
+ * write of the disk; one that moves the end of the file also waits for the file system's journal.
+ */
+export const RESERVE_BYTES = 1 << 20;
+
 /** Batches that arrive during a sync share the next one up to this many bytes; what is beyond waits for the one after. */
 export const GROUP_BYTES = 8 << 20;
 

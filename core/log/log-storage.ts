@@ -5,6 +5,8 @@ import type { Done } from '../base/done.js';
 import type { Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
 
 export interface LogStorage {
+  /** Why it takes nothing any more; null: it does. The disk may fail while nobody's call is under way. */
+  readonly failure: Error | null;
   /**
    * Reads what is there, once, before anything else. Repairs a torn tail (an unfinished last batch) and reports it;
    * refuses anything worse with `LogError`, naming file and offset.

@@ -8,6 +8,7 @@ import type { Entry, HardState, Index, Persist, Resumed, SnapshotMeta } from '..
 import { LogError, NO_SNAPSHOT, type LogStorage, type SnapshotFile, type SnapshotStage } from './log-storage.js';
 
 export class MemoryLogStorage implements LogStorage {
+  readonly failure = null;
   readonly #clock: Clock;
   #opened = false;
   #hard: HardState = { term: 0, vote: 0n, commit: 0 };

@@ -1,7 +1,8 @@
 // Reads a data directory as a crash may have left it and makes it fit to go on. It changes four things only, none of which
 // was ever acknowledged: leftover temporary files go, a snapshot that a newer one replaced goes, a segment whose making
-// was not finished goes, and an unfinished group at the end of the last segment is cut off. Anything else that is not as it
-// was written is damage: refused with file and byte, nothing touched (reliability 2.4).
+// was not finished goes, and what follows the last group of the last segment is cut off: an unfinished group, or zeros that
+// were to be written over. Anything else that is not as it was written is damage: refused with file and byte, nothing
+// touched (reliability 2.4).
 
 import { present } from '../base/assert.js';
 import type { Done } from '../base/done.js';
@@ -114,7 +115,7 @@ class Recovery {
   #create(): void {
     const path = this.#path(segmentName(1));
     const header: SegmentHeader = { number: 1, identity: this.#identity, firstGroup: 1, chain: 0, hard: FRESH };
-    this.#files.append(path, [encodeSegmentHeader(header)], this.#then(() => {
+    this.#files.write(path, 0, [encodeSegmentHeader(header)], this.#then(() => {
       this.#files.sync(path, this.#then(() => {
         const made = (): void => this.#done(null, {
           resumed: { hard: FRESH, snapshot: NO_SNAPSHOT, entries: [] },
@@ -224,7 +225,8 @@ class Recovery {
     if (end.offset === end.sizeBytes) return this.#finish(null);
     this.#files.truncate(path, end.offset, this.#then(() => {
       this.#files.sync(path, this.#then(() => {
-        this.#finish({ file: path, offset: end.offset, droppedBytes: end.sizeBytes - end.offset });
+        const droppedBytes = end.usedBytes - end.offset;
+        this.#finish(droppedBytes === 0 ? null : { file: path, offset: end.offset, droppedBytes });
       }));
     }));
   }

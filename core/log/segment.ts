@@ -3,7 +3,8 @@
 // without a seal, a missing one is noticed, and its header tells where the chain and the hard state stood.
 //
 // Reading stops at the first group that is not valid. Whether that is an unfinished write or damage is decided by what
-// follows: a later group may say that this one had been synced (reliability 2.4, rule 1).
+// follows: a later group may say that this one had been synced (reliability 2.4, rule 1). Zeros to the end are neither: they
+// wait for groups to come.
 
 import { checksum } from '../base/crc.js';
 import { view } from '../base/bytes.js';
@@ -91,6 +92,8 @@ export interface SegmentEnd {
   /** Where the valid groups end. */
   readonly offset: number;
   readonly sizeBytes: number;
+  /** Nothing but zeros follows; at least `offset`. */
+  readonly usedBytes: number;
   readonly chain: number;
   readonly nextGroup: number;
   readonly last: GroupTrailer | null;
@@ -132,6 +135,8 @@ class SegmentScan {
   readonly #done: Done<SegmentEnd>;
   readonly #salt: number;
   #offset: number;
+  /** Behind the last byte seen that is not zero. */
+  #usedBytes = 0;
   #chain: number;
   #group: number;
   #last: GroupTrailer | null = null;
@@ -201,6 +206,7 @@ class SegmentScan {
     this.#source.files.read(this.#source.path, from, READ_BYTES, (error, bytes) => {
       if (error !== null || bytes === undefined) return this.#done(error);
       const buffer = view(bytes);
+      this.#usedBytes = Math.max(this.#usedBytes, from + usedOf(buffer));
       if (this.#holdsProof(buffer, from)) return this.#finish(true);
       // The next piece overlaps, so that nothing is missed at the seam.
       if (from + buffer.length >= this.#sizeBytes || buffer.length <= TRAILER_BYTES) return this.#finish(false);
@@ -228,6 +234,7 @@ class SegmentScan {
       header: this.#header,
       offset: this.#offset,
       sizeBytes: this.#sizeBytes,
+      usedBytes: Math.max(this.#offset, this.#usedBytes),
       chain: this.#chain,
       nextGroup: this.#group,
       last: this.#last,
@@ -235,6 +242,13 @@ class SegmentScan {
       proven,
     });
   }
+}
+
+/** The bytes up to the last one that is not zero. */
+function usedOf(buffer: Buffer): number {
+  let end = buffer.length;
+  while (end > 0 && buffer[end - 1] === 0) end--;
+  return end;
 }
 
 function* positions(buffer: Buffer, magic: number): Iterable<number> {

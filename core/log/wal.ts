@@ -18,10 +18,11 @@ import type { Files } from '../base/files.js';
 import type { AcquireLock, Release } from '../base/lock.js';
 import type { Observe } from '../node/events.js';
 import type { EntryId, HardState, Index, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
-import { GROUP_BYTES, PROOF_DELAY_MS, SEGMENT_BYTES } from './limits.js';
+import { GROUP_BYTES, PROOF_DELAY_MS, RESERVE_BYTES, SEGMENT_BYTES } from './limits.js';
 import { LogError, NO_SNAPSHOT, type LogStorage, type SnapshotFile, type SnapshotStage } from './log-storage.js';
 import { GroupBuilder, type GroupKind } from './record.js';
 import { recover, type Recovered, type Segment } from './recovery.js';
+import { Room, type Layout, type RoomLimits } from './room.js';
 import { SEGMENT_HEADER_BYTES, encodeSegmentHeader, saltOf, segmentName, type Identity } from './segment.js';
 import {
   isSnapshotName, readSnapshotChunks, snapshotName, stagedPath, writeSnapshot, type SnapshotPlace,
@@ -37,6 +38,7 @@ export interface WalOptions {
   /** Keeps a second process out. Without it the caller guarantees that there is none, as on simulated files. */
   readonly lock?: AcquireLock;
   readonly segmentBytes?: number;
+  readonly reserveBytes?: number;
   readonly observe?: Observe;
   /** A new directory stays without its identity, so that nobody takes it for a member's before the caller gives it one. */
   readonly isNameless?: boolean;
@@ -58,7 +60,7 @@ export class WalStorage implements LogStorage {
   readonly #directory: string;
   readonly #identity: Identity;
   readonly #lock: AcquireLock | null;
-  readonly #segmentBytes: number;
+  readonly #limits: RoomLimits;
   readonly #observe: Observe;
   readonly #isNameless: boolean;
 
@@ -69,7 +71,8 @@ export class WalStorage implements LogStorage {
   /** Ascending; the last one is appended to. */
   #segments: Segment[] = [];
   #salt = 0;
-  #offset = 0;
+  /** Of the segment written to. */
+  #room: Room;
   #chain = 0;
   #nextGroup = 1;
   /** The newest group known to be durable. */
@@ -108,9 +111,15 @@ export class WalStorage implements LogStorage {
     this.#directory = options.directory;
     this.#identity = options.identity;
     this.#lock = options.lock ?? null;
-    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
+    const { segmentBytes = SEGMENT_BYTES, reserveBytes = RESERVE_BYTES } = options;
+    this.#limits = { segmentBytes, reserveBytes };
+    this.#room = new Room(0, this.#limits);
     this.#observe = options.observe ?? (() => undefined);
     this.#isNameless = options.isNameless ?? false;
+  }
+
+  get failure(): Error | null {
+    return this.#failure;
   }
 
   open(done: Done<Resumed>): void {
@@ -267,7 +276,7 @@ export class WalStorage implements LogStorage {
 
   #resume(recovered: Recovered): void {
     this.#segments = recovered.segments;
-    this.#offset = recovered.offset;
+    this.#room = new Room(recovered.offset, this.#limits);
     this.#chain = recovered.chain;
     this.#nextGroup = recovered.nextGroup;
     this.#lastIndex = recovered.lastIndex;
@@ -321,7 +330,7 @@ export class WalStorage implements LogStorage {
     const group = this.#filling[0];
     if (group === undefined || this.#writing || this.#failure !== null) return;
     this.#writing = true;
-    if (this.#offset >= this.#segmentBytes) this.#rotate(() => this.#writeGroup(group));
+    if (this.#room.isFull) this.#rotate(() => this.#writeGroup(group));
     else this.#writeGroup(group);
   }
 
@@ -350,10 +359,9 @@ export class WalStorage implements LogStorage {
     active.lastIndex = Math.max(active.lastIndex, builder.highestIndex);
     const bytes = this.#finishGroup(builder, 'synced');
     const startedMs = this.#clock.now();
-    this.#appendAndSync(active.path, bytes, (error) => {
+    this.#writeAndSync(active.path, this.#room.take(bytes), (error) => {
       if (error !== null) return this.#fail(error, waiting);
       this.#synced = this.#nextGroup - 1;
-      this.#offset += bytes.length;
       this.#isProven = false;
       if (group.install !== null) this.#replaced = null;
       builder.clear();
@@ -376,7 +384,7 @@ export class WalStorage implements LogStorage {
 
   #finishGroup(builder: GroupBuilder, kind: GroupKind): Uint8Array {
     const place = {
-      group: this.#nextGroup, offset: this.#offset, synced: this.#synced, salt: this.#salt, chain: this.#chain,
+      group: this.#nextGroup, offset: this.#room.offset, synced: this.#synced, salt: this.#salt, chain: this.#chain,
     };
     const { bytes, chain } = builder.finish(place, this.#hard, this.#lastIndex, kind);
     this.#chain = chain;
@@ -385,8 +393,8 @@ export class WalStorage implements LogStorage {
   }
 
   /** A failure elsewhere, as of a snapshot beside it, counts: after the disk's first error no second opinion is asked. */
-  #appendAndSync(path: string, bytes: Uint8Array, done: Done): void {
-    this.#files.append(path, [bytes], (error) => {
+  #writeAndSync(path: string, { from, pieces }: Layout, done: Done): void {
+    this.#files.write(path, from, pieces, (error) => {
       if (error !== null || this.#failure !== null) return done(error ?? this.#failure);
       this.#files.sync(path, (failure) => done(failure ?? this.#failure));
     });
@@ -400,13 +408,13 @@ export class WalStorage implements LogStorage {
     const path = `${this.#directory}/${segmentName(number)}`;
     const header = { number, identity: this.#identity, firstGroup: this.#nextGroup, chain: this.#chain, hard: this.#hard };
     const check = (step: () => void): Done => (error) => (error === null ? step() : this.#fail(error, []));
-    this.#appendAndSync(path, encodeSegmentHeader(header), check(() => {
-      this.#appendAndSync(full.path, seal, check(() => {
+    this.#writeAndSync(path, { from: 0, pieces: [encodeSegmentHeader(header)] }, check(() => {
+      this.#writeAndSync(full.path, this.#room.take(seal), check(() => {
         this.#synced = this.#nextGroup - 1;
         this.#files.close(full.path, check(() => {
           this.#segments.push({ number, path, lastIndex: 0 });
           this.#salt = saltOf(this.#identity, number);
-          this.#offset = SEGMENT_HEADER_BYTES;
+          this.#room = new Room(SEGMENT_HEADER_BYTES, this.#limits);
           next();
         }));
       }));
@@ -431,10 +439,9 @@ export class WalStorage implements LogStorage {
   #writeIdleProof(next: () => void): void {
     this.#writing = true;
     const { path } = this.#active();
-    const bytes = this.#proof('idle');
-    this.#files.append(path, [bytes], (error) => {
+    const { from, pieces } = this.#room.take(this.#proof('idle'));
+    this.#files.write(path, from, pieces, (error) => {
       if (error === null) {
-        this.#offset += bytes.length;
         this.#isProven = true;
         this.#writing = false;
       } else this.#fail(error, []);
@@ -450,7 +457,7 @@ export class WalStorage implements LogStorage {
   #proof(kind: GroupKind, restart: SnapshotMeta | null = null): Uint8Array {
     const builder = new GroupBuilder();
     if (restart !== null) builder.addRestart(restart);
-    builder.addFiller(this.#offset);
+    builder.addFiller(this.#room.offset);
     return this.#finishGroup(builder, kind);
   }
 
@@ -458,11 +465,10 @@ export class WalStorage implements LogStorage {
   #writeProof(restart: SnapshotMeta | null, done: Done): void {
     const bytes = this.#proof('synced', restart);
     this.#writing = true;
-    this.#appendAndSync(this.#active().path, bytes, (error) => {
+    this.#writeAndSync(this.#active().path, this.#room.take(bytes), (error) => {
       this.#writing = false;
       if (error !== null) return this.#giveUp(error, done);
       this.#synced = this.#nextGroup - 1;
-      this.#offset += bytes.length;
       // That it is synced is not yet written down: without that the next start copies the segment, to be sure of it.
       this.#isProven = false;
       done(null);

@@ -55,11 +55,7 @@ export type Answer =
   /** Null: unknown. Negative: overdue. */
   | { readonly kind: 'left'; readonly remainingMs: number | null };
 
-const PROPOSE = 1;
-const READ = 2;
-const KEEP_ALIVE = 3;
-const REMAINING = 4;
-const CHANGE = 5;
+const REQUESTS: readonly Request['kind'][] = ['propose', 'read', 'keep_alive', 'remaining', 'change'];
 const CHANGES: readonly ChangeRequest['kind'][] = ['add', 'remove', 'promote'];
 const ANSWERS: readonly Answer['kind'][] = ['again', 'error', 'proposed', 'index', 'kept', 'left'];
 const OUTCOMES: readonly ItemOutcome[] = [
@@ -68,29 +64,23 @@ const OUTCOMES: readonly ItemOutcome[] = [
 
 export function encodeRequest(request: Request): Uint8Array {
   const writer = new ByteWriter();
+  writer.byte(REQUESTS.indexOf(request.kind));
   switch (request.kind) {
     case 'propose':
-      writer.byte(PROPOSE);
       writer.varint(request.term);
       writer.u32(request.session);
       writer.varint(request.oldest);
-      writer.varint(request.items.length);
-      for (const item of request.items) writer.bytes(item);
+      writeList(writer, request.items, (item) => writer.bytes(item));
       break;
     case 'read':
-      writer.byte(READ);
       break;
     case 'keep_alive':
-      writer.byte(KEEP_ALIVE);
-      writer.varint(request.leases.length);
-      for (const id of request.leases) writer.i64(id);
+      writeList(writer, request.leases, (id) => writer.i64(id));
       break;
     case 'remaining':
-      writer.byte(REMAINING);
       writer.i64(request.lease);
       break;
     case 'change':
-      writer.byte(CHANGE);
       writeChange(writer, request.change);
       break;
     default:
@@ -101,28 +91,28 @@ export function encodeRequest(request: Request): Uint8Array {
 
 export function decodeRequest(bytes: Uint8Array): Request {
   const reader = new ByteReader(bytes);
-  const request = readRequest(reader, reader.byte());
+  const request = readRequest(reader);
   assert(reader.rest === 0, `a ${request.kind} call has ${reader.rest} bytes too many`);
   return request;
 }
 
-function readRequest(reader: ByteReader, kind: number): Request {
+function readRequest(reader: ByteReader): Request {
+  const kind = nameAt(REQUESTS, reader.byte());
   switch (kind) {
-    case PROPOSE: {
+    case 'propose': {
       const [term, session, oldest] = [reader.varint(), reader.u32(), reader.varint()];
-      const items = Array.from({ length: counted(reader, callItemsMax) }, () => reader.bytes());
-      return { kind: 'propose', term, session, oldest, items };
+      return { kind, term, session, oldest, items: readList(reader, callItemsMax, () => reader.bytes()) };
     }
-    case READ:
-      return { kind: 'read' };
-    case KEEP_ALIVE:
-      return { kind: 'keep_alive', leases: Array.from({ length: counted(reader, leasesPerCallMax) }, () => reader.i64()) };
-    case REMAINING:
-      return { kind: 'remaining', lease: reader.i64() };
-    case CHANGE:
-      return { kind: 'change', change: readChange(reader) };
+    case 'read':
+      return { kind };
+    case 'keep_alive':
+      return { kind, leases: readList(reader, leasesPerCallMax, () => reader.i64()) };
+    case 'remaining':
+      return { kind, lease: reader.i64() };
+    case 'change':
+      return { kind, change: readChange(reader) };
     default:
-      assert(false, `a call of kind ${kind} is not known to this release`);
+      return unreachable(kind);
   }
 }
 
@@ -131,18 +121,15 @@ function writeChange(writer: ByteWriter, change: ChangeRequest): void {
   writer.i64(change.id);
   if (change.kind !== 'add') return;
   writer.byte(change.isLearner ? 1 : 0);
-  writer.varint(change.peerUrls.length);
-  for (const url of change.peerUrls) writer.bytes(utf8(url));
+  writeList(writer, change.peerUrls, (url) => writer.bytes(utf8(url)));
 }
 
 function readChange(reader: ByteReader): ChangeRequest {
-  const kind = CHANGES[reader.byte()];
-  assert(kind !== undefined, 'a change of members is of an unknown kind');
+  const kind = nameAt(CHANGES, reader.byte());
   const id = BigInt.asUintN(64, reader.i64());
   if (kind !== 'add') return { kind, id };
   const isLearner = reader.byte() === 1;
-  const peerUrls = Array.from({ length: counted(reader, peerUrlsMax) }, () => text(reader.bytes()));
-  return { kind, id, peerUrls, isLearner };
+  return { kind, id, peerUrls: readList(reader, peerUrlsMax, () => text(reader.bytes())), isLearner };
 }
 
 export function encodeAnswer(answer: Answer): Uint8Array {
@@ -155,15 +142,13 @@ export function encodeAnswer(answer: Answer): Uint8Array {
       writer.bytes(utf8(answer.code));
       break;
     case 'proposed':
-      writer.varint(answer.outcomes.length);
-      for (const outcome of answer.outcomes) writer.byte(OUTCOMES.indexOf(outcome));
+      writeList(writer, answer.outcomes, (outcome) => writer.byte(OUTCOMES.indexOf(outcome)));
       break;
     case 'index':
       writer.varint(answer.index);
       break;
     case 'kept':
-      writer.varint(answer.ttlSeconds.length);
-      for (const seconds of answer.ttlSeconds) writer.varint(seconds);
+      writeList(writer, answer.ttlSeconds, (seconds) => writer.varint(seconds));
       break;
     case 'left':
       writer.byte(answer.remainingMs === null ? 0 : 1);
@@ -177,38 +162,41 @@ export function encodeAnswer(answer: Answer): Uint8Array {
 
 export function decodeAnswer(bytes: Uint8Array): Answer {
   const reader = new ByteReader(bytes);
-  const kind = ANSWERS[reader.byte()];
+  const kind = nameAt(ANSWERS, reader.byte());
   switch (kind) {
     case 'again':
       return { kind };
     case 'error':
       return { kind, code: codeNamed(text(reader.bytes())) };
     case 'proposed':
-      return { kind, outcomes: Array.from({ length: counted(reader, callItemsMax) }, () => outcomeAt(reader.byte())) };
+      return { kind, outcomes: readList(reader, callItemsMax, () => nameAt(OUTCOMES, reader.byte())) };
     case 'index':
       return { kind, index: reader.varint() };
     case 'kept':
-      return { kind, ttlSeconds: Array.from({ length: counted(reader, leasesPerCallMax) }, () => reader.varint()) };
+      return { kind, ttlSeconds: readList(reader, leasesPerCallMax, () => reader.varint()) };
     case 'left':
       return { kind, remainingMs: reader.byte() === 0 ? null : reader.integer() };
-    case undefined:
-      return assert(false, 'an answer is of an unknown kind') as never;
     default:
       return unreachable(kind);
   }
 }
 
-/** How many follow, each of at least one byte, so that no length is believed beyond what is there. */
-function counted(reader: ByteReader, max: number): number {
-  const count = reader.varint();
-  assert(count <= max && count <= reader.rest, `${count} items are announced, of at most ${Math.min(max, reader.rest)}`);
-  return count;
+function writeList<T>(writer: ByteWriter, items: readonly T[], write: (item: T) => void): void {
+  writer.varint(items.length);
+  for (const item of items) write(item);
 }
 
-function outcomeAt(at: number): ItemOutcome {
-  const outcome = OUTCOMES[at];
-  assert(outcome !== undefined, `${at} names no outcome`);
-  return outcome;
+/** Each item has at least one byte, so that no length is believed beyond what is there. */
+function readList<T>(reader: ByteReader, max: number, read: () => T): readonly T[] {
+  const count = reader.varint();
+  assert(count <= max && count <= reader.rest, `${count} items are announced, of at most ${Math.min(max, reader.rest)}`);
+  return Array.from({ length: count }, read);
+}
+
+function nameAt<T extends string>(names: readonly T[], at: number): T {
+  const name = names[at];
+  assert(name !== undefined, `${at} names none of ${names.join()}`);
+  return name;
 }
 
 /** A newer release may know more codes. */

@@ -1,7 +1,5 @@
 // Errors as values, for work that may throw: a failed assertion, or bytes that are not what they should be.
 
-
-
 /** Null: it did not throw. */
 export function caught(work: () => void): Error | null {
   const outcome = attempt(work);

@@ -2,10 +2,13 @@
 // who they are, and restarts need no settings. A member that joins begins with nothing. And one that goes on alone, because
 // the majority is lost for ever, appends the configuration that names only itself.
 
-import { NO_SNAPSHOT } from '../log/log-storage.js';
+import { assert } from '../base/assert.js';
+import type { Done } from '../base/done.js';
+import { NO_SNAPSHOT, type LogStorage } from '../log/log-storage.js';
 import { encodeMembers } from '../raft/members.js';
 import type { Entry, NodeId, Persist, RaftConfig, Resumed } from '../raft/types.js';
 import { encodeMemberRecords, type MemberRecord } from '../store/members.js';
+import { attempt } from './caught.js';
 import { appendBytesMax } from './limits.js';
 
 export interface FoundingConfig {
@@ -29,6 +32,19 @@ export interface PaceConfig {
 }
 
 const NO_CONTEXT = new Uint8Array(0);
+
+/** Opens the log, and founds it where that is due. Done with what the machine resumes from; the log stays open either way. */
+export function resume(log: LogStorage, config: FoundingConfig, done: Done<Resumed>): void {
+  log.open((error, found) => {
+    if (error !== null) return done(error);
+    assert(found !== undefined, 'an opened log has contents');
+    const prepared = attempt(() => prepare(found, config));
+    if (prepared instanceof Error) return done(prepared);
+    const { resumed, founding } = prepared;
+    if (founding === null) return done(null, resumed);
+    log.append(founding, (appendError) => (appendError === null ? done(null, resumed) : done(appendError)));
+  });
+}
 
 /** Pure: what the machine resumes from, given what the log held. */
 export function prepare(found: Resumed, config: FoundingConfig): Prepared {

@@ -40,8 +40,10 @@ export const changesMax = 16;
 export const peerUrlsMax = 64;
 /** Process starts of one member that a leader tells apart within a term. */
 export const sessionsMax = 8;
-/** Removed members that are still told so when they come back. */
-export const departedMax = 8;
+/** How long a member that was removed is still dialled, so that it hears of it. */
+export const farewellMs = 10_000;
+/** Election time-outs without a leader after which one other member is believed that says this one was removed. */
+export const forsakenElections = 5;
 /** Learners in a cluster; etcd: 1. */
 export const learnersMax = 1;
 /** How long voters must have been reached without a break before a change counts on them; etcd: 5 s. */

@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
-import { ApiError } from '../errors.js';
+import { ApiError, canceled } from '../errors.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable } from '../store/check.js';
 import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
@@ -59,7 +59,7 @@ export class LocalClient implements api.Client, api.Admin {
         else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
       };
       if (isLocal) answer();
-      else this.#node.read((error) => (error === null ? answer() : done(error)));
+      else this.#node.desk.read((error) => (error === null ? answer() : done(error)));
     }, isLocal);
   }
 
@@ -73,10 +73,10 @@ export class LocalClient implements api.Client, api.Admin {
         const { revision, succeeded, responses } = answer;
         done(null, { header: this.#header(revision), succeeded, responses });
       };
-      if (!isReadOnly(request)) return this.#node.propose({ kind: 'txn', request }, settle);
+      if (!isReadOnly(request)) return this.#node.desk.propose({ kind: 'txn', request }, settle);
       const answer = (): void => settle(null, this.#node.store.read(request));
       if (isSerializable(request)) answer();
-      else this.#node.read((error) => (error === null ? answer() : done(error)));
+      else this.#node.desk.read((error) => (error === null ? answer() : done(error)));
     });
   }
 
@@ -85,7 +85,7 @@ export class LocalClient implements api.Client, api.Admin {
       clock: this.#clock,
       header: (revision) => this.#header(revision),
       progressMs: this.#progressMs(),
-      onEnd: () => this.#watches.delete(watch),
+      onEnd: (ended) => this.#watches.delete(ended),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     if (watch.isOpen) this.#watches.add(watch);
@@ -101,7 +101,7 @@ export class LocalClient implements api.Client, api.Admin {
       const least = Math.ceil((LEASE_TTL_MIN_ELECTIONS * this.#config.electionMs) / 1000);
       const id = options.id === undefined || options.id === 0n ? this.#freeLeaseId() : options.id;
       const command: Command = { kind: 'lease_grant', id, ttlSeconds: Math.max(Math.ceil(ttlSeconds), least) };
-      this.#node.propose(command, (error, reply) => {
+      this.#node.desk.propose(command, (error, reply) => {
         const answer = this.#expect('lease_grant', error, reply, done);
         if (answer === null) return;
         done(null, { header: this.#header(answer.revision), id: answer.id, ttlSeconds: answer.ttlSeconds });
@@ -111,7 +111,7 @@ export class LocalClient implements api.Client, api.Admin {
 
   keepAlive(lease: api.LeaseId, options?: api.CallOptions): Promise<api.KeepAlive> {
     return this.#call<api.KeepAlive>(options, (done) => {
-      this.#node.keepAlive(lease, (error, ttlSeconds) => {
+      this.#node.desk.keepAlive(lease, (error, ttlSeconds) => {
         if (error !== null) return done(error);
         done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? 0 });
       });
@@ -120,7 +120,7 @@ export class LocalClient implements api.Client, api.Admin {
 
   revoke(lease: api.LeaseId, options?: api.CallOptions): Promise<api.Header> {
     return this.#call<api.Header>(options, (done) => {
-      this.#node.propose({ kind: 'lease_revoke', id: lease, term: 0, granted: 0 }, (error, reply) => {
+      this.#node.desk.propose({ kind: 'lease_revoke', id: lease, term: 0, granted: 0 }, (error, reply) => {
         const answer = this.#expect('lease_revoke', error, reply, done);
         if (answer !== null) done(null, this.#header(answer.revision));
       });
@@ -129,7 +129,7 @@ export class LocalClient implements api.Client, api.Admin {
 
   compact(revision: api.Revision, options?: api.CallOptions & { physical?: boolean }): Promise<api.Header> {
     return this.#call<api.Header>(options, (done) => {
-      this.#node.propose({ kind: 'compact', revision }, (error, reply) => {
+      this.#node.desk.propose({ kind: 'compact', revision }, (error, reply) => {
         const answer = this.#expect('compact', error, reply, done);
         if (answer !== null) done(null, this.#header(answer.revision));
       });
@@ -138,10 +138,10 @@ export class LocalClient implements api.Client, api.Admin {
 
   leaseInfo(lease: api.LeaseId, options: api.CallOptions & { keys?: boolean } = {}): Promise<api.LeaseInfo> {
     return this.#call<api.LeaseInfo>(options, (done) => {
-      this.#node.leaseRemaining(lease, (error, leftMs) => {
+      this.#node.desk.leaseRemaining(lease, (error, leftMs) => {
         if (error !== null) return done(error);
         // The leader's answer may be ahead of this store: what it has to say of the keys is read after catching up.
-        this.#node.read((readError) => {
+        this.#node.desk.read((readError) => {
           if (readError !== null) return done(readError);
           const known = this.#node.store.lease(lease);
           const gone = known === null || leftMs === null || leftMs === undefined;
@@ -191,7 +191,7 @@ export class LocalClient implements api.Client, api.Admin {
   members(options: api.CallOptions & { linearizable?: boolean } = {}): Promise<api.MembersResponse> {
     return this.#call<api.MembersResponse>(options, (done) => {
       if (options.linearizable !== true) return done(null, this.#members());
-      this.#node.read((error) => (error === null ? done(null, this.#members()) : done(error)));
+      this.#node.desk.read((error) => (error === null ? done(null, this.#members()) : done(error)));
     });
   }
 
@@ -199,7 +199,7 @@ export class LocalClient implements api.Client, api.Admin {
     return this.#call<api.MemberAdded>(options, (done) => {
       const id = this.#freeMemberId();
       const { peerUrls, isLearner = false } = request;
-      this.#node.changeMembers({ kind: 'add', id, peerUrls, isLearner }, (error) => {
+      this.#node.desk.changeMembers({ kind: 'add', id, peerUrls, isLearner }, (error) => {
         if (error !== null) return done(error);
         const all = this.#members();
         // It may have been removed again by the time this member hears of it.
@@ -216,7 +216,7 @@ export class LocalClient implements api.Client, api.Admin {
   updateMember(id: bigint, peerUrls: readonly string[], options?: api.CallOptions): Promise<api.MembersResponse> {
     return this.#call<api.MembersResponse>(options, (done) => {
       const command: Command = { kind: 'member_update', id, name: null, peerUrls, clientUrls: null, incarnation: 0n };
-      this.#node.propose(command, (error, reply) => {
+      this.#node.desk.propose(command, (error, reply) => {
         if (this.#expect('member_update', error, reply, done) !== null) done(null, this.#members());
       });
     });
@@ -228,7 +228,7 @@ export class LocalClient implements api.Client, api.Admin {
 
   moveLeader(to: bigint, options?: api.CallOptions): Promise<api.Header> {
     return this.#call<api.Header>(options, (done) => {
-      this.#node.transfer(to, (error) => (error === null ? done(null, this.#header()) : done(error)));
+      this.#node.desk.transfer(to, (error) => (error === null ? done(null, this.#header()) : done(error)));
     });
   }
 
@@ -236,10 +236,10 @@ export class LocalClient implements api.Client, api.Admin {
     const refusal = this.#refusal(true);
     const stream = new LocalSnapshot(refusal ?? this.#node.store.freeze(), {
       clock: this.#clock,
-      onEnd: () => this.#snapshots.delete(stream),
+      onEnd: (ended) => this.#snapshots.delete(ended),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
-    if (refusal === null) this.#snapshots.add(stream);
+    if (stream.isOpen) this.#snapshots.add(stream);
     return stream;
   }
 
@@ -295,7 +295,7 @@ export class LocalClient implements api.Client, api.Admin {
 
   #changeMembers(change: ChangeRequest, options: api.CallOptions | undefined): Promise<api.MembersResponse> {
     return this.#call<api.MembersResponse>(options, (done) => {
-      this.#node.changeMembers(change, (error) => (error === null ? done(null, this.#members()) : done(error)));
+      this.#node.desk.changeMembers(change, (error) => (error === null ? done(null, this.#members()) : done(error)));
     });
   }
 
@@ -354,9 +354,9 @@ export class LocalClient implements api.Client, api.Admin {
 
   #boundedCall<T>(options: api.CallOptions, start: (done: Done<T>) => void): Promise<T> {
     const { signal, timeoutMs } = options;
-    if (signal?.aborted === true) return Promise.reject(new ApiError('canceled', { cause: signal.reason }));
+    if (signal?.aborted === true) return Promise.reject(canceled(signal.reason));
     return new Promise<T>((resolve, reject) => {
-      const onAbort = (): void => cancel(new ApiError('canceled', { cause: signal?.reason }));
+      const onAbort = (): void => cancel(canceled(signal?.reason));
       const stopTimer =
         timeoutMs === undefined
           ? () => undefined

@@ -2,10 +2,10 @@
 // will be must be known first, so they are made twice: once to count them, once to hand them out. That costs time and no
 // memory, and neither pass holds up a turn for longer than one piece takes.
 
-import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
+import { Pipe } from '../base/pipe.js';
 import type { SnapshotStream } from '../client.js';
-import { ApiError } from '../errors.js';
+import { ApiError, canceled } from '../errors.js';
 import type { FrozenStore } from '../store/store.js';
 import { snapshotPieceBytes } from './limits.js';
 
@@ -16,74 +16,46 @@ interface Piece {
 
 interface LocalSnapshotOptions {
   readonly clock: Clock;
-  readonly onEnd: () => void;
+  readonly onEnd: (stream: LocalSnapshot) => void;
   readonly signal?: AbortSignal;
-}
-
-interface Reader {
-  resolve(result: IteratorResult<Piece>): void;
-  reject(error: Error): void;
 }
 
 export class LocalSnapshot implements SnapshotStream {
   readonly #options: LocalSnapshotOptions;
+  readonly #pipe = new Pipe<Piece>({ sizeMax: 1, onWanted: () => this.#schedule(), onEnd: () => this.#release() });
   #frozen: FrozenStore | null = null;
   #chunks: Iterator<Uint8Array> | null = null;
   #remainingBytes = 0;
   #isCounted = false;
-  #isIterated = false;
-  #reader: Reader | null = null;
-  #end: 'open' | 'closed' | ApiError = 'open';
   #cancelStep: () => void = () => undefined;
-  readonly #onAbort: () => void;
 
   /** An error instead of a store: reading throws it. */
   constructor(source: FrozenStore | ApiError, options: LocalSnapshotOptions) {
     this.#options = options;
-    this.#onAbort = () => this.fail(new ApiError('canceled', { cause: options.signal?.reason }));
     if (source instanceof ApiError) {
-      this.#end = source;
+      this.#pipe.end(source);
       return;
     }
     this.#frozen = source;
     this.#chunks = source.chunks()[Symbol.iterator]();
-    if (options.signal?.aborted === true) this.#onAbort();
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#pipe.follow(options.signal, canceled);
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<Piece> {
-    assert(!this.#isIterated, 'a snapshot is read once');
-    this.#isIterated = true;
-    return {
-      next: () => this.#next(),
-      return: () => {
-        this.close();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    };
+  get isOpen(): boolean {
+    return this.#pipe.isOpen;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Piece, undefined> {
+    return this.#pipe[Symbol.asyncIterator]();
   }
 
   close(): void {
-    this.#finish('closed');
+    this.#pipe.cut(null);
   }
 
   /** Ends it from the other side. */
   fail(error: ApiError): void {
-    this.#finish(error);
-  }
-
-  #next(): Promise<IteratorResult<Piece>> {
-    assert(this.#reader === null, 'a snapshot has one reader, which waits for one piece at a time');
-    if (this.#end === 'closed') return Promise.resolve({ done: true, value: undefined });
-    if (this.#end !== 'open') {
-      const error = this.#end;
-      this.#end = 'closed';
-      return Promise.reject(error);
-    }
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
-      this.#schedule();
-    });
+    this.#pipe.end(error);
   }
 
   #schedule(): void {
@@ -92,8 +64,7 @@ export class LocalSnapshot implements SnapshotStream {
 
   /** One turn: about one piece is counted, or handed out. */
   #step(): void {
-    const reader = this.#reader;
-    if (reader === null || this.#chunks === null || this.#frozen === null) return;
+    if (this.#chunks === null || this.#frozen === null) return;
     const parts: Uint8Array[] = [];
     let sizeBytes = 0;
     while (sizeBytes < snapshotPieceBytes) {
@@ -116,29 +87,16 @@ export class LocalSnapshot implements SnapshotStream {
       return this.#schedule();
     }
     if (parts.length === 0 && this.#remainingBytes > 0) return this.#schedule();
-    this.#reader = null;
-    if (parts.length === 0) {
-      this.#finish('closed');
-      return reader.resolve({ done: true, value: undefined });
-    }
+    if (parts.length === 0) return this.#pipe.end(null);
     this.#remainingBytes -= sizeBytes;
-    reader.resolve({ done: false, value: { bytes: Buffer.concat(parts), remainingBytes: this.#remainingBytes } });
+    this.#pipe.push({ bytes: Buffer.concat(parts), remainingBytes: this.#remainingBytes });
   }
 
-  #finish(end: 'closed' | ApiError): void {
-    if (this.#end !== 'open') return;
-    this.#end = end;
+  #release(): void {
     this.#cancelStep();
     this.#chunks = null;
     this.#frozen?.release();
     this.#frozen = null;
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#options.onEnd();
-    const reader = this.#reader;
-    this.#reader = null;
-    if (reader === null) return;
-    if (end === 'closed') return reader.resolve({ done: true, value: undefined });
-    this.#end = 'closed';
-    reader.reject(end);
+    this.#options.onEnd(this);
   }
 }

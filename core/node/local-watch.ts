@@ -1,11 +1,11 @@
 // One watch in process: pulls from the hub's watcher as fast as its one reader iterates. Nothing is buffered here; a slow
-// reader makes the hub's watcher fall behind, which then reads history. Like local-client.ts a bridge to promises.
+// reader makes the hub's watcher fall behind, which then reads history.
 
-import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
+import { Pipe } from '../base/pipe.js';
 import type { Header, Watch, WatchBatch, WatchRequest } from '../client.js';
-import { ApiError } from '../errors.js';
-import type { Watcher, WatchResult } from '../store/hub.js';
+import { ApiError, canceled } from '../errors.js';
+import type { Watcher } from '../store/hub.js';
 import type { Node } from './node.js';
 
 interface LocalWatchOptions {
@@ -13,43 +13,33 @@ interface LocalWatchOptions {
   readonly header: (revision: number) => Header;
   readonly progressMs: number;
   readonly signal?: AbortSignal;
-  readonly onEnd: () => void;
-}
-
-interface Reader {
-  resolve(result: IteratorResult<WatchBatch>): void;
-  reject(error: ApiError): void;
+  readonly onEnd: (watch: LocalWatch) => void;
 }
 
 export class LocalWatch implements Watch {
   readonly #options: LocalWatchOptions;
+  readonly #pipe = new Pipe<WatchBatch>({ sizeMax: 1, onWanted: () => this.#pull(), onEnd: () => this.#release() });
   #watcher: Watcher | null = null;
-  #reader: Reader | null = null;
-  #iterated = false;
-  /** How the iterator ends: by returning (closed) or by throwing. */
-  #end: 'open' | 'closed' | ApiError = 'open';
   #quiet = true;
   #cancelProgress: () => void = () => undefined;
-  readonly #onAbort: () => void;
 
   /** `node` null: the client was closed, so the iterator ends at once. */
   constructor(node: Node | null, request: WatchRequest, options: LocalWatchOptions) {
     this.#options = options;
-    this.#onAbort = () => this.#finish(new ApiError('canceled', { cause: options.signal?.reason }));
-    if (node === null) this.#end = 'closed';
-    else if (!node.running) this.#end = new ApiError('stopped');
-    else if (node.isLearner) this.#end = new ApiError('learner_unsupported');
-    else if (options.signal?.aborted === true) this.#end = new ApiError('canceled', { cause: options.signal.reason });
-    if (node === null || this.#end !== 'open') return;
+    if (node === null) this.#pipe.end(null);
+    else if (!node.running) this.#pipe.end(new ApiError('stopped'));
+    else if (node.isLearner) this.#pipe.end(new ApiError('learner_unsupported'));
+    this.#pipe.follow(options.signal, canceled);
+    if (node === null || !this.#pipe.isOpen) return;
     this.#watcher = node.hub.open(request);
-    this.#watcher.onReady = () => this.#onReady();
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#watcher.onReady = () => {
+      if (this.#pipe.isAwaited) this.#pull();
+    };
     if (request.progressNotify === true) this.#scheduleProgress();
   }
 
-  /** False: it has ended, and `onEnd` has been called or never will be. */
   get isOpen(): boolean {
-    return this.#end === 'open';
+    return this.#pipe.isOpen;
   }
 
   requestProgress(): void {
@@ -57,61 +47,27 @@ export class LocalWatch implements Watch {
   }
 
   close(): void {
-    this.#finish('closed');
+    this.#pipe.cut(null);
   }
 
   /** Ends the watch from the other side. */
   fail(error: ApiError): void {
-    this.#finish(error);
+    this.#pipe.end(error);
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<WatchBatch> {
-    assert(!this.#iterated, 'a watch is iterated once');
-    this.#iterated = true;
-    return {
-      next: () => this.#next(),
-      return: () => {
-        this.close();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    };
+  [Symbol.asyncIterator](): AsyncIterator<WatchBatch, undefined> {
+    return this.#pipe[Symbol.asyncIterator]();
   }
 
-  #next(): Promise<IteratorResult<WatchBatch>> {
-    assert(this.#reader === null, 'a watch has one reader, which waits for one batch at a time');
-    const result = this.#watcher?.next() ?? null;
-    if (result !== null) {
-      return new Promise((resolve, reject) => this.#deliver(result, { resolve, reject }));
-    }
-    if (this.#end === 'closed') return Promise.resolve({ done: true, value: undefined });
-    if (this.#end !== 'open') {
-      const error = this.#end;
-      this.#end = 'closed';
-      return Promise.reject(error);
-    }
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
-    });
-  }
-
-  #onReady(): void {
-    const reader = this.#reader;
-    if (reader === null) return;
+  #pull(): void {
     const result = this.#watcher?.next() ?? null;
     if (result === null) return;
-    this.#reader = null;
-    this.#deliver(result, reader);
-  }
-
-  #deliver(result: WatchResult, reader: Reader): void {
     if (result.kind === 'ended') {
-      this.#finish('closed');
-      reader.reject(new ApiError(result.code, { compactRevision: result.compactRevision }));
-      return;
+      return this.#pipe.end(new ApiError(result.code, { compactRevision: result.compactRevision }));
     }
     const { kind, revision, events } = result.batch;
     if (kind === 'events') this.#quiet = false;
-    reader.resolve({ done: false, value: { kind, header: this.#options.header(revision), events } });
+    this.#pipe.push({ kind, header: this.#options.header(revision), events });
   }
 
   #scheduleProgress(): void {
@@ -122,19 +78,10 @@ export class LocalWatch implements Watch {
     });
   }
 
-  #finish(end: 'closed' | ApiError): void {
-    if (this.#end !== 'open') return;
-    this.#end = end;
+  #release(): void {
     this.#watcher?.close();
     this.#watcher = null;
     this.#cancelProgress();
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#options.onEnd();
-    const reader = this.#reader;
-    this.#reader = null;
-    if (reader === null) return;
-    if (end === 'closed') return reader.resolve({ done: true, value: undefined });
-    this.#end = 'closed';
-    reader.reject(end);
+    this.#options.onEnd(this);
   }
 }

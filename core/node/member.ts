@@ -10,11 +10,10 @@ import type { Done } from '../base/done.js';
 import { Prng } from '../base/prng.js';
 import type { LogStorage } from '../log/log-storage.js';
 import type { Transport } from '../peer/transport.js';
-import type { MemberRecord } from '../store/members.js';
 import type { Observe } from './events.js';
-import type { NodeLimits } from './limits.js';
 import { LocalClient } from './local-client.js';
 import { Node } from './node.js';
+import type { Settings } from './settings.js';
 
 /** Whose data a directory holds. */
 export interface MemberIdentity {
@@ -24,24 +23,9 @@ export interface MemberIdentity {
   readonly incarnation: bigint;
 }
 
-export interface MemberConfig {
+export interface MemberConfig extends Settings {
   /** Who it is if there is no data yet; otherwise the disk decides. The incarnation is 63 random bits. */
   readonly identity: MemberIdentity;
-  /** The members of a new cluster, itself among them, equal on each of them; empty: it joins a running cluster. */
-  readonly founders: readonly MemberRecord[];
-  /** Where members may be reached until the log says so: for one that joins. */
-  readonly contacts: readonly MemberRecord[];
-  /** Published to all members at each start. */
-  readonly name: string;
-  readonly clientUrls: readonly string[];
-  readonly heartbeatMs: number;
-  readonly electionMs: number;
-  readonly snapshotCount: number;
-  readonly limits: NodeLimits;
-  /** Whether a change of members that could cost the majority is refused (contract 7). */
-  readonly strictReconfig: boolean;
-  /** Go on alone with the data there is, whoever else was a member: for when the majority is lost for ever. */
-  readonly forceNewCluster: boolean;
   /** What `status` reports. */
   readonly version: string;
   /** All chance of this life: jitter, lease ids, the name of the process start. Must differ from start to start. */
@@ -129,7 +113,7 @@ export class Member {
    * acknowledged before. Fails only when it stops first.
    */
   whenReady(done: Done): void {
-    this.node.whenReady(done);
+    this.node.desk.whenReady(done);
   }
 
   /**
@@ -139,12 +123,12 @@ export class Member {
   stop(done: Done): void {
     const node = this.#node;
     if (node === null) return void this.#doors.clock.schedule(0, () => done(null));
-    node.handOver(() => node.stop(done));
+    node.desk.handOver(() => node.stop(done));
   }
 
   facts(): NodeFacts {
     const raft = this.node.status();
-    const { store, hub, isLearner, proposalsPending } = this.node;
+    const { store, hub, isLearner, desk } = this.node;
     const progress = new Map(raft.peers.map((peer) => [peer.id, peer]));
     const others = store.members().filter(({ id }) => id !== this.identity.memberId);
     return {
@@ -154,7 +138,7 @@ export class Member {
       isLearner,
       committed: raft.commit,
       applied: raft.applied,
-      proposalsPending,
+      proposalsPending: desk.proposalsPending,
       revision: store.revision,
       compacted: store.compacted,
       keys: store.keyCount,
@@ -174,14 +158,12 @@ export class Member {
     const dice = new Prng(config.seed);
     // Settings for founding count only for the very cluster and member whose directory this is.
     const isSame = clusterId === config.identity.clusterId && memberId === config.identity.memberId;
-    const { heartbeatMs, electionMs, snapshotCount, limits, version } = config;
-    const { name, clientUrls, contacts, strictReconfig, forceNewCluster } = config;
     const { clock, observe } = this.#doors;
     const node = new Node({
-      id: memberId, clusterId, incarnation, session: dice.u32(), seed: dice.u32(),
-      founders: isSame ? config.founders : [],
-      contacts, name, clientUrls, heartbeatMs, electionMs, snapshotCount, limits, strictReconfig, forceNewCluster,
+      ...config, id: memberId, clusterId, incarnation, founders: isSame ? config.founders : [],
+      session: dice.u32(), seed: dice.u32(),
     }, { clock, observe, log: this.#doors.openLog(identity), transport: this.#doors.connect?.(identity) ?? null });
+    const { version, electionMs, limits } = config;
     const told = { clusterId, memberId, version, electionMs, limits };
     const client = new LocalClient(node, { clock, dice: new Prng(dice.u32()) }, told);
     this.#node = node;

@@ -3,12 +3,12 @@
 
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
+import type { Refusal } from '../peer/frame.js';
 import type { NodeId } from '../raft/types.js';
 import type { Command } from '../store/command.js';
 import { decodeMemberRecords, type MemberRecord } from '../store/members.js';
 import type { Reply, Store } from '../store/store.js';
-import type { Observe } from './events.js';
-import { departedMax, healthyMs } from './limits.js';
+import { farewellMs, healthyMs } from './limits.js';
 
 /** What a member tells of itself at each start. */
 export interface Announcement {
@@ -20,13 +20,12 @@ export interface Announcement {
 
 export interface MembershipDoors {
   readonly clock: Clock;
-  readonly observe: Observe;
   store(): Store;
   isConnected(id: NodeId): boolean;
   setPeers(members: readonly MemberRecord[]): void;
   submit(command: Command, done: Done<Reply>): void;
   /** The members know that this one was removed, or has lost its disk. */
-  refused(reason: 'removed' | 'other_incarnation'): void;
+  refused(reason: Refusal): void;
 }
 
 export class Membership {
@@ -34,8 +33,8 @@ export class Membership {
   readonly #doors: MembershipDoors;
   /** Where members may be reached whom the store does not know yet: from settings, and from the log not yet applied. */
   readonly #contacts = new Map<NodeId, MemberRecord>();
-  /** The last ones removed, with where they were: if they come back they are told. The newest last. */
-  readonly #departed = new Map<NodeId, MemberRecord>();
+  /** Just removed, and still dialled, so that they hear of it. Who comes back later is told the way it came. */
+  readonly #departed = new Map<NodeId, { readonly record: MemberRecord; readonly untilMs: number }>();
   #members: readonly MemberRecord[] = [];
   readonly #connectedSinceMs = new Map<NodeId, number>();
   #announcing = false;
@@ -76,18 +75,21 @@ export class Membership {
     return [...members, ...this.#contacts.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  /** Members as far as they are known here, from the log and else from settings. */
+  others(): readonly NodeId[] {
+    return [...this.#members, ...this.#contacts.values()].map(({ id }) => id).filter((id) => id !== this.#self.id);
+  }
+
   /** To be called when the members in the store may have changed, and once at the start. */
   onChange(): void {
     const store = this.#doors.store();
     const members = store.members();
     const known = new Set(members.map(({ id }) => id));
     for (const id of this.#contacts.keys()) if (known.has(id) || store.isRemoved(id)) this.#contacts.delete(id);
-    for (const record of this.#members) if (store.isRemoved(record.id)) this.#departed.set(record.id, record);
-    for (const id of this.#departed.keys()) if (this.#departed.size > departedMax) this.#departed.delete(id);
+    const untilMs = this.#doors.clock.now() + farewellMs;
+    for (const record of this.#members) if (store.isRemoved(record.id)) this.#departed.set(record.id, { record, untilMs });
     this.#members = members;
-    const others = [...members, ...this.#contacts.values(), ...this.#departed.values()];
-    const all = others.sort((a, b) => (a.id < b.id ? -1 : 1));
-    this.#doors.setPeers(all.filter(({ id }) => id !== this.#self.id));
+    this.#tellPeers();
     for (const id of this.#connectedSinceMs.keys()) if (!known.has(id)) this.#connectedSinceMs.delete(id);
     const own = this.#own();
     if (own !== undefined) this.#wasMember = true;
@@ -104,6 +106,7 @@ export class Membership {
   /** To be called each tick. */
   onTick(hasLeader: boolean): void {
     const now = this.#doors.clock.now();
+    if ([...this.#departed.values()].some(({ untilMs }) => untilMs <= now)) this.#tellPeers();
     for (const { id } of this.#doors.store().members()) {
       if (id === this.#self.id) continue;
       const since = this.#connectedSinceMs.get(id);
@@ -129,6 +132,18 @@ export class Membership {
     this.#doors.submit({ kind: 'member_update', id, name, peerUrls: null, clientUrls, incarnation }, () => {
       this.#announcing = false;
     });
+  }
+
+  /** An address has one owner: whoever was removed lets go of it when it is a member's again. */
+  #tellPeers(): void {
+    const now = this.#doors.clock.now();
+    const known = [...this.#members, ...this.#contacts.values()];
+    const taken = new Set(known.flatMap(({ peerUrls }) => peerUrls));
+    for (const [id, { record, untilMs }] of this.#departed) {
+      if (untilMs <= now || record.peerUrls.some((url) => taken.has(url))) this.#departed.delete(id);
+      else known.push(record);
+    }
+    this.#doors.setPeers(known.filter(({ id }) => id !== this.#self.id).sort((a, b) => (a.id < b.id ? -1 : 1)));
   }
 
   #own(): MemberRecord | undefined {

@@ -6,9 +6,8 @@
 // batching and group commit fall out of the shape. Any error of the disk, and any failed assertion, stops the node for
 // good: it must not guess what is on disk, nor go on with a state it does not understand.
 //
-// By theme: founding.ts (how a log begins), pending.ts (who waits), forwarding.ts and acceptor.ts (follower and leader),
-// questions.ts and answers.ts (what only the leader knows), leases.ts, snapshots.ts, membership.ts and changes.ts. What is
-// here is their wiring and their order, which must be seen at once: so it is long.
+// By theme: founding.ts (how a log begins), desk.ts (who asks and waits), leases.ts, snapshots.ts, membership.ts, reign.ts
+// (who leads), leaving.ts (whether this member still belongs here).
 
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
@@ -21,52 +20,36 @@ import type { Transport } from '../peer/transport.js';
 import { decodeMembers } from '../raft/members.js';
 import { Raft } from '../raft/raft.js';
 import type {
-  Entry, EntryId, Input, NodeId, Output, Resumed, Role, Settled, SnapshotMeta, Status, Token,
+  Entry, EntryId, Input, NodeId, Output, Persist, Resumed, Role, SnapshotMeta, Status,
 } from '../raft/types.js';
-import { decodeCommand, encodeCommand, type Command } from '../store/command.js';
+import { decodeCommand, type Command } from '../store/command.js';
 import { Hub } from '../store/hub.js';
 import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
-import { Acceptor } from './acceptor.js';
-import { Answers, hasHappened, judgement } from './answers.js';
-import { decodeRequest, encodeAnswer, type Answer, type ChangeRequest, type Request } from './calls.js';
-import { attempt, caught } from './caught.js';
-import { Changes } from './changes.js';
+import { encodeRequest } from './calls.js';
+import { caught } from './caught.js';
+import { Desk } from './desk.js';
 import type { Observe } from './events.js';
-import { Forwarding } from './forwarding.js';
-import { prepare, raftConfig } from './founding.js';
+import { raftConfig, resume } from './founding.js';
 import { Leases } from './leases.js';
-import { stallMsMin, tidyRowsPerTick, type NodeLimits } from './limits.js';
+import { Leaving } from './leaving.js';
+import { stallMsMin, tidyRowsPerTick } from './limits.js';
 import { Membership } from './membership.js';
-import { Pending } from './pending.js';
-import { Questions } from './questions.js';
 import { refusal } from './refusal.js';
+import { Reign } from './reign.js';
+import type { Settings } from './settings.js';
 import { Snapshots } from './snapshots.js';
-import { commandIn, isTagged, tagOf } from './tag.js';
-import { heirOf, Transfers } from './transfers.js';
+import { commandIn } from './tag.js';
 
-export interface NodeConfig {
+export interface NodeConfig extends Settings {
   readonly id: NodeId;
   readonly clusterId: bigint;
   /** The life of the data directory. */
   readonly incarnation: bigint;
   /** Names this process start to the others; differs from start to start. */
   readonly session: number;
-  /** Of a new cluster, this member among them; empty: it joins a running one. Counts only where the log is empty. */
-  readonly founders: readonly MemberRecord[];
-  /** Where members may be reached until the log says so. */
-  readonly contacts: readonly MemberRecord[];
-  readonly name: string;
-  readonly clientUrls: readonly string[];
-  readonly heartbeatMs: number;
-  readonly electionMs: number;
-  /** A snapshot is taken once this many entries were applied since the last, and the log has grown enough to be worth it. */
-  readonly snapshotCount: number;
+  /** All chance of the machine. */
   readonly seed: number;
-  readonly limits: NodeLimits;
-  /** Refuse changes of members that could cost the majority. */
-  readonly strictReconfig: boolean;
-  readonly forceNewCluster: boolean;
 }
 
 export interface NodeDoors {
@@ -80,84 +63,71 @@ export interface NodeDoors {
 type State = 'new' | 'running' | 'stopping' | 'stopped';
 
 export class Node {
+  /** Who watches. */
   readonly hub: Hub;
+  /** Who asks. */
+  readonly desk: Desk;
   readonly #config: NodeConfig;
   readonly #doors: NodeDoors;
   readonly #peers: Peers | null;
-  readonly #pending: Pending;
-  readonly #forwarding: Forwarding;
-  readonly #acceptor: Acceptor;
-  readonly #questions: Questions;
-  readonly #changes: Changes;
   readonly #leases: Leases;
-  readonly #answers: Answers;
   readonly #snapshots: Snapshots;
   readonly #membership: Membership;
-  readonly #transfers: Transfers;
+  readonly #reign: Reign;
+  readonly #leaving: Leaving;
   #store = new Store();
   #raft: Raft | null = null;
   #state: State = 'new';
   #inbox: Input[] = [];
   #turnScheduled = false;
-  /** The machine refuses for the moment: own calls wait for the next tick or change of role. */
-  #isPaused = false;
-  #role: Role = { state: 'follower', term: 0, leader: 0n };
-  #leaderLostMs = -Infinity;
-  /** When this node began to lead. */
-  #ledSinceMs = 0;
-  #appliedTerm = 0;
-  #lastToken: Token = 0;
   #cancelTick: () => void = () => undefined;
   #tickDueMs = 0;
   #onEnd: ((error: Error | null) => void) | null = null;
   #stopCallers: Done[] = [];
-  #readyCallers: Done[] = [];
-  #isLeaving = false;
-  #cancelLeave: () => void = () => undefined;
 
   constructor(config: NodeConfig, doors: NodeDoors) {
     const { clock, log, transport, observe } = doors;
+    const { id, clusterId, incarnation, session, electionMs, limits } = config;
     this.#config = config;
     this.#doors = doors;
-    const { id, clusterId, incarnation, session, limits } = config;
     const store = (): Store => this.#store;
-    const nextToken = (): Token => (this.#lastToken += 1);
-    const submit = (command: Command, done: Done<Reply>): void => this.#submit(encodeCommand(command), done);
+    const submit = (command: Command, done: Done<Reply>): void => this.desk.submit(command, done);
     this.hub = new Hub(store, {
       bufferBytesMax: limits.watchBufferBytesMax,
       catchUpRevisionsMax: limits.watchCatchUpRevisionsMax,
     });
-    this.#peers = transport === null
-      ? null
-      : new Peers({ clusterId, self: id, incarnation, session }, { clock, transport, log, observe }, this.#handlers());
-    const call = (to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void => {
-      if (this.#peers === null) clock.schedule(0, () => done(new ApiError('unavailable')));
-      else this.#peers.call(to, request, timeoutMs, done);
-    };
-    this.#pending = new Pending(nextToken);
-    this.#forwarding = new Forwarding({ id, session }, this.#pending, {
-      call: (to, request, done) => call(to, request, config.electionMs, done),
-      applied: () => this.#store.applied.index,
-      wake: () => this.#wake(),
-    });
-    this.#acceptor = new Acceptor(nextToken);
-    this.#questions = new Questions(id, config.electionMs, {
-      call,
-      answer: (request, reply) => this.#answers.answer(id, request, reply),
-      now: () => clock.now(),
-    });
-    this.#changes = new Changes(nextToken, (request) => judgement(request, {
-      self: id, isStrict: config.strictReconfig, status: this.status(), store: this.#store, membership: this.#membership,
-    }));
-    this.#leases = new Leases(config.electionMs, {
+    const peersConfig = { clusterId, self: id, incarnation, session };
+    this.#peers = transport && new Peers(peersConfig, { clock, transport, log, observe }, this.#handlers());
+    this.#reign = new Reign(electionMs, clock);
+    this.#leases = new Leases(electionMs, {
       clock, observe, store, submit,
-      role: () => this.#role,
-      read: (done) => this.read(done),
+      role: () => this.#reign.role,
+      read: (done) => this.desk.read(done),
     });
-    this.#answers = new Answers({ acceptor: this.#acceptor, changes: this.#changes, leases: this.#leases }, {
-      role: () => this.#role,
-      read: (done) => this.read(done),
-      deadlineMs: () => this.#deadlineMs(),
+    this.#membership = new Membership(config, config.contacts, {
+      clock, store, submit,
+      isConnected: (peer) => this.isConnected(peer),
+      setPeers: (members) => this.#peers?.setMembers(members, (each) => this.#store.isRemoved(each)),
+      refused: (reason) => this.#leaving.leave(reason, id),
+    });
+    this.#leaving = new Leaving(config, {
+      clock, observe,
+      reign: this.#reign,
+      others: () => this.#membership.others(),
+      ask: (member) => this.#peers?.call(member, encodeRequest({ kind: 'read' }), electionMs, () => undefined),
+      end: (error) => this.#end(error),
+    });
+    this.desk = new Desk(config, {
+      clock, store,
+      reign: this.#reign,
+      leases: this.#leases,
+      membership: this.#membership,
+      status: () => this.status(),
+      call: (to, request, timeoutMs, done) => {
+        if (this.#peers === null) clock.schedule(0, () => done(new ApiError('unavailable')));
+        else this.#peers.call(to, request, timeoutMs, done);
+      },
+      give: (input) => this.#give(input),
       wake: () => this.#wake(),
     });
     this.#snapshots = new Snapshots({ snapshotCount: config.snapshotCount, logBytesMax: limits.logBytesMax }, {
@@ -165,13 +135,6 @@ export class Node {
       saved: (snapshot) => this.#give({ kind: 'snapshotted', snapshot }),
       failed: (error) => this.#end(error),
     });
-    this.#membership = new Membership(config, config.contacts, {
-      clock, observe, store, submit,
-      isConnected: (peer) => transport?.isConnected(peer) === true,
-      setPeers: (members) => this.#peers?.setMembers(members, (each) => this.#store.isRemoved(each)),
-      refused: (reason) => this.#leave(reason, id),
-    });
-    this.#transfers = new Transfers(config.electionMs, clock);
   }
 
   /** What the node has applied. Readers must not keep it across turns: a restore replaces it. */
@@ -180,7 +143,7 @@ export class Node {
   }
 
   get role(): Role {
-    return this.#role;
+    return this.#reign.role;
   }
 
   get running(): boolean {
@@ -189,10 +152,6 @@ export class Node {
 
   get isLearner(): boolean {
     return this.#store.configuration.learners.includes(this.#config.id);
-  }
-
-  get proposalsPending(): number {
-    return this.#pending.proposals;
   }
 
   /** The members, as a newcomer is to know them. */
@@ -209,6 +168,11 @@ export class Node {
     return this.#doors.transport?.isConnected(peer) === true;
   }
 
+  /** What is left of a lease, as far as this member knows without asking. */
+  leaseRemainingHere(lease: LeaseId): number | null {
+    return this.#leases.remainingMs(lease);
+  }
+
   /**
    * Reads the log, rebuilds the store, begins to take part. Done when it runs, which is before it has a leader; an error
    * means it never ran, and the log has been closed. `onEnd` is called once when it stops later on, with null if that was
@@ -222,13 +186,10 @@ export class Node {
       this.#state = 'stopped';
       log.close(() => done(failure));
     };
-    log.open((error, found) => {
-      if (error !== null) return done(error);
-      assert(found !== undefined, 'an opened log has contents');
-      const prepared = attempt(() => prepare(found, this.#config));
-      if (prepared instanceof Error) return fail(prepared);
-      const { resumed, founding } = prepared;
-      const load = (): void => this.#snapshots.load(resumed, (loadError, store) => {
+    resume(log, this.#config, (error, resumed) => {
+      if (error !== null) return fail(error);
+      assert(resumed !== undefined, 'a log that was opened has contents');
+      this.#snapshots.load(resumed, (loadError, store) => {
         if (loadError !== null) return fail(loadError);
         assert(store !== undefined, 'a snapshot that was loaded is a store');
         this.#store = store;
@@ -241,95 +202,7 @@ export class Node {
         if (this.#peers === null) return done(null);
         this.#peers.start((startError) => (startError === null ? done(null) : this.#giveUp(startError, done)));
       });
-      if (founding === null) return load();
-      log.append(founding, (appendError) => (appendError === null ? load() : fail(appendError)));
     });
-  }
-
-  /** Done once the members know how this one is called and reached, and it has read what was acknowledged before. */
-  whenReady(done: Done): void {
-    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    this.#readyCallers.push(done);
-    const settle = (error: Error | null): void => {
-      const at = this.#readyCallers.indexOf(done);
-      if (at === -1) return;
-      // Election and replay may take longer than one request is allowed.
-      if (error !== null && this.running) return read();
-      this.#readyCallers.splice(at, 1);
-      done(error);
-    };
-    const read = (): void => (this.isLearner ? settle(null) : this.read(settle));
-    this.#membership.whenAnnounced(read);
-  }
-
-  /** Proposes a command. Done with the store's reply once it is committed, durable and applied here; or an ApiError. */
-  propose(command: Command, done: Done<Reply>): void {
-    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    const data = encodeCommand(command);
-    const { requestBytesMax, proposalsMax, proposalBytesMax } = this.#config.limits;
-    if (data.length > requestBytesMax) return this.#refuse(done, new ApiError('request_too_large'));
-    if (this.#pending.proposals >= proposalsMax || this.#pending.sizeBytes + data.length > proposalBytesMax) {
-      return this.#refuse(done, new ApiError('too_many_requests'));
-    }
-    this.#submit(data, done);
-  }
-
-  /** Done when the store holds everything acknowledged before this call (linearizable read, thesis 6.4). */
-  read(done: Done): void {
-    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    if (this.#pending.readers >= this.#config.limits.proposalsMax) {
-      return this.#refuse(done, new ApiError('too_many_requests'));
-    }
-    this.#pending.addReader(done);
-    this.#wake();
-  }
-
-  /** Starts the lease's time over. Done with the seconds it has now; 0: it is gone. */
-  keepAlive(lease: LeaseId, done: Done<number>): void {
-    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    this.#questions.renew(lease, done);
-    this.#wake();
-  }
-
-  /** Done with what is left of the lease in ms, as its leader sees it; null: it is gone. */
-  leaseRemaining(lease: LeaseId, done: Done<number | null>): void {
-    this.#ask({ kind: 'remaining', lease }, (error, answer) => {
-      if (error !== null) return done(error);
-      assert(answer?.kind === 'left', 'what is left is answered by what is left');
-      done(null, answer.remainingMs);
-    });
-  }
-
-  /** What is left of a lease, as far as this member knows without asking. */
-  leaseRemainingHere(lease: LeaseId): number | null {
-    return this.#leases.remainingMs(lease);
-  }
-
-  /** Changes who is a member. Done when this member has applied the change, too. */
-  changeMembers(change: ChangeRequest, done: Done): void {
-    this.#ask({ kind: 'change', change }, (error, answer) => {
-      if (error !== null) return done(error);
-      assert(answer?.kind === 'index', 'a change is answered by its index');
-      this.#pending.addCleared(answer.index, this.#store.applied.index, this.#doors.clock.now(), this.#deadlineMs(), done);
-    });
-  }
-
-  /** Hands leadership over; only the leader can. Done when `to` leads. */
-  transfer(to: NodeId, done: Done): void {
-    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    if (this.#role.state !== 'leader') return this.#refuse(done, new ApiError('not_leader'));
-    if (to === this.#config.id) return void this.#doors.clock.schedule(0, () => done(null));
-    if (!this.#store.configuration.voters.includes(to)) return this.#refuse(done, new ApiError('bad_transferee'));
-    this.#transfers.add(to, done);
-    this.#give({ kind: 'transfer', to });
-  }
-
-  /** A leader that is about to stop gives leadership away. Done when it has, or cannot, or it takes too long. */
-  handOver(done: Done): void {
-    const heir = this.#state === 'running' ? heirOf(this.status(), this.#store.configuration.voters) : null;
-    if (heir === null) return void this.#doors.clock.schedule(0, () => done(null));
-    this.#transfers.add(heir, () => done(null));
-    this.#give({ kind: 'transfer', to: heir });
   }
 
   /** Stops taking part. Done when the log is closed. Waiting callers are told `stopped`. */
@@ -353,7 +226,6 @@ export class Node {
   #begin(resumed: Resumed): void {
     const config = this.#config;
     this.#raft = new Raft(raftConfig(config), resumed);
-    this.#appliedTerm = this.#store.applied.term;
     for (const entry of resumed.entries) {
       if (entry.kind === 'members') this.#membership.learn(decodeMembers(entry.data).context);
     }
@@ -362,6 +234,8 @@ export class Node {
       throw refusal('no_network', config.id, config.id);
     }
     this.#state = 'running';
+    this.#reign.begin();
+    this.desk.open();
     this.#membership.onChange();
     this.#scheduleTick();
     this.#give({ kind: 'tick' });
@@ -373,11 +247,7 @@ export class Node {
         for (const message of messages) this.#inbox.push({ kind: 'receive', message });
         this.#wake();
       },
-      onCall: (from, bytes, answer) => {
-        const request = attempt(() => decodeRequest(bytes));
-        if (request instanceof Error) return answer(encodeAnswer({ kind: 'error', code: 'invalid_request' }));
-        if (this.running) this.#answers.answer(from, request, (reply) => answer(encodeAnswer(reply)));
-      },
+      onCall: (from, request, answer) => this.desk.onCall(from, request, answer),
       onSnapshotBegin: (meta) => (this.running ? this.#snapshots.begin(meta, this.#store.applied.index) : null),
       onSnapshotEnd: (message) => {
         if (!this.running) return;
@@ -391,31 +261,8 @@ export class Node {
         this.#give({ kind: 'snapshot_sent', to, ok });
       },
       onUnreachable: (peer) => this.#give({ kind: 'unreachable', peer }),
-      onRefused: (reason, by) => this.#leave(reason, by),
+      onRefused: (reason, by, isMember) => this.#leaving.onNotice(reason, by, isMember),
     };
-  }
-
-  #submit(data: Uint8Array, done: Done<Reply>): void {
-    this.#pending.add(data, this.#doors.clock.now(), this.#deadlineMs(), done);
-    this.#wake();
-  }
-
-  #ask(request: Request, done: Done<Answer>): void {
-    if (this.#state !== 'running') return this.#refuse(done, new ApiError('stopped'));
-    // From a later turn, whoever answers.
-    this.#doors.clock.schedule(0, () => {
-      if (this.running) this.#questions.ask(request, this.#deadlineMs(), done);
-      else done(new ApiError('stopped'));
-    });
-  }
-
-  /** This member does not belong to the cluster (any more): it stops, a little later, so that what it has to say gets out. */
-  #leave(reason: 'removed' | 'other_incarnation', by: NodeId): void {
-    if (this.#isLeaving || this.#state !== 'running') return;
-    this.#isLeaving = true;
-    this.#doors.observe({ kind: 'refused', reason, by });
-    const delayMs = this.#role.state === 'leader' ? this.#config.electionMs : 2 * this.#config.heartbeatMs;
-    this.#cancelLeave = this.#doors.clock.schedule(delayMs, () => this.#end(refusal(reason, this.#config.id, by)));
   }
 
   #scheduleTick(): void {
@@ -426,16 +273,11 @@ export class Node {
 
   #onTick(): void {
     if (this.#state !== 'running') return;
-    const now = this.#doors.clock.now();
-    const lateMs = now - this.#tickDueMs;
+    const lateMs = this.#doors.clock.now() - this.#tickDueMs;
     this.#scheduleTick();
-    this.#isPaused = false;
-    this.#pending.expire(now, this.#leaderLostMs);
-    this.#questions.onTick(now, this.#leaderLostMs);
-    this.#changes.onTick(now);
-    this.#transfers.onTick(now);
-    this.#forwarding.onTick();
-    this.#membership.onTick(this.#role.leader !== 0n);
+    this.desk.onTick();
+    this.#membership.onTick(this.#reign.role.leader !== 0n);
+    this.#leaving.onTick();
     if (lateMs > Math.max(stallMsMin, 2 * this.#config.heartbeatMs)) {
       this.#leases.onStall(lateMs);
       this.#doors.observe({ kind: 'stalled', lateMs });
@@ -443,165 +285,116 @@ export class Node {
     else {
       this.#leases.onTick();
     }
-    const failure = caught(() => void this.#store.tidy(tidyRowsPerTick));
+    // A log that failed by itself is not appended to by a member that is far behind: it would never hear of it.
+    const failure = this.#doors.log.failure ?? caught(() => void this.#store.tidy(tidyRowsPerTick));
     if (failure !== null) return this.#end(failure);
     this.#give({ kind: 'tick' });
   }
+
   #give(input: Input): void {
     this.#inbox.push(input);
     this.#wake();
   }
+
   #wake(): void {
     if (this.#turnScheduled || this.#state !== 'running') return;
     this.#turnScheduled = true;
     this.#doors.clock.schedule(0, () => this.#turn());
   }
+
   #turn(): void {
     this.#turnScheduled = false;
     if (this.#state !== 'running' || this.#raft === null) return;
     const raft = this.#raft;
     const inputs = this.#inbox;
     this.#inbox = [];
-    this.#takeCalls(inputs);
+    this.desk.takeInputs(inputs);
     const failure = caught(() => this.#act(raft.step(inputs)));
     if (failure !== null) return this.#end(failure);
-    const hasMore = this.#pending.hasReady || this.#pending.hasReadyReads || (this.#changes.hasReady && this.#mayJudge);
-    if (hasMore && !this.#isPaused && this.#role.state === 'leader') this.#wake();
+    if (this.desk.hasInputs) this.#wake();
   }
-  /** Callers' wishes: to the machine while this node leads, to the leader while another one does; else they wait. */
-  #takeCalls(inputs: Input[]): void {
-    this.#pending.closeGroup(this.#doors.clock.now(), this.#deadlineMs());
-    this.#questions.askRenewals(this.#deadlineMs());
-    for (const input of this.#acceptor.takeInputs()) inputs.push(input);
-    if (this.#role.state !== 'leader') return this.#forwarding.send();
-    if (this.#isPaused) return;
-    for (const proposal of this.#pending.takeReady()) {
-      inputs.push({ kind: 'propose', token: this.#pending.give(proposal), data: proposal.data });
-    }
-    for (const token of this.#pending.takeReads()) inputs.push({ kind: 'read', token });
-    const change = this.#changes.hasReady && this.#mayJudge ? this.#changes.takeInput() : null;
-    if (change !== null) inputs.push(change);
-  }
-  /** A new leader does not know yet who is well: changes of members wait until all have answered, or had the time to. */
-  get #mayJudge(): boolean {
-    if (this.#doors.clock.now() - this.#ledSinceMs >= this.#config.electionMs) return true;
-    return this.status().peers.every(({ match }) => match > 0);
-  }
+
   #act(output: Output): void {
-    this.#persist(output);
+    if (output.persist !== null) this.#persist(output.persist);
+    this.#snapshots.onStep();
     if (output.send.length > 0) this.#peers?.send(output.send);
-    for (const settled of output.settled) this.#settle(settled);
+    for (const settled of output.settled) this.desk.onSettled(settled);
     if (output.role !== null) this.#onRole(output.role);
     if (output.restore !== null) this.#restore(output.restore);
     for (const entry of output.apply) this.#apply(entry);
     if (output.apply.length === 0) return;
-    this.#pending.onCaughtUp(this.#store.applied.index);
+    this.desk.onCaughtUp();
     this.#snapshots.saveIfDue(this.#store);
   }
-  #persist({ persist }: Output): void {
-    if (persist !== null) {
-      this.#snapshots.onPersist(persist);
-      this.#doors.log.append(persist, (error) => {
-        if (error !== null) return this.#end(error);
-        this.#give({ kind: 'persisted', seq: persist.seq });
-      });
-    }
-    this.#snapshots.onStep();
+
+  #persist(batch: Persist): void {
+    this.#snapshots.onPersist(batch);
+    this.#doors.log.append(batch, (error) => {
+      if (error !== null) return this.#end(error);
+      this.#give({ kind: 'persisted', seq: batch.seq });
+    });
   }
-  #settle(settled: Settled): void {
-    const { token } = settled;
-    if (settled.kind === 'appended') {
-      if (this.#pending.onAppended(token, settled.id) || this.#acceptor.onAppended(token)) return;
-      this.#changes.onAppended(token, settled.id);
-    }
-    else if (settled.kind === 'readable') {
-      const { index } = settled;
-      if (!this.#pending.onReadable(token, index, this.#store.applied.index)) this.#acceptor.onReadable(token, index);
-    }
-    else if (!this.#acceptor.onRefused(token, settled.reason)) {
-      this.#isPaused = true;
-      if (!this.#pending.onRefused(token, settled.reason)) this.#changes.onRefused(token, settled.reason);
-    }
-  }
+
   #onRole(role: Role): void {
-    const before = this.#role;
-    this.#role = role;
-    this.#isPaused = false;
-    const isNewReign = role.state === 'leader' && (before.state !== 'leader' || before.term !== role.term);
-    if (isNewReign) this.#ledSinceMs = this.#doors.clock.now();
-    if (before.leader !== 0n && before.leader !== role.leader) this.#leaderLostMs = this.#doors.clock.now();
-    if (before.state === 'leader' && (role.state !== 'leader' || role.term !== before.term)) this.#leases.end();
-    this.#acceptor.onRole(role);
-    this.#forwarding.onRole(role);
-    this.#changes.onRole(role);
-    this.#questions.onRole(role);
-    this.#transfers.onRole(role);
+    if (this.#reign.onRole(role)) {
+      this.#leases.end();
+      this.#peers?.stopShipping(role.term);
+    }
+    this.desk.onRole(role);
     this.#doors.observe({ kind: 'role', state: role.state, term: role.term, leader: role.leader });
     if (role.leader === 0n) return;
     this.#membership.announce();
     this.#wake();
   }
+
   #restore(meta: SnapshotMeta): void {
     this.#store = this.#snapshots.take(meta);
-    this.#appliedTerm = meta.term;
     this.#leases.end();
-    this.#changes.onRestored();
-    this.#pending.onRestored(meta);
+    this.desk.onRestored(meta);
     this.hub.restored();
     this.#membership.onChange();
-    this.#questions.onMembers((change) => hasHappened(change, this.#store));
+    this.desk.onMembers();
     this.#doors.observe({ kind: 'snapshot_installed', index: meta.index, revision: this.#store.revision });
   }
+
   #apply(entry: Entry): void {
     const id = { term: entry.term, index: entry.index };
-    if (entry.term > this.#appliedTerm) {
-      this.#appliedTerm = entry.term;
-      this.#pending.onTerm(entry.term);
-      this.#changes.onTerm(entry.term);
-    }
+    if (entry.term > this.#store.applied.term) this.desk.onTerm(entry.term);
     if (entry.kind === 'command') this.#applyCommand(id, entry.data);
     else if (entry.kind === 'members') this.#applyMembers(id, entry.data);
     else {
       this.#store.skip(id);
-      this.#pending.onApplied(id, null);
+      this.desk.onApplied(id, entry.data, null);
     }
-    const isOwn = this.#role.state === 'leader' && entry.term === this.#role.term;
+    const isOwn = this.#reign.isLeader && entry.term === this.#reign.role.term;
     if (isOwn && !this.#leases.lessor.isActive) this.#leases.begin();
   }
+
   #applyCommand(id: EntryId, data: Uint8Array): void {
     const command = decodeCommand(commandIn(data));
     const applied = this.#store.apply(id, command);
     this.#leases.onApplied(command, applied);
     if (applied.events !== null) this.hub.publish(applied.events);
-    this.#pending.onApplied(id, applied.reply);
-    if (isTagged(data)) {
-      const { origin, session, sequence } = tagOf(data);
-      if (origin === this.#config.id && session === this.#config.session) {
-        this.#pending.onForwardApplied(sequence, applied.reply);
-      }
-    }
+    this.desk.onApplied(id, data, applied.reply);
     if (command.kind === 'member_update') this.#membership.onChange();
   }
+
   #applyMembers(id: EntryId, data: Uint8Array): void {
     const { configuration, context } = decodeMembers(data);
     this.#store.applyMembers(id, configuration, context);
-    this.#pending.onApplied(id, null);
     this.#membership.onChange();
-    this.#changes.onApplied(id);
-    this.#questions.onMembers((change) => hasHappened(change, this.#store));
+    this.desk.onApplied(id, data, null);
+    this.desk.onMembers();
     this.#doors.observe({ kind: 'members', ...configuration });
   }
+
   #end(error: Error | null): void {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#cancelTick();
-    this.#cancelLeave();
+    this.#leaving.cancel();
     this.#inbox = [];
-    const stopped = new ApiError('stopped', error === null ? {} : { cause: error });
-    this.#pending.failAll(stopped);
-    this.#questions.failAll(stopped);
-    this.#transfers.failAll(stopped);
-    for (const done of this.#readyCallers.splice(0)) done(stopped);
+    this.desk.close(new ApiError('stopped', error === null ? {} : { cause: error }));
     this.#leases.end();
     const closeLog = (): void => this.#doors.log.close((closeError) => {
       this.#state = 'stopped';
@@ -612,12 +405,5 @@ export class Node {
     });
     if (this.#peers === null) closeLog();
     else this.#peers.close(closeLog);
-  }
-  #deadlineMs(): number {
-    // etcd's allowance for a request: 5 s and two election time-outs (contract 1.4).
-    return this.#doors.clock.now() + 5000 + 2 * this.#config.electionMs;
-  }
-  #refuse(done: (error: Error) => void, error: ApiError): void {
-    this.#doors.clock.schedule(0, () => done(error));
   }
 }

@@ -1,8 +1,9 @@
 // What an operator is told when a member must not take part (reliability E1, E3): what happened, why, and what to do.
 
+import type { Refusal } from '../peer/frame.js';
 import type { NodeId } from '../raft/types.js';
 
-export function refusal(reason: 'removed' | 'other_incarnation' | 'no_network', self: NodeId, by: NodeId): Error {
+export function refusal(reason: Refusal | 'no_network', self: NodeId, by: NodeId): Error {
   const who = `member ${self.toString(16)}`;
   const source = by === self ? 'its own log says' : `member ${by.toString(16)} says`;
   if (reason === 'no_network') {

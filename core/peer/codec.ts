@@ -4,8 +4,8 @@
 //   body      count u16, then so many messages; each: kind u8 · term u64 · ...
 //   vote          1 · last term u64, index u64 · flags u8 (1 pre, 2 transfer)
 //   vote_reply    2 · flags u8 (1 pre, 2 granted)
-//   append        3 · previous term u64, index u64 · commit u64 · round u64 · entries u32, then runs of one term:
-//                     term u64 · count u32, then for each entry: kind u8 · length u32 · data
+//   append        3 · previous term u64, index u64 · commit u64 · round u64 · match u64 · entries u32, then runs of one
+//                     term: term u64 · count u32, then for each entry: kind u8 · length u32 · data
 //   append_reply  4 · index u64 · before u64 · round u64 · flags u8 (1 ok)
 //   timeout_now   5
 //

@@ -21,7 +21,8 @@ export type DropReason =
   | 'too_many';
 
 export type PeerEvent =
-  | { readonly kind: 'peer_connected' | 'peer_lost'; readonly peer: NodeId }
+  | { readonly kind: 'peer_connected'; readonly peer: NodeId }
+  | { readonly kind: 'peer_lost'; readonly peer: NodeId; readonly reason: string }
   /** `count` frames since the last report of this kind; reported at a bounded rate. */
   | {
       readonly kind: 'frames_dropped';

@@ -77,14 +77,9 @@ export class FrameReader {
   #needed = HEAD_BYTES;
   #bodyBytesMax: number;
 
-  /** `bodyBytesMax`: as long as nobody knows who speaks, nothing large is waited for. */
-  constructor(bodyBytesMax = FRAME_BYTES_MAX) {
-    this.#bodyBytesMax = bodyBytesMax;
-  }
-
-  /** Who speaks is known: from now on records of every size are taken. */
-  widen(): void {
-    this.#bodyBytesMax = FRAME_BYTES_MAX;
+  /** `firstBytesMax`: the first record says who speaks; as long as nobody knows, nothing large is waited for. */
+  constructor(firstBytesMax = FRAME_BYTES_MAX) {
+    this.#bodyBytesMax = firstBytesMax;
   }
 
   /** Bytes held of a record that is not complete. */
@@ -108,6 +103,7 @@ export class FrameReader {
       records.push({ kind, body, bytes: buffer.subarray(0, this.#needed) });
       buffer = buffer.subarray(this.#needed);
       this.#needed = HEAD_BYTES;
+      this.#bodyBytesMax = FRAME_BYTES_MAX;
     }
     this.#chunks = buffer.length > 0 ? [buffer] : [];
     this.#bytes = buffer.length;

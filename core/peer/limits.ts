@@ -18,6 +18,8 @@ export const FRAME_BYTES_MAX = 64 << 20;
  * time-out, or a follower that is kept busy takes its leader for lost.
  */
 export const FRAME_BYTES_TARGET = 1 << 20;
+/** The body of a record is copied behind its head up to this size. */
+export const COPIED_BYTES_MAX = 4096;
 /** Messages in one frame, and entries in one message. */
 export const MESSAGES_MAX = 4096;
 export const ENTRIES_MAX = 1 << 20;
@@ -38,7 +40,10 @@ export const GONE_SESSIONS_MAX = 1024;
 export const PIECE_BYTES = 64 << 10;
 export const PIECE_BYTES_MAX = 1 << 20;
 export const WINDOW_PIECES = 8;
-/** So many snapshots are sent at once, so that members that all come back do not all get one at once; the others wait. */
+/**
+ * So many snapshots are begun at once, so that members that all come back do not all get one at once; the others wait. One
+ * whose receiver has other work does not count.
+ */
 export const SENDERS_MAX = 2;
 /** No word from the receiver for so long: ask where it stands. */
 export const SNAPSHOT_ASK_MS = 1000;
@@ -69,7 +74,7 @@ export const SOCKET_BYTES_MAX = 256 << 10;
 export const HANDSHAKE_MS = 5000;
 /** Who was given a last word hangs up within this, or is cut off. */
 export const LINGER_MS = 1000;
-/** An idle connection says so this often, and one that was silent for this long is dead. */
+/** An idle connection says so about this often, and one that was silent for this long is dead. */
 export const HEARTBEAT_MS = 500;
 export const SILENCE_MS = 3000;
 /** Between two attempts to connect: drawn from the upper half of a span that doubles from the first to the last. */
@@ -78,6 +83,9 @@ export const BACKOFF_MAX_MS = 2000;
 /** Connections that others may hold to us, and those among them that have not said who they are. */
 export const INBOUND_MAX = 512;
 export const STRANGERS_MAX = 128;
-/** Bytes of a hello, and of a description of the cluster for somebody who joins. */
+/** Ends of TLS that are kept for the next handshakes; making one reads the certificates anew. */
+export const GATES_KEPT_MAX = 8;
+/** Bytes of a hello, of the reason why somebody is refused, and of a description of the cluster for somebody who joins. */
 export const HELLO_BYTES_MAX = 1024;
+export const REASON_BYTES_MAX = 500;
 export const DESCRIPTION_BYTES_MAX = 1 << 20;

@@ -2,7 +2,7 @@
 // take stands in the lane's queue, what the queue does not take is dropped. Lanes take turns, the machine's messages first: a
 // follower that is far behind still gets its answers.
 //
-// Both ends say something at least every HEARTBEAT_MS; an end that was silent for SILENCE_MS is dead, whether its packets are
+// Both ends say something about every HEARTBEAT_MS; an end that was silent for SILENCE_MS is dead, whether its packets are
 // lost on the way or its process stands still. A late look at the clock is no silence: then it was this process that slept.
 
 import type { Socket } from 'node:net';
@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.js';
 import { EMPTY } from '../base/bytes.js';
 import { DecodeError } from './codec.js';
 import { groupOf, recordHead, type FrameReader, type FrameRecord, type LaneGroup, type RecordKind } from './framing.js';
-import { HEARTBEAT_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from './limits.js';
+import { COPIED_BYTES_MAX, HEARTBEAT_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from './limits.js';
 import type { Lane } from './transport.js';
 
 export interface LinkDoors {
@@ -50,10 +50,6 @@ export class Link {
     this.#heardAt = this.#wroteAt = this.#lookedAt = doors.clock.now();
     socket.on('drain', () => this.#flush());
     this.#lookLater();
-  }
-
-  get isOpen(): boolean {
-    return this.#isOpen;
   }
 
   /** Bytes that wait in queues, those in the socket not counted. */
@@ -124,10 +120,12 @@ export class Link {
   #write(kind: RecordKind, body: Uint8Array): void {
     const socket = this.#socket;
     this.#wroteAt = this.#doors.clock.now();
-    // Head and body leave together.
+    const head = recordHead(kind, body);
+    // Head and body leave together. To copy a small body costs less than to hand over two pieces.
+    if (body.length <= COPIED_BYTES_MAX) return void socket.write(Buffer.concat([head, body], head.length + body.length));
     socket.cork();
-    socket.write(recordHead(kind, body));
-    if (body.length > 0) socket.write(body);
+    socket.write(head);
+    socket.write(body);
     socket.uncork();
   }
 

@@ -5,12 +5,13 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.js';
 import type { Prng } from '../base/prng.js';
-import { text } from '../base/bytes.js';
 import type { NodeId } from '../raft/types.js';
 import { DecodeError } from './codec.js';
 import { decodeHello, encodeHello, FrameReader, recordHead, type FrameRecord, type LaneGroup } from './framing.js';
-import { BACKOFF_MAX_MS, BACKOFF_MIN_MS, HANDSHAKE_MS } from './limits.js';
+import { BACKOFF_MAX_MS, BACKOFF_MIN_MS, HANDSHAKE_MS, HELLO_BYTES_MAX } from './limits.js';
 import { Link } from './link.js';
+import { readAnswer } from './opening.js';
+import { hungUp, reasonOf } from './tls.js';
 import type { Lane } from './transport.js';
 
 export interface OutboundDoors {
@@ -20,8 +21,6 @@ export interface OutboundDoors {
   readonly self: NodeId;
   /** Connects to `url`; `ready` once, when bytes may be written and, with TLS, the other end is who it should be. */
   dial(url: string, ready: () => void): Socket;
-  /** What failed, in words. */
-  reasonOf(error: Error): string;
   onFrame(lane: Lane, frame: Uint8Array): void;
   onUp(): void;
   onDown(reason: string): void;
@@ -64,9 +63,12 @@ export class Outbound {
     if (isSame || this.#isClosed) return;
     this.#turn = 0;
     this.#attempts = 0;
-    if (this.#link !== null && !urls.includes(this.#url)) return this.#link.close('its address has changed');
-    if (this.#link !== null || this.#socket !== null) return;
-    // The wait was for the old addresses.
+    const isThere = urls.includes(this.#url);
+    if (this.#link !== null) return isThere ? undefined : this.#link.close('its address has changed');
+    if (this.#socket !== null && isThere) return;
+    // The attempt, or the wait for the next one, was for the old addresses.
+    this.#socket?.destroy();
+    this.#socket = null;
     this.#cancel();
     this.#cancel = this.#doors.clock.schedule(0, () => this.#dial());
   }
@@ -88,7 +90,7 @@ export class Outbound {
     const url = this.#urls[this.#turn++ % Math.max(1, this.#urls.length)];
     if (this.#isClosed || url === undefined) return;
     this.#url = url;
-    const reader = new FrameReader();
+    const reader = new FrameReader(HELLO_BYTES_MAX);
     const socket = this.#doors.dial(url, () => {
       const hello = encodeHello({ group: this.#group, clusterId, from: self, to: this.#to });
       socket.write(Buffer.concat([recordHead('hello', hello), hello]));
@@ -106,12 +108,12 @@ export class Outbound {
     this.#cancel = clock.schedule(HANDSHAKE_MS, () => fail(`no answer within ${HANDSHAKE_MS} ms`));
     let link: Link | null = null;
     socket.on('error', (error) => {
-      const reason = this.#doors.reasonOf(error);
+      const reason = reasonOf(error);
       fail(reason);
       link?.close(reason);
     });
     socket.on('close', () => {
-      fail('the connection was closed before it was answered');
+      fail(hungUp(url));
       link?.close('the other side closed the connection');
     });
     socket.on('data', (chunk: Buffer) => {
@@ -128,9 +130,8 @@ export class Outbound {
   /** What came after a welcome; null: there is none (yet). */
   #readAnswer(reader: FrameReader, chunk: Uint8Array, fail: (reason: string) => void): readonly FrameRecord[] | null {
     try {
-      const [answer, ...early] = reader.push(chunk);
+      const [answer, ...early] = readAnswer(reader, chunk);
       if (answer === undefined) return null;
-      if (answer.kind === 'refused') throw new DecodeError(`refused: ${text(answer.body)}`);
       if (answer.kind !== 'welcome') throw new DecodeError(`a ${answer.kind} record instead of a welcome`);
       const { clusterId, from } = decodeHello(answer.body);
       if (clusterId === this.#doors.clusterId && from === this.#to) return early;

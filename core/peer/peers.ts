@@ -61,9 +61,9 @@ export interface PeersHandlers {
   onUnreachable(peer: NodeId): void;
   /**
    * A member that must know says that we are not, or not any more, who we think: we were removed, or our data directory is
-   * not the one known under this id.
+   * not the one known under this id. `isMember`: it is one as far as this one knows; else it may claim anything.
    */
-  onRefused(reason: Refusal, by: NodeId): void;
+  onRefused(reason: Refusal, by: NodeId, isMember: boolean): void;
 }
 
 export class Peers {
@@ -127,6 +127,11 @@ export class Peers {
     this.#doors.transport.setPeers(new Map([...this.#members.values()].map(({ id, peerUrls }) => [id, peerUrls])));
     this.#calls.forget((id) => this.#members.has(id));
     this.#senders.keep((id) => !isRemoved(id));
+  }
+
+  /** This member leads no term before `term` any more: it ships nothing more in their name. */
+  stopShipping(term: Term): void {
+    this.#senders.stopBefore(term);
   }
 
   /** Groups by destination; a 'snapshot' message begins shipping, one for each destination. Never waits. */
@@ -273,16 +278,15 @@ export class Peers {
       case 'reply':
         return this.#calls.onReply(from, body.session, body.call, body.payload);
       case 'notice':
-        // About an earlier life under this id, or from somebody who may claim anything: not about us.
-        if (body.incarnation === this.#config.incarnation && this.#members.has(from)) this.#handlers.onRefused(body.reason, from);
+        // About an earlier life under this id: not about us.
+        if (body.incarnation === this.#config.incarnation) this.#handlers.onRefused(body.reason, from, this.#members.has(from));
         return;
       case 'offer':
       case 'piece':
+      case 'abort':
         return this.#receiver.receive(frame, body);
       case 'accept':
         return this.#senders.receive(frame, body);
-      case 'abort':
-        return this.#receiver.receive(frame, body);
     }
   }
 

@@ -48,10 +48,12 @@ interface Arriving {
 export class SnapshotReceiver {
   readonly #doors: ReceiverDoors;
   #arriving: Arriving | null = null;
-  /** A stage that is being discarded or installed blocks the next one: the log has room for one. */
+  /** A stage that is being given up blocks the next one: the log has room for one. */
   #isLeaving = false;
   #ended: { readonly from: NodeId; readonly session: number; readonly transfer: number } | null = null;
   #stages = 0;
+  /** The newest of an offer: who leads an earlier one has been deposed, and its snapshot would count for nothing. */
+  #term: Term = 0;
   #cancelTimer: () => void = () => undefined;
   #isClosed = false;
 
@@ -81,6 +83,9 @@ export class SnapshotReceiver {
     if (ended !== null && ended.from === from && ended.session === session && ended.transfer === transfer) {
       return this.#answer(from, transfer, 'done');
     }
+    // Two that take turns in ousting each other would never end.
+    if (offer.term < this.#term) return this.#answer(from, transfer, 'busy');
+    this.#term = offer.term;
     const arriving = this.#arriving;
     if (arriving !== null) {
       if (isSameFile(arriving, { from, session, offer })) {

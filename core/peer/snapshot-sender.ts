@@ -9,7 +9,7 @@
 
 import type { Clock } from '../base/clock.js';
 import type { LogStorage, SnapshotFile } from '../log/log-storage.js';
-import type { Message, NodeId } from '../raft/types.js';
+import type { Message, NodeId, Term } from '../raft/types.js';
 import type { Body, Frame, SnapshotBody } from './frame.js';
 import {
   PIECE_BYTES, SENDERS_MAX, SNAPSHOT_ASK_MS, SNAPSHOT_BYTES_MAX, SNAPSHOT_RETRY_MS, SNAPSHOT_SILENCE_MS, WINDOW_PIECES,
@@ -41,14 +41,17 @@ export class SnapshotSenders {
     this.#doors = doors;
   }
 
-  /** A second wish for the same member changes nothing: the first will be answered. */
+  /** A second wish for the same member in one term changes nothing: the first will be answered. */
   begin(message: SnapshotMessage): void {
-    const { to } = message;
+    const { to, term } = message;
+    this.stopBefore(term);
     if (this.#senders.has(to)) return;
     const sender: SnapshotSender = new SnapshotSender(message, ++this.#transfers, this.#doors, (end) => {
       if (this.#senders.get(to) !== sender) return;
-      if (end !== 'held') this.#senders.delete(to);
-      if (end !== 'held') this.#doors.onSent(to, end);
+      if (end !== 'held') {
+        this.#senders.delete(to);
+        this.#doors.onSent(to, end);
+      }
       this.#startNext();
     });
     this.#senders.set(to, sender);
@@ -61,16 +64,25 @@ export class SnapshotSenders {
 
   /** Those to others are given up without a word: nobody waits for them. */
   keep(isMember: (id: NodeId) => boolean): void {
+    this.#stop((_, to) => !isMember(to));
+  }
+
+  /** Whoever led before `term` ships nothing more: its snapshot would count for nothing, and keep out the one that does. */
+  stopBefore(term: Term): void {
+    this.#stop((sender) => sender.term < term);
+  }
+
+  close(): void {
+    this.#stop(() => true);
+  }
+
+  #stop(isOver: (sender: SnapshotSender, to: NodeId) => boolean): void {
     for (const [to, sender] of this.#senders) {
-      if (isMember(to)) continue;
+      if (!isOver(sender, to)) continue;
       this.#senders.delete(to);
       sender.stop();
     }
     this.#startNext();
-  }
-
-  close(): void {
-    this.keep(() => false);
   }
 
   #startNext(): void {
@@ -109,6 +121,10 @@ class SnapshotSender {
     this.#transfer = transfer;
     this.#doors = doors;
     this.#tell = tell;
+  }
+
+  get term(): Term {
+    return this.#message.term;
   }
 
   /** The receiver has other work, perhaps for long, such as a disk that hangs: others need not wait for that. */

@@ -2,42 +2,32 @@
 // so that a snapshot delays no heartbeat. Frames go out on what was dialled; what is answered to somebody who is not in the
 // address book, as a member just added or just removed, goes back the way it came.
 //
-// With https both ends show certificates of the same authority, and the dialled end one for the name or address that was
-// dialled. Whoever does not speak our protocol, or means another cluster or member, is sent away in one reported event.
+// Whoever does not speak our protocol, or TLS where TLS is spoken (tls.ts), or means another cluster or member, is sent away in
+// one reported event.
 
-import {
-  connect as connectPlain, createServer as createPlainServer, isIP, type AddressInfo, type Server, type Socket,
-} from 'node:net';
-import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { assert } from '../base/assert.js';
 import { EMPTY, utf8 } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type { NodeId } from '../raft/types.js';
-import { addressOf, type Address } from './address.js';
+import { addressOf } from './address.js';
 import { DecodeError } from './codec.js';
 import type { PeerEvent } from './events.js';
 import {
   decodeHello, encodeHello, FrameReader, groupOf, recordHead, type FrameRecord, type Hello, type LaneGroup, type RecordKind,
 } from './framing.js';
 import {
-  DESCRIPTION_BYTES_MAX, HANDSHAKE_MS, HELLO_BYTES_MAX, INBOUND_MAX, LINGER_MS, REPORT_MS, REPORTED_MAX, STRANGERS_MAX,
+  DESCRIPTION_BYTES_MAX, HANDSHAKE_MS, HELLO_BYTES_MAX, INBOUND_MAX, LINGER_MS, REASON_BYTES_MAX, REPORT_MS, REPORTED_MAX,
+  STRANGERS_MAX,
 } from './limits.js';
 import { Link } from './link.js';
+import { isHttp, isTlsGreeting, ONE_SCHEME } from './opening.js';
 import { Outbound } from './outbound.js';
 import { Tally } from './tally.js';
+import { dial, reasonOf, TlsGate, type PeerTls } from './tls.js';
 import type { Lane, Receive, Transport } from './transport.js';
-
-/** PEM texts. */
-export interface PeerTls {
-  readonly cert: string;
-  readonly key: string;
-  /** Who may sign certificates of members. Absent: the authorities this machine trusts. */
-  readonly ca?: string;
-  /** Default true: a member without a certificate is refused. */
-  readonly requireClientCert?: boolean;
-}
 
 export interface TcpTransportOptions {
   /** Such as `http://127.0.0.1:2380`; port 0 picks a free one. */
@@ -55,10 +45,11 @@ export interface TcpTransportOptions {
 }
 
 interface Stranger {
-  readonly address: string;
   readonly socket: Socket;
   /** It has said who it is, is gone, or was sent away. */
   readonly leave: () => void;
+  /** Why it is sent away; only the first reason is told. */
+  readonly tell: (reason: string) => void;
   /** Its time is over. */
   onLate: () => void;
 }
@@ -79,8 +70,8 @@ export class TcpTransport implements Transport {
   readonly #links = new Set<Link>();
   readonly #sockets = new Set<Socket>();
   readonly #reports: Tally;
-  /** Those who have not said who they are, the oldest first, by both ends of their connection. */
-  readonly #strangers = new Map<string, Stranger>();
+  /** Those who have not said who they are, the oldest first. */
+  readonly #strangers = new Set<Stranger>();
   #receive: Receive | null = null;
   #isClosed = false;
 
@@ -116,12 +107,13 @@ export class TcpTransport implements Transport {
     const address = addressOf(url);
     if (address === null) return fail('it is not an http:// or https:// address');
     if (address.isTls && tls === undefined) return fail('https needs a certificate: --peer-cert-file and --peer-key-file');
-    let server: Server;
+    let gate: TlsGate | null;
     try {
-      server = this.#server(address);
+      gate = address.isTls && tls !== undefined ? new TlsGate(tls) : null;
     } catch (error) {
       return fail(reasonOf(error));
     }
+    const server = createServer((socket) => this.#admit(socket, gate));
     this.#servers.push(server);
     const onError = (error: Error): void => fail(reasonOf(error));
     server.once('error', onError);
@@ -135,92 +127,76 @@ export class TcpTransport implements Transport {
     });
   }
 
-  #server({ isTls }: Address): Server {
-    const { tls } = this.#options;
-    if (!isTls || tls === undefined) return createPlainServer((socket) => {
-      const stranger = this.#admit(socket);
-      if (stranger !== null) this.#accept(socket, stranger);
-    });
-    const { cert, key, ca, requireClientCert = true } = tls;
-    const authority = ca === undefined ? {} : { ca };
-    const verify = { requestCert: requireClientCert, rejectUnauthorized: requireClientCert };
-    const server = createTlsServer({ cert, key, ...authority, ...verify, handshakeTimeout: HANDSHAKE_MS, minVersion: 'TLSv1.2' });
-    server.on('connection', (socket: Socket) => this.#admit(socket));
-    server.on('secureConnection', (socket) => {
-      const stranger = this.#strangers.get(endsOf(socket));
-      if (stranger === undefined) socket.destroy();
-      else this.#accept(socket, stranger);
-    });
-    server.on('tlsClientError', (error, socket) => {
-      this.#report(socket.remoteAddress ?? 'unknown', reasonOf(error));
-      socket.destroy();
-    });
-    return server;
-  }
-
   /**
    * Takes a connection in, a stranger until its hello. When there are too many strangers the oldest one makes room: a member
-   * says its hello at once, whoever floods the port does not. Null: it was sent away.
+   * says its hello at once, whoever floods the port does not.
    */
-  #admit(socket: Socket): Stranger | null {
+  #admit(socket: Socket, gate: TlsGate | null): void {
+    // Once it is cut off nobody can tell.
     const address = socket.remoteAddress ?? 'unknown';
     socket.on('error', () => socket.destroy());
     if (this.#isClosed || this.#sockets.size >= INBOUND_MAX) {
       this.#report(address, `too many connections: ${INBOUND_MAX}`);
-      socket.destroy();
-      return null;
+      return void socket.destroy();
     }
-    const [oldest] = this.#strangers.values();
+    const [oldest] = this.#strangers;
     if (oldest !== undefined && this.#strangers.size >= STRANGERS_MAX) {
+      oldest.tell(`too many connections without a hello: ${STRANGERS_MAX}`);
       oldest.leave();
       this.#sockets.delete(oldest.socket);
       oldest.socket.destroy();
-      this.#report(oldest.address, `too many connections without a hello: ${STRANGERS_MAX}`);
     }
-    const ends = endsOf(socket);
+    let isTold = false;
     const stranger: Stranger = {
-      address, socket,
+      socket,
       leave: () => {
         cancel();
-        if (this.#strangers.get(ends) === stranger) this.#strangers.delete(ends);
+        this.#strangers.delete(stranger);
+      },
+      tell: (reason) => {
+        if (!isTold) this.#report(address, reason);
+        isTold = true;
       },
       onLate: () => socket.destroy(),
     };
     const cancel = this.#options.clock.schedule(HANDSHAKE_MS, () => stranger.onLate());
     this.#sockets.add(socket);
-    this.#strangers.set(ends, stranger);
+    this.#strangers.add(stranger);
     socket.on('close', () => {
       this.#sockets.delete(socket);
       stranger.leave();
     });
-    return stranger;
+    this.#accept(socket, stranger, gate);
   }
 
-  /** `socket` may be TLS over the stranger's own. */
-  #accept(socket: Socket, stranger: Stranger): void {
-    const { address } = stranger;
+  /** `gate`: TLS comes first. Null: there is none at this port, or `socket` is TLS over the stranger's own. */
+  #accept(socket: Socket, stranger: Stranger, gate: TlsGate | null): void {
     const reader = new FrameReader(HELLO_BYTES_MAX);
     let isStranger = true;
     const known = (): void => {
       isStranger = false;
       stranger.leave();
     };
-    const refuse = (reason: string): void => {
+    const sendAway = (reason: string, bytes: Uint8Array): void => {
       known();
-      this.#report(address, reason);
-      this.#endWith(socket, framed('refused', utf8(reason.slice(0, 500))));
+      stranger.tell(reason);
+      this.#endWith(socket, bytes);
     };
+    const refuse = (reason: string): void => sendAway(reason, framed('refused', utf8(reason).subarray(0, REASON_BYTES_MAX)));
     stranger.onLate = () => refuse(`no hello within ${HANDSHAKE_MS} ms`);
     socket.setNoDelay(true);
     socket.on('error', () => socket.destroy());
     socket.on('close', known);
     const onData = (chunk: Buffer): void => {
       if (!isStranger) return;
-      if (reader.heldBytes === 0 && isHttp(chunk)) {
-        known();
-        this.#report(address, 'it speaks HTTP');
-        return this.#endWith(socket, utf8(HTTP_ANSWER));
+      const isFirst = reader.heldBytes === 0;
+      if (isFirst && isHttp(chunk)) return sendAway('it speaks HTTP', utf8(HTTP_ANSWER));
+      if (gate !== null && isTlsGreeting(chunk)) {
+        socket.off('data', onData).off('close', known);
+        return this.#secure(socket, chunk, stranger, gate);
       }
+      if (gate !== null) return refuse(`it does not speak TLS, and this port does; ${ONE_SCHEME}`);
+      if (isFirst && isTlsGreeting(chunk)) return refuse(`it speaks TLS, and this port does not; ${ONE_SCHEME}`);
       try {
         const records = reader.push(chunk);
         if (records.length === 0) return;
@@ -233,6 +209,22 @@ export class TcpTransport implements Transport {
       }
     };
     socket.on('data', onData);
+  }
+
+  /** `first`: the bytes by which it was known to speak TLS. */
+  #secure(socket: Socket, first: Buffer, stranger: Stranger, gate: TlsGate): void {
+    stranger.onLate = () => {
+      stranger.tell(`no end of the TLS handshake within ${HANDSHAKE_MS} ms`);
+      socket.destroy();
+    };
+    socket.pause();
+    socket.unshift(first);
+    gate.open(socket, (refused, secure) => {
+      if (refused === null) return this.#accept(secure, stranger, null);
+      stranger.tell(refused);
+      secure.destroy();
+      socket.destroy();
+    });
   }
 
   /** The last word. Whoever does not hang up then is cut off. */
@@ -261,7 +253,6 @@ export class TcpTransport implements Transport {
       return refuse(`it wants member ${hello.to.toString(16)}, this is ${self.toString(16)}`);
     }
     const { from, group } = hello;
-    reader.widen();
     socket.write(framed('welcome', encodeHello({ group, clusterId, from: self, to: from })));
     this.#open(socket, reader, hello, early);
   }
@@ -279,7 +270,6 @@ export class TcpTransport implements Transport {
     });
     this.#links.add(link);
     const links = this.#inbound.get(from) ?? new Map<LaneGroup, Link>();
-    this.#inbound.set(from, links);
     // A member has one connection of each kind: an earlier one is what is left of a broken network.
     links.get(group)?.close('the member has connected anew');
     this.#inbound.set(from, links);
@@ -309,11 +299,11 @@ export class TcpTransport implements Transport {
     const { clock, dice, clusterId, self, tls, observe } = this.#options;
     const isControl = group === 'control';
     return new Outbound(id, group, urls, {
-      clock, dice, clusterId, self, reasonOf,
+      clock, dice, clusterId, self,
       dial: (url, ready) => dial(url, tls, ready),
       onFrame: (lane, frame) => this.#receive?.(id, lane, frame),
       onUp: () => { if (isControl) observe({ kind: 'peer_connected', peer: id }); },
-      onDown: () => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id }); },
+      onDown: (reason) => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id, reason }); },
       onFailure: (url, reason) => {
         const count = isControl && !this.#isClosed ? this.#reports.add(`${id} ${url} ${reason}`) : 0;
         if (count > 0) observe({ kind: 'dial_failed', peer: id, url, reason, count });
@@ -358,47 +348,12 @@ export class TcpTransport implements Transport {
   }
 }
 
-/** Connects to a member's URL. `ready` once, when the other end has proven to be who it should be, as far as its URL asks. */
-export function dial(url: string, tls: PeerTls | undefined, ready: () => void): Socket {
-  const address = addressOf(url) ?? { host: '', port: 0, isTls: false };
-  const { host, port, isTls } = address;
-  // An address nobody can dial fails like one where nobody answers.
-  const to = { host: host === '' ? '0.0.0.0' : host, port };
-  let socket: Socket;
-  if (isTls) {
-    const { cert, key, ca } = tls ?? {};
-    const own = cert === undefined || key === undefined ? {} : { cert, key };
-    const authority = ca === undefined ? {} : { ca };
-    const name = isIP(host) === 0 ? { servername: host } : {};
-    socket = connectTls({ ...to, ...own, ...authority, ...name, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, ready);
-  } else {
-    socket = connectPlain(to, ready);
-  }
-  socket.setNoDelay(true);
-  return socket;
-}
-
-/** Names a connection, the same for a socket and for TLS over it. */
-function endsOf({ remoteAddress, remotePort, localPort }: Socket): string {
-  return `${remoteAddress} ${remotePort} ${localPort}`;
-}
-
 function urlOf(address: string | AddressInfo | null, isTls: boolean): string {
   assert(address !== null && typeof address !== 'string', 'a listening server has an address');
   const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return `${isTls ? 'https' : 'http'}://${host}:${address.port}`;
 }
 
-/** The only reader of foreign errors here. */
-export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 function framed(kind: RecordKind, body: Uint8Array = EMPTY): Buffer {
   return Buffer.concat([recordHead(kind, body), body]);
-}
-
-/** A request line of HTTP/1, or the preface of HTTP/2. */
-function isHttp(chunk: Uint8Array): boolean {
-  return /^[A-Z]{3,7} [^ ]{1,4096} ?(?:HTTP\/)?/.test(Buffer.from(chunk.subarray(0, 64)).toString('latin1'));
 }

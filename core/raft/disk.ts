@@ -23,6 +23,12 @@ interface Held {
   readonly message: Message;
 }
 
+/**
+ * Messages that wait for one term and vote; more are lost, as on the network. A disk that hangs would otherwise gather an
+ * answer to each heartbeat for as long as it hangs.
+ */
+export const HELD_MAX = 1024;
+
 export class Disk {
   #durable: Index;
   /** Entries after this index were not given to the disk yet. */
@@ -87,10 +93,10 @@ export class Disk {
     this.#lower(applied);
   }
 
-  /** Holds `message` until the newest term and vote are durable; false: they are, it may leave now. */
+  /** Holds `message`, if there is room, until the newest term and vote are durable; false: they are, it may leave now. */
   hold(message: Message): boolean {
     if (!this.isHardPending) return false;
-    this.#held.push({ seq: this.#hardDirty ? this.#seq + 1 : this.#hardSeq, message });
+    if (this.#held.length < HELD_MAX) this.#held.push({ seq: this.#hardDirty ? this.#seq + 1 : this.#hardSeq, message });
     return true;
   }
 

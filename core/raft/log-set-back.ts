@@ -7,8 +7,8 @@ export class LogSetBack extends Error {
   override readonly name = 'LogSetBack';
 
   constructor(leader: NodeId, term: Term, { told, last }: { readonly told: Index; readonly last: Index }) {
-    super(`this member told leader ${leader.toString(16)} of term ${term} that it has entry ${told}, and its log ends at ${last}: `
-      + 'its data was set back to an earlier state, or its disk has lost what it promised to keep. Remove this member from the '
-      + 'cluster and add it anew, with an empty data directory');
+    const who = `this member told leader ${leader.toString(16)} of term ${term} that it has entry ${told}`;
+    super(`${who}, and its log ends at ${last}: its data was set back to an earlier state, or its disk has lost what it promised `
+      + 'to keep. Remove this member from the cluster and add it anew, with an empty data directory');
   }
 }

@@ -6,6 +6,7 @@
 //
 //   probe    --accepted--> stream      stream --refused, unreachable--> probe
 //   probe, stream  --ship--> snapshot  snapshot --accepted, so far that the log suffices--> stream
+//                                      snapshot --installed, but more is forgotten by now--> probe
 //                                      snapshot --not sent, or sent and never installed--> probe
 //
 // A refusal counts only if it moves `next` down: so the copies of one answer cause one repetition, not one each (R-24).
@@ -95,10 +96,10 @@ export class Progress {
   /** The follower lacks what came before; `retryAt` is where to go on. `base`: what is at or before it has been forgotten. */
   refused(retryAt: Index, base: Index): void {
     if (this.#mode === 'snapshot' || retryAt <= this.#match) return;
-    if (retryAt < this.#next) {
-      this.#enter('probe');
-      this.#next = retryAt;
-    } else if (this.#next <= base) this.#paused = false;
+    // What is next may have been forgotten while answers were lost: then no append will ever be answered, only a snapshot helps.
+    if (retryAt >= this.#next && this.#next > base) return;
+    this.#enter('probe');
+    this.#next = Math.min(this.#next, retryAt);
   }
 
   /** A snapshot is on its way. */

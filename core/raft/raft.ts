@@ -407,10 +407,13 @@ export class Raft {
     this.#takeEntries(entries);
     const through = previous.index + entries.length;
     // Raft figure 2: only up to the last entry known to be the leader's.
-    this.#commit = Math.max(this.#commit, Math.min(message.commit, through));
+    const commit = Math.max(this.#commit, Math.min(message.commit, through));
+    const isTold = commit > this.#commit && message.match === through;
+    this.#commit = commit;
     // A heartbeat or a read round needs no disk; new entries do, and their answer leaves when they are durable.
     const isDurable = this.#following.agree(through, this.#disk.durable);
-    if (isDurable || round > 0 || entries.length === 0) this.#answerAppend(round);
+    // Who is told a commit index, and nothing else, could only repeat what the leader knows.
+    if (round > 0 || (entries.length > 0 ? isDurable : !isTold)) this.#answerAppend(round);
   }
 
   /**

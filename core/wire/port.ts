@@ -239,7 +239,8 @@ function parseUrl(url: string): { host: string; port: number } {
   return { host: parsed.hostname.replace(/^\[(.*)\]$/, '$1'), port: parsed.port === '' ? 80 : Number(parsed.port) };
 }
 
-function listenError(error: NodeJS.ErrnoException, address: string): Error {
+/** Why one cannot listen there, and, after the semicolon, what to do. */
+export function listenError(error: NodeJS.ErrnoException, address: string): Error {
   const reasons: Readonly<Record<string, string>> = {
     EADDRINUSE: 'the address is in use by another process; stop that one, or listen on another port',
     EADDRNOTAVAIL: 'this machine does not have that address; choose one it has, or 0.0.0.0 for all',

@@ -1,7 +1,7 @@
 // One call of a remote client under way, and what the library's errors say about it: above all whether it may have happened.
 
 import type { Clock } from '../base/clock.js';
-import { ApiError, Status } from '../errors.js';
+import { ApiError, canceled, Status } from '../errors.js';
 import { errorOf } from './status.js';
 
 /**
@@ -35,7 +35,7 @@ export class Call {
   readonly #signal: AbortSignal | null;
   readonly #cancelTimer: () => void;
   readonly #onDone: () => void;
-  readonly #onAbort = (): void => this.fail(new ApiError('canceled', { cause: this.#signal?.reason }));
+  readonly #onAbort = (): void => this.fail(canceled(this.#signal?.reason));
 
   constructor(
     signal: AbortSignal | null,
@@ -49,8 +49,8 @@ export class Call {
     this.#onDone = onDone;
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     this.#cancelTimer = clock.schedule(Math.max(1, timeoutMs), () => {
-      const detail = `${timeoutMs} ms`;
-      this.fail(this.sent ? new ApiError('deadline_exceeded', { detail }) : new ApiError('unavailable', { detail }));
+      const late = new ApiError('deadline_exceeded', { detail: `${timeoutMs} ms` });
+      this.fail(this.sent ? late : new ApiError('unavailable', { detail: `none took the request within ${timeoutMs} ms` }));
     });
   }
 

@@ -9,7 +9,7 @@ import { Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
 import { view } from '../base/bytes.js';
 import { systemClock, type Clock } from '../base/clock.js';
 import type * as api from '../client.js';
-import { ApiError, isApiError } from '../errors.js';
+import { ApiError, canceled, isApiError } from '../errors.js';
 import * as convert from './convert.js';
 import { Call, failureOf } from './remote-call.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
@@ -224,14 +224,15 @@ export class RemoteClient implements api.Client, api.Admin {
    */
   snapshot(options: api.CallOptions = {}): api.SnapshotStream {
     const abort = new AbortController();
-    this.#aborts.add(abort);
     const pieces = this.#snapshotPieces(abort, options);
     return { [Symbol.asyncIterator]: () => pieces, close: () => abort.abort(new ApiError('canceled')) };
   }
 
   async *#snapshotPieces(abort: AbortController, options: api.CallOptions): AsyncGenerator<SnapshotPiece> {
+    // From the first question on: a stream that nobody begins to read holds nothing.
+    this.#aborts.add(abort);
     const { signal: given, timeoutMs = this.#timeoutMs } = options;
-    const leave = (): void => abort.abort(new ApiError('canceled', { cause: given?.reason }));
+    const leave = (): void => abort.abort(canceled(given?.reason));
     given?.addEventListener('abort', leave, { once: true });
     if (given?.aborted === true) leave();
     if (this.#closed) abort.abort(new ApiError('closed'));
@@ -286,7 +287,7 @@ export class RemoteClient implements api.Client, api.Admin {
       });
       const leave = (): void => {
         giveUp();
-        reject(signal.reason instanceof ApiError ? signal.reason : new ApiError('canceled', { cause: signal.reason }));
+        reject(signal.reason instanceof ApiError ? signal.reason : canceled(signal.reason));
       };
       signal.addEventListener('abort', leave, { once: true });
       if (signal.aborted) leave();
@@ -375,7 +376,7 @@ export class RemoteClient implements api.Client, api.Admin {
   #call(options: api.CallOptions | undefined, reject: (error: ApiError) => void): Call | null {
     const { signal, timeoutMs = this.#timeoutMs } = options ?? {};
     if (signal?.aborted === true) {
-      reject(new ApiError('canceled', { cause: signal.reason }));
+      reject(canceled(signal.reason));
       return null;
     }
     const call = new Call(signal ?? null, this.#clock, timeoutMs, reject, () => this.#calls.delete(call));

@@ -8,11 +8,11 @@
 // Invariants: `needs` only grows, and everything below it that matches was put into the buffer. An id names one creation on
 // one stream and is never used again, so an answer to an older creation cannot be taken for a newer one's.
 
-import { assert } from '../base/assert.js';
 import { EMPTY } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
+import { Pipe } from '../base/pipe.js';
 import type { Header, Watch, WatchBatch, WatchRequest } from '../client.js';
-import { ApiError } from '../errors.js';
+import { ApiError, canceled } from '../errors.js';
 import { readEvent, readHeader, writeWatchCreate } from './convert.js';
 import { CLIENT_WATCH_BYTES_MAX, REQUEST_BYTES_MAX } from './limits.js';
 import { backoffMs, isWorthReopening, type ByteStream, type OpenStream } from './remote-stream.js';
@@ -24,6 +24,10 @@ const NO_WATCH = -1n;
 const EMPTY_RANGE = 'mvcc: watcher range is empty';
 /** A progress request that etcd left unanswered is asked again after this. */
 const PROGRESS_RETRY_MS = 1000;
+/** What a batch, and each pair in it, takes in memory beside its bytes, roughly. */
+const OVERHEAD_BYTES = 200;
+/** Then its buffer has more than CLIENT_WATCH_BYTES_MAX, and the watch is parked. */
+const BATCHES_MAX = Math.floor(CLIENT_WATCH_BYTES_MAX / OVERHEAD_BYTES) + 1;
 
 export interface RemoteWatchesDoors {
   readonly open: OpenStream;
@@ -276,17 +280,13 @@ export function answersProgressTruthfully(version: string): boolean {
   return minor > 5 || patch >= 13;
 }
 
-interface Reader {
-  resolve(result: IteratorResult<WatchBatch>): void;
-  reject(error: ApiError): void;
-}
-
 /** One watch: its place in history, its buffer and its reader. */
 class RemoteWatch implements Watch {
   readonly request: WatchRequest;
   readonly #home: RemoteWatches;
-  readonly #signal: AbortSignal | null;
-  readonly #onAbort = (): void => this.fail(new ApiError('canceled', { cause: this.#signal?.reason }));
+  readonly #pipe = new Pipe<WatchBatch>({
+    sizeMax: BATCHES_MAX, onWanted: () => this.#onWanted(), onEnd: () => this.#release(),
+  });
   /** The id of the present creation at the server; null while parked, or without a stream. */
   id: bigint | null = null;
   /** The server has confirmed the present creation. */
@@ -295,37 +295,28 @@ class RemoteWatch implements Watch {
   /** The next revision to ask for; 0 until the server has said where "now" is. */
   needs: number;
   #created = false;
-  #buffer: WatchBatch[] = [];
-  /** Of the messages the buffered batches came in. */
+  /** Of what was buffered since the buffer was empty. */
   #bufferBytes = 0;
-  #reader: Reader | null = null;
-  #end: 'open' | 'closed' | ApiError = 'open';
-  #iterated = false;
   #cancelTimer: () => void = () => undefined;
 
   constructor(home: RemoteWatches, request: WatchRequest, options: WatchOptions, clock: Clock) {
     this.request = request;
     this.#home = home;
-    this.#signal = options.signal;
     const { key, rangeEnd = EMPTY, startRevision = 0 } = request;
     this.needs = Number.isNaN(startRevision) ? 0 : Math.max(0, startRevision);
-    if (this.#signal?.aborted === true) {
-      this.#onAbort();
-      return;
-    }
+    this.#pipe.follow(options.signal, canceled);
     // A server ends the whole stream over such a request, and with it everybody else's watches.
     if (key.length + rangeEnd.length > REQUEST_BYTES_MAX) {
       this.fail(new ApiError('request_too_large'));
-      return;
     }
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (this.ended) return;
     this.#cancelTimer = clock.schedule(options.timeoutMs, () => {
       this.fail(new ApiError('deadline_exceeded', { detail: `the watch was not created within ${options.timeoutMs} ms` }));
     });
   }
 
   get ended(): boolean {
-    return this.#end !== 'open';
+    return !this.#pipe.isOpen;
   }
 
   requestProgress(): void {
@@ -333,26 +324,16 @@ class RemoteWatch implements Watch {
   }
 
   close(): void {
-    this.#buffer = [];
-    this.#finish('closed');
+    this.#pipe.cut(null);
   }
 
   /** What is buffered is still delivered before the error. */
   fail(error: ApiError): void {
-    if (error.code === 'canceled') this.#buffer = [];
-    this.#finish(error);
+    this.#pipe.end(error);
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<WatchBatch> {
-    assert(!this.#iterated, 'a watch is iterated once');
-    this.#iterated = true;
-    return {
-      next: () => this.#next(),
-      return: () => {
-        this.close();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    };
+  [Symbol.asyncIterator](): AsyncIterator<WatchBatch, undefined> {
+    return this.#pipe[Symbol.asyncIterator]();
   }
 
   onCreated(header: Header): void {
@@ -372,9 +353,6 @@ class RemoteWatch implements Watch {
     this.needs = last.kv.modRevision + 1;
     const bytes = events.reduce((sum, { kv, prevKv }) => sum + pairBytes(kv) + (prevKv === null ? 0 : pairBytes(prevKv)), 0);
     this.#deliver({ kind: 'events', header, events }, bytes);
-    if (this.#bufferBytes <= CLIENT_WATCH_BYTES_MAX || this.ended) return;
-    this.parked = true;
-    this.#home.park(this);
   }
 
   onProgress(header: Header, wanted: boolean): void {
@@ -383,52 +361,30 @@ class RemoteWatch implements Watch {
   }
 
   #deliver(batch: WatchBatch, bytes: number): void {
-    const reader = this.#reader;
-    if (reader !== null) {
-      this.#reader = null;
-      return reader.resolve({ done: false, value: batch });
-    }
-    this.#buffer.push(batch);
-    this.#bufferBytes += bytes;
+    this.#pipe.push(batch);
+    // The reader waited for it.
+    if (this.#pipe.size === 0) return;
+    this.#bufferBytes += bytes + OVERHEAD_BYTES;
+    if (this.#bufferBytes <= CLIENT_WATCH_BYTES_MAX) return;
+    this.parked = true;
+    this.#home.park(this);
   }
 
-  #next(): Promise<IteratorResult<WatchBatch>> {
-    assert(this.#reader === null, 'a watch has one reader, which waits for one batch at a time');
-    const batch = this.#buffer.shift();
-    if (batch !== undefined) return Promise.resolve({ done: false, value: batch });
+  #onWanted(): void {
+    if (this.#pipe.size > 0) return;
     this.#bufferBytes = 0;
-    if (this.#end === 'closed') return Promise.resolve({ done: true, value: undefined });
-    if (this.#end !== 'open') {
-      const error = this.#end;
-      this.#end = 'closed';
-      return Promise.reject(error);
-    }
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
-      if (!this.parked) return;
-      this.parked = false;
-      this.#home.unpark(this);
-    });
+    if (!this.parked) return;
+    this.parked = false;
+    this.#home.unpark(this);
   }
 
-  #finish(end: 'closed' | ApiError): void {
-    if (this.ended) return;
-    this.#end = end;
+  #release(): void {
     this.#cancelTimer();
-    this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#home.forget(this);
-    const reader = this.#reader;
-    this.#reader = null;
-    if (reader === null) return;
-    if (end === 'closed') return reader.resolve({ done: true, value: undefined });
-    this.#end = 'closed';
-    reader.reject(end);
   }
 }
 
 /** What a pair takes in memory, roughly. */
 function pairBytes({ key, value }: { readonly key: Uint8Array; readonly value: Uint8Array }): number {
-  return key.length + value.length + PAIR_OVERHEAD_BYTES;
+  return key.length + value.length + OVERHEAD_BYTES;
 }
-
-const PAIR_OVERHEAD_BYTES = 200;

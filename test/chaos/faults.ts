@@ -32,15 +32,16 @@ const leaderOr = (cluster: Cluster, dice: Prng): Member => cluster.leader() ?? p
 const others = (cluster: Cluster, member: Member): Member[] => cluster.members.filter((other) => other !== member);
 const majority = (cluster: Cluster): number => Math.floor(cluster.members.length / 2) + 1;
 
-function cutBoth(cluster: Cluster, one: readonly Member[], two: readonly Member[], rule: Rule = { isCut: true }): void {
-  for (const a of one) {
-    for (const b of two) {
-      if (a === b) continue;
-      cluster.links.set(a.name, b.name, rule);
-      cluster.links.set(b.name, a.name, rule);
-    }
+function cutOneWay(cluster: Cluster, from: readonly Member[], to: readonly Member[], rule: Rule = { isCut: true }): void {
+  for (const a of from) {
+    for (const b of to) if (a !== b) cluster.links.set(a.name, b.name, rule);
   }
   cluster.monitor.changed();
+}
+
+function cutBoth(cluster: Cluster, one: readonly Member[], two: readonly Member[], rule: Rule = { isCut: true }): void {
+  cutOneWay(cluster, one, two, rule);
+  cutOneWay(cluster, two, one, rule);
 }
 
 function everyLink(cluster: Cluster, rule: Rule): void {
@@ -167,9 +168,8 @@ const NETWORK_FAULTS: readonly Fault[] = [
   {
     name: 'one-way cut', sort: 'network',
     async run(cluster, dice, ms) {
-      const [a, b] = shuffled(dice, cluster.members);
-      if (a !== undefined && b !== undefined) cluster.links.set(a.name, b.name, { isCut: true });
-      cluster.monitor.changed();
+      const [a, ...rest] = shuffled(dice, cluster.members);
+      if (a !== undefined) cutOneWay(cluster, [a], rest.slice(0, 1));
       await pause(ms);
     },
   },
@@ -177,8 +177,7 @@ const NETWORK_FAULTS: readonly Fault[] = [
     name: 'deaf leader', sort: 'network',
     async run(cluster, dice, ms) {
       const leader = leaderOr(cluster, dice);
-      for (const other of others(cluster, leader)) cluster.links.set(other.name, leader.name, { isCut: true });
-      cluster.monitor.changed();
+      cutOneWay(cluster, others(cluster, leader), [leader]);
       await pause(ms);
     },
   },
@@ -186,8 +185,7 @@ const NETWORK_FAULTS: readonly Fault[] = [
     name: 'mute leader', sort: 'network',
     async run(cluster, dice, ms) {
       const leader = leaderOr(cluster, dice);
-      for (const other of others(cluster, leader)) cluster.links.set(leader.name, other.name, { isCut: true });
-      cluster.monitor.changed();
+      cutOneWay(cluster, [leader], others(cluster, leader));
       await pause(ms);
     },
   },

@@ -16,6 +16,8 @@ import { Pace } from './recorder.js';
 /** A step is refused for a while for good reasons: a member not caught up, a cluster not seen healthy for long enough. */
 const STEP_MS = 30_000;
 const RETRY_MS = 200;
+/** The step of the walk that a reader asks for. */
+export const LEADER_LEAVES = 'the leader removes itself';
 
 export interface WalkOptions extends ClusterOptions {
   /** Sizes to visit, one after the other; the first is where the cluster starts. */
@@ -45,6 +47,7 @@ export class Walk {
   #transfers = 0;
   #transfersRefused = 0;
   #crashes = 0;
+  #removals = 0;
 
   private constructor(options: WalkOptions, cluster: Cluster, load: Load, seats: Seat[]) {
     this.#options = options;
@@ -184,12 +187,12 @@ export class Walk {
     this.#load.add(seat);
   }
 
-  /** Half of the time it is the leader that goes, and that is asked to remove itself. */
+  /** Every other time it is the leader that goes, and that is asked to remove itself. */
   async #shrink(): Promise<void> {
     const leader = await this.#leader();
-    const leaves = this.#dice.below(2) === 0 ? leader : this.#someone();
+    const leaves = this.#removals++ % 2 === 0 ? leader : this.#someone();
     leaves.member.mayEnd();
-    await this.#step(leaves === leader ? 'the leader removes itself' : `remove ${leaves.member.name}`, async () => {
+    await this.#step(leaves === leader ? LEADER_LEAVES : `remove ${leaves.member.name}`, async () => {
       const asked = leaves === leader ? leader : this.#someone();
       const { members } = await this.#ask(this.#other(leaves).member, (admin) => admin.members());
       if (members.every((other) => other.id !== leaves.id)) return;

@@ -28,6 +28,7 @@ async function text(files: Files, file: string, from = 0, size = 1000): Promise<
 
 export function filesContract(test: TestFn, name: string, open: () => Promise<FilesHome>): void {
   basics(test, name, open);
+  overwriting(test, name, open);
   order(test, name, open);
   names(test, name, open);
   durability(test, name, open);
@@ -87,6 +88,29 @@ function basics(test: TestFn, name: string, open: () => Promise<FilesHome>): voi
     await whenDone<void>((done) => files.setAttributes(`${directory}/a`, { mode: 0o640 }, done));
     t.like(await stat(), { mode: 0o640 });
     t.like(await whenDone<FileStat | null>((done) => files.stat(directory, done)), { kind: 'directory' });
+  });
+}
+
+function overwriting(test: TestFn, name: string, open: () => Promise<FilesHome>): void {
+  test(`${name}: write goes where it is told, over what stands there and beyond the end, and creates a file`, async (t) => {
+    const { files, directory } = await open();
+    const file = `${directory}/a`;
+    const write = (from: number, ...pieces: readonly string[]): Promise<void> => {
+      return whenDone((done) => files.write(file, from, pieces.map(bytes), done));
+    };
+    await write(0, 'one ', 'two');
+    await write(4, 'TWO ', 'three');
+    t.is(await text(files, file), 'one TWO three');
+    await write(0, 'ONE');
+    await append(files, file, '!');
+    await write(8, 'T');
+    await write(14, '?');
+    t.is(await text(files, file), 'ONE TWO Three!?');
+    const large = Buffer.alloc(3 << 20, 'x');
+    await whenDone<void>((done) => files.write(file, 3, [large, large.subarray(0, 5)], done));
+    const stat = await whenDone<FileStat | null>((done) => files.stat(file, done));
+    t.is(stat?.sizeBytes, 3 + large.length + 5);
+    t.is(await text(files, file, 0, 5), 'ONExx');
   });
 }
 
@@ -161,6 +185,9 @@ function durability(test: TestFn, name: string, open: () => Promise<FilesHome>):
     const { files, directory, powerCut } = await open();
     await append(files, `${directory}/a`, 'synced');
     await whenDone<void>((done) => files.sync(`${directory}/a`, done));
+    await whenDone<void>((done) => files.write(`${directory}/over`, 0, [bytes('was')], done));
+    await whenDone<void>((done) => files.write(`${directory}/over`, 1, [bytes('xy')], done));
+    await whenDone<void>((done) => files.sync(`${directory}/over`, done));
     await append(files, `${directory}/old`, 'synced as well');
     await whenDone<void>((done) => files.sync(`${directory}/old`, done));
     await whenDone<void>((done) => files.rename(`${directory}/old`, `${directory}/new`, done));
@@ -171,6 +198,7 @@ function durability(test: TestFn, name: string, open: () => Promise<FilesHome>):
     else powerCut();
     t.is(await text(files, `${directory}/a`), 'synced');
     t.is(await text(files, `${directory}/new`), 'synced as well');
-    t.deepEqual(await whenDone<readonly string[]>((done) => files.list(directory, done)), ['a', 'new']);
+    t.is(await text(files, `${directory}/over`), 'wxy');
+    t.deepEqual(await whenDone<readonly string[]>((done) => files.list(directory, done)), ['a', 'new', 'over']);
   });
 }

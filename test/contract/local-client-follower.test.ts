@@ -2,10 +2,10 @@
 
 import test from 'ava';
 import { systemClock } from '../../core/base/clock.js';
-import type { Admin, Client } from '../../core/client.js';
 import { startNode, type RunningNode } from '../../core/start-node.js';
 import { Switchboard } from '../core/peer/memory-transport.js';
 import { clientContract } from './client.contract.js';
+import { unclosed } from './unclosed.js';
 
 async function three(): Promise<{ follower: RunningNode; close: () => Promise<void> }> {
   const board = new Switchboard(systemClock);
@@ -17,17 +17,6 @@ async function three(): Promise<{ follower: RunningNode; close: () => Promise<vo
   const follower = nodes.find((node) => node.facts().state !== 'leader');
   if (follower === undefined) throw new Error('three leaders');
   return { follower, close: () => Promise.all(nodes.map((node) => node.close())).then(() => undefined) };
-}
-
-/** The same client, but for `close`: closing the one there is would end it for all tests. */
-function unclosed(client: Client & Admin): Client & Admin {
-  return new Proxy(client, {
-    get: (target, name) => {
-      if (name === 'close') return () => Promise.resolve();
-      const member: unknown = Reflect.get(target, name);
-      return typeof member === 'function' ? (...args: unknown[]): unknown => Reflect.apply(member, target, args) : member;
-    },
-  });
 }
 
 clientContract(

@@ -1,7 +1,7 @@
 // Wrong operation, on real processes (reliability 2.7, E1 to E12): each is refused with a sentence that says what happened,
 // why, and what to do, and an exit code that is not 0; and the members that are well go on.
 
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -217,6 +217,7 @@ test.serial('E8: leadership is not sent to a stranger; sent to and fro under loa
   await down.end('SIGKILL');
   const lost = await runCoterie(['move-leader', ids.get(down.name) ?? '', '--endpoints', cluster.endpoints]);
   t.is(lost.code, 1, lost.stdout);
+  t.regex(lost.stderr, /^coterie move-leader: .+\n {2}\w/);
   await works(t, leader, 'still');
 });
 
@@ -255,21 +256,24 @@ test.serial('E9: the majority is lost for ever: one member goes on alone with it
   const [a, b, c] = ['a', 'b', 'c'].map((name) => cluster.member(name));
   if (a === undefined || b === undefined || c === undefined) return t.fail();
   await works(t, a, 'kept');
-  await eventually(() => cli(cluster, 'endpoint hashkv'));
-  const before = (await cli(cluster, 'endpoint hashkv')).split('\n')[0]?.split(', ')[1];
+  const hash = async (): Promise<string | undefined> => (await cli(cluster, 'endpoint hashkv')).split('\n')[0]?.split(', ')[1];
+  const before = await eventually(hash);
   for (const member of [b, c, a]) await member.end('SIGKILL');
   const nothing = await runCoterie(['serve', '--force-new-cluster', '--data-dir', path.join(cluster.directory, 'nothing')]);
   t.is(nothing.code, 1);
   t.regex(nothing.stderr, /--force-new-cluster: there is no data in .*nothing to go on with\n {2}name the directory/);
   a.launch([...cluster.foundingFlags, '--force-new-cluster']);
   await a.ready();
+  t.is(await countOf(a, 'kept'), 1);
+  t.regex(before ?? '', /^\d+$/);
+  t.is(await hash(), before, 'all of its data, and nothing else');
   await works(t, a, 'alone');
   t.is((await cli(cluster, 'member list')).trim().split('\n').length, 1);
   await a.end('SIGTERM');
   a.launch(cluster.foundingFlags);
   await a.ready();
   await works(t, a, 'again');
-  t.truthy(before);
+  t.is(await countOf(a, 'alone'), 1);
 });
 
 test.serial('E9: restored from a snapshot, three members are a new cluster with the same data', async (t) => {
@@ -379,7 +383,12 @@ test.serial('E12: the data directory of another member is refused and left as it
   cpSync(c.dataDir, copy, { recursive: true });
   b.launch([...cluster.foundingFlags, '--data-dir', copy]);
   await refused(t, b, [/belongs to member/, /its own data directory/]);
+  t.deepEqual(contentOf(copy), contentOf(c.dataDir));
 });
+
+function contentOf(directory: string): readonly (readonly [string, string])[] {
+  return readdirSync(directory).toSorted().map((name) => [name, readFileSync(path.join(directory, name), 'base64')]);
+}
 
 const WORDS: readonly (readonly [what: string, flags: string, says: RegExp])[] = [
   [

@@ -115,7 +115,7 @@ test('B4 over sockets: runs of n with random delays pass together, each with num
         return arriveAt(session, 'b4', { parties: 3 });
       }));
       t.is(new Set(all.map(({ generation }) => generation)).size, 1);
-      t.deepEqual(all.map(({ index }) => index).toSorted(), [0, 1, 2]);
+      t.deepEqual(all.map(({ index }) => index).toSorted((a, b) => a - b), [0, 1, 2]);
     }
     t.log(`${home.name}: ${((performance.now() - from) / runs).toFixed(1)} ms for each run of three`);
     await Promise.all(sessions.map((session) => session.close()));

@@ -65,7 +65,7 @@ test('everybody passes when the last one has arrived, each with a number of its 
     t.is(await entries(w), 2);
     const [last] = sessions.slice(2).map((session) => arriveAt(session, 'x', { parties: 3 }));
     const all = await w.clock.until(Promise.all([...early, ...(last === undefined ? [] : [last])]));
-    t.deepEqual(all.map(({ index }) => index).sort(), [0, 1, 2]);
+    t.deepEqual(all.map(({ index }) => index).toSorted((a, b) => a - b), [0, 1, 2]);
     t.is(new Set(all.map(({ generation }) => generation)).size, 1);
     t.true((all[0]?.generation ?? 0) > before, 'generations grow');
     before = all[0]?.generation ?? 0;
@@ -297,7 +297,8 @@ test('a wait that ends before anything was sent, or was ever received, breaks no
   for (const fate of ['late', 'unsent'] as const) {
     const ghost = haunted(link, w.clock, ({ success = [] }) => {
       const opens = success.some(({ kind, request }) => kind === 'put' && 'lease' in request && request.lease !== 0n);
-      return !opens ? { kind: 'normal' } : fate === 'late' ? { kind: 'late', delayMs: 5_000 } : { kind: 'unsent' };
+      if (!opens) return { kind: 'normal' };
+      return fate === 'late' ? { kind: 'late', delayMs: 5_000 } : { kind: 'unsent' };
     });
     const own = await open(w, ghost, 60);
     const given = await w.clock.until(told(arriveAt(own, 'x', { parties: 2, timeoutMs: 500 })));
@@ -330,7 +331,7 @@ test('an arrival whose answer is lost, or that lands late, is one arrival', asyn
       });
       const passages = await w.clock.until(Promise.all(all));
       t.is(new Set(passages.map(({ generation }) => generation)).size, 1);
-      t.deepEqual(passages.map(({ index }) => index).sort(), [0, 1, 2], `${kind} ${place}`);
+      t.deepEqual(passages.map(({ index }) => index).toSorted((a, b) => a - b), [0, 1, 2], `${kind} ${place}`);
       await w.clock.advance(5_000);
       t.is(await entries(w), 0);
     }

@@ -18,9 +18,10 @@ export interface World {
   end(): Promise<void>;
 }
 
+/** The same seed gives the same world, lease ids and jitter included. */
 export async function world(seed: number): Promise<World> {
   const clock = new SimClock();
-  const node = await clock.until(startNode({ name: 't', dataDir: null, clock }));
+  const node = await clock.until(startNode({ name: 't', dataDir: null, clock, seed }));
   return {
     clock,
     store: node.client,

@@ -5,11 +5,12 @@
 // The contract of Client holds: a request that never reached anybody says so; a lost answer is unknown. A watch is not
 // resumed here: it ends, and whoever wanted it opens another.
 
+import { Pipe } from '../../core/base/pipe.js';
 import type {
   Admin, CallOptions, Client, GrantOptions, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, TxnRequest,
   TxnResponse, Watch, WatchBatch, WatchRequest,
 } from '../../core/client.js';
-import { ApiError } from '../../core/errors.js';
+import { ApiError, canceled } from '../../core/errors.js';
 import type { OperationRequest } from '../model/history.js';
 import type { Machine } from './machine.js';
 import { Dice } from './random.js';
@@ -74,9 +75,9 @@ export class Connection implements Client {
 
   watch(request: WatchRequest, options: CallOptions = {}): Watch {
     const watch = new RemoteWatch(this.#world, this.machine, request, {
-      ...options, name: this.name, dice: this.#dice, onEnd: () => this.#watches.delete(watch),
+      ...options, name: this.name, dice: this.#dice, onEnd: (ended) => this.#watches.delete(ended),
     });
-    this.#watches.add(watch);
+    if (watch.isOpen) this.#watches.add(watch);
     return watch;
   }
 
@@ -144,7 +145,7 @@ export class Connection implements Client {
     // A process that is gone waits for nothing.
     if (this.#isDead) return;
     if (this.#isClosed) return reject(new ApiError('closed'));
-    if (signal?.aborted === true) return reject(new ApiError('canceled', { cause: signal.reason }));
+    if (signal?.aborted === true) return reject(canceled(signal.reason));
     this.#world.openCalls++;
     let isOpen = true;
     const settle = (finish: () => void): void => {
@@ -156,7 +157,7 @@ export class Connection implements Client {
       signal?.removeEventListener('abort', onAbort);
       if (!this.#isDead) finish();
     };
-    const onAbort = (): void => settle(() => reject(new ApiError('canceled', { cause: signal?.reason })));
+    const onAbort = (): void => settle(() => reject(canceled(signal?.reason)));
     const timer = scheduler.after(timeoutMs, Kind.client, machine.place, () => {
       settle(() => reject(new ApiError('deadline_exceeded')));
     });
@@ -187,15 +188,10 @@ export class Connection implements Client {
   }
 }
 
-interface Reader {
-  resolve(result: IteratorResult<WatchBatch>): void;
-  reject(error: Error): void;
-}
-
 interface RemoteWatchOptions extends CallOptions {
   readonly name: string;
   readonly dice: Dice;
-  readonly onEnd: () => void;
+  readonly onEnd: (watch: Watch) => void;
 }
 
 class RemoteWatch implements Watch {
@@ -203,9 +199,11 @@ class RemoteWatch implements Watch {
   readonly machine: Machine;
   readonly #options: RemoteWatchOptions;
   readonly #record: WatchEntry;
-  readonly #queue: WatchBatch[] = [];
-  #reader: Reader | null = null;
-  #end: 'open' | 'closed' | Error = 'open';
+  readonly #pipe = new Pipe<WatchBatch>({
+    sizeMax: WATCH_WINDOW, onWanted: () => this.#onWanted(), onEnd: () => this.#release(),
+  });
+  /** How it ended, for the record: unless something happens to it, because its reader wants no more. */
+  #ending: WatchEnd = 'canceled';
   #inner: Watch | null = null;
   #next: (() => void) | null = null;
   #onTheWay = 0;
@@ -218,8 +216,12 @@ class RemoteWatch implements Watch {
     this.#options = options;
     this.#record = world.recorder.watched(options.name, request, machine.memberId);
     world.openWatches.add(this);
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#pipe.follow(options.signal, canceled);
     this.#ship(() => this.#open(request));
+  }
+
+  get isOpen(): boolean {
+    return this.#pipe.isOpen;
   }
 
   requestProgress(): void {
@@ -227,38 +229,28 @@ class RemoteWatch implements Watch {
   }
 
   close(): void {
-    this.#finish('closed', 'canceled');
+    this.#pipe.cut(null);
   }
 
   /** Its member has been at `revision` for long enough that whoever waits must have heard of it. */
   quiet(revision: number): void {
-    if (this.#reader !== null && this.#onTheWay === 0 && this.#inner !== null) this.#record.quietAt = revision;
+    if (this.#pipe.isAwaited && this.#onTheWay === 0 && this.#inner !== null) this.#record.quietAt = revision;
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<WatchBatch> {
-    return {
-      next: () => this.#pull(),
-      return: () => {
-        this.close();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    };
+  [Symbol.asyncIterator](): AsyncIterator<WatchBatch, undefined> {
+    return this.#pipe[Symbol.asyncIterator]();
   }
-
-  readonly #onAbort = (): void => {
-    this.#finish(new ApiError('canceled', { cause: this.#options.signal?.reason }), 'canceled');
-  };
 
   #open(request: WatchRequest): void {
     const { life } = this.machine;
-    if (this.#end !== 'open') return;
+    if (!this.isOpen) return;
     if (life === null || !life.isUp) {
-      return this.#ship(() => this.#finish(new ApiError('unavailable'), 'open'));
+      return this.#ship(() => this.#fail(new ApiError('unavailable'), 'open'));
     }
-    this.#onDeath = () => this.#ship(() => this.#finish(new ApiError('connection_lost'), 'open'));
+    this.#onDeath = () => this.#ship(() => this.#fail(new ApiError('connection_lost'), 'open'));
     life.onDeath.add(this.#onDeath);
     life.loop.arrive(() => {
-      if (this.#end !== 'open') return;
+      if (!this.isOpen) return;
       const inner = life.member.client.watch(request);
       this.#inner = inner;
       const iterator = inner[Symbol.asyncIterator]();
@@ -266,7 +258,7 @@ class RemoteWatch implements Watch {
       const pull = (): void => {
         iterator.next().then((result) => {
           if (!isLive()) return;
-          if (result.done === true) return this.#ship(() => this.#finish(new ApiError('connection_lost'), 'open'));
+          if (result.done === true) return this.#ship(() => this.#fail(new ApiError('connection_lost'), 'open'));
           this.#onTheWay++;
           this.#ship(() => this.#take(result.value));
           if (this.#onTheWay < WATCH_WINDOW) pull();
@@ -274,7 +266,7 @@ class RemoteWatch implements Watch {
         }, (error: unknown) => {
           if (!isLive()) return;
           const failure = asApiError(error);
-          this.#ship(() => this.#finish(failure, { code: failure.code, compactRevision: failure.compactRevision }));
+          this.#ship(() => this.#fail(failure, { code: failure.code, compactRevision: failure.compactRevision }));
         });
       };
       pull();
@@ -290,17 +282,15 @@ class RemoteWatch implements Watch {
   }
 
   #take(batch: WatchBatch): void {
-    if (this.#end !== 'open') return;
+    if (!this.isOpen) return;
     this.#world.recorder.batch(this.#record, this.#world.scheduler.now, batch);
     this.#world.isStirred = true;
-    const reader = this.#reader;
-    if (reader === null) {
-      this.#queue.push(batch);
-      return;
-    }
-    this.#reader = null;
-    this.#taken();
-    reader.resolve({ done: false, value: batch });
+    if (this.#pipe.isAwaited) this.#taken();
+    this.#pipe.push(batch);
+  }
+
+  #onWanted(): void {
+    if (this.#pipe.size > 0) this.#taken();
   }
 
   #taken(): void {
@@ -310,42 +300,22 @@ class RemoteWatch implements Watch {
     if (next !== null) this.#ship(() => this.machine.life?.loop.arrive(next));
   }
 
-  #pull(): Promise<IteratorResult<WatchBatch>> {
-    const batch = this.#queue.shift();
-    if (batch !== undefined) {
-      this.#taken();
-      return Promise.resolve({ done: false, value: batch });
-    }
-    if (this.#end === 'closed') return Promise.resolve({ done: true, value: undefined });
-    if (this.#end !== 'open') {
-      const error = this.#end;
-      this.#end = 'closed';
-      return Promise.reject(error);
-    }
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
-    });
+  #fail(error: ApiError, recorded: WatchEnd): void {
+    if (!this.isOpen) return;
+    this.#ending = recorded;
+    this.#pipe.end(error);
   }
 
-  #finish(end: 'closed' | Error, recorded: WatchEnd): void {
-    if (this.#end !== 'open') return;
-    this.#end = end;
+  #release(): void {
     this.#world.isStirred = true;
-    this.#world.recorder.watchEnded(this.#record, recorded);
+    this.#world.recorder.watchEnded(this.#record, this.#ending);
     this.#world.openWatches.delete(this);
-    this.#options.onEnd();
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#options.onEnd(this);
     this.machine.life?.onDeath.delete(this.#onDeath);
     const inner = this.#inner;
     this.#inner = null;
     this.#next = null;
     if (inner !== null) this.#ship(() => this.machine.life?.loop.arrive(() => inner.close()));
-    const reader = this.#reader;
-    this.#reader = null;
-    if (reader === null) return;
-    if (end === 'closed') return reader.resolve({ done: true, value: undefined });
-    this.#end = 'closed';
-    reader.reject(end);
   }
 }
 

@@ -1,6 +1,7 @@
 // A disk in memory that keeps two states apart: what a running program sees, and what a power cut leaves. Bytes become
 // durable by `sync`; a name by `sync` of a new file, `rename` or `remove`. At a power cut every sector of what was not synced
-// is kept, lost, or left as zeros, and a size that was not synced is anything in between, as the seed decides.
+// is kept, or as it was before, which is zeros where there was nothing; and a size that was not synced is anything in
+// between, as the seed decides.
 //
 // Every call is an effect with a number; a test may cut the power before any of them, in the middle of it, or make it fail.
 
@@ -90,6 +91,13 @@ export class SimDisk implements Files {
     this.#perform('append', file, done, () => {
       this.#append(file, bytes);
     }, () => this.#append(file, bytes.subarray(0, this.#prng.below(bytes.length + 1))));
+  }
+
+  write(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    const bytes = Buffer.concat(pieces);
+    this.#perform('write', file, done, () => {
+      this.#write(file, from, bytes);
+    }, () => this.#write(file, from, bytes.subarray(0, this.#prng.below(bytes.length + 1))));
   }
 
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void {
@@ -203,8 +211,13 @@ export class SimDisk implements Files {
   }
 
   #append(file: string, bytes: Buffer): void {
+    this.#write(file, this.#names.get(file)?.bytes.length ?? 0, bytes);
+  }
+
+  #write(file: string, from: number, bytes: Buffer): void {
     const known = this.#names.get(file) ?? { bytes: Buffer.alloc(0), synced: Buffer.alloc(0), leastBytes: 0, mode: 0o600 };
-    known.bytes = Buffer.concat([known.bytes, bytes]);
+    if (from > known.bytes.length) throw failure('EINVAL', file);
+    known.bytes = Buffer.concat([known.bytes.subarray(0, from), bytes, known.bytes.subarray(from + bytes.length)]);
     this.#names.set(file, known);
   }
 
@@ -229,8 +242,8 @@ export class SimDisk implements Files {
     const torn = Buffer.alloc(size);
     file.synced.copy(torn);
     for (let at = 0; at < size; at += SECTOR_BYTES) {
+      // Else as on the platter before: of what was never synced, zeros.
       const keeps = this.#prng.below(3);
-      // 0: as on the platter before; 1: as written; 2: of what was never synced, zeros.
       if (keeps === 1 && at < file.bytes.length) file.bytes.copy(torn, at, at, Math.min(at + SECTOR_BYTES, size));
     }
     file.bytes = torn;

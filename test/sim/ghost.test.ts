@@ -46,11 +46,12 @@ class Stage {
     this.ghost.sent(id, { kind: 'vote_reply', from: id, to: candidate, term, pre: false, granted: true });
   }
 
-  status(id: NodeId, state: Status['state'], term: number, commit: number, last: number, applied = commit): void {
+  /** `applied`: the last entry of this term that its store has taken. */
+  status(id: NodeId, state: Status['state'], term: number, commit: number, last: number, applied = 0): void {
     this.ghost.turned(id, {
-      state, term, leader: 0n, commit, applied, last, durable: last, configuration: CONFIGURATION, peers: [], transferTo: 0n,
-    }, { term, index: 0 });
-    void applied;
+      state, term, leader: 0n, commit, applied: commit, last, durable: last, configuration: CONFIGURATION, peers: [],
+      transferTo: 0n,
+    }, { term, index: applied });
   }
 
   /** Member 1 leads term 2, and its first entry is everywhere. */
@@ -323,6 +324,27 @@ test('I17: a snapshot of another history', (t) => caught(t, 'I17', (stage) => {
   stage.lead();
   stage.ghost.snapshotSaved(1n, { term: 7, index: 2, configuration: CONFIGURATION });
 }));
+
+test('I17: a snapshot is taken that ends before what is known to be committed', (t) => caught(t, 'I17', (stage) => {
+  stage.lead();
+  stage.give(1n, { snapshot: { term: 1, index: 1, configuration: CONFIGURATION } });
+}));
+
+test('I17: a snapshot replaces a store that is ahead of it; one that was taken before later commits were known may', (t) => {
+  const stage = new Stage();
+  stage.lead();
+  const snapshot = { term: 2, index: 2, configuration: CONFIGURATION };
+  stage.ghost.batchDurable(3n, stage.give(3n, { hard: { term: 2, vote: 0n, commit: 2 }, snapshot }), 0);
+  stage.keep(1n, { entries: [entry(3, 2)] });
+  stage.keep(2n, { entries: [entry(3, 2)] });
+  stage.acknowledge(2n, 2, 3);
+  stage.status(1n, 'leader', 2, 3, 3);
+  stage.keep(3n, { entries: [entry(3, 2)] });
+  stage.status(3n, 'follower', 2, 3, 3, 2);
+  t.notThrows(() => stage.ghost.snapshotInstalled(3n, snapshot));
+  const behind = { term: 1, index: 1, configuration: CONFIGURATION };
+  t.is(t.throws(() => stage.ghost.snapshotInstalled(3n, behind), { instanceOf: InvariantBroken })?.invariant, 'I17');
+});
 
 test('what a minority holds uncommitted at a place committed elsewhere is no crime', (t) => {
   const stage = new Stage();

@@ -188,6 +188,10 @@ export class Ghost implements Probe {
       if (cutAfter < member.commit)
         broken('I8', `${hex(id)} cuts its log after ${cutAfter}, though it knew ${member.commit} to be committed`);
     }
+    // Judged when it is taken: until it is durable the member may learn of commits behind it.
+    if (batch.snapshot !== null && batch.snapshot.index < member.commit) {
+      broken('I17', `${hex(id)} takes a snapshot at ${batch.snapshot.index}, though it knew ${member.commit} to be committed`);
+    }
     if (batch.hard !== null) this.#hardGiven(member, batch.hard);
     member.waiting.push(batch);
     given.take(batch);
@@ -284,8 +288,9 @@ export class Ghost implements Probe {
   snapshotInstalled(id: NodeId, meta: SnapshotMeta): void {
     const member = this.#member(id);
     member.saved = Math.max(member.saved, meta.index);
-    if (meta.index < member.commit)
-      broken('I17', `${hex(id)} installs a snapshot at ${meta.index}, though it knew ${member.commit} to be committed`);
+    if (meta.index < member.applied) {
+      broken('I17', `${hex(id)} installs a snapshot at ${meta.index}, though it had applied ${member.applied}`);
+    }
     this.#snapshot(id, meta);
   }
 

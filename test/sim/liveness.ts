@@ -93,6 +93,7 @@ export class Recovery {
     for (const watch of [...world.openWatches]) watch.close();
     await this.#until(limit, isOver, () => (reason = this.#unrest(core)));
     if (world.violation !== null || isOver()) return;
+    // A change that came late may need one whose disk was damaged: then nobody is to blame.
     const isJudged = wasWhole && isWhole();
     if (reason !== null && isJudged) {
       const tookMs = Math.round(world.scheduler.now - began);
@@ -198,7 +199,7 @@ export class Recovery {
     const nodes = core.map(({ life }) => life?.member.node);
     const applied = new Set(nodes.map((node) => node?.store.applied.index ?? -1));
     if (applied.size > 1) return `applied: ${[...applied].join(' ')}`;
-    const pending = nodes.find((node) => (node?.proposalsPending ?? 0) > 0);
+    const pending = nodes.find((node) => (node?.desk.proposalsPending ?? 0) > 0);
     if (pending !== undefined) return 'proposals are pending';
     const leases = nodes.find((node) => [...(node?.store.leases() ?? [])].some(({ ttlSeconds }) => ttlSeconds <= 5));
     if (leases !== undefined && world.swarm.registrants === 0) return 'short leases are still there';
@@ -229,7 +230,13 @@ export class Recovery {
     }
     if (seen.size === 1) world.covered('the whole core at one index, compared');
     for (const machine of world.machines) {
-      if (machine.isWiped && machine.isUp) world.fail('E1', `${machine.name} lost its disk and still has its old name`);
+      // One that was removed after it had lost its disk is spoken to by nobody, and has nothing to say.
+      const isSpokenTo = world.configurations().some(({ voters, learners }) => {
+        return voters.includes(machine.memberId) || learners.includes(machine.memberId);
+      });
+      if (machine.isWiped && machine.isUp && isSpokenTo) {
+        world.fail('E1', `${machine.name} lost its disk and still has its old name`);
+      }
     }
     this.#settleResources(core);
   }

@@ -211,8 +211,9 @@ export class Machine {
   }
 
   #openLog(identity: MemberIdentity, loop: EventLoop, session: DiskSession): LogStorage {
+    const { segmentBytes, reserveBytes } = this.#world.swarm;
     const log = new WalStorage({
-      files: session, clock: loop, directory: DIRECTORY, identity, segmentBytes: this.#world.swarm.segmentBytes,
+      files: session, clock: loop, directory: DIRECTORY, identity, segmentBytes, reserveBytes,
       observe: (event) => this.#onEvent(event),
     });
     const { probe } = this.#world;
@@ -276,6 +277,9 @@ function watched(
 ): LogStorage {
   const { id } = member;
   return {
+    get failure() {
+      return log.failure;
+    },
     open(done: Done<Resumed>): void {
       log.open((error, resumed) => {
         if (error === null && resumed !== undefined) probe.memberStarted(id, member.life, resumed);

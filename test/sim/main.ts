@@ -1,6 +1,6 @@
 // The command: `npm run sim -- --seeds 1000`, `--seed 7 --trace`, `--minutes 10`, `--mutants`. Seeds are handed to worker
 // processes one at a time; one line for each that fails, a summary at the end, and a failing seed's last moments as a story.
-// Exit code 1 when anything is broken.
+// Exit code 1 when anything is broken, 2 when the words were wrong.
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -19,26 +19,57 @@ interface Settings {
   readonly failuresMax: number;
 }
 
+const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--minutes N] [--workers N] [--failures N] [--json]
+       npm run sim -- --seed S [--trace] [--until EVENTS] [--json]
+       npm run sim -- --mutants [--only NUMBERS] [--seeds N] [--thorough] [--deep] [--workers N]
+`;
+
 const SELF = fileURLToPath(import.meta.url);
 const WORKER = 'worker';
 /** Worlds leave much behind that is young: with room for it less is collected in vain. */
 const YOUNG_SPACE: readonly string[] = Object.freeze(['--max-semi-space-size=64']);
 
+class WrongWords extends Error {}
+
+function readWords() {
+  try {
+    return parseArgs({
+      options: {
+        seed: { type: 'string' }, seeds: { type: 'string' }, from: { type: 'string' }, minutes: { type: 'string' },
+        workers: { type: 'string' }, until: { type: 'string' }, trace: { type: 'boolean' }, json: { type: 'boolean' },
+        mutants: { type: 'boolean' }, deep: { type: 'boolean' }, thorough: { type: 'boolean' }, failures: { type: 'string' },
+        only: { type: 'string' }, help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (error) {
+    throw new WrongWords(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+/** Above zero: a run of no seeds would find nothing broken and call that clean. */
+function numberOf(name: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0 && (Number.isInteger(value) || name === 'minutes')) return value;
+  throw new WrongWords(`--${name} ${text}: ${name === 'minutes' ? 'a number' : 'a whole number'} above 0 is wanted`);
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: 'string' }, seeds: { type: 'string' }, from: { type: 'string' }, minutes: { type: 'string' },
-      workers: { type: 'string' }, until: { type: 'string' }, trace: { type: 'boolean' }, json: { type: 'boolean' },
-      mutants: { type: 'boolean' }, deep: { type: 'boolean' }, thorough: { type: 'boolean' }, failures: { type: 'string' },
-      only: { type: 'string' },
-    },
-  });
-  const numberOf = (name: string, text: string | undefined, otherwise: number): number => {
-    if (text === undefined) return otherwise;
-    const value = Number(text);
-    if (!Number.isFinite(value) || value < 0) throw new Error(`--${name} ${text}: a number is wanted`);
-    return value;
-  };
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof WrongWords)) throw error;
+    process.stderr.write(`npm run sim: ${error.message}\n${USAGE}`);
+    return 2;
+  }
+}
+
+async function run(): Promise<number> {
+  const values = readWords();
+  if (values.help === true) {
+    print(USAGE);
+    return 0;
+  }
   if (values.mutants === true) {
     const { runMutants } = await import('./mutants.js');
     return runMutants({

@@ -192,8 +192,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 16, name: 'a change of members before an entry of the own term',
-    note: '',
+    number: 16, name: 'a change of members before an entry of the own term', tests: ['test/golden/golden.test.ts'],
+    note: 'worlds show it in one seed of hundreds: seed 163 did in one build, none of 200 in the next',
     edits: [
       {
         file: 'core/raft/raft.js',
@@ -311,8 +311,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/log/wal.js',
-        find: 'this.#appendAndSync(path, encodeSegmentHeader(header), check(() => {',
-        replace: 'this.#files.append(path, [encodeSegmentHeader(header)], check(() => {',
+        find: 'this.#writeAndSync(path, { from: 0, pieces: [encodeSegmentHeader(header)] }, check(() => {',
+        replace: 'this.#files.write(path, 0, [encodeSegmentHeader(header)], check(() => {',
       },
     ],
   },
@@ -334,8 +334,8 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'core/log/recovery.js',
         find: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);',
-        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.offset >= 0'
-          + ')\n            return this.#refuse(\'it is torn\');',
+        replace: 'if (end.offset === end.sizeBytes)\n            return this.#finish(null);\n        if (end.usedBytes > '
+          + 'end.offset)\n            return this.#refuse(\'it is torn\');',
       },
     ],
   },
@@ -375,8 +375,9 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 33, name: 'an older snapshot takes the place of a newer one',
-    note: 'nearest: what is applied is in the snapshot itself; here a start takes the older of two that a crash has left',
+    number: 33, name: 'an older snapshot takes the place of a newer one', tests: ['test/core/log/crash.test.ts'],
+    note: 'nearest: what is applied is in the snapshot itself; here a start takes the older of two that a crash has left, '
+      + 'which worlds show in one seed of dozens to hundreds',
     edits: [
       { file: 'core/log/recovery.js', find: 'const newest = names.at(-1);', replace: 'const newest = names[0];' },
     ],

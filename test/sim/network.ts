@@ -104,7 +104,9 @@ export class Network {
     if (this.#places.get(place) !== transport) return;
     this.#places.delete(place);
     for (const [key, link] of this.#links) {
-      if (Math.floor(key / 256) === place || key % 256 === place) link.epoch++;
+      if (Math.floor(key / 256) !== place && key % 256 !== place) continue;
+      link.epoch++;
+      link.lastArrival = 0;
     }
   }
 
@@ -184,6 +186,7 @@ export class Network {
   #break(link: LinkState, dice: Dice): void {
     this.counts.broken++;
     link.epoch++;
+    link.lastArrival = 0;
     link.brokenUntil = this.#scheduler.now + dice.tailed(RECONNECT_MS);
   }
 
@@ -200,6 +203,7 @@ export class Network {
     if (profile.kind === 'stream') {
       arrival = Math.max(arrival, link.lastArrival + 0.001);
       link.lastArrival = arrival;
+      if (arrival - now > STALLED_MS) this.#giveUp(from, to, link);
     }
     let frame = parcel.frame;
     if (!isCalm && dice.chance(profile.damageChance)) {
@@ -212,6 +216,14 @@ export class Network {
       link.inFlightBytes -= parcel.frame.length;
       if (link.epoch !== epoch) return this.#lose('lost');
       return this.#arrive(from, to, { ...parcel, frame }, link, now);
+    });
+  }
+
+  /** What stands still for so long is a connection both ends give up, with all that waits behind. */
+  #giveUp(from: number, to: number, link: LinkState): void {
+    const { epoch } = link;
+    this.#arrange(this.#scheduler.now + STALLED_MS, from, to, () => {
+      if (link.epoch === epoch) this.#break(link, this.#diceOf(from, to));
     });
   }
 

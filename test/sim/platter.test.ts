@@ -74,6 +74,28 @@ test('what was not synced may be kept, lost, torn or zero, and each of it happen
   t.true(torn > 20);
 });
 
+test('what is written over synced bytes is there or not, in parts, and what stands around it stays', (t) => {
+  let torn = 0;
+  const whole = { old: 0, new: 0 };
+  for (let seed = 1; seed <= 300; seed++) {
+    const { platter, session, run, end } = disk(seed, POLICIES[seed % POLICIES.length] ?? 'prefix');
+    session.write('/a', 0, [Buffer.alloc(8192, 1)], ok);
+    session.sync('/a', ok);
+    session.write('/a', 700, [Buffer.alloc(1000, 7), Buffer.alloc(1000, 7)], ok);
+    run();
+    t.true(platter.unsyncedBytes('/a') > 0);
+    end();
+    const left = platter.durableCopy().get('/a') ?? Buffer.alloc(0);
+    t.is(left.length, 8192, `seed ${seed}`);
+    const over = left.subarray(700, 2700);
+    t.true(Buffer.concat([left.subarray(0, 700), left.subarray(2700)]).every((byte) => byte === 1), `seed ${seed}`);
+    t.true(over.every((byte) => byte === 1 || byte === 7), `seed ${seed}`);
+    if (over.includes(1) && over.includes(7)) torn++;
+    else whole[over.includes(7) ? 'new' : 'old']++;
+  }
+  t.true(torn > 30 && whole.old > 30 && whole.new > 0, `${torn} torn, ${whole.old} old, ${whole.new} new`);
+});
+
 test('a file that was never synced may be gone, a renamed one has one name', (t) => {
   const outcomes = new Set<string>();
   for (let seed = 1; seed <= 100; seed++) {

@@ -1,6 +1,6 @@
 // The disk of one simulated machine. It outlives the processes that use it. Of every file it knows what a program sees and
-// what is on the platter; between two syncs the difference is a list of bytes and cuts that a power cut may keep, lose,
-// tear or reorder, by a policy the seed draws. Nothing before the last successful sync is ever touched by a power cut.
+// what is on the platter; between two syncs the difference is a range of bytes, and cuts, that a power cut may keep, lose,
+// tear or reorder, by a policy the seed draws. What was synced and not written over since is never touched by a power cut.
 //
 // `DiskSession` is one process's view: its calls take time, finish through that process's event loop, and are dropped with
 // it: of those under way when it dies some happen and some do not, in the order of each file.
@@ -35,6 +35,9 @@ class PlatterFile {
   /** Bytes of the synced image that are still where they were: the image is `bytes[0..intact)` followed by `tail`. */
   intact = 0;
   tail: Buffer | null = null;
+  /** Since the last sync: nothing was written from here on, and the file was never shorter than that. */
+  dirtyEnd = 0;
+  leastSize = 0;
   mode = 0o600;
   /** Bytes were written that a failed sync marked clean: no later sync makes them durable. */
   forgotten = false;
@@ -43,23 +46,35 @@ class PlatterFile {
   failNextSync = false;
 
   append(piece: Uint8Array): void {
-    const need = this.size + piece.length;
+    this.write(this.size, piece);
+  }
+
+  /** `at` is at most the size. */
+  write(at: number, piece: Uint8Array): void {
+    const need = at + piece.length;
+    if (at < this.intact) this.#part(at);
     if (need > this.bytes.length) {
       const grown = Buffer.alloc(Math.max(need, this.bytes.length * 2));
       this.bytes.copy(grown, 0, 0, this.size);
       this.bytes = grown;
     }
-    this.bytes.set(piece, this.size);
-    this.size = need;
+    this.bytes.set(piece, at);
+    this.size = Math.max(this.size, need);
+    this.dirtyEnd = Math.max(this.dirtyEnd, need);
   }
 
   cut(size: number): void {
     if (size > this.size) return this.append(Buffer.alloc(size - this.size));
-    if (size < this.intact) {
-      this.tail = Buffer.concat([this.bytes.subarray(size, this.intact), this.tail ?? Buffer.alloc(0)]);
-      this.intact = size;
-    }
+    if (size < this.intact) this.#part(size);
     this.size = size;
+    this.dirtyEnd = Math.min(this.dirtyEnd, size);
+    this.leastSize = Math.min(this.leastSize, size);
+  }
+
+  /** What is on the platter from `at` on is kept aside. */
+  #part(at: number): void {
+    this.tail = Buffer.concat([this.bytes.subarray(at, this.intact), this.tail ?? Buffer.alloc(0)]);
+    this.intact = at;
   }
 
   get unsyncedBytes(): number {
@@ -74,6 +89,8 @@ class PlatterFile {
   settle(size: number): void {
     this.intact = Math.min(size, this.size);
     this.tail = null;
+    this.dirtyEnd = this.intact;
+    this.leastSize = this.intact;
   }
 
   reset(content: Buffer): void {
@@ -252,7 +269,7 @@ export class Platter {
   finishesAt(call: keyof Files, now: number, sizeBytes: number): number {
     const { appendMs, syncMs, readMs } = this.#profile;
     const isSync = call === 'sync' || call === 'rename' || call === 'remove';
-    const quick = call === 'append' ? appendMs : readMs;
+    const quick = isWriting(call) ? appendMs : readMs;
     const typical = isSync ? syncMs : quick;
     const mean = typical + sizeBytes / 400_000;
     const tailed = this.#dice.tailed(mean);
@@ -273,19 +290,24 @@ export class Platter {
     return known;
   }
 
-  append(name: string, pieces: readonly Uint8Array[], most: number): void {
+  /** `from` null: at the end. At most `most` bytes of it. */
+  write(name: string, from: number | null, pieces: readonly Uint8Array[], most: number): void {
     let file = this.#names.get(name);
     if (file === undefined) {
       file = new PlatterFile();
       this.#names.set(name, file);
     }
     this.counts.appends++;
+    let at = from ?? file.size;
+    if (at > file.size) throw failure('EINVAL', name);
     let left = most;
     for (const piece of pieces) {
       const part = piece.length <= left ? piece : piece.subarray(0, left);
-      if (part.length > this.freeBytes) throw failure('ENOSPC', name);
-      this.freeBytes -= part.length;
-      file.append(part);
+      const growth = Math.max(0, at + part.length - file.size);
+      if (growth > this.freeBytes) throw failure('ENOSPC', name);
+      this.freeBytes -= growth;
+      file.write(at, part);
+      at += part.length;
       left -= part.length;
     }
   }
@@ -311,9 +333,8 @@ export class Platter {
     if (file === undefined) return;
     const model = this.#profile.afterFailure;
     if (model === 'reverted') {
-      const { size } = file;
+      file.droppedBytes += Math.max(0, file.dirtyEnd - file.intact);
       file.reset(file.synced());
-      file.droppedBytes += Math.max(0, size - file.size);
     }
     else if (model === 'kept') file.forgotten = true;
     else file.failNextSync = true;
@@ -367,33 +388,33 @@ export class Platter {
   #tear(file: PlatterFile): void {
     const synced = file.synced();
     const { policy } = this.#profile;
-    const before = file.size;
-    if (policy === 'all_lost' || file.forgotten) {
-      this.counts.tornBytes += before - Math.min(before, synced.length);
-      return file.reset(synced);
-    }
+    const { intact, dirtyEnd, leastSize: least } = file;
+    this.counts.tornBytes += Math.max(0, dirtyEnd - intact);
+    if (policy === 'all_lost' || file.forgotten) return file.reset(synced);
     // A cut that was not synced may or may not have happened, so what survives of the old end may be anything in between.
-    const least = file.intact;
     const most = Math.max(file.size, synced.length);
     const size = policy === 'zeros' && this.#dice.chance(0.7) ? most : least + this.#dice.below(most - least + 1);
     const torn = Buffer.alloc(size);
     synced.copy(torn);
-    if (policy === 'prefix') file.bytes.copy(torn, least, least, Math.min(size, file.size));
-    else if (policy !== 'zeros') this.#tearSectors(file, torn, least);
-    this.counts.tornBytes += Math.max(0, before - least);
+    // Where the size was durable, it is not the size that says how much of the bytes was.
+    const prefix = dirtyEnd > least ? size : intact + this.#dice.below(Math.max(0, dirtyEnd - intact) + 1);
+    if (policy === 'prefix') file.bytes.copy(torn, intact, intact, Math.min(prefix, dirtyEnd));
+    else if (policy !== 'zeros') this.#tearSectors(file, torn);
     file.reset(torn);
   }
 
-  #tearSectors(file: PlatterFile, torn: Buffer, least: number): void {
+  #tearSectors(file: PlatterFile, torn: Buffer): void {
     const { policy } = this.#profile;
-    const first = Math.floor(least / SECTOR_BYTES) * SECTOR_BYTES;
-    const middle = least + (torn.length - least) * this.#dice.share();
-    let tearAt = policy === 'torn' ? this.#dice.below(Math.ceil((torn.length - first) / SECTOR_BYTES) + 1) : -1;
-    for (let at = first; at < torn.length; at += SECTOR_BYTES) {
+    const { intact } = file;
+    const through = Math.max(intact, Math.min(torn.length, file.dirtyEnd));
+    const first = Math.floor(intact / SECTOR_BYTES) * SECTOR_BYTES;
+    const middle = intact + (through - intact) * this.#dice.share();
+    let tearAt = policy === 'torn' ? this.#dice.below(Math.ceil((through - first) / SECTOR_BYTES) + 1) : -1;
+    for (let at = first; at < through; at += SECTOR_BYTES) {
       const keeps = policy === 'newest' ? at >= middle : this.#dice.chance(0.6);
-      let end = Math.min(at + SECTOR_BYTES, torn.length, file.size);
+      let end = Math.min(at + SECTOR_BYTES, through);
       if (tearAt-- === 0) end = Math.min(end, at + this.#dice.below(SECTOR_BYTES));
-      const from = Math.max(at, least);
+      const from = Math.max(at, intact);
       if (keeps && end > from) file.bytes.copy(torn, from, from, end);
     }
   }
@@ -432,10 +453,18 @@ export class DiskSession implements Files {
   }
 
   append(file: string, pieces: readonly Uint8Array[], done: Done): void {
+    this.#write('append', file, null, pieces, done);
+  }
+
+  write(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    this.#write('write', file, from, pieces, done);
+  }
+
+  #write(call: 'append' | 'write', file: string, from: number | null, pieces: readonly Uint8Array[], done: Done): void {
     const sizeBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     // The caller may reuse its buffers once it is told; until then they are its promise to leave them alone.
-    const half = (): void => this.#platter.append(file, pieces, this.#platter.below(sizeBytes + 1));
-    this.#perform('append', [file], done, () => this.#platter.append(file, pieces, Infinity), half, sizeBytes);
+    const half = (): void => this.#platter.write(file, from, pieces, this.#platter.below(sizeBytes + 1));
+    this.#perform(call, [file], done, () => this.#platter.write(file, from, pieces, Infinity), half, sizeBytes);
   }
 
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void {
@@ -512,7 +541,7 @@ export class DiskSession implements Files {
   #serve<T>(operation: Operation, done: Done<T>, act: () => T): () => void {
     const fault = this.#platter.fails(operation.call);
     if (fault !== null) {
-      if (operation.call === 'append') attempt(operation.half);
+      if (isWriting(operation.call)) attempt(operation.half);
       const [name] = operation.files;
       if (operation.call === 'sync' && name !== undefined) this.#platter.syncFailed(name);
       return () => done(fault);
@@ -525,6 +554,10 @@ export class DiskSession implements Files {
       return () => done(error instanceof Error ? error : new Error(String(error)));
     }
   }
+}
+
+function isWriting(call: keyof Files): boolean {
+  return call === 'append' || call === 'write';
 }
 
 /** What goes wrong in what nobody waits for is as if it had not been tried. */

@@ -58,6 +58,7 @@ export interface Swarm {
   readonly electionMs: number;
   readonly snapshotCount: number;
   readonly segmentBytes: number;
+  readonly reserveBytes: number;
   readonly limits: NodeLimits;
   readonly driftShare: number;
   readonly stallChance: number;
@@ -92,6 +93,7 @@ export function drawSwarm(seed: number): Swarm {
     electionMs,
     snapshotCount: dice.pick([5, 20, 100, 100, 500, 5000]),
     segmentBytes: dice.pick([4096, 16_384, 65_536, 1 << 20]),
+    reserveBytes: new Dice(seed, 'reserve').pick([0, 1500, 16_384]),
     limits: drawLimits(dice),
     driftShare: dice.pick([0, 0, 0.001, 0.02, 0.05]),
     stallChance: dice.pick([0, 0, 0.0002, 0.002]),

@@ -36,7 +36,10 @@ const WRONG: readonly (readonly [words: string, says: string])[] = [
   ['lock a ls -l', 'coterie lock: -l: no such flag\n  usage: coterie lock NAME [-- COMMAND …]; flags of the command'],
   ['elect a', 'coterie elect: a word is missing\n  usage: coterie elect NAME VALUE [-- COMMAND …] | --listen NAME'],
   ['elect a b --listen', 'coterie elect: b: --listen only looks\n  leave out the value, or --listen'],
-  ['cluster --free-port', 'coterie cluster: Unknown option \'--free-port\''],
+  ['cluster --free-port', 'coterie cluster: --free-port: no such flag\n  did you mean --free-ports?'],
+  ['cluster more', 'coterie cluster: more: one word too many\n  coterie cluster --help'],
+  ['cluster --data-dir', 'coterie cluster: --data-dir: its value is missing\n  coterie cluster --help'],
+  ['member list -x', 'coterie member list: -x: no such flag\n  usage: coterie member list'],
 ];
 
 for (const [words, says] of WRONG) {

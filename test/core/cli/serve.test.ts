@@ -1,11 +1,11 @@
 // `coterie serve` as a process: what it says when it starts, how it ends, and what it refuses. Each refusal names the value
 // and the remedy, ends with the right code, and loses nothing: afterwards a right start finds the data as it was.
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { banner, type ServerFacts } from '../../../core/cli/banner.js';
 import { base64, coterie, MAIN, post, serveIn, serveWith, temporaryDirectory } from './binary.js';
 
@@ -93,17 +93,22 @@ test('/metrics has etcd\'s names with real figures', async (t) => {
   }
 });
 
+/** Somebody listens there until the test is over. */
+async function takenUrl(t: ExecutionContext): Promise<string> {
+  const taken = createServer();
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => taken.close());
+  const address = taken.address();
+  return `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
+}
+
 test('a port in use is refused, and the data waits for the next start', async (t) => {
   const directory = await temporaryDirectory(t);
   const first = await serveIn(t, directory);
   await post(first.url, 'kv/put', { key: base64('a'), value: base64('1') });
   first.signal('SIGTERM');
   await first.ended;
-  const taken = createServer();
-  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => taken.close());
-  const address = taken.address();
-  const url = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
+  const url = await takenUrl(t);
   const args = ['serve', '--data-dir', path.join(directory, 'data'), '--listen-client-urls', url, '--advertise-client-urls', url];
   const refused = await coterie(args);
   t.is(refused.code, 1);
@@ -111,6 +116,24 @@ test('a port in use is refused, and the data waits for the next start', async (t
   t.true(refused.stderr.includes(said), refused.stderr);
   const again = await serveIn(t, directory);
   t.is(again.ready.keys, 1);
+});
+
+test('a member whose ports are taken touches no data', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const url = await takenUrl(t);
+  const free = 'http://127.0.0.1:0';
+  const said = `cannot listen on ${url.slice(7)}: the address is in use by another process\n`
+    + '  stop that one, or listen on another port\n';
+  const cases = [
+    ['listen-client-urls', ['--listen-client-urls', url, '--advertise-client-urls', url]],
+    ['listen-peer-urls', ['--listen-client-urls', free, '--advertise-client-urls', free, '--listen-peer-urls', url]],
+  ] as const;
+  for (const [flag, args] of cases) {
+    const refused = await coterie(['serve', '--data-dir', path.join(directory, 'data'), ...args]);
+    t.is(refused.code, 1);
+    t.true(refused.stderr.endsWith(`coterie serve: --${flag}: ${said}`), refused.stderr);
+    t.deepEqual(readdirSync(directory), []);
+  }
 });
 
 test('a data directory in use is refused by the number of the process that has it, which goes on', async (t) => {
@@ -175,8 +198,8 @@ test('a disk that fails ends the process with the reason, and what was acknowled
   const directory = await temporaryDirectory(t);
   const free = 'http://127.0.0.1:0';
   const flags = `serve --data-dir data --listen-client-urls ${free} --advertise-client-urls ${free}`;
-  // No file may grow beyond 256 KiB: the system's way to say that the disk is full, for one process.
-  const script = `trap '' XFSZ; ulimit -f 256; exec '${process.execPath}' '${MAIN}' ${flags}`;
+  // No file may grow beyond 2 MiB: the system's way to say that the disk is full, for one process.
+  const script = `trap '' XFSZ; ulimit -f 2048; exec '${process.execPath}' '${MAIN}' ${flags}`;
   const server = await serveWith(t, 'bash', ['-c', script], directory);
   let acknowledged = 0;
   try {

@@ -13,15 +13,18 @@ import { History, checkSnapshot, describe, judge } from './history.js';
 const HISTORIES = 12;
 const ROUNDS = 12;
 const SEGMENT_BYTES = 2500;
+const RESERVES = [0, 400, 5000];
 const EMPTY_BATCH: Persist = { seq: 1, hard: null, truncateAfter: null, snapshot: null, entries: [] };
 
 const KILLED = Object.assign(new Error('the program is gone'), { code: 'KILLED' });
 
 type Fault = NonNullable<DiskOptions['fault']>;
 
-function open(disk: SimDisk, clock: SimClock): WalStorage {
+/** `which`: how much is reserved ahead, nothing among them. */
+function open(disk: SimDisk, clock: SimClock, which: number): WalStorage {
   const identity = { clusterId: 5n, memberId: 1n, incarnation: 7n };
-  return new WalStorage({ files: disk, clock, directory: 'data', identity, segmentBytes: SEGMENT_BYTES });
+  const reserveBytes = RESERVES[which % RESERVES.length] ?? 0;
+  return new WalStorage({ files: disk, clock, directory: 'data', identity, segmentBytes: SEGMENT_BYTES, reserveBytes });
 }
 
 function turn(): Promise<void> {
@@ -58,7 +61,7 @@ async function live(disk: SimDisk, seed: number, fault: Fault): Promise<Life> {
   });
   const count = (): number => disk.effects.length;
   const clock = new SimClock();
-  const log = open(disk, clock);
+  const log = open(disk, clock, seed);
   const opened = await unlessStruck(whenDone<Resumed>((done) => log.open(done)).catch(() => null), () => struck);
   if (opened === null) return { log, history, struck: true, effects: count() };
   for (let round = 0; round < ROUNDS && !struck; round++) {
@@ -82,13 +85,13 @@ async function checkRecovery(disk: SimDisk, history: History, prng: Prng): Promi
     struck = true;
     return 'cut';
   });
-  const first = open(disk, new SimClock());
+  const first = open(disk, new SimClock(), prng.below(3));
   const early = await unlessStruck(whenDone<Resumed>((done) => first.open(done)), () => struck);
   if (early !== null) judge(history, early);
   disk.kill();
   disk.setFault(() => null);
   const clock = new SimClock();
-  const log = open(disk, clock);
+  const log = open(disk, clock, prng.below(3));
   const resumed = await whenDone<Resumed>((done) => log.open(done));
   const count = judge(history, resumed);
   await checkSnapshot(log, resumed.snapshot);
@@ -98,7 +101,7 @@ async function checkRecovery(disk: SimDisk, history: History, prng: Prng): Promi
   for (let i = 0; i < 5; i++) next.append(log);
   while (!next.isSettled) await turn();
   disk.powerCut();
-  const again = open(disk, clock);
+  const again = open(disk, clock, prng.below(3));
   judge(next, await whenDone<Resumed>((done) => again.open(done)));
   return count;
 }
@@ -133,10 +136,10 @@ test('what open has shown once is there for ever, even if the power goes before 
       await live(disk, seed, (_effect, number) => (number === at ? KILLED : null));
       disk.kill();
       disk.setFault(() => null);
-      const log = open(disk, new SimClock());
+      const log = open(disk, new SimClock(), at);
       const shown = describe(await whenDone<Resumed>((done) => log.open(done)));
       disk.powerCut();
-      const again = open(disk, new SimClock());
+      const again = open(disk, new SimClock(), at);
       t.is(describe(await whenDone<Resumed>((done) => again.open(done))), shown, `seed ${seed}, killed at effect ${at}`);
     }
   }
@@ -153,7 +156,7 @@ test('an error of the disk at any effect ends all acknowledgement, and what was 
     await t.throwsAsync(whenDone<void>((done) => failed.log.compact(1, done)));
     disk.kill();
     disk.setFault(() => null);
-    const log = open(disk, new SimClock());
+    const log = open(disk, new SimClock(), at);
     const resumed = await whenDone<Resumed>((done) => log.open(done));
     t.notThrows(() => judge(history, resumed), `error at effect ${at}`);
     await whenDone<void>((done) => log.close(done));

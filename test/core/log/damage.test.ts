@@ -4,10 +4,11 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { systemFiles, type Files } from '../../../core/base/files.js';
 import { whenDone } from '../../../core/base/done.js';
 import { LogError } from '../../../core/log/log-storage.js';
+import { HEADER_BYTES, TRAILER_BYTES } from '../../../core/log/record.js';
 import { WalStorage } from '../../../core/log/wal.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import type { Persist, Resumed } from '../../../core/raft/types.js';
@@ -23,10 +24,16 @@ interface Opened {
   readonly events: NodeEvent[];
 }
 
-async function open(files: Files, directory: string, more: { segmentBytes?: number } = {}): Promise<Opened> {
+/** Sizes of the zeros after the log: none, so that it ends where the file does; some; more than is written in a test. */
+const RESERVES = [0, 700, 1 << 16];
+
+async function open(
+  files: Files, directory: string, more: { segmentBytes?: number; reserveBytes?: number } = {},
+): Promise<Opened> {
   const events: NodeEvent[] = [];
   const observe = (event: NodeEvent): void => void events.push(event);
-  const log = new WalStorage({ files, clock: new SimClock(), directory, identity: IDENTITY, observe, ...more });
+  const clock = new SimClock();
+  const log = new WalStorage({ files, clock, directory, identity: IDENTITY, observe, reserveBytes: 0, ...more });
   return { log, resumed: await whenDone<Resumed>((done) => log.open(done)), events };
 }
 
@@ -42,13 +49,24 @@ async function write(log: WalStorage, count: number): Promise<void> {
 }
 
 /** A directory with `count` entries on the simulated disk; closed cleanly or killed. */
-async function prepared(count: number, { closed = true, segmentBytes = 1 << 20 } = {}): Promise<SimDisk> {
+async function prepared(count: number, { closed = true, segmentBytes = 1 << 20, reserveBytes = 0 } = {}): Promise<SimDisk> {
   const disk = new SimDisk({ seed: 1 });
-  const { log } = await open(disk, 'data', { segmentBytes });
+  const { log } = await open(disk, 'data', { segmentBytes, reserveBytes });
   await write(log, count);
   if (closed) await whenDone<void>((done) => log.close(done));
   else disk.kill();
   return disk;
+}
+
+/** Where the last group begins and ends. */
+function lastGroup(bytes: Buffer): { from: number; to: number } {
+  const from = bytes.lastIndexOf('Cgrp');
+  return { from, to: from + HEADER_BYTES + bytes.readUInt32LE(from + 4) + TRAILER_BYTES };
+}
+
+/** The bytes up to the last one that is not zero. */
+function usedBytes(bytes: Buffer): number {
+  return bytes.length - (bytes.toReversed().findIndex((byte) => byte !== 0));
 }
 
 function copyOf(disk: SimDisk): SimDisk {
@@ -73,34 +91,40 @@ async function outcome(disk: SimDisk): Promise<number | LogError> {
   }
 }
 
-test('the last segment cut at every byte of its final group opens without it, and says what it dropped', async (t) => {
+for (const reserveBytes of [0, 700]) {
+  const claim = 'the last segment cut at every byte of its final group opens without it, and says what it dropped';
+  test(`${claim}: ${reserveBytes} bytes of zeros after it`, async (t) => cutEverywhere(t, reserveBytes));
+}
+
+async function cutEverywhere(t: ExecutionContext, reserveBytes: number): Promise<void> {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'coterie-damage-'));
   t.teardown(() => fs.rmSync(root, { recursive: true }));
   const source = path.join(root, 'source');
-  const { log } = await open(systemFiles, source);
-  await write(log, 3);
+  const { log } = await open(systemFiles, source, { reserveBytes });
+  await write(log, 4);
   const file = 'log-0000000001.wal';
-  const before = fs.statSync(path.join(source, file)).size;
-  await whenDone<void>((done) => log.append(batch(4, 4), done));
   // As a kill leaves it: nothing is written on the way out.
   const files = new Map(['identity', file].map((name) => [name, fs.readFileSync(path.join(source, name))]));
   const whole = files.get(file) ?? Buffer.alloc(0);
-  for (let size = before; size <= whole.length; size++) {
+  const { from: before, to: end } = lastGroup(whole);
+  t.is(whole.length > end, reserveBytes > 0);
+  for (let size = before; size <= whole.length; size += size <= end ? 1 : 97) {
     const directory = path.join(root, `cut-${size}`);
     fs.mkdirSync(directory);
     for (const [name, bytes] of files) {
       fs.writeFileSync(path.join(directory, name), name === file ? bytes.subarray(0, size) : bytes);
     }
     const { log: cut, resumed, events } = await open(systemFiles, directory);
-    t.is(resumed.entries.length, size === whole.length ? 4 : 3);
+    t.is(resumed.entries.length, size >= end ? 4 : 3);
     const repaired = events.filter(({ kind }) => kind === 'log_repaired');
     const path1 = `${directory}/${file}`;
-    const dropped = { kind: 'log_repaired', file: path1, offset: before, droppedBytes: size - before } as const;
-    t.deepEqual(repaired, size === before || size === whole.length ? [] : [dropped]);
+    const droppedBytes = usedBytes(whole.subarray(0, size)) - before;
+    const dropped = { kind: 'log_repaired', file: path1, offset: before, droppedBytes } as const;
+    t.deepEqual(repaired, size === before || size >= end ? [] : [dropped]);
     await whenDone<void>((done) => cut.close(done));
   }
   await whenDone<void>((done) => log.close(done));
-});
+}
 
 test('a bit flipped anywhere in the log of a node that was closed is refused with file and byte, or does no harm', async (t) => {
   const disk = await prepared(8, { segmentBytes: 1200 });
@@ -127,32 +151,37 @@ test('a bit flipped anywhere in the log of a node that was closed is refused wit
   t.true(refused > 1000);
 });
 
-test('after a kill, damage before the last group is refused, and in the last group it counts as unfinished', async (t) => {
-  const disk = await prepared(5, { closed: false });
-  const name = 'data/log-0000000001.wal';
-  const bytes = disk.content(name);
-  const last = bytes.lastIndexOf('Cgrp');
-  for (let at = 76; at < bytes.length; at += 3) {
-    const copy = copyOf(disk);
-    flip(copy, name, at, 3);
-    const found = await outcome(copy);
-    if (at >= last) t.is(found, 4, `byte ${at}`);
-    else t.true(found instanceof LogError, `byte ${at}`);
+test('after a kill, damage before the last group is refused, in the last group it is unfinished, after it nothing', async (t) => {
+  for (const reserveBytes of [0, 700]) {
+    const disk = await prepared(5, { closed: false, reserveBytes });
+    const name = 'data/log-0000000001.wal';
+    const bytes = disk.content(name);
+    const last = lastGroup(bytes);
+    for (let at = 76; at < bytes.length; at += 3) {
+      const copy = copyOf(disk);
+      flip(copy, name, at, 3);
+      const found = await outcome(copy);
+      if (at >= last.from) t.is(found, at < last.to ? 4 : 5, `byte ${at}`);
+      else t.true(found instanceof LogError, `byte ${at}`);
+    }
   }
 });
 
 test('an acknowledged vote is never taken back by damage to either copy: it is there, or the start is refused', async (t) => {
   const name = 'data/log-0000000001.wal';
-  for (const before of [1, 2, 5]) {
+  for (const [before, reserveBytes] of [[1, 0], [2, 0], [5, 0], [2, 700], [5, 1 << 16]] as const) {
     const disk = new SimDisk({ seed: 1 });
-    const { log } = await open(disk, 'data');
+    const { log } = await open(disk, 'data', { reserveBytes });
     await write(log, before);
-    const from = disk.content(name).length;
+    const from = lastGroup(disk.content(name)).to;
     const vote = { seq: 9, hard: { term: 2, vote: 3n, commit: 0 }, truncateAfter: null, snapshot: null, entries: [] };
     await whenDone<void>((done) => log.append(vote, done));
     disk.kill();
-    const whole = disk.content(name);
-    const second = whole.lastIndexOf('Cgrp');
+    const content = disk.content(name);
+    const { from: second, to: end } = lastGroup(content);
+    t.is(content.length > end, reserveBytes > 0);
+    // Of the zeros some are damaged, too.
+    const whole = content.subarray(0, Math.min(content.length, end + 100));
     t.true(second > from);
     const damages: [from: number, to: number][] = [[from, second], [second, whole.length]];
     for (let at = Math.floor(from / 512) * 512; at < whole.length; at += 512) {
@@ -182,29 +211,35 @@ test('an acknowledged vote is never taken back by damage to either copy: it is t
   }
 });
 
-test('sectors of zeros or of old bytes in the last group, in any choice, are an unfinished write', async (t) => {
+for (const reserveBytes of RESERVES) {
+  const claim = 'sectors of zeros or of old bytes in the last group, in any choice, are an unfinished write';
+  test(`${claim}: ${reserveBytes} bytes of zeros after it`, async (t) => loseSectors(t, reserveBytes));
+}
+
+async function loseSectors(t: ExecutionContext, reserveBytes: number): Promise<void> {
   const disk = new SimDisk({ seed: 1 });
-  const { log } = await open(disk, 'data');
+  const { log } = await open(disk, 'data', { reserveBytes });
   await write(log, 2);
   const name = 'data/log-0000000001.wal';
-  const before = disk.content(name).length;
+  const before = lastGroup(disk.content(name)).to;
   const entries = [3, 4].map((index) => ({ kind: 'command', term: 1, index, data: Buffer.alloc(900, `${index}`) }) as const);
   await whenDone<void>((done) => log.append({ seq: 3, hard: null, truncateAfter: null, snapshot: null, entries }, done));
   disk.kill();
   const whole = disk.content(name);
+  const { to: end } = lastGroup(whole);
   const first = Math.floor(before / 512);
-  const sectors = Math.ceil(whole.length / 512) - first;
+  const sectors = Math.ceil(end / 512) - first;
   for (let lost = 1; lost < 1 << sectors; lost++) {
     const bytes = Buffer.from(whole);
     for (let i = 0; i < sectors; i++) {
-      const [from, to] = [Math.max(before, (first + i) * 512), Math.min(bytes.length, (first + i + 1) * 512)];
+      const [from, to] = [Math.max(before, (first + i) * 512), Math.min(end, (first + i + 1) * 512)];
       if ((lost >> i) % 2 === 1) bytes.fill(0, from, to);
     }
     const copy = copyOf(disk);
     copy.replace(name, bytes);
     t.is(await outcome(copy), 2, `sectors ${lost.toString(2)}`);
   }
-});
+}
 
 test('a group of another segment, put at the end, is not taken for one of this', async (t) => {
   const disk = await prepared(3);

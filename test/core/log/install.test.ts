@@ -269,16 +269,21 @@ test('bytes that are not the snapshot they claim to be are refused, the stage go
   await checkSnapshot(log, SENT);
 });
 
+/** Six entries and a snapshot at 2, which somebody has begun to read. */
+async function readAtTwo(log: WalStorage): Promise<SnapshotFile> {
+  await opened(log);
+  await append(log, { hard: { term: 1, vote: 2n, commit: 6 }, entries: entries(1, 1, 6) });
+  await save(log, snapshotMeta({ term: 1, index: 2 }));
+  return pinned(log);
+}
+
 test('a snapshot being saved or shipped when a newer one is installed ends neither the log nor itself', async (t) => {
   const bytes = await shipped(SENT);
   // Where in the save the installation comes differs; every place is tried.
   for (let pause = 0; pause < 24; pause++) {
     const disk = new SimDisk({ seed: pause });
     const log = storage(disk);
-    await opened(log);
-    await append(log, { hard: { term: 1, vote: 2n, commit: 6 }, entries: entries(1, 1, 6) });
-    await save(log, snapshotMeta({ term: 1, index: 2 }));
-    const file = await pinned(log);
+    const file = await readAtTwo(log);
     await stage(log, SENT, bytes);
     const saving = save(log, snapshotMeta({ term: 1, index: 5 }));
     for (let i = 0; i < pause; i++) await turn();
@@ -301,10 +306,7 @@ test('the last reader of a replaced snapshot and a save that ends at the same ti
   for (let pause = 0; pause < 16; pause++) {
     const disk = new SimDisk({ seed: pause });
     const log = storage(disk);
-    await opened(log);
-    await append(log, { hard: { term: 1, vote: 2n, commit: 6 }, entries: entries(1, 1, 6) });
-    await save(log, snapshotMeta({ term: 1, index: 2 }));
-    const file = await pinned(log);
+    const file = await readAtTwo(log);
     await save(log, snapshotMeta({ term: 1, index: 3 }));
     const saving = save(log, snapshotMeta({ term: 1, index: 4 }));
     for (let i = 0; i < pause; i++) await turn();

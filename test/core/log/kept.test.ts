@@ -50,6 +50,10 @@ class KeepingFiles implements Files {
     this.#disk.append(file, pieces, done);
   }
 
+  write(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    this.#disk.write(file, from, pieces, done);
+  }
+
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void {
     this.#disk.read(file, from, sizeBytes, done);
   }

@@ -4,6 +4,7 @@
 import test from 'ava';
 import { whenDone } from '../../../core/base/done.js';
 import type { AcquireLock } from '../../../core/base/lock.js';
+import { TRAILER_BYTES, TRAILER_MAGIC } from '../../../core/log/record.js';
 import { WalStorage, type WalOptions } from '../../../core/log/wal.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import type { Persist, Resumed } from '../../../core/raft/types.js';
@@ -48,7 +49,7 @@ function calls(disk: SimDisk): string[] {
   return disk.effects.map(({ call, file }) => `${call} ${file.replace('data/', '')}`);
 }
 
-test('all that arrives during one sync leaves in the next, as one append and one sync', async (t) => {
+test('all that arrives during one sync leaves in the next, as one write and one sync', async (t) => {
   const { disk, log, events } = world();
   await opened(log);
   await append(log, batch(1));
@@ -56,12 +57,12 @@ test('all that arrives during one sync leaves in the next, as one append and one
   events.length = 0;
   await append(log, ...range(2, 201));
   const name = 'log-0000000001.wal';
-  t.deepEqual(calls(disk), [`append ${name}`, `sync ${name}`, `append ${name}`, `sync ${name}`]);
+  t.deepEqual(calls(disk), [`write ${name}`, `sync ${name}`, `write ${name}`, `sync ${name}`]);
   const synced = events.flatMap((event) => (event.kind === 'synced' ? [event.batches] : []));
   t.deepEqual(synced, [1, 199]);
 });
 
-test('a batch is acknowledged after its sync, not after its append', async (t) => {
+test('a batch is acknowledged after its sync, not after its write', async (t) => {
   const { disk, log } = world();
   await opened(log);
   disk.effects = [];
@@ -73,6 +74,36 @@ test('a batch is acknowledged after its sync, not after its append', async (t) =
   t.deepEqual(seen.map((list) => list.at(-1)?.split(' ')[0]), ['sync']);
 });
 
+test('groups go over zeros that are there; when those are used up, more come with the group that lacked them', async (t) => {
+  const reserveBytes = 1000;
+  const name = 'data/log-0000000001.wal';
+  const { disk, log } = world({ reserveBytes });
+  await opened(log);
+  const sizes: number[] = [];
+  for (let i = 1; i <= 40; i++) {
+    await append(log, batch(i));
+    sizes.push(disk.content(name).length);
+  }
+  const grown = sizes.filter((size, i) => i > 0 && size !== sizes[i - 1]).length;
+  t.true(grown >= 4 && grown <= 12, `the file has grown ${grown} times`);
+  disk.kill();
+  t.is((await opened(world({ disk }).log)).entries.length, 40);
+});
+
+test('a segment that is sealed ends with its seal, whatever was reserved in it', async (t) => {
+  for (const reserveBytes of [0, 300, 5000]) {
+    const { disk, log } = world({ segmentBytes: 2000, reserveBytes });
+    await opened(log);
+    for (let i = 1; i <= 40; i++) await append(log, batch(i));
+    const full = disk.names().filter((name) => name.endsWith('.wal')).slice(0, -1);
+    t.true(full.length > 3);
+    for (const name of full) {
+      const bytes = disk.content(name);
+      t.is(bytes.readUInt32LE(bytes.length - TRAILER_BYTES), TRAILER_MAGIC, name);
+    }
+  }
+});
+
 test('an idle log proves its last group without a sync, once', async (t) => {
   const { disk, clock, log } = world();
   await opened(log);
@@ -80,7 +111,7 @@ test('an idle log proves its last group without a sync, once', async (t) => {
   await append(log, batch(2));
   disk.effects = [];
   await clock.advance(1000);
-  t.deepEqual(calls(disk), ['append log-0000000001.wal']);
+  t.deepEqual(calls(disk), ['write log-0000000001.wal']);
   await append(log, batch(3));
   t.is(calls(disk).length, 3);
 });
@@ -262,7 +293,8 @@ test('a full disk ends the log with the remedy, at whatever it was busy, and wit
     const { disk, log } = world({ segmentBytes: busy === 'rotate' ? 1500 : 1 << 20 });
     await opened(log);
     await append(log, ...range(1, 12));
-    disk.setFault(({ call }) => (call === 'append' ? Object.assign(new Error('ENOSPC: no space'), { code: 'ENOSPC' }) : null));
+    const isWriting = (call: string): boolean => call === 'append' || call === 'write';
+    disk.setFault(({ call }) => (isWriting(call) ? Object.assign(new Error('ENOSPC: no space'), { code: 'ENOSPC' }) : null));
     const saving = whenDone<void>((done) => log.saveSnapshot(meta, chunksOf(meta), done));
     const work = busy === 'save' ? saving : append(log, batch(13));
     t.true(full(await t.throwsAsync(work, { name: 'LogError' })), busy);

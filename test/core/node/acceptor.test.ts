@@ -3,6 +3,7 @@
 import test from 'ava';
 import { Acceptor } from '../../../core/node/acceptor.js';
 import type { Answer } from '../../../core/node/calls.js';
+import { readersMax } from '../../../core/node/limits.js';
 import { withTag } from '../../../core/node/tag.js';
 import type { Input } from '../../../core/raft/types.js';
 
@@ -71,6 +72,48 @@ test('only the leader of that very term appends', (t) => {
   t.deepEqual(ask(acceptor, [1], { term: 4 }), [{ kind: 'again' }]);
   acceptor.onRole({ state: 'follower', term: 3, leader: 0n });
   t.deepEqual(ask(acceptor, [1]), [{ kind: 'again' }]);
+  const answers: Answer[] = [];
+  acceptor.onRead((answer) => answers.push(answer));
+  t.deepEqual(answers, [{ kind: 'again' }]);
+  t.deepEqual(acceptor.takeInputs(), []);
+});
+
+test('what was decided in one term is not known in the next: its entry may have been cut off', (t) => {
+  const acceptor = leading();
+  ask(acceptor, [1]);
+  const [token = 0] = tokens(acceptor.takeInputs());
+  acceptor.onAppended(token);
+  acceptor.onRole({ ...LEADER, term: 4 });
+  t.deepEqual(ask(acceptor, [1], { term: 4 }), []);
+  t.is(acceptor.takeInputs().length, 1);
+});
+
+test('what the machine decides is taken once, and only what it was given', (t) => {
+  const acceptor = leading();
+  const answers = ask(acceptor, [1]);
+  acceptor.onRead((answer) => answers.push(answer));
+  const [entry = 0, read = 0] = tokens(acceptor.takeInputs());
+  t.deepEqual([acceptor.onAppended(99), acceptor.onRefused(99, 'too_many'), acceptor.onReadable(99, 1)], [false, false, false]);
+  t.deepEqual([acceptor.onAppended(entry), acceptor.onReadable(read, 5)], [true, true]);
+  t.deepEqual([acceptor.onAppended(entry), acceptor.onReadable(read, 5)], [false, false]);
+  t.deepEqual(answers, [{ kind: 'proposed', outcomes: ['appended'] }, { kind: 'index', index: 5 }]);
+});
+
+test('reads that wait have a bound, and leave room when they are answered', (t) => {
+  const acceptor = leading();
+  const answers: Answer[] = [];
+  const read = (): void => acceptor.onRead((answer) => answers.push(answer));
+  for (let i = 0; i < readersMax; i++) read();
+  t.deepEqual(answers, []);
+  read();
+  t.deepEqual(answers, [{ kind: 'error', code: 'too_many_requests' }]);
+  const [token = 0] = tokens(acceptor.takeInputs());
+  read();
+  t.is(answers.length, 2, 'they wait until they are answered');
+  acceptor.onReadable(token, 1);
+  t.is(answers.length, 2 + readersMax);
+  read();
+  t.is(answers.length, 2 + readersMax);
 });
 
 test('an entry in somebody else\'s name is refused', (t) => {
@@ -94,5 +137,5 @@ test('reads that came together share one round, and all are answered', (t) => {
   acceptor.onRead((answer) => answers.push(answer));
   const [next = 0] = tokens(acceptor.takeInputs());
   acceptor.onRefused(next, 'not_leader');
-  t.deepEqual(answers[2], { kind: 'again' });
+  t.deepEqual(answers.slice(2), [{ kind: 'again' }]);
 });

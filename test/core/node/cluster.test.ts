@@ -60,7 +60,7 @@ test('writes through followers are neither lost nor doubled when leadership chan
     const outcomes = Promise.allSettled(writes);
     await cluster.clock.advance(round % 3);
     if (round % 2 === 0) cluster.board.isolate(leader);
-    else cluster.member(leader).node.transfer(writers[0] ?? leader, () => undefined);
+    else cluster.member(leader).node.desk.transfer(writers[0] ?? leader, () => undefined);
     for (const [i, outcome] of (await cluster.until(outcomes)).entries()) {
       if (outcome.status === 'rejected') failed += 1;
       else revisions.add(outcome.value.header.revision);

@@ -4,10 +4,12 @@ import test, { type ExecutionContext } from 'ava';
 import { text, utf8 } from '../../../core/base/bytes.js';
 import { get, put } from '../../../core/client.js';
 import { isApiError, type ErrorCode } from '../../../core/errors.js';
+import { Membership } from '../../../core/node/membership.js';
+import { encodeMemberRecords } from '../../../core/store/members.js';
+import { Store } from '../../../core/store/store.js';
+import { SimClock } from '../../sim/clock.js';
 import { LogSetBack } from '../../../core/raft/log-set-back.js';
-import { Cluster, record } from './cluster.js';
-
-const HEALTHY_MS = 5500;
+import { Cluster, HEALTHY_MS, record } from './cluster.js';
 
 async function refused(t: ExecutionContext, cluster: Cluster, work: Promise<unknown>, code: ErrorCode): Promise<void> {
   const error: unknown = await cluster.until(work.then(() => null, (reason: unknown) => reason));
@@ -57,8 +59,7 @@ test('a cluster grows from one member to five and shrinks back to one, and keeps
 });
 
 test('a learner serves status and local reads only, and votes once it is promoted', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const follower = await cluster.follower();
   await cluster.until(put(cluster.client(follower), utf8('a'), utf8('1')));
   const peerUrls = ['http://learner:2380'];
@@ -102,8 +103,7 @@ test('changes are refused in etcd\'s order and words', async (t) => {
 });
 
 test('the strict check refuses what would cost the majority, and lets a dead member go', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const [dead = 0n, alive = 0n] = cluster.ids.filter((id) => id !== leader);
   cluster.kill(dead);
@@ -116,8 +116,7 @@ test('the strict check refuses what would cost the majority, and lets a dead mem
 });
 
 test('a leader that has just begun counts on nobody who has not answered it', async (t) => {
-  const cluster = await Cluster.running({ size: 5 });
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy({ size: 5 });
   const leader = await cluster.leader();
   const [heir = 0n, , ...mute] = cluster.ids.filter((id) => id !== leader);
   // Their connections stand, and nothing comes through.
@@ -134,8 +133,7 @@ test('a single member is not removed', async (t) => {
 });
 
 test('a member that was removed while it was down is told so when it comes back', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const down = cluster.ids.find((id) => id !== leader) ?? 0n;
   cluster.kill(down);
@@ -149,8 +147,7 @@ test('a member that was removed while it was down is told so when it comes back'
 });
 
 test('one that was removed while it was down is told by members that no longer know its address', async (t) => {
-  const cluster = await Cluster.running({ snapshotCount: 5, limits: { catchUpEntries: 0 } });
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy({ snapshotCount: 5, limits: { catchUpEntries: 0 } });
   const leader = await cluster.leader();
   const [down = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
   cluster.kill(down);
@@ -167,10 +164,83 @@ test('one that was removed while it was down is told by members that no longer k
   await cluster.stopAll();
 });
 
+test('a removed member is dialled for a while, so that it hears of it, but not once its address is another\'s', async (t) => {
+  const clock = new SimClock();
+  const store = new Store();
+  const dialled: string[] = [];
+  const membership = new Membership({ id: 1n, name: '', clientUrls: [], incarnation: 0n }, [], {
+    clock, store: () => store, isConnected: () => false, submit: () => undefined, refused: () => undefined,
+    setPeers: (peers) => void dialled.push(peers.map(({ id }) => id).join()),
+  });
+  let index = 0;
+  const change = (voters: readonly bigint[], records: Parameters<typeof encodeMemberRecords>[0]): void => {
+    const configuration = { voters, outgoing: [], learners: [] };
+    store.applyMembers({ term: 1, index: (index += 1) }, configuration, encodeMemberRecords(records));
+    membership.onChange();
+  };
+  change([1n, 2n, 3n, 4n], [1n, 2n, 3n, 4n].map(record));
+  change([1n, 2n], []);
+  t.is(dialled.at(-1), '2,3,4');
+  change([1n, 2n, 5n], [{ ...record(5n), peerUrls: record(3n).peerUrls }]);
+  t.is(dialled.at(-1), '2,4,5');
+  for (let i = 0; i < 20; i++) {
+    await clock.advance(1000);
+    membership.onTick(true);
+  }
+  t.is(dialled.at(-1), '2,5');
+});
+
+test('a fork of the cluster, to which all others are removed, stops no member that has a leader or soon will', async (t) => {
+  const cluster = await Cluster.running({ size: 5 });
+  const leader = await cluster.leader();
+  const [forked = 0n, ...others] = cluster.ids.filter((id) => id !== leader);
+  await cluster.level();
+  cluster.kill(forked);
+  await cluster.start(forked, { force: true });
+  t.deepEqual(cluster.member(forked).node.store.configuration.voters, [forked]);
+  await cluster.clock.advance(10_000);
+  // The election that follows goes on under the fork's claims, too.
+  cluster.kill(leader);
+  await cluster.clock.advance(20_000);
+  t.true(cluster.events.some(({ id, event }) => id === forked && event.kind === 'frames_dropped' && event.reason === 'removed'));
+  t.deepEqual([...cluster.ends], []);
+  const [first = 0n] = others;
+  await cluster.until(put(cluster.client(first), utf8('a'), utf8('1')));
+  await cluster.stopAll();
+});
+
+test('who was removed is told by one member alone, if there is no leader for long', async (t) => {
+  const cluster = await Cluster.healthy();
+  const leader = await cluster.leader();
+  const [down = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
+  cluster.kill(down);
+  await cluster.clock.advance(2000);
+  await cluster.until(cluster.client(leader).removeMember(down));
+  cluster.kill(other);
+  await cluster.start(down, { isReady: false });
+  await cluster.clock.advance(4000);
+  t.is(cluster.ends.get(down), undefined);
+  await cluster.clock.advance(6000);
+  t.regex(cluster.ends.get(down)?.message ?? '', /was removed from the cluster, as member .* says/);
+  await cluster.stopAll();
+});
+
+test('a learner that was removed while it was down is told so when it comes back, though it never asks for a vote', async (t) => {
+  const cluster = await Cluster.healthy();
+  const leader = await cluster.leader();
+  const learner = await grow(cluster, leader, true);
+  cluster.kill(learner);
+  await cluster.until(cluster.client(leader).removeMember(learner));
+  await cluster.clock.advance(15_000);
+  await cluster.start(learner, { contacts: [], isReady: false });
+  await cluster.clock.advance(10_000);
+  t.regex(cluster.ends.get(learner)?.message ?? '', /was removed from the cluster, as member .* says/);
+  await cluster.stopAll();
+});
+
 // Reliability E2.
 test('a member whose log was set back stops with the remedy, and nothing acknowledged is lost', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const [victim = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
   for (let i = 0; i < 20; i++) await cluster.until(put(cluster.client(leader), utf8(`k${i}`), utf8('v')));
@@ -188,8 +258,7 @@ test('a member whose log was set back stops with the remedy, and nothing acknowl
 });
 
 test('two changes asked for at once are made one after the other', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const [first = 0n, second = 0n] = cluster.ids;
   await cluster.until(Promise.all([
     cluster.client(first).addMember({ peerUrls: ['http://l:1'], isLearner: true }),

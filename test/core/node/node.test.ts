@@ -118,8 +118,8 @@ test('while the disk stands still no more than the bound is held in memory, howe
   const files = new Proxy<Files>(disk, {
     get(target, name: keyof Files) {
       const method = target[name].bind(target);
-      if (name !== 'append' || !stands) return method;
-      return (...call: Parameters<Files['append']>) => still.push(() => target.append(...call));
+      if (name !== 'write' || !stands) return method;
+      return (...call: Parameters<Files['write']>) => still.push(() => target.write(...call));
     },
   });
   const starting = startNode({ dataDir: '/d', files, clock, limits: { proposalBytesMax: 10_000 } });
@@ -137,7 +137,7 @@ test('while the disk stands still no more than the bound is held in memory, howe
   t.is(codes.filter((code) => code === 'timeout').length, 3);
   t.is(codes.filter((code) => code === 'too_many_requests').length, 15);
   stands = false;
-  for (const append of still.splice(0)) append();
+  for (const write of still.splice(0)) write();
   await clock.settle();
   t.is(node.facts().revision, 4);
   await put(node.client, utf8('k'), Buffer.alloc(3000));
@@ -214,6 +214,14 @@ test('a disk that fails a sync stops the node before anything is acknowledged', 
   const cause = await node.ended;
   t.regex(cause?.message ?? '', /EIO/);
   t.true(events.some((event) => event.kind === 'stopped' && event.error !== null));
+});
+
+test('a disk that fails while nobody waits for it stops the node as well', async (t) => {
+  const disk = new SimDisk();
+  const node = await running(t, { dataDir: '/d', files: disk });
+  disk.setFault((effect) => (effect.call === 'write' ? Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }) : null));
+  // The log says by itself, once it rests, that its last group was synced.
+  t.regex((await node.ended)?.message ?? '', /EIO/);
 });
 
 test('a restart on the same files keeps everything, through snapshots and the log', async (t) => {

@@ -7,8 +7,6 @@ import { get, put } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import { Cluster, ELECTION_MS, record } from './cluster.js';
 
-const HEALTHY_MS = 5500;
-
 /** Writes one after the other through a member, until told to stop; how long the slowest took. */
 function load(cluster: Cluster, via: bigint): { stop: () => Promise<{ written: number; failed: number; slowestMs: number }> } {
   let isOver = false;
@@ -83,8 +81,7 @@ test('leadership that moves every 200 ms under load loses no write and doubles n
 
 // E7.
 test('a leader that is removed while it hands over goes, and the others go on', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const [heir = 0n, other = 0n] = cluster.ids.filter((id) => id !== leader);
   const moved = cluster.client(leader).moveLeader(heir).catch(() => undefined);
@@ -101,8 +98,7 @@ test('a leader that is removed while it hands over goes, and the others go on', 
 
 // E4.
 test('the old process of a member that was added anew at the same address is told to go, and disturbs nobody', async (t) => {
-  const cluster = await Cluster.running();
-  await cluster.clock.advance(HEALTHY_MS);
+  const cluster = await Cluster.healthy();
   const leader = await cluster.leader();
   const old = cluster.ids.find((id) => id !== leader) ?? 0n;
   cluster.board.onFrame = ({ from, to, frame }) => (from === old || to === old ? null : [frame]);

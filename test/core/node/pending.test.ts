@@ -78,6 +78,16 @@ test('a proposal whose slot went to another entry is ready again', (t) => {
   t.is(pending.takeReady().length, 1);
 });
 
+test('what was found dead has left its place: neither the entry that has it now nor its old tag touches it', (t) => {
+  const pending = fresh();
+  const placed = slotted(pending, { term: 2, index: 5 });
+  const asked = forwarded(pending, 2);
+  pending.onTerm(3);
+  pending.onApplied({ term: 3, index: 5 }, reply);
+  pending.onForwardApplied(asked.sequence, reply);
+  t.deepEqual([placed.length, asked.outcomes.length, pending.takeReady().length], [0, 0, 2]);
+});
+
 test('what a snapshot has jumped over has an unknown outcome, and what lies behind it is dead or goes on', (t) => {
   const pending = fresh();
   const covered = slotted(pending, { term: 4, index: 9 });
@@ -88,6 +98,7 @@ test('what a snapshot has jumped over has an unknown outcome, and what lies behi
   t.true(isApiError(covered[0]?.error, 'leader_changed'));
   t.true(isApiError(maybe.outcomes[0]?.error, 'leader_changed'));
   t.deepEqual([behind.length, later.outcomes.length, pending.takeReady().length], [0, 0, 1]);
+  t.is(pending.oldestSequence, later.sequence);
 });
 
 test('a proposal refused because there are too many says so; refused for another reason it is ready again', (t) => {
@@ -100,6 +111,46 @@ test('a proposal refused because there are too many says so; refused for another
   pending.onRefused(second, 'transferring');
   t.true(isApiError(outcomes[0]?.error, 'too_many_requests'));
   t.deepEqual([outcomes.length, pending.sizeBytes, pending.hasReady], [1, 10, true]);
+});
+
+test('what a leader refuses for certain is said or ready again, and what it answers late is nobody\'s any more', (t) => {
+  const pending = fresh();
+  const many = forwarded(pending, 2);
+  const moved = forwarded(pending, 2);
+  pending.onForwardRefused(many.sequence, 'too_many');
+  t.true(isApiError(many.outcomes[0]?.error, 'too_many_requests'));
+  t.is(pending.oldestSequence, moved.sequence);
+  pending.onForwardRefused(moved.sequence, 'not_leader');
+  pending.onForwardRefused(moved.sequence, 'not_leader');
+  const again = pending.takeReady();
+  t.is(again.length, 1);
+  pending.onForwardApplied(moved.sequence, reply);
+  t.deepEqual([many.outcomes.length, moved.outcomes.length, pending.proposals], [1, 0, 1]);
+  const sequences = again.map((proposal) => [proposal, pending.forward(proposal, 3)] as const);
+  for (const [proposal, sequence] of sequences) {
+    t.deepEqual([pending.isForwarded(proposal, sequence), pending.isForwarded(proposal, moved.sequence)], [true, false]);
+    pending.onForwardApplied(sequence, reply);
+    t.false(pending.isForwarded(proposal, sequence));
+  }
+  t.deepEqual([moved.outcomes.length, pending.proposals, pending.sizeBytes], [1, 0, 0]);
+});
+
+test('what the machine says is taken once, and only of what it was given', (t) => {
+  const pending = fresh();
+  const { outcomes, done } = watched();
+  pending.add(DATA, 0, 1000, done);
+  pending.addReader(done);
+  pending.closeGroup(0, 1000);
+  const [entry = 0] = pending.takeReady().map((proposal) => pending.give(proposal));
+  const [read = 0] = pending.takeReads();
+  t.deepEqual([pending.onAppended(99, { term: 1, index: 1 }), pending.onRefused(99, 'too_many'), pending.onReadable(99, 1, 1)],
+    [false, false, false]);
+  t.deepEqual([pending.onAppended(entry, { term: 1, index: 1 }), pending.onReadable(read, 1, 1)], [true, true]);
+  t.deepEqual([pending.onAppended(entry, { term: 1, index: 2 }), pending.onReadable(read, 1, 1)], [false, false]);
+  t.false(pending.onRefused(entry, 'too_many'));
+  t.is(outcomes.length, 1);
+  pending.onApplied({ term: 1, index: 1 }, reply);
+  t.is(outcomes.length, 2);
 });
 
 test('waits end by time, in the order they began, once; and say whether a leader was lost meanwhile', (t) => {
@@ -123,6 +174,24 @@ test('a proposal that timed out counts until its slot is decided: time makes no 
   t.deepEqual([pending.sizeBytes, pending.proposals], [10, 1]);
   pending.onApplied({ term: 1, index: 1 }, reply);
   t.deepEqual([pending.sizeBytes, pending.proposals, outcomes.length], [0, 0, 1]);
+});
+
+test('so does one that the machine has not placed yet; one that was put back counts only while its caller waits', (t) => {
+  const pending = fresh();
+  const { outcomes, done } = watched();
+  pending.add(DATA, 0, 1000, done);
+  const [token = 0] = pending.takeReady().map((proposal) => pending.give(proposal));
+  pending.expire(1500, -Infinity);
+  t.deepEqual([outcomes.length, pending.proposals], [1, 1]);
+  pending.onAppended(token, { term: 1, index: 1 });
+  pending.onApplied({ term: 1, index: 1 }, null);
+  t.deepEqual([pending.proposals, pending.sizeBytes, pending.takeReady().length], [0, 0, 0]);
+  const put = slotted(pending, { term: 1, index: 2 }, 2000);
+  pending.onApplied({ term: 1, index: 2 }, null);
+  t.deepEqual([pending.proposals, pending.hasReady], [1, true]);
+  pending.expire(2500, -Infinity);
+  t.true(isApiError(put[0]?.error, 'timeout'));
+  t.deepEqual([pending.proposals, pending.hasReady], [0, false]);
 });
 
 test('what nobody took and nobody waits for is forgotten', (t) => {
@@ -161,6 +230,28 @@ test('a read waits until the store has caught up, and one that was refused is as
   t.is(outcomes.length, 0);
   pending.onCaughtUp(9);
   t.deepEqual(outcomes, [{ error: null, reply: undefined }]);
+  pending.addCleared(9, 8, 0, 1000, done);
+  t.is(outcomes.length, 1);
+  pending.onRestored(META);
+  t.is(outcomes.length, 2, 'a snapshot is a way to catch up');
+});
+
+test('a read whose index is known waits for it, no longer than it may, and not at all where it is there', (t) => {
+  const pending = fresh();
+  const { outcomes, done } = watched();
+  pending.addCleared(9, 9, 0, 1000, done);
+  t.deepEqual([outcomes.length, pending.readers], [1, 0]);
+  pending.addCleared(9, 8, 0, 1000, done);
+  t.deepEqual([outcomes.length, pending.readers], [1, 1]);
+  pending.expire(1500, -Infinity);
+  t.true(isApiError(outcomes[1]?.error, 'timeout'));
+  pending.onCaughtUp(9);
+  t.deepEqual([outcomes.length, pending.readers], [2, 0]);
+  pending.closeGroup(0, 1000);
+  t.false(pending.hasReadyReads, 'nobody came, nobody is asked for');
+  pending.addReader(done);
+  pending.closeGroup(0, 1000);
+  t.deepEqual([pending.takeReads().length, pending.takeReads().length], [1, 0]);
 });
 
 test('a stopping node leaves nobody waiting', (t) => {

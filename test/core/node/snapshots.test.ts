@@ -1,112 +1,193 @@
-// Snapshots between members, and those handed to clients.
+// When a snapshot is saved, what is let go of then, and which of two counts; without a cluster around it.
 
 import test from 'ava';
-import { utf8 } from '../../../core/base/bytes.js';
-import { put } from '../../../core/client.js';
-import { isApiError } from '../../../core/errors.js';
+import type { Done } from '../../../core/base/done.js';
+import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
+import { NO_SNAPSHOT, type LogStorage } from '../../../core/log/log-storage.js';
+import { Snapshots } from '../../../core/node/snapshots.js';
+import type { Persist, SnapshotMeta } from '../../../core/raft/types.js';
+import { encodeMemberRecords } from '../../../core/store/members.js';
 import { Store } from '../../../core/store/store.js';
-import { Cluster } from './cluster.js';
+import { SimClock } from '../../sim/clock.js';
 
-/** Enough entries that the leader's log no longer reaches back to where a member stopped. */
-async function fill(cluster: Cluster, id: bigint, count: number): Promise<void> {
-  const client = cluster.client(id);
-  for (let i = 0; i < count; i += 500) {
-    const writes = Array.from({ length: 500 }, (_, j) => put(client, utf8(`k${(i + j) % 700}`), utf8(`${i + j}`)));
-    await cluster.until(Promise.all(writes));
-  }
+const COUNT = 10;
+const LOG_BYTES_MAX = 1000;
+const ALONE = { voters: [1n], outgoing: [], learners: [] };
+const HARD = { term: 0, vote: 0n, commit: 0 };
+
+interface Rig {
+  readonly snapshots: Snapshots;
+  readonly log: MemoryLogStorage;
+  /** What the log was asked for, and what the machine was told. */
+  readonly said: string[];
+  /** Ends the oldest save that is under way. */
+  end(error?: Error): void;
 }
 
-test('a member too far behind is sent a snapshot, and its watches go on without a gap', async (t) => {
-  const cluster = await Cluster.running({ snapshotCount: 1000 });
-  const leader = await cluster.leader();
-  const behind = cluster.ids.find((id) => id !== leader) ?? 0n;
-  const seen: number[] = [];
-  const watch = cluster.client(behind).watch({ key: utf8('k'), rangeEnd: utf8('l'), startRevision: 2 });
-  const reading = (async () => {
-    for await (const batch of watch) for (const event of batch.events) seen.push(event.kv.modRevision);
-  })();
-  cluster.board.isolate(behind);
-  await fill(cluster, leader, 8000);
-  cluster.board.heal();
-  await cluster.level();
-  await cluster.clock.advance(2000);
-  t.true(cluster.events.some(({ id, event }) => id === behind && event.kind === 'snapshot_installed'));
-  t.true(cluster.events.some(({ event }) => event.kind === 'snapshot_sent' && event.ok));
-  t.is(new Set(cluster.ids.map((id) => cluster.member(id).node.store.stateHash())).size, 1);
-  t.deepEqual(seen, Array.from({ length: 8000 }, (_, i) => i + 2));
-  watch.close();
-  await reading;
-  await cluster.stopAll();
+function rig(compactError: Error | null = null): Rig {
+  const clock = new SimClock();
+  const log = new MemoryLogStorage(clock);
+  const said: string[] = [];
+  const saving: Done[] = [];
+  const doors: LogStorage = {
+    failure: null,
+    open: (done) => log.open(done),
+    append: (batch, done) => log.append(batch, done),
+    saveSnapshot: (meta, chunks, done) => {
+      let sizeBytes = 0;
+      for (const chunk of chunks) sizeBytes += chunk.length;
+      said.push(`save ${meta.index}${sizeBytes > 0 ? '' : ' of nothing'}`);
+      saving.push(done);
+    },
+    readSnapshot: (meta, each, done) => log.readSnapshot(meta, each, done),
+    openSnapshot: (done) => log.openSnapshot(done),
+    stageSnapshot: (meta, done) => log.stageSnapshot(meta, done),
+    compact: (through, done) => {
+      said.push(`compact ${through}`);
+      done(compactError, undefined);
+    },
+    close: (done) => log.close(done),
+  };
+  const snapshots = new Snapshots({ snapshotCount: COUNT, logBytesMax: LOG_BYTES_MAX }, {
+    clock, log: doors,
+    saved: ({ index }) => void said.push(`saved ${index}`),
+    failed: ({ message }) => void said.push(`failed: ${message}`),
+  });
+  snapshots.load({ hard: HARD, snapshot: NO_SNAPSHOT, entries: [] }, () => undefined);
+  const end = (error: Error | null = null): void => {
+    const done = saving.shift();
+    if (done === undefined) throw new Error('nothing is being saved');
+    if (error === null) done(null, undefined);
+    else done(error);
+  };
+  return { snapshots, log, said, end };
+}
+
+function grown(store: Store, index: number): Store {
+  store.applyMembers({ term: 1, index }, ALONE, encodeMemberRecords([]));
+  return store;
+}
+
+function metaOf(index: number): SnapshotMeta {
+  return { term: 1, index, configuration: ALONE };
+}
+
+function batch(bytes: number, snapshot: SnapshotMeta | null = null): Persist {
+  const entries = bytes === 0 ? [] : [{ kind: 'command', term: 1, index: 1, data: new Uint8Array(bytes) } as const];
+  return { seq: 1, hard: null, truncateAfter: null, snapshot, entries };
+}
+
+/** Another member's snapshot at `index`, loaded. */
+function arrive({ snapshots }: Rig, index: number, applied: number): boolean {
+  const each = snapshots.begin(metaOf(index), applied);
+  if (each === null) return false;
+  for (const chunk of grown(new Store(), index).freeze().chunks()) each(chunk);
+  const failure = snapshots.finish(metaOf(index));
+  if (failure !== null) throw failure;
+  return true;
+}
+
+test('one is saved each so many entries, one at a time, and the log before it goes when it is there', (t) => {
+  const { snapshots, said, end } = rig();
+  const store = grown(new Store(), COUNT - 1);
+  snapshots.onPersist(batch(500));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, []);
+  snapshots.saveIfDue(grown(store, COUNT));
+  snapshots.onPersist(batch(500));
+  snapshots.saveIfDue(grown(new Store(), 2 * COUNT));
+  t.deepEqual(said, ['save 10'], 'the second waits for the first');
+  end();
+  t.deepEqual(said.slice(1), ['saved 10', 'compact 10']);
+  snapshots.saveIfDue(grown(store, 2 * COUNT - 1));
+  t.is(said.length, 3, 'counted from the one there is');
+  snapshots.saveIfDue(grown(store, 2 * COUNT));
+  t.is(said.at(-1), 'save 20');
 });
 
-test('writes asked of a member while it is behind are answered once it has caught up, or their outcome is unknown', async (t) => {
-  const cluster = await Cluster.running({ snapshotCount: 1000 });
-  const leader = await cluster.leader();
-  const behind = cluster.ids.find((id) => id !== leader) ?? 0n;
-  // What it asks gets through, what it is sent does not.
-  cluster.board.onFrame = ({ to, lane, frame }) => (to === behind && lane !== 'call' ? null : [frame]);
-  const writes = Array.from({ length: 20 }, (_, i) => put(cluster.client(behind), utf8(`w${i}`), utf8('v')));
-  const outcomes = Promise.allSettled(writes);
-  await fill(cluster, leader, 7000);
-  cluster.board.onFrame = ({ frame }) => [frame];
-  for (const outcome of await cluster.until(outcomes)) {
-    t.true(outcome.status === 'fulfilled' || (isApiError(outcome.reason) && outcome.reason.outcome === 'unknown'));
-  }
-  await cluster.level();
-  const { kvs } = await cluster.until(cluster.client(behind).range({ key: utf8('w'), rangeEnd: utf8('x') }));
-  t.true(kvs.every(({ version }) => version === 1));
-  await cluster.stopAll();
+test('few large entries are a reason, too, and many small ones are none while the snapshot is far larger', (t) => {
+  const { snapshots, said, end } = rig();
+  const store = grown(new Store(), 1);
+  snapshots.onPersist(batch(LOG_BYTES_MAX - 1));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, []);
+  snapshots.onPersist(batch(1));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, ['save 1']);
+  end();
+  snapshots.saveIfDue(grown(store, 1 + COUNT));
+  t.is(said.at(-1), 'compact 1', 'next to nothing was written since');
+  snapshots.onPersist(batch(500));
+  snapshots.saveIfDue(store);
+  t.is(said.at(-1), 'save 11');
 });
 
-test('a member that joins a cluster with a long history gets a snapshot and votes', async (t) => {
-  const cluster = await Cluster.running({ snapshotCount: 1000 });
-  const leader = await cluster.leader();
-  await fill(cluster, leader, 8000);
-  await cluster.clock.advance(5500);
-  const { member, members } = await cluster.until(cluster.client(leader).addMember({ peerUrls: ['http://n:1'] }));
-  await cluster.start(member.id, { contacts: members.map((each) => ({ ...each, incarnation: 0n })) });
-  await cluster.level();
-  t.is(cluster.member(member.id).node.store.revision, 8001);
-  cluster.kill(cluster.ids.find((id) => id !== leader && id !== member.id) ?? 0n);
-  await cluster.until(put(cluster.client(member.id), utf8('a'), utf8('1')));
-  cluster.kill(member.id);
-  await cluster.start(member.id);
-  t.is(cluster.member(member.id).node.store.revision, 8002);
-  await cluster.stopAll();
+test('a disk that fails while one is saved, or the log before it goes, is told of', (t) => {
+  const first = rig();
+  first.snapshots.onPersist(batch(LOG_BYTES_MAX));
+  first.snapshots.saveIfDue(grown(new Store(), 1));
+  first.end(new Error('EIO'));
+  t.deepEqual(first.said, ['save 1', 'failed: EIO']);
+  const second = rig(new Error('EIO of another kind'));
+  second.snapshots.onPersist(batch(LOG_BYTES_MAX));
+  second.snapshots.saveIfDue(grown(new Store(), 1));
+  second.end();
+  t.deepEqual(second.said, ['save 1', 'saved 1', 'compact 1', 'failed: EIO of another kind']);
 });
 
-test('a snapshot for a client counts down to nothing, and is the store as it was', async (t) => {
-  const cluster = await Cluster.running({ size: 1 });
-  await fill(cluster, 1n, 2000);
-  const stateHash = cluster.member(1n).node.store.stateHash();
-  const loader = Store.load();
-  let pieces = 0;
-  const countdown: number[] = [];
-  const reading = (async () => {
-    for await (const { bytes, remainingBytes } of cluster.client(1n).snapshot()) {
-      const before = countdown.at(-1);
-      if (before !== undefined) t.is(remainingBytes, before - bytes.length);
-      countdown.push(remainingBytes);
-      pieces += 1;
-      loader.push(bytes);
-      if (pieces === 1) await put(cluster.client(1n), utf8('later'), utf8('x'));
-    }
-  })();
-  await cluster.until(reading);
-  t.is(countdown.at(-1), 0);
-  const loaded = loader.finish();
-  t.is(loaded.revision, 2001);
-  t.is(loaded.stateHash(), stateHash);
-  await cluster.stopAll();
+test('one that is damaged is replaced at once, maybe at the same index, and once', (t) => {
+  const { snapshots, said, end } = rig();
+  const store = grown(new Store(), COUNT);
+  snapshots.onPersist(batch(500));
+  snapshots.saveIfDue(store);
+  snapshots.distrust(store);
+  t.deepEqual(said, ['save 10'], 'what is being saved replaces it');
+  end();
+  snapshots.distrust(store);
+  t.deepEqual(said.slice(3), ['save 10']);
+  end();
+  snapshots.saveIfDue(store);
+  t.is(said.length, 6);
 });
 
-test('hashes of members that hold the same are equal', async (t) => {
-  const cluster = await Cluster.running();
-  await fill(cluster, await cluster.leader(), 1000);
-  await cluster.level();
-  const hashes = await cluster.until(Promise.all(cluster.ids.map((id) => cluster.client(id).hash(500))));
-  t.is(new Set(hashes.map(({ hash }) => hash)).size, 1);
-  const future: unknown = await cluster.until(cluster.client(1n).hash(99_999).catch((error: unknown) => error));
-  t.true(isApiError(future, 'future_revision'));
-  await cluster.stopAll();
+test('one that another member sent counts when it is installed, and one being saved meanwhile does not', (t) => {
+  const all = rig();
+  const { snapshots, said, end } = all;
+  snapshots.onPersist(batch(500));
+  const store = grown(new Store(), COUNT);
+  snapshots.saveIfDue(store);
+  t.true(arrive(all, 50, COUNT));
+  snapshots.onPersist(batch(0, metaOf(50)));
+  end();
+  t.deepEqual(said, ['save 10'], 'the older one neither frees the log nor counts');
+  snapshots.onPersist(batch(LOG_BYTES_MAX));
+  snapshots.saveIfDue(grown(store, 49));
+  t.is(said.length, 1, 'this store does not have it yet');
+  const taken = snapshots.take(metaOf(50));
+  t.is(taken.applied.index, 50);
+  snapshots.saveIfDue(grown(taken, 51));
+  t.is(said.at(-1), 'save 51');
+});
+
+test('one that arrives is wanted when it is newer and none is on its way in; one that was not wanted is let go', (t) => {
+  const all = rig();
+  const { snapshots } = all;
+  t.false(arrive(all, 5, 5));
+  t.true(arrive(all, 6, 5));
+  t.false(arrive(all, 7, 5), 'the machine has not been asked yet');
+  snapshots.onStep();
+  t.throws(() => snapshots.take(metaOf(6)), { message: /no store was loaded at index 6/ });
+  t.true(arrive(all, 7, 5));
+  snapshots.onPersist(batch(0, metaOf(7)));
+  snapshots.onStep();
+  t.false(arrive(all, 8, 5), 'one is being installed');
+  t.is(snapshots.take(metaOf(7)).applied.index, 7);
+  t.true(arrive(all, 8, 7));
+});
+
+test('bytes of another member that cannot be read are refused with the remedy', (t) => {
+  const { snapshots } = rig();
+  const each = snapshots.begin(metaOf(5), 0);
+  each?.(new Uint8Array(100));
+  t.regex(snapshots.finish(metaOf(5))?.message ?? '', /at index 5 that another member sent cannot be loaded: .*same release/);
 });

@@ -1,10 +1,11 @@
 // Records in a stream of bytes: cut anywhere they come out whole; damaged anywhere they do not come out.
 
 import test from 'ava';
+import { checksum } from '../../../core/base/crc.js';
 import { Prng } from '../../../core/base/prng.js';
 import { DecodeError } from '../../../core/peer/codec.js';
 import { encodeFrame } from '../../../core/peer/frame.js';
-import { FrameReader, recordHead, tagsOf, type RecordKind } from '../../../core/peer/framing.js';
+import { decodeHello, encodeHello, FrameReader, recordHead, tagsOf, type RecordKind } from '../../../core/peer/framing.js';
 import { FRAME_BYTES_MAX } from '../../../core/peer/limits.js';
 import { heartbeat } from './rig.js';
 
@@ -51,8 +52,26 @@ test('a length is believed only with its checksum, and never beyond the bound', 
   const head = recordHead('raft', Buffer.alloc(0));
   head.writeUInt32LE(FRAME_BYTES_MAX + 1, 0);
   t.throws(() => new FrameReader().push(head), { instanceOf: DecodeError, message: /checksum/ });
+  t.throws(() => new FrameReader().push(sealed(head)), { instanceOf: DecodeError, message: /raft record of \d+ bytes; at most/ });
+  head.writeUInt32LE(99, 4);
+  t.throws(() => new FrameReader().push(sealed(head)), { instanceOf: DecodeError, message: /a record of kind 99/ });
   t.throws(() => recordHead('heartbeat', Buffer.alloc(1)), { message: /heartbeat record of 1 bytes/ });
 });
+
+test('as long as nobody knows who speaks, nothing large is waited for', (t) => {
+  const [small, large] = [record('raft', Buffer.alloc(40)), record('raft', Buffer.alloc(41))];
+  const refused = { instanceOf: DecodeError, message: /41 bytes; at most 40/ };
+  t.throws(() => new FrameReader(40).push(large.subarray(0, 16)), refused);
+  const reader = new FrameReader(40);
+  t.is(reader.push(Buffer.concat([small, large])).length, 2);
+  t.is(reader.push(large).length, 1);
+});
+
+/** A head that says what it says under a right checksum. */
+function sealed(head: Buffer): Buffer {
+  head.writeUInt32LE(checksum(head.subarray(0, 12)), 12);
+  return head;
+}
 
 test('a record tells its lane and what it says', (t) => {
   const [first] = new FrameReader().push(record('raft', plain()));
@@ -60,4 +79,21 @@ test('a record tells its lane and what it says', (t) => {
   const piece = encodeFrame(envelope, { kind: 'piece', stage: 1, offset: 0, bytes: Buffer.from('x') });
   const [second] = new FrameReader().push(record('snapshot', piece));
   t.deepEqual(second && tagsOf(second), ['snapshot', 'piece']);
+});
+
+test('a hello says who speaks to whom on which lanes; another version is named, and anything else is none', (t) => {
+  const hello = { group: 'control', clusterId: 5n, from: 2n, to: 3n } as const;
+  const bytes = encodeHello(hello);
+  t.deepEqual(decodeHello(bytes), hello);
+  const damaged = (at: number): Buffer => {
+    const copy = Buffer.from(bytes);
+    copy[at] = 200;
+    return copy;
+  };
+  t.throws(() => decodeHello(damaged(0)), { instanceOf: DecodeError, message: /not ours/ });
+  t.throws(() => decodeHello(bytes.subarray(0, 9)), { instanceOf: DecodeError, message: /not ours/ });
+  t.throws(() => decodeHello(encodeHello(hello, 7)), { instanceOf: DecodeError, message: /protocol 7 between members/ });
+  t.throws(() => decodeHello(damaged(10)), { instanceOf: DecodeError, message: /lanes that this version does not know/ });
+  const longer = Buffer.concat([bytes, Buffer.alloc(1)]);
+  t.throws(() => decodeHello(longer), { instanceOf: DecodeError, message: /a hello of \d+ bytes/ });
 });

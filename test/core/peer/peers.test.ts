@@ -55,7 +55,7 @@ test('a member on another data directory is ignored, and told so', async (t) => 
   t.deepEqual(a.refused, ['other_incarnation by 2']);
 });
 
-test('a notice about an earlier life, or from no member, is not about us', async (t) => {
+test('a notice about an earlier life is not about us', async (t) => {
   const rig = new Rig();
   const [a, b] = [rig.peer(1n, { incarnation: 999n }), rig.peer(2n)];
   rig.introduce([a, b]);
@@ -81,6 +81,17 @@ test('a notice about an earlier life, or from no member, is not about us', async
   b.peers.send([heartbeat(2n, 1n)]);
   await rig.clock.advance(10);
   t.deepEqual(next.refused, []);
+});
+
+test('a notice from no member is handed on as that', async (t) => {
+  const rig = new Rig();
+  const [a, b] = [rig.peer(1n, { incarnation: 999n }), rig.peer(2n)];
+  b.peers.setMembers([{ id: 1n, peerUrls: ['memory://1'], incarnation: 101n }], () => false);
+  a.peers.setMembers([{ id: 2n, peerUrls: ['memory://2'], incarnation: 0n }], () => false);
+  a.peers.send([heartbeat(1n, 2n)]);
+  a.peers.setMembers([], () => false);
+  await rig.clock.advance(10);
+  t.deepEqual(a.refused, ['other_incarnation by stranger 2']);
 });
 
 test('damaged frames are dropped and counted, and nothing of them is applied', async (t) => {

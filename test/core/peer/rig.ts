@@ -125,7 +125,7 @@ export class Rig {
         lists.damaged.push(isDamaged);
       },
       onUnreachable: (other) => void lists.unreachable.push(other),
-      onRefused: (reason, by) => void lists.refused.push(`${reason} by ${by}`),
+      onRefused: (reason, by, isMember) => void lists.refused.push(`${reason} by ${isMember ? '' : 'stranger '}${by}`),
       ...options.handlers,
     };
     const { clusterId = CLUSTER, incarnation = 100n + id, session = Number(id) } = options;

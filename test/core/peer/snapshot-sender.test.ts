@@ -2,7 +2,7 @@
 
 import test from 'ava';
 import { decodeFrame, encodeFrame } from '../../../core/peer/frame.js';
-import { PIECE_BYTES, SENDERS_MAX, SNAPSHOT_SILENCE_MS, WINDOW_PIECES } from '../../../core/peer/limits.js';
+import { PIECE_BYTES, SENDERS_MAX, SNAPSHOT_ASK_MS, SNAPSHOT_SILENCE_MS, WINDOW_PIECES } from '../../../core/peer/limits.js';
 import { META, Transfer } from './snapshot-transfer.js';
 
 const SIZE = 5 * PIECE_BYTES + 77;
@@ -100,6 +100,38 @@ test('of two senders at once one waits, and the stages never mix', async (t) => 
   t.true(transfer.isWhole(2n));
   t.true(transfer.peer(1n).sent.concat(transfer.peer(3n).sent).every(({ ok }) => ok));
   t.is(transfer.peer(1n).sent.length + transfer.peer(3n).sent.length, 2);
+});
+
+test('a leader of a later term is not kept out by one that was deposed and ships on', async (t) => {
+  const transfer = new Transfer(40 * PIECE_BYTES, [1n, 2n, 3n]);
+  const { clock } = transfer.rig;
+  transfer.begin(1n, 2n, 7);
+  await clock.advance(4);
+  transfer.begin(3n, 2n, 8);
+  await clock.advance(3 * SNAPSHOT_ASK_MS);
+  t.true(transfer.isWhole(2n));
+  t.deepEqual(transfer.peer(3n).sent, [{ to: 2n, ok: true }]);
+  t.deepEqual(transfer.peer(2n).snapshots.map(({ from, term }) => [from, term]), [[3n, 8]]);
+});
+
+test('who leads no more ships nothing more, and in a later term begins anew', async (t) => {
+  const transfer = new Transfer(40 * PIECE_BYTES);
+  const [a, b] = [transfer.peer(1n), transfer.peer(2n)];
+  const { clock } = transfer.rig;
+  transfer.begin(1n, 2n, 7);
+  await clock.advance(4);
+  t.is(b.log.openStages, 1);
+  a.peers.stopShipping(7);
+  t.is(a.log.openFiles, 1);
+  a.peers.stopShipping(8);
+  await clock.advance(10);
+  t.deepEqual([a.log.openFiles, b.log.openStages, a.sent.length], [0, 0, 0]);
+  transfer.begin(1n, 2n, 9);
+  await clock.advance(4);
+  transfer.begin(1n, 2n, 10);
+  await clock.advance(3 * SNAPSHOT_ASK_MS);
+  t.deepEqual(a.sent, [{ to: 2n, ok: true }]);
+  t.deepEqual(b.snapshots.map(({ term }) => term), [10]);
 });
 
 test('a silent receiver is given up, and its stage goes with its silence', async (t) => {

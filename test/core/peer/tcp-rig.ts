@@ -5,7 +5,8 @@ import { systemClock } from '../../../core/base/clock.js';
 import { whenDone } from '../../../core/base/done.js';
 import { Prng } from '../../../core/base/prng.js';
 import type { PeerEvent } from '../../../core/peer/events.js';
-import { TcpTransport, type PeerTls, type TcpTransportOptions } from '../../../core/peer/tcp-transport.js';
+import { TcpTransport, type TcpTransportOptions } from '../../../core/peer/tcp-transport.js';
+import type { PeerTls } from '../../../core/peer/tls.js';
 import type { Got, OpenMember, TransportHome } from '../../contract/transport.contract.js';
 
 export interface TcpMember extends OpenMember {

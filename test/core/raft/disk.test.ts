@@ -1,7 +1,7 @@
 // What counts as durable, whatever is overwritten or started over while the disk is still at work.
 
 import test from 'ava';
-import { Disk } from '../../../core/raft/disk.js';
+import { Disk, HELD_MAX } from '../../../core/raft/disk.js';
 import { RaftLog } from '../../../core/raft/log.js';
 import type { Message } from '../../../core/raft/types.js';
 
@@ -56,6 +56,19 @@ test('a message waits for the term and vote it speaks of, and for nothing else',
   t.false(disk.hold(NOTE));
 });
 
+test('a disk that hangs gathers no more messages than fit, and those that came first are not among the lost', (t) => {
+  const [disk, log] = [new Disk(0, 0), new RaftLog({ term: 0, index: 0 }, [])];
+  disk.hardChanged();
+  disk.gather(log, HARD, 0);
+  const own: Message = { kind: 'vote_reply', from: 1n, to: 1n, term: 1, pre: false, granted: true };
+  t.true(disk.hold(own));
+  for (let i = 0; i < 2 * HELD_MAX; i++) t.true(disk.hold(NOTE), 'none leaves before the vote is durable');
+  disk.persisted(1);
+  const released = disk.released(1);
+  t.is(released.length, HELD_MAX);
+  t.is(released[0], own);
+});
+
 test('while a snapshot is being installed only what is applied counts; entries behind it follow it', (t) => {
   const [disk, log] = [new Disk(0, 0), new RaftLog({ term: 0, index: 0 }, [])];
   append(log, 1, 5);
@@ -84,4 +97,35 @@ test('a disk hangs when its oldest batch has waited too long', (t) => {
   t.true(disk.isHung(111, 10));
   disk.persisted(1);
   t.false(disk.isHung(111, 10));
+});
+
+test('a newer snapshot takes the place of one on its way, and of a cut before it', (t) => {
+  const [disk, log] = [new Disk(0, 0), new RaftLog({ term: 0, index: 0 }, [])];
+  const configuration = { voters: [1n], outgoing: [], learners: [] };
+  const [older, newer] = [{ term: 2, index: 9, configuration }, { term: 2, index: 12, configuration }];
+  append(log, 1, 5);
+  disk.gather(log, HARD, 0);
+  log.restart(older);
+  disk.install(older, 2);
+  disk.gather(log, HARD, 0);
+  append(log, 2, 1);
+  disk.gather(log, HARD, 0);
+  disk.cutAfter(9);
+  log.restart(newer);
+  disk.install(newer, 2);
+  t.is(disk.persisted(3), null, 'nobody is told of one that is no longer wanted');
+  t.like(disk.gather(log, HARD, 0), { seq: 4, snapshot: newer, truncateAfter: null });
+  t.is(disk.persisted(4), newer);
+});
+
+test('a commit index that is on the disk already is not written again', (t) => {
+  const log = new RaftLog({ term: 0, index: 0 }, []);
+  append(log, 1, 7);
+  const disk = new Disk(7, 5);
+  append(log, 1, 1);
+  t.is(disk.gather(log, { ...HARD, commit: 5 }, 0)?.hard, null);
+  append(log, 1, 1);
+  t.like(disk.gather(log, { ...HARD, commit: 6 }, 0), { hard: { commit: 6 } });
+  append(log, 1, 1);
+  t.is(disk.gather(log, { ...HARD, commit: 6 }, 0)?.hard, null);
 });

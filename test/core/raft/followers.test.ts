@@ -4,6 +4,7 @@ import test from 'ava';
 import { Followers, type News } from '../../../core/raft/followers.js';
 import { RaftLog } from '../../../core/raft/log.js';
 import { Members } from '../../../core/raft/members.js';
+import { IN_FLIGHT_BYTES_MAX } from '../../../core/raft/progress.js';
 import type { Entry, Message } from '../../../core/raft/types.js';
 
 const trio = new Members({ voters: [1n, 2n, 3n], outgoing: [], learners: [] });
@@ -37,6 +38,16 @@ test('a probe is one append, a stream is as many as fit', (t) => {
   t.deepEqual(sent(followers, log), ['2 after 3: 4 5 6']);
   t.deepEqual(sent(followers, log), []);
   t.deepEqual(sent(followers, log, { mustTell: true }), ['2 after 6: ', '3 after 0: ']);
+});
+
+test('a stream of large entries ends where the bytes under way do', (t) => {
+  const followers = followersOf(1);
+  const log = new RaftLog({ term: 0, index: 0 }, entries(1, 6, 1 + IN_FLIGHT_BYTES_MAX / 3));
+  t.deepEqual(sent(followers, log), ['2 after 0: 1', '3 after 0: 1']);
+  followers.get(2n)?.accepted(1, 0);
+  t.deepEqual(sent(followers, log), ['2 after 1: 2', '2 after 2: 3', '2 after 3: 4']);
+  followers.get(2n)?.accepted(2, 0);
+  t.deepEqual(sent(followers, log), ['2 after 4: 5']);
 });
 
 test('the commit index is news where the logs are known to agree, once', (t) => {

@@ -32,3 +32,18 @@ test('agreement does not shrink within a term, and ends with it', (t) => {
   following.reset();
   t.is(following.answer(7), 0);
 });
+
+test('an answer is owed for what waits for the disk, and neither for what is there nor to the next leader', (t) => {
+  const following = new Following();
+  following.agree(5, 2);
+  t.is(following.answer(9), 5);
+  following.agree(7, 9);
+  t.false(following.isDue(9), 'the append itself was answered');
+  following.agree(12, 9);
+  t.is(following.answer(9), 9);
+  following.reset();
+  following.agree(3, 5);
+  t.false(following.isDue(5), 'nothing waits for the disk');
+  following.agree(6, 5);
+  t.true(following.isDue(6), 'this leader has been told nothing yet');
+});

@@ -78,3 +78,24 @@ test('the target is told when it has everything, and again with each heartbeat',
   leadership.onTime(2);
   t.deepEqual(kinds(leadership, 2), ['2 timeout_now', '2 append', '3 append', '4 append']);
 });
+
+test('a second wish is told like the first, and nothing of a leadership that ended is left in the next', (t) => {
+  const leadership = leading();
+  leadership.transfer(2n, trio, 0);
+  t.deepEqual(kinds(leadership, 0), ['2 timeout_now']);
+  leadership.transfer(3n, trio, 0);
+  t.deepEqual(kinds(leadership, 0), ['3 timeout_now']);
+  leadership.tick();
+  leadership.tick();
+  leadership.onTime(2);
+  leadership.tick();
+  leadership.reads.add(5);
+  t.deepEqual(leadership.end(), [5]);
+  t.is(leadership.transferTo, 0n);
+  leadership.begin();
+  leadership.followers.add(trio, 1, 2);
+  t.deepEqual(kinds(leadership, 2), []);
+  leadership.tick();
+  leadership.onTime(3);
+  t.deepEqual(kinds(leadership, 3), [], 'its first heartbeat is due a whole interval after it began');
+});

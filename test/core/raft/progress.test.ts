@@ -147,3 +147,56 @@ test('a snapshot that arrived and is not installed in time is given up', (t) => 
   progress.checkShipped(1011, 10);
   t.deepEqual(stand(progress), ['probe', 3, 4, false]);
 });
+
+test('a stream whose answers were all lost is given up when what comes next has been forgotten', (t) => {
+  const progress = streaming(537);
+  for (let i = 0; i < IN_FLIGHT_MAX; i++) progress.sent(progress.next, 1);
+  t.deepEqual(stand(progress), ['stream', 537, 602, false]);
+  progress.refused(602, 537);
+  t.deepEqual(stand(progress), ['stream', 537, 602, false]);
+  progress.refused(602, 1200);
+  t.deepEqual(stand(progress), ['probe', 537, 602, true]);
+});
+
+test('an answer frees what it answers, no more and no less, in number and in bytes', (t) => {
+  const many = streaming(0);
+  for (let i = 1; i <= IN_FLIGHT_MAX; i++) many.sent(i, 1);
+  many.accepted(1, 0);
+  many.sent(IN_FLIGHT_MAX + 1, 1);
+  t.false(many.canSend);
+  const large = streaming(0);
+  large.sent(1, 10);
+  large.sent(2, IN_FLIGHT_BYTES_MAX);
+  large.accepted(1, 0);
+  t.false(large.canSend);
+  large.accepted(2, 0);
+  large.sent(3, 20);
+  t.true(large.canSend);
+});
+
+test('what was in flight when a stream broke off takes no room in the next', (t) => {
+  const progress = streaming(0);
+  progress.sent(1, IN_FLIGHT_BYTES_MAX);
+  progress.unreachable();
+  progress.accepted(1, 0);
+  t.true(progress.canSend);
+  progress.sent(2, IN_FLIGHT_BYTES_MAX);
+  t.false(progress.canSend);
+  progress.accepted(2, 0);
+  progress.sent(3, 1);
+  t.true(progress.canSend);
+});
+
+test('of a snapshot that is over nothing is left: not its index, not its end, not when it arrived', (t) => {
+  const progress = streaming(3);
+  progress.ship(50);
+  t.is(progress.snapshotIndex, 50);
+  progress.shipped(true, 100);
+  progress.accepted(50, 40);
+  t.is(progress.snapshotIndex, 0);
+  progress.shipped(false, 101);
+  t.deepEqual(stand(progress), ['stream', 50, 51, true]);
+  progress.ship(90);
+  progress.checkShipped(1000, 10);
+  t.is(progress.mode, 'snapshot', 'the second one has not arrived yet');
+});

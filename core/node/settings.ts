@@ -1,0 +1,23 @@
+// What a member is told of itself and its cluster: by its composition root to member.ts, and from there to node.ts.
+
+import type { MemberRecord } from '../store/members.js';
+import type { NodeLimits } from './limits.js';
+
+export interface Settings {
+  /** The members of a new cluster, itself among them, equal on each of them; empty: it joins. Counts only without data. */
+  readonly founders: readonly MemberRecord[];
+  /** Where members may be reached until the log says so: for one that joins. */
+  readonly contacts: readonly MemberRecord[];
+  /** Published to all members at each start. */
+  readonly name: string;
+  readonly clientUrls: readonly string[];
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  /** A snapshot is taken once this many entries were applied since the last, and the log has grown enough to be worth it. */
+  readonly snapshotCount: number;
+  readonly limits: NodeLimits;
+  /** Whether a change of members that could cost the majority is refused (contract 7). */
+  readonly strictReconfig: boolean;
+  /** Go on alone with the data there is, whoever else was a member: for when the majority is lost for ever. */
+  readonly forceNewCluster: boolean;
+}

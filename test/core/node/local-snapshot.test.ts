@@ -1,0 +1,30 @@
+// How reading a snapshot in the same process begins and ends.
+
+import test from 'ava';
+import { utf8 } from '../../../core/base/bytes.js';
+import { put } from '../../../core/client.js';
+import { isApiError } from '../../../core/errors.js';
+import { startNode } from '../../../core/start-node.js';
+
+test('a signal that is aborted already makes reading throw, not the call', async (t) => {
+  const node = await startNode({ dataDir: null });
+  const pieces = node.client.snapshot({ signal: AbortSignal.abort('before') })[Symbol.asyncIterator]();
+  const error = await t.throwsAsync(pieces.next(), { message: /canceled/ });
+  t.is(error?.cause, 'before');
+  t.true((await pieces.next()).done);
+  await node.close();
+});
+
+test('a closed client refuses to read, and ends what is being read', async (t) => {
+  const node = await startNode({ dataDir: null });
+  await put(node.client, utf8('a'), utf8('1'));
+  const pieces = node.client.snapshot()[Symbol.asyncIterator]();
+  const first = await pieces.next();
+  t.is(first.done, false);
+  const waiting = pieces.next();
+  await node.client.close();
+  t.true((await waiting).done);
+  const refused = await t.throwsAsync(node.client.snapshot()[Symbol.asyncIterator]().next());
+  t.true(isApiError(refused, 'closed'));
+  await node.close();
+});
