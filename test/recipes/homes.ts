@@ -10,20 +10,36 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { ExecutionContext } from 'ava';
+import type { ExecutionContext, TestFn } from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
 import { connect } from '../../core/index.js';
 
-export interface Home {
+/** Where a claim is made. What it tells of itself lets one claim be made everywhere. */
+export interface Place {
+  readonly name: 'coterie' | 'etcd' | 'three members';
+  /** Of its members. */
+  readonly ports: readonly number[];
+  /** Sessions this long live through `trouble`, on a busy machine as well. */
+  readonly ttlSeconds: number;
+  /** In the middle of a claim: the worst that this place goes through while it keeps its promises. */
+  trouble(): Promise<void>;
+}
+
+export interface Home extends Place {
   readonly name: 'coterie' | 'etcd';
   readonly port: number;
   readonly child: ChildProcess;
 }
 
+/** What homes need of a test; a whole file can offer it as well. */
+type Stage = Pick<ExecutionContext, 'log' | 'fail' | 'teardown'>;
+
+const TTL_SECONDS = 5;
+
 const HAS_ETCD = spawnSync('etcd', ['--version']).status === 0;
 
 /** The servers there are. Where etcd is not installed this is said in the log; under CI it is a failure. */
-export async function homes(t: ExecutionContext): Promise<readonly Home[]> {
+export async function homes(t: Stage): Promise<readonly Home[]> {
   const found = [await coterieHome(t)];
   if (HAS_ETCD) return [...found, await etcdHome(t)];
   if (process.env['CI'] === 'true') t.fail('etcd is not installed');
@@ -31,14 +47,34 @@ export async function homes(t: ExecutionContext): Promise<readonly Home[]> {
   return found;
 }
 
-async function coterieHome(t: ExecutionContext): Promise<Home> {
+/** The same servers for all tests of a file, each with names of its own. A claim is made of all of them at once. */
+export function homesOfFile(test: TestFn): (t: ExecutionContext, claim: (home: Home) => Promise<void>) => Promise<void> {
+  const ends: (() => unknown)[] = [];
+  let found: readonly Home[] = [];
+  test.before(async (t) => {
+    const [log, fail] = [t.log.bind(t), t.fail.bind(t)];
+    found = await homes({ log, fail, teardown: (end) => void ends.push(end) });
+  });
+  test.after.always(async () => {
+    await Promise.all(ends.map((end) => end()));
+  });
+  return async (_, claim) => {
+    await Promise.all(found.map((home) => claim(home)));
+  };
+}
+
+function homeOf(name: Home['name'], port: number, child: ChildProcess): Home {
+  return { name, port, ports: [port], child, ttlSeconds: TTL_SECONDS, trouble: () => Promise.resolve() };
+}
+
+async function coterieHome(t: Stage): Promise<Home> {
   const { line, child } = await start(t, 'server-main.js', []);
-  return { name: 'coterie', port: Number(new URL(line).port), child };
+  return homeOf('coterie', Number(new URL(line).port), child);
 }
 
 /** Starts a script of this folder and waits for the first line it prints. It is killed when the test ends. */
 export async function start(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   script: string,
   args: readonly string[],
 ): Promise<{ child: ChildProcess; line: string }> {
@@ -53,7 +89,7 @@ export async function start(
   return { child, line };
 }
 
-async function etcdHome(t: ExecutionContext): Promise<Home> {
+async function etcdHome(t: Stage): Promise<Home> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'coterie-recipes-'));
   const port = await freePort();
   const peer = `http://127.0.0.1:${await freePort()}`;
@@ -77,7 +113,7 @@ async function etcdHome(t: ExecutionContext): Promise<Home> {
     }
   }
   await probe.close();
-  return { name: 'etcd', port, child };
+  return homeOf('etcd', port, child);
 }
 
 /** Between one client and a server. Frozen: bytes stop in both directions, connections stay up and new ones hang. */
@@ -154,15 +190,55 @@ export class Proxy {
   }
 }
 
-/** A client through a proxy of its own, and one straight to the server. Both are closed when the test ends. */
-export async function clients(t: ExecutionContext, home: Home): Promise<{
-  proxy: Proxy;
+/** The proxies in front of all members of a place, as one: what happens to the link happens to every way there is. */
+export class Proxies {
+  readonly #all: readonly Proxy[];
+
+  constructor(all: readonly Proxy[]) {
+    this.#all = all;
+  }
+
+  get urls(): string[] {
+    return this.#all.map(({ port }) => `http://127.0.0.1:${port}`);
+  }
+
+  set answerMs(ms: number) {
+    for (const proxy of this.#all) proxy.answerMs = ms;
+  }
+
+  freeze(): void {
+    for (const proxy of this.#all) proxy.freeze();
+  }
+
+  thaw(): void {
+    for (const proxy of this.#all) proxy.thaw();
+  }
+
+  cut(): void {
+    for (const proxy of this.#all) proxy.cut();
+  }
+
+  refuse(): void {
+    for (const proxy of this.#all) proxy.refuse();
+  }
+
+  accept(): void {
+    for (const proxy of this.#all) proxy.accept();
+  }
+}
+
+export function urlsOf({ ports }: Place): string[] {
+  return ports.map((port) => `http://127.0.0.1:${port}`);
+}
+
+/** A client through a link of its own, and one straight to the members. Both are closed when the test ends. */
+export async function clients(t: Pick<ExecutionContext, 'teardown'>, place: Place): Promise<{
+  proxy: Proxies;
   far: ReturnType<typeof connect>;
   near: ReturnType<typeof connect>;
 }> {
-  const proxy = await Proxy.start(t, home.port);
-  const far = connect(`http://127.0.0.1:${proxy.port}`);
-  const near = connect(`http://127.0.0.1:${home.port}`);
+  const proxy = new Proxies(await Promise.all(place.ports.map((port) => Proxy.start(t, port))));
+  const [far, near] = [connect(proxy.urls), connect(urlsOf(place))];
   t.teardown(async () => {
     await Promise.all([far.close(), near.close()]);
   });
