@@ -1,6 +1,6 @@
-// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--no-cluster] [--write]: asks every question of coterie and,
-// where `etcd` is on the path, of real etcd, in alternation, on fresh data directories; prints the medians and their ratio.
-// `--write` records the table in test/bench/RESULTS.md. Nothing else should run on the machine meanwhile.
+// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--no-cluster] [--no-recipes] [--write]: asks every question of
+// coterie and, where `etcd` is on the path, of real etcd, in alternation, on fresh data directories; prints the medians and
+// their ratio. `--write` records the table in test/bench/RESULTS.md. Nothing else should run on the machine meanwhile.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -9,13 +9,11 @@ import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { hasH2load } from './load.js';
 import { clusterQuestions, startCluster } from './cluster.js';
-import { million, questions, type MillionResult, type Question } from './questions.js';
+import { million, questions, type Measure, type MillionResult, type Question, type Survey } from './questions.js';
+import { recipeSurveys } from './recipes.js';
 import { availableTargets, etcdVersionLine, startTarget, type Target, type TargetName } from './targets.js';
 
-interface Row {
-  readonly name: string;
-  readonly unit: string;
-  readonly better: 'more' | 'less';
+interface Row extends Measure {
   readonly values: Record<TargetName, number[]>;
 }
 
@@ -26,6 +24,7 @@ const { values: options } = parseArgs({
     only: { type: 'string', default: '' },
     million: { type: 'boolean', default: true },
     cluster: { type: 'boolean', default: true },
+    recipes: { type: 'boolean', default: true },
     write: { type: 'boolean', default: false },
   },
   allowNegative: true,
@@ -42,23 +41,33 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
+function alone<T>(question: Question<T>): Survey<T> {
+  return { rows: [question], ask: async (target) => [await question.ask(target)] };
+}
+
+/** The rows that were asked for; none: nothing is asked. */
 async function askAll<T extends Pick<Target, 'stop'>>(
-  question: Question<T>, start: (name: TargetName) => Promise<T>,
-): Promise<Row> {
-  const values: Record<TargetName, number[]> = { coterie: [], etcd: [] };
+  survey: Survey<T>, start: (name: TargetName) => Promise<T>,
+): Promise<Row[]> {
+  const isWanted = ({ name }: Measure): boolean => name.includes(options.only);
+  if (!survey.rows.some(isWanted)) return [];
+  const rows = survey.rows.map(({ name, unit, better }): Row => ({ name, unit, better, values: { coterie: [], etcd: [] } }));
   for (let round = 1; round <= rounds; round++) {
     for (const name of targets) {
       const target = await start(name);
       try {
-        const value = await question.ask(target);
-        values[name].push(value);
-        say(`  ${question.name}, round ${round}, ${name}: ${shown(value)} ${question.unit}`);
+        const answers = await survey.ask(target);
+        for (const [i, row] of rows.entries()) {
+          const value = answers[i] ?? NaN;
+          row.values[name].push(value);
+          if (isWanted(row)) say(`  ${row.name}, round ${round}, ${name}: ${shown(value)} ${row.unit}`);
+        }
       } finally {
         await target.stop();
       }
     }
   }
-  return { name: question.name, unit: question.unit, better: question.better, values };
+  return rows.filter(isWanted);
 }
 
 async function askMillion(): Promise<Row[]> {
@@ -127,12 +136,9 @@ if (!hasH2load()) {
   process.exit(1);
 }
 const rows: Row[] = [];
-for (const question of questions) {
-  if (question.name.includes(options.only)) rows.push(await askAll(question, startTarget));
-}
-for (const question of options.cluster ? clusterQuestions : []) {
-  if (question.name.includes(options.only)) rows.push(await askAll(question, startCluster));
-}
+for (const question of questions) rows.push(...(await askAll(alone(question), startTarget)));
+for (const question of options.cluster ? clusterQuestions : []) rows.push(...(await askAll(alone(question), startCluster)));
+for (const survey of options.recipes ? recipeSurveys : []) rows.push(...(await askAll(survey, startTarget)));
 if (options.million && 'a million keys'.includes(options.only)) rows.push(...(await askMillion()));
 const result = table(rows);
 process.stdout.write(`${result}\n`);

@@ -7,12 +7,22 @@ import { connect } from '../../core/wire/remote-client.js';
 import { grpcFrame, runLoad } from './load.js';
 import type { Target } from './targets.js';
 
-/** Of a server alone, or, with another `T`, of something larger. */
-export interface Question<T = Target> {
+/** One row of the table. */
+export interface Measure {
   readonly name: string;
   readonly unit: string;
   readonly better: 'more' | 'less';
+}
+
+/** Of a server alone, or, with another `T`, of something larger. */
+export interface Question<T = Target> extends Measure {
   ask(target: T): Promise<number>;
+}
+
+/** Several rows that are answered together, in their order. */
+export interface Survey<T = Target> {
+  readonly rows: readonly Measure[];
+  ask(target: T): Promise<readonly number[]>;
 }
 
 const SECONDS = 5;
