@@ -3,7 +3,8 @@
 // Keys: coterie/topics/<topic>/head               { last, base }: the newest position, and what they started behind
 //       coterie/topics/<topic>/log/<position>     a message, as published; on a lease when the topic keeps by age
 //       coterie/topics/<topic>/ids/<id>           the position of the message with this id; on the window's lease
-//       coterie/topics/<topic>/sent/<lease>       { attempt, first }: what this publisher did last; on the same lease
+//       coterie/topics/<topic>/sent/<publisher>   { attempt, first }: what this publisher did last; on the same lease
+//       coterie/topics/<topic>/turn               the publisher that lost too often and is next; on the same lease
 //       coterie/topics/<topic>/groups/<group>/…   see topic-group.ts
 //       coterie/topics/<topic>/live               the newest message of a live topic; its version is the position
 // A slash in a name is written as %2F (and % as %25), so a topic `a` and a topic `a/b` are strangers.
@@ -67,6 +68,7 @@ export interface TopicNames {
   readonly log: string;
   readonly ids: string;
   readonly sent: string;
+  readonly turn: Uint8Array;
   readonly groups: string;
   readonly live: Uint8Array;
 }
@@ -79,6 +81,7 @@ export function topicNames(topic: string): TopicNames {
     log: `${root}log/`,
     ids: `${root}ids/`,
     sent: `${root}sent/`,
+    turn: utf8(`${root}turn`),
     groups: `${root}groups/`,
     live: utf8(`${root}live`),
   };

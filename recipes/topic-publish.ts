@@ -2,20 +2,21 @@
 // which compares the head, so positions are dense and their order is the same for everybody. Whoever loses the comparison
 // tries again behind the winner: some publisher always makes progress.
 //
-//   compare: the head is as we know it; no id is known yet
-//   success: put head, receipt, messages and ids; delete what retention gives up
-//   failure: read head, receipt and ids
+//   compare: the head is as we know it; it is nobody's turn, or ours; no id is known yet
+//   success: put head, receipt, messages and ids; delete what retention gives up, and the turn
+//   failure: read head, receipt, turn and ids; having lost before, take the turn unless somebody has it
 //
 // An attempt whose result is unknown is followed by another one with the same comparison: at most one of them can land,
-// and the receipt says which did. So nothing is published twice, and a publish that resolves has happened.
+// and the receipt says which did. So nothing is published twice, and a publish that resolves has happened. The turn is
+// politeness: without it whoever is far away always compares what others near by have changed meanwhile.
 //
 // Time across processes hangs on leases. A lease serves for an eighth of the time it stands for and is granted for nine,
 // so that whatever is put on it lives at least that long, without one renewal.
 
-import { utf8 } from '../core/base/bytes.js';
+import { text, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Client, KeyValue, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
-import { created, modified, opDelete, opPut, opRange } from '../core/client.js';
+import { created, modified, opDelete, opPut, opRange, opTxn } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
 import type { WaitOptions } from './pause.js';
@@ -41,6 +42,10 @@ const RETRY_MS = 50;
 const RETRY_MS_MAX = 1_000;
 const CONFLICT_MS = 2;
 const CONFLICT_MS_MAX = 64;
+/** Attempts that were too late before the turn is taken. */
+const CONFLICTS_MAX = 2;
+/** Whoever has not used its turn for so long is taken to be gone. */
+const TURN_MS = 1_000;
 
 export interface Retention {
   /** How many of the newest messages are kept. Default 1,000, at most 100,000. */
@@ -87,6 +92,14 @@ interface KnownHead extends Head {
   readonly mod: Revision;
 }
 
+/** Whose turn it is, as far as we know. */
+interface Turn {
+  readonly mod: Revision;
+  readonly isOurs: boolean;
+  /** When we first saw it. */
+  readonly since: number;
+}
+
 export class Publisher {
   readonly #client: Client;
   readonly #clock: Clock;
@@ -102,6 +115,9 @@ export class Publisher {
   #waiting = 0;
   #isRunning = false;
   #head: KnownHead | null = null;
+  #turn: Turn | null = null;
+  /** Names the receipt and the turn: the first lease it had, which nobody else ever has. */
+  #who: string | null = null;
   #attempts = 0;
 
   constructor(client: Client, names: TopicNames, options: PublisherOptions) {
@@ -195,17 +211,19 @@ export class Publisher {
       try {
         const lease = await this.#window.take();
         const age = await this.#age?.take() ?? 0n;
+        this.#who ??= lease.toString(16);
         this.#head ??= await this.#readHead();
         attempt = this.#newAttempt(this.#head, left);
         loose.set(attempt.number, attempt);
-        const request = this.#request(attempt, this.#head, { lease, age });
+        const request = this.#request(attempt, this.#head, { who: this.#who, lease, age, conflicts });
         const answer = await this.#call((signal) => this.#client.txn(request, { signal }));
         this.#backoff.reset();
         if (answer.succeeded) {
           this.#landed(attempt, answer.header.revision);
         } else if (this.#conflict(answer, attempt, loose)) {
-          if (conflicts > 0) await pause(this.#clock, this.#conflicts.next());
           conflicts += 1;
+          // Never with the head in hand: what is known of it is of use only while it is fresh.
+          if (this.#isOthersTurn()) await pause(this.#clock, this.#conflicts.next());
         }
       } catch (error) {
         const known = isApiError(error) && error.outcome === 'never';
@@ -224,6 +242,7 @@ export class Publisher {
     this.#window.drop();
     this.#age?.drop();
     this.#head = null;
+    this.#who = null;
     if (loose.size > 0) throw new ApiError('connection_lost', { detail: 'and the lease that could tell what happened is gone' });
   }
 
@@ -242,30 +261,62 @@ export class Publisher {
     return { number: this.#attempts, messages, first: head.last + 1, head: { last, base: head.base } };
   }
 
-  #request(attempt: Attempt, before: KnownHead, { lease, age }: { lease: LeaseId; age: LeaseId }): TxnRequest {
-    const { head, log, sent } = this.#names;
+  #request(attempt: Attempt, before: KnownHead, mine: {
+    readonly who: string; readonly lease: LeaseId; readonly age: LeaseId; readonly conflicts: number;
+  }): TxnRequest {
+    const { head, log, sent, turn } = this.#names;
     const { number, messages, first } = attempt;
-    const receipt = utf8(`${sent}${lease.toString(16)}`);
+    const { who, lease, age, conflicts } = mine;
+    const receipt = utf8(`${sent}${who}`);
     const ids = messages.flatMap(({ idKey }) => (idKey === null ? [] : [idKey]));
     const kept = attempt.head.last - this.#count + 1;
+    const isTurnFree = this.#turn === null || this.#isOthersTurn();
     const success: Op[] = [
       opPut(head, writeHead(attempt.head)),
       opPut(receipt, utf8(JSON.stringify({ attempt: number, first })), { lease }),
       ...messages.map(({ body }, i) => opPut(utf8(`${log}${positionText(first + i)}`), body, { lease: age })),
       ...messages.flatMap(({ idKey }, i) => (idKey === null ? [] : [opPut(idKey, utf8(String(first + i)), { lease })])),
+      ...(isTurnFree ? [] : [opDelete(turn)]),
     ];
     if (kept > attempt.head.base + 1) {
       success.push(opDelete(utf8(log), { rangeEnd: utf8(`${log}${positionText(kept)}`) }));
     }
+    const claim = opTxn({ compare: [created(turn, '=', 0)], success: [opPut(turn, utf8(who), { lease })] });
     return {
-      compare: [modified(head, '=', before.mod), ...ids.map((key) => created(key, '=', 0))],
+      compare: [
+        modified(head, '=', before.mod), modified(turn, '=', isTurnFree ? 0 : this.#turn?.mod ?? 0),
+        ...ids.map((key) => created(key, '=', 0)),
+      ],
       success,
-      failure: [opRange(head), opRange(receipt), ...ids.map((key) => opRange(key))],
+      // The claim comes last: it is a success only where nothing stood in its way.
+      failure: [
+        opRange(head), opRange(receipt), opRange(turn), ...ids.map((key) => opRange(key)),
+        ...(conflicts + 1 < CONFLICTS_MAX ? [] : [claim]),
+      ],
     };
   }
 
+  /** Somebody else's, who may still be there. */
+  #isOthersTurn(): boolean {
+    return this.#turn !== null && !this.#turn.isOurs && this.#clock.now() - this.#turn.since < TURN_MS;
+  }
+
+  #noteTurn(kv: KeyValue | undefined, claimedAt: Revision | null): void {
+    const since = this.#clock.now();
+    if (claimedAt !== null) {
+      this.#turn = { mod: claimedAt, isOurs: true, since };
+    } else if (kv === undefined) {
+      this.#turn = null;
+    } else if (this.#turn?.mod !== kv.modRevision) {
+      this.#turn = { mod: kv.modRevision, isOurs: text(kv.value) === this.#who, since };
+    }
+  }
+
   #landed(attempt: Attempt, mod: Revision | null): void {
-    if (mod !== null) this.#head = { ...attempt.head, mod };
+    if (mod !== null) {
+      this.#head = { ...attempt.head, mod };
+      this.#turn = null;
+    }
     attempt.messages.forEach((message, i) => {
       message.settle({ position: attempt.first + i, duplicate: false });
       message.isOver = true;
@@ -274,7 +325,10 @@ export class Publisher {
 
   /** True when somebody else was faster, and nothing else stands in the way. */
   #conflict(answer: TxnResponse, attempt: Attempt, loose: Map<number, Attempt>): boolean {
-    const [head, receipt, ...ids] = answer.responses.map((each) => (each.kind === 'range' ? each.response.kvs[0] : undefined));
+    const last = answer.responses.at(-1);
+    const isClaimed = last?.kind === 'txn' && last.response.succeeded;
+    const [head, receipt, turn, ...ids] = answer.responses.flatMap((each) => each.kind === 'range' ? [each.response.kvs[0]] : []);
+    this.#noteTurn(turn, isClaimed ? answer.header.revision : null);
     const before = this.#head?.mod;
     this.#head = known(head, answer.header.revision);
     loose.delete(attempt.number);
