@@ -22,6 +22,7 @@ interface Settings {
 const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--minutes N] [--workers N] [--failures N] [--json]
        npm run sim -- --seed S [--trace] [--until EVENTS] [--json]
        npm run sim -- --mutants [--only NUMBERS] [--seeds N] [--thorough] [--deep] [--workers N]
+       npm run sim -- --mutants recipes [--only NUMBERS] [--workers N]
 `;
 
 const SELF = fileURLToPath(import.meta.url);
@@ -33,15 +34,21 @@ class WrongWords extends Error {}
 
 function readWords() {
   try {
-    return parseArgs({
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
       options: {
         seed: { type: 'string' }, seeds: { type: 'string' }, from: { type: 'string' }, minutes: { type: 'string' },
         workers: { type: 'string' }, until: { type: 'string' }, trace: { type: 'boolean' }, json: { type: 'boolean' },
         mutants: { type: 'boolean' }, deep: { type: 'boolean' }, thorough: { type: 'boolean' }, failures: { type: 'string' },
         only: { type: 'string' }, help: { type: 'boolean', short: 'h' },
       },
-    }).values;
+    });
+    const [word, ...more] = positionals;
+    const isWrong = word !== undefined && (word !== 'recipes' || more.length > 0 || values.mutants !== true);
+    if (isWrong) throw new WrongWords(`${positionals.join(' ')} says nothing here`);
+    return { ...values, recipes: word !== undefined };
   } catch (error) {
+    if (error instanceof WrongWords) throw error;
     throw new WrongWords(error instanceof Error ? error.message : String(error), { cause: error });
   }
 }
@@ -69,6 +76,10 @@ async function run(): Promise<number> {
   if (values.help === true) {
     print(USAGE);
     return 0;
+  }
+  if (values.mutants === true && values.recipes) {
+    const { runRecipeMutants } = await import('./recipe-mutants-run.js');
+    return runRecipeMutants({ only: values.only ?? null, workers: Math.max(1, numberOf('workers', values.workers, 1)) });
   }
   if (values.mutants === true) {
     const { runMutants } = await import('./mutants.js');

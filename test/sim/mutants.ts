@@ -36,7 +36,7 @@ interface Detection {
 
 /** The folder of the build that this file belongs to. */
 export const BUILD = fileURLToPath(new URL('../../', import.meta.url));
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** What is wrong with a planted bug as text; null: it can be planted. */
 export function whyNotPlanted(mutant: Mutant, build: string): string | null {
@@ -104,14 +104,22 @@ async function judge(mutant: Mutant, build: string, options: MutantOptions): Pro
   const { edits, note, tests = [] } = mutant;
   if (edits.length === 0) return { seeds: null, found: `nothing to plant: ${note}`, isDue: false };
   if (whyNotPlanted(mutant, build) !== null) return { seeds: null, found: '', isDue: true };
+  const restore = plant(mutant, build);
+  const row = tests.length > 0 ? await tested(tests, build) : await run(build, options);
+  restore();
+  return row;
+}
+
+/** Returns what takes it out again. */
+export function plant({ edits }: Mutant, build: string): () => void {
   const before = edits.map(({ file }) => [file, readFileSync(join(build, file), 'utf8')] as const);
   for (const { file, find, replace } of edits) {
     const path = join(build, file);
     writeFileSync(path, readFileSync(path, 'utf8').split(find).join(replace));
   }
-  const row = tests.length > 0 ? await tested(tests, build) : await run(build, options);
-  for (const [file, text] of before) writeFileSync(join(build, file), text);
-  return row;
+  return () => {
+    for (const [file, text] of before) writeFileSync(join(build, file), text);
+  };
 }
 
 async function run(build: string, options: MutantOptions): Promise<Row> {

@@ -1,0 +1,43 @@
+// The planted bugs of the recipes, five and more for each: what other people's libraries got wrong (recipes-sidecar.md), put
+// into ours. The tests named are to find them; a survivor is a hole in the tests, or code that nobody needs.
+//
+//   npm run sim -- --mutants recipes [--only 101,102]
+
+import type { Mutant } from './mutant-table.js';
+import { HELD_BUGS } from './recipe-bugs-held.js';
+import { SHARED_BUGS } from './recipe-bugs-shared.js';
+
+export interface RecipeMutant extends Mutant {
+  readonly recipe: string;
+  readonly tests: readonly string[];
+}
+
+/** Of one recipe. */
+export interface RecipeBugs {
+  readonly recipe: string;
+  /** Names in test/recipes, without their ending. */
+  readonly tests: readonly string[];
+  readonly bugs: readonly RecipeBug[];
+}
+
+export interface RecipeBug {
+  readonly number: number;
+  readonly name: string;
+  /** In recipes, without its ending. */
+  readonly file: string;
+  /** What is put where, one after the other. */
+  readonly edits: readonly (readonly [find: string, replace: string])[];
+  /** Where they are others than the recipe's. */
+  readonly tests?: readonly string[];
+}
+
+export const RECIPE_MUTANTS: readonly RecipeMutant[] = [...HELD_BUGS, ...SHARED_BUGS].flatMap(({ recipe, tests, bugs }) => {
+  return bugs.map((bug) => ({
+    number: bug.number,
+    name: bug.name,
+    recipe,
+    tests: (bug.tests ?? tests).map((name) => `test/recipes/${name}.test.ts`),
+    edits: bug.edits.map(([find, replace]) => ({ file: `recipes/${bug.file}.js`, find, replace })),
+    note: '',
+  }));
+});
