@@ -8,6 +8,7 @@
 //
 // Keys: none of its own; see config-names.ts. Locally: the snapshot, if one is wanted; see config-snapshot.ts.
 
+import { onceAborted } from '../core/base/abort.js';
 import { equalBytes } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Client, Revision } from '../core/client.js';
@@ -177,7 +178,7 @@ export class ConfigFollower<C> implements AsyncDisposable {
     const { signal } = options;
     let seen: Held<C> | null = null;
     const wake = (): void => this.#wake();
-    signal?.addEventListener('abort', wake, { once: true });
+    onceAborted(signal, wake);
     try {
       for (;;) {
         await this.#until(() => signal?.aborted === true || (this.#held !== null && !isSame(this.#held, seen)));

@@ -8,6 +8,7 @@
 // The leader is the candidate with the lowest create revision, which is its term. The root is `coterie/elections/`; names
 // and roots follow the rules of lock-names.ts, and entries of others (`etcdctl elect`, Go) stand in the same line.
 
+import { onceAborted } from '../core/base/abort.js';
 import { text, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
@@ -143,7 +144,7 @@ export async function* observe(
   const { clock = systemClock, signal, livenessMs } = options;
   const stop = new AbortController();
   const onAbort = (): void => stop.abort();
-  signal?.addEventListener('abort', onAbort, { once: true });
+  onceAborted(signal, onAbort);
   if (signal?.aborted === true) onAbort();
   const view = { clock, ...(livenessMs === undefined ? {} : { livenessMs }) };
   const backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, line) });
@@ -198,7 +199,7 @@ async function* follow(
   yield first === null ? null : readLeader(first, null);
   const view = View.follow(client, first === null ? { prefix: line } : { key: first.key }, options.view);
   const end = (): void => void view.close();
-  options.stop.addEventListener('abort', end, { once: true });
+  onceAborted(options.stop, end);
   try {
     if (options.stop.aborted) return;
     for await (const { staleSince } of view.changes) {

@@ -13,6 +13,7 @@
 //           delete the entry; whatever creation is still on its way compares the guard's version and can never land
 // A delete compares the create revision (or the guard), so a late one cannot hit the entry that comes after ours.
 
+import { onceAborted } from '../core/base/abort.js';
 import { assert } from '../core/base/assert.js';
 import { prefixEnd, utf8 } from '../core/base/bytes.js';
 import type {
@@ -351,7 +352,7 @@ export function movedKey(key: string): string {
 export function orStopped<T>(work: Promise<T>, stop: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const end = (): void => reject(stop.reason instanceof Error ? stop.reason : new Error(String(stop.reason)));
-    stop.addEventListener('abort', end, { once: true });
+    onceAborted(stop, end);
     work.then(resolve, reject).finally(() => stop.removeEventListener('abort', end)).catch(reject);
     if (stop.aborted) end();
   });

@@ -6,6 +6,7 @@
 //
 // Keys: none of its own.
 
+import { onceAborted } from '../core/base/abort.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import type { CampaignOptions, ElectionEvent, Leadership } from './election.js';
 import { campaign } from './election.js';
@@ -105,7 +106,7 @@ async function oneTerm<T>(
   };
   const running = (async () => work(leadership))();
   leadership.onEnd(() => running.then(ignore, ignore));
-  signal?.addEventListener('abort', onAbort, { once: true });
+  onceAborted(signal, onAbort);
   if (signal?.aborted === true) onAbort();
   const outcome = await running.then(
     (result): Outcome<T> => ({ kind: 'done', value: result, reason: lossOf(leadership) }),

@@ -10,6 +10,7 @@
 // An answer is believed only while the session lives. Entries of one create revision would be equals; nothing here makes
 // such, since every entry is created by a transaction of its own.
 
+import { onceAborted } from '../core/base/abort.js';
 import { text, utf8 } from '../core/base/bytes.js';
 import type { Compare, KeyValue, Op, RangeRequest, Revision, TxnRequest } from '../core/client.js';
 import { created, modified, opDelete, opPut, prefixRange } from '../core/client.js';
@@ -241,7 +242,7 @@ class Acquisition {
       !bounded && signal === undefined ? clock.schedule(tellAfterMs, tell) : null,
     ];
     const forget = this.#session.onLost((reason) => this.#stop.abort(reason));
-    signal?.addEventListener('abort', onAbort, { once: true });
+    onceAborted(signal, onAbort);
     if (signal?.aborted === true) onAbort();
     return () => {
       for (const cancel of cancels) cancel?.();

@@ -9,6 +9,7 @@
 //
 // What no lock can promise: see held.ts. Not here: re-entrance. Whoever holds it passes the handle on.
 
+import { onceAborted } from '../core/base/abort.js';
 import { compareBytes, utf8 } from '../core/base/bytes.js';
 import type { Compare, KeyValue, Op } from '../core/client.js';
 import { created, modified, opDelete, opPut, opTxn, prefixRange, valueIs } from '../core/client.js';
@@ -111,7 +112,7 @@ export async function lockAll(session: Session, names: readonly string[], option
   const broken = new AbortController();
   const held = new Map<string, Holding>();
   const onAbort = (): void => broken.abort(options.signal?.reason);
-  options.signal?.addEventListener('abort', onAbort, { once: true });
+  onceAborted(options.signal, onAbort);
   if (options.signal?.aborted === true) onAbort();
   const startedAt = clock.now();
   const tell = observing(clock, options.observe);

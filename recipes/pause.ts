@@ -1,6 +1,7 @@
 // Waiting and not hurrying: a pause on a Clock, a bounded wait for somebody else's promise, a jittered back-off and a
 // token bucket. Everything here takes its time from the Clock it is given, so a simulated clock decides when it ends.
 
+import { onceAborted } from '../core/base/abort.js';
 import type { Clock } from '../core/base/clock.js';
 import { Prng } from '../core/base/prng.js';
 import { ApiError } from '../core/errors.js';
@@ -18,7 +19,7 @@ export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
       resolve();
     };
     const cancel = clock.schedule(delayMs, end);
-    signal?.addEventListener('abort', end, { once: true });
+    onceAborted(signal, end);
   });
 }
 
@@ -87,7 +88,7 @@ export function within<T>(
       },
       (error: unknown) => end(() => reject(error instanceof Error ? error : new Error(String(error)))),
     );
-    signal?.addEventListener('abort', onAbort, { once: true });
+    onceAborted(signal, onAbort);
     if (signal?.aborted === true) onAbort();
   });
 }
@@ -167,7 +168,7 @@ export async function bounded<T>(
     late = true;
     control.abort();
   });
-  options.outer?.addEventListener('abort', giveUp, { once: true });
+  onceAborted(options.outer, giveUp);
   if (options.outer?.aborted === true) giveUp();
   try {
     return await call(control.signal);

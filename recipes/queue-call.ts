@@ -1,5 +1,6 @@
 // Calls of a queue that are sent until they are answered, and what is common to all who send them.
 
+import { onceAborted } from '../core/base/abort.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Client, KeyValue, OpResponse, Revision, TxnRequest, TxnResponse, WatchBatch } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
@@ -115,7 +116,7 @@ export function fanned(
 ): { readonly signals: readonly AbortSignal[]; readonly forget: () => void } {
   const controls = Array.from({ length: count }, () => new AbortController());
   const abort = (): void => controls.forEach((control) => control.abort(stop.reason));
-  stop.addEventListener('abort', abort, { once: true });
+  onceAborted(stop, abort);
   if (stop.aborted) abort();
   return { signals: controls.map(({ signal }) => signal), forget: () => stop.removeEventListener('abort', abort) };
 }
@@ -127,7 +128,7 @@ export function either(
   const control = new AbortController();
   const forgets = signals.map((signal) => {
     const abort = (): void => control.abort(signal?.reason);
-    signal?.addEventListener('abort', abort, { once: true });
+    onceAborted(signal, abort);
     if (signal?.aborted === true) abort();
     return () => signal?.removeEventListener('abort', abort);
   });

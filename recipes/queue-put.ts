@@ -11,6 +11,7 @@
 //
 // The leases that ids stand on are renewed by nobody: a new one is granted after half of its time.
 
+import { onceAborted } from '../core/base/abort.js';
 import { equalBytes, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
@@ -300,7 +301,7 @@ export function waiting(clock: Clock, options: WaitOptions, what: string): { sig
   const bounded = timeoutMs !== undefined && timeoutMs !== Infinity;
   const late = (): void => control.abort(new ApiError('deadline_exceeded', { detail: `${what} took more than ${timeoutMs} ms` }));
   const cancel = bounded ? clock.schedule(timeoutMs, late) : null;
-  signal?.addEventListener('abort', onAbort, { once: true });
+  onceAborted(signal, onAbort);
   if (signal?.aborted === true) onAbort();
   return {
     signal: control.signal,

@@ -9,6 +9,7 @@
 // is not: then the error says that the outcome is unknown, and nothing is repeated.
 // Keys: none of its own, but for receipts. Not here: locks; under lasting contention the limit of attempts is reached.
 
+import { onceAborted } from '../core/base/abort.js';
 import { EMPTY, fromLatin1, latin1, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
@@ -142,7 +143,7 @@ async function stopped<T>(task: Task, work: Promise<T> | T): Promise<T> {
   const { stop } = task;
   return new Promise<T>((resolve, reject) => {
     const end = (): void => reject(stop.reason instanceof Error ? stop.reason : new Error(String(stop.reason)));
-    stop.addEventListener('abort', end, { once: true });
+    onceAborted(stop, end);
     Promise.resolve(work).then(resolve, reject).finally(() => stop.removeEventListener('abort', end)).catch(reject);
     if (stop.aborted) end();
   });

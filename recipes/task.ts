@@ -1,6 +1,7 @@
 // One call of a recipe: what ends it (its signal, its time-out, the loss of its session), and how often it asks a store
 // that does not answer. What recipes send again is harmless when it is done twice; that is each sender's business.
 
+import { onceAborted } from '../core/base/abort.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Client } from '../core/client.js';
 import { ApiError } from '../core/errors.js';
@@ -112,7 +113,7 @@ export class Task {
     };
     const cancel = timeoutMs === undefined || timeoutMs === Infinity ? null : clock.schedule(timeoutMs, onTimeout);
     const forget = session?.onLost((reason) => this.#stop.abort(reason));
-    signal?.addEventListener('abort', onAbort, { once: true });
+    onceAborted(signal, onAbort);
     if (signal?.aborted === true) onAbort();
     return () => {
       cancel?.();

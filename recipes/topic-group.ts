@@ -9,6 +9,7 @@
 //   reset  the topic went back: so does the cursor
 // All consumers follow the group's state and the head by views; deciding costs nothing, and a view that lags costs one try.
 
+import { onceAborted } from '../core/base/abort.js';
 import { assert } from '../core/base/assert.js';
 import { utf8 } from '../core/base/bytes.js';
 import type { Client, KeyValue, LeaseId, Op, OpResponse, Revision, TxnRequest, TxnResponse } from '../core/client.js';
@@ -178,7 +179,7 @@ export class TopicGroup implements AsyncDisposable {
     const onAbort = (): void => {
       for (const each of over) each.abort();
     };
-    signal?.addEventListener('abort', onAbort, { once: true });
+    onceAborted(signal, onAbort);
     if (signal?.aborted === true) onAbort();
     try {
       const workers = over.map((each) => this.#work(work, each.signal));
@@ -266,7 +267,7 @@ export class TopicGroup implements AsyncDisposable {
       control.abort(new ApiError('deadline_exceeded', { detail: `${what} took more than ${timeoutMs} ms` }));
     };
     const cancel = timeoutMs === undefined || timeoutMs === Infinity ? null : this.session.clock.schedule(timeoutMs, late);
-    signal?.addEventListener('abort', onAbort, { once: true });
+    onceAborted(signal, onAbort);
     this.#enders.add(onStop);
     if (signal?.aborted === true) onAbort();
     if (this.#closed !== null) onStop(new ApiError('canceled', { detail: `the group ${this.name} was left` }));

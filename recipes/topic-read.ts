@@ -5,6 +5,7 @@
 // Nothing is buffered here: a reader that is slow makes its watch fall behind. Positions are dense, so every message that
 // this reader does not get shows, and is told as a `Gap`.
 
+import { onceAborted } from '../core/base/abort.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Client, KeyValue, Op, Revision, TxnResponse, WatchBatch, WatchRequest } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
@@ -99,7 +100,7 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
     this.#backoff = new Backoff({ baseMs: RETRY_MS, maxMs: RETRY_MS_MAX, prng: chance(clock, source.topic) });
     if (signal !== undefined) {
       const onAbort = (): void => this.#end();
-      signal.addEventListener('abort', onAbort, { once: true });
+      onceAborted(signal, onAbort);
       this.#forgetSignal = () => signal.removeEventListener('abort', onAbort);
       if (signal.aborted) onAbort();
     }

@@ -2,6 +2,7 @@
 // is the bridge from callbacks to promises. It validates what can be judged before the log (store/check.ts), so that a
 // refused request never costs an entry. On a learner only `status` and serializable reads are served (contract 7).
 
+import { onceAborted } from '../base/abort.js';
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
@@ -371,7 +372,7 @@ export class LocalClient implements api.Client, api.Admin {
         reject(error);
       };
       this.#cancelAll.add(cancel);
-      signal?.addEventListener('abort', onAbort, { once: true });
+      onceAborted(signal, onAbort);
       begin(start, (error, value) => {
         finish();
         if (error !== null) reject(error);

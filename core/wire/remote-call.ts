@@ -1,5 +1,6 @@
 // One call of a remote client under way, and what the library's errors say about it: above all whether it may have happened.
 
+import { onceAborted } from '../base/abort.js';
 import type { Clock } from '../base/clock.js';
 import { ApiError, canceled, Status } from '../errors.js';
 import { errorOf } from './status.js';
@@ -47,7 +48,7 @@ export class Call {
     this.#signal = signal;
     this.#reject = reject;
     this.#onDone = onDone;
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    onceAborted(signal ?? undefined, this.#onAbort);
     this.#cancelTimer = clock.schedule(Math.max(1, timeoutMs), () => {
       const late = new ApiError('deadline_exceeded', { detail: `${timeoutMs} ms` });
       this.fail(this.sent ? late : new ApiError('unavailable', { detail: `none took the request within ${timeoutMs} ms` }));

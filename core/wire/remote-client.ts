@@ -5,6 +5,7 @@
 // known to mean 'never'. A call that was handed over and got no answer is 'unknown' and is never sent again, unless it only
 // reads. Nothing here waits without a limit except watches that have been created once.
 
+import { onceAborted } from '../base/abort.js';
 import { Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
 import { view } from '../base/bytes.js';
 import { systemClock, type Clock } from '../base/clock.js';
@@ -233,7 +234,7 @@ export class RemoteClient implements api.Client, api.Admin {
     this.#aborts.add(abort);
     const { signal: given, timeoutMs = this.#timeoutMs } = options;
     const leave = (): void => abort.abort(canceled(given?.reason));
-    given?.addEventListener('abort', leave, { once: true });
+    onceAborted(given, leave);
     if (given?.aborted === true) leave();
     if (this.#closed) abort.abort(new ApiError('closed'));
     const reader = new SnapshotReader();
@@ -263,7 +264,7 @@ export class RemoteClient implements api.Client, api.Admin {
     onAsked();
     const stream = link.client.makeServerStreamRequest(path, same, same, view(NOTHING), NO_METADATA);
     const cancel = (): void => stream.cancel();
-    signal.addEventListener('abort', cancel, { once: true });
+    onceAborted(signal, cancel);
     if (signal.aborted) cancel();
     try {
       for await (const answer of stream as AsyncIterable<Buffer>) yield plain(answer);
@@ -289,7 +290,7 @@ export class RemoteClient implements api.Client, api.Admin {
         giveUp();
         reject(signal.reason instanceof ApiError ? signal.reason : canceled(signal.reason));
       };
-      signal.addEventListener('abort', leave, { once: true });
+      onceAborted(signal, leave);
       if (signal.aborted) leave();
     });
   }

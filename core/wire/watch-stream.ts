@@ -6,6 +6,7 @@
 // One batch of a watch is one answer, unless the watch asked for fragments. An answer to a progress request (id -1) goes
 // out when every watch that was open at the request has said how far it is, and carries the least of those revisions.
 
+import { onceAborted } from '../base/abort.js';
 import { isOpenEnd } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import type { Admin, Client, Header, Watch, WatchBatch } from '../client.js';
@@ -34,7 +35,7 @@ export async function serveWatch(
       else resolve();
     };
     if (call.signal.aborted) onAbort();
-    else call.signal.addEventListener('abort', onAbort, { once: true });
+    else onceAborted(call.signal, onAbort);
   });
   const answer = async (): Promise<void> => {
     for await (const bytes of requests) await stream.onRequest(bytes);

@@ -2,6 +2,7 @@
 // both requests and answers and delivers them after the thaw, even requests whose caller has long given up, as TCP does.
 // It keeps the contract of Client: an abort rejects at once, and a lost answer is an unknown outcome.
 
+import { onceAborted } from '../../core/base/abort.js';
 import type { Clock } from '../../core/base/clock.js';
 import type {
   CallOptions, Client, GrantOptions, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -87,7 +88,7 @@ export class Link implements Client {
       inner?.close();
     };
     const start = async function* (this: Link): AsyncGenerator<WatchBatch> {
-      options.signal?.addEventListener('abort', close, { once: true });
+      onceAborted(options.signal, close);
       try {
         yield* follow.call(this);
       } finally {
@@ -139,7 +140,7 @@ export class Link implements Client {
         abort();
         return;
       }
-      options.signal?.addEventListener('abort', abort, { once: true });
+      onceAborted(options.signal, abort);
       this.#travel(method, send).then(resolve, reject).finally(() => {
         options.signal?.removeEventListener('abort', abort);
       }).catch(reject);
@@ -196,7 +197,7 @@ function aborted(signal: AbortSignal, settled: AbortController): Promise<void> {
 function orLost<T>(work: Promise<T>, broken: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const lose = (): void => reject(new ApiError('connection_lost'));
-    broken.addEventListener('abort', lose, { once: true });
+    onceAborted(broken, lose);
     work.then(resolve, reject).finally(() => broken.removeEventListener('abort', lose)).catch(reject);
   });
 }

@@ -87,6 +87,25 @@ async function runsWith(w: World, work: (tx: Transaction) => Promise<void>, medd
   return runs;
 }
 
+test('what the code reads side by side is read at once, and makes Node warn of nothing', async (t) => {
+  const w = await world(1);
+  const warnings: string[] = [];
+  const warn = (warning: Error): void => void warnings.push(warning.message);
+  process.on('warning', warn);
+  const before = w.clock.now();
+  const link = w.link();
+  link.answerMs = () => 100;
+  const found = await w.clock.until(stm(link, (tx) => {
+    return Promise.all(Array.from({ length: 40 }, (_, i) => tx.get(`k${i}`)));
+  }, { clock: w.clock }));
+  await w.clock.advance(1);
+  process.off('warning', warn);
+  t.is(found.length, 40);
+  t.true(w.clock.now() - before <= 201, 'the first read, and then all others');
+  t.deepEqual(warnings, []);
+  await w.end();
+});
+
 test('absent keys and whole ranges count as read: what appears, changes or goes in them makes it run again', async (t) => {
   const w = await world(1);
   const range = async (tx: Transaction): Promise<void> => void await tx.range({ prefix: 'r/' });

@@ -36,7 +36,7 @@ export const ROOMS: readonly Room[] = [
   {
     path: 'recipes/',
     // prng: retries are spread by a jitter, and an unseeded one could not be replayed.
-    imports: [...WORDS, ...['bytes', 'clock', 'assert', 'done', 'prng'].map((name) => `core/base/${name}.ts`)],
+    imports: [...WORDS, ...['abort', 'bytes', 'clock', 'assert', 'done', 'prng'].map((name) => `core/base/${name}.ts`)],
   },
   // An instance that starts while the store is away reads its last configuration from a local file, with a checksum. The
   // rule of the longest match makes this a room of its own; it still sees the recipes and nothing else of the core.
@@ -91,6 +91,7 @@ export interface Door {
 }
 
 export const DOORS: readonly Door[] = [
+  { path: 'core/base/abort.ts', words: [], modules: ['node:events'] },
   { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate', 'process'], modules: [] },
   { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs'] },
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
