@@ -9,7 +9,7 @@
 
 import { utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
-import type { Client, Compare, KeyValue, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
+import type { Client, Compare, Header, KeyValue, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
 import { created, opDelete, opPut, opRange, opTxn } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
@@ -57,8 +57,9 @@ export interface Delivery<T> extends Held {
   readonly attempt: number;
   readonly maxAttempts: number;
   /**
-   * It is done. `succeeded` is false when a compare of the caller's did not hold; then nothing was written. Rejects with
-   * `FencedOut` when the item is not ours any more.
+   * It is done. `succeeded` is false when a compare of the caller's did not hold; then nothing was written. `responses` are
+   * those of `also`; none where an answer was lost and only the outcome is known. Rejects with `FencedOut` when the item is
+   * not ours any more.
    */
   ack(options?: AckOptions): Promise<FencedResult>;
   /** It failed: delivered again after a while, or dead if this was the last attempt. */
@@ -113,6 +114,8 @@ export class Taken implements Held {
   #forgets: (() => void)[] = [];
   #reason: Error | null = null;
   #settling = false;
+  /** Settles, never rejects, with the newest extension. */
+  #extending: Promise<void> = Promise.resolve();
 
   constructor(item: Item, desk: Desk) {
     this.name = item.id;
@@ -155,7 +158,6 @@ export class Taken implements Held {
   async ack(options: AckOptions = {}): Promise<FencedResult> {
     const { also = [], compare = [] } = options;
     const answer = await this.#settle((next) => this.#end('done', next, { also, compare }), 'done');
-    if (answer === null) return { header: await this.#header(), succeeded: true, responses: [] };
     const responses = answer.succeeded ? answer.responses.slice(0, also.length) : [];
     return { header: answer.header, succeeded: answer.succeeded, responses };
   }
@@ -181,12 +183,25 @@ export class Taken implements Held {
     return this.#back({ ...out, attempts: out.attempts - 1 });
   }
 
-  async extend(ms: number): Promise<void> {
+  /** One after the other: of two that overlap, the one whose lease is given up could be the one that the hold stands on. */
+  extend(ms: number): Promise<void> {
+    const turn = this.#extending.then(() => this.#extend(ms));
+    this.#extending = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #extend(ms: number): Promise<void> {
     checkNumber('an item\'s lease', ms, 1_000, DELAY_MS_MAX);
     this.assertHeld();
+    if (this.#settling) throw this.#busy();
     const { client, clock, observe } = this.#desk;
     const [name, ttlSeconds] = [this.#what(), Math.ceil(ms / 1000)];
     const keeper = await Session.open(client, { ttlSeconds, clock, name, observe: stallsOf(observe), signal: this.signal });
+    const over = this.#ended();
+    if (over !== null) {
+      await keeper.close();
+      throw over;
+    }
     const before = this.#keepers;
     this.#keepers = [...before, keeper];
     this.#forgets.push(keeper.onLost((reason) => this.#onKeeperLost(keeper, reason)));
@@ -196,7 +211,8 @@ export class Taken implements Held {
     };
     const { answer } = await persist(this.#desk, this.signal, () => request, this.name);
     if (!answer.succeeded) {
-      this.lose(new EntryLost(this.#what()));
+      // Perhaps it was ended meanwhile, by us: then that tells how.
+      if (!this.#settling) this.lose(new EntryLost(this.#what()));
       throw new FencedOut(this.#what(), { token: this.fence });
     }
     this.#keepers = [keeper];
@@ -291,11 +307,11 @@ export class Taken implements Held {
 
   /**
    * Sends what ends it until it is known what has become of it. The answer is that of the part that says what was done;
-   * null: an earlier attempt, whose answer was lost, has done it.
+   * without responses where an earlier attempt, whose answer was lost, has done it.
    */
-  async #settle(request: (next: KeyValue | null) => TxnRequest, kind: 'done' | 'dead' | 'back'): Promise<TxnResponse | null> {
+  async #settle(request: (next: KeyValue | null) => TxnRequest, kind: 'done' | 'dead' | 'back'): Promise<TxnResponse> {
     this.#assertOurs();
-    if (this.#settling) throw new ApiError('invalid_request', { detail: `${this.#what()} is being settled already` });
+    if (this.#settling) throw this.#busy();
     this.#settling = true;
     const limit = new AbortController();
     const late = (): void => limit.abort(new ApiError('deadline_exceeded', { detail: `settling ${this.#what()}` }));
@@ -328,16 +344,18 @@ export class Taken implements Held {
   }
 
   /** The hold is not there: by an earlier attempt of ours, or because the item is not ours any more. */
-  async #judge(kind: 'done' | 'dead' | 'back', doubted: boolean): Promise<null> {
-    if (doubted && await this.#wasOurs(kind)) {
+  async #judge(kind: 'done' | 'dead' | 'back', doubted: boolean): Promise<TxnResponse> {
+    const header = doubted ? await this.#doneByUs(kind) : null;
+    if (header !== null) {
       this.#finish(new Released(this.#what()));
-      return null;
+      return { header, succeeded: true, responses: [] };
     }
     this.lose(new EntryLost(this.#what()));
     throw new FencedOut(this.#what(), { token: this.fence });
   }
 
-  async #wasOurs(kind: 'done' | 'dead' | 'back'): Promise<boolean> {
+  /** Null: it was somebody else. */
+  async #doneByUs(kind: 'done' | 'dead' | 'back'): Promise<Header | null> {
     const { clock, keys } = this.#desk;
     const limit = new AbortController();
     const cancel = clock.schedule(SETTLE_MS, () => limit.abort(new ApiError('deadline_exceeded', { detail: this.#what() })));
@@ -356,9 +374,9 @@ export class Taken implements Held {
       }), this.name);
       const [counter] = kvsOf(answer.responses[0]);
       const end = counter?.modRevision === goneAt ? readEnd(counter) : null;
-      if (kind !== 'back') return end?.fence === this.fence && end.id === this.name;
-      // It went without an end, by us or with its lease; in both cases it is where it was to go, or will be.
-      return end === null;
+      // Without an end it went by us or with its lease; in both cases it is where it was to go, or will be.
+      const isOurs = kind === 'back' ? end === null : end?.fence === this.fence && end.id === this.name;
+      return isOurs ? answer.header : null;
     } catch (error) {
       if (!isApiError(error, 'compacted')) throw error;
       throw new ApiError('timeout', { cause: error });
@@ -370,10 +388,6 @@ export class Taken implements Held {
   #assertOurs(): void {
     const cause = this.#ended();
     if (cause !== null) throw new FencedOut(this.#what(), { token: this.fence, cause });
-  }
-
-  async #header(): Promise<FencedResult['header']> {
-    return (await this.#desk.client.range({ key: this.key })).header;
   }
 
   #ended(): Error | null {
@@ -402,6 +416,10 @@ export class Taken implements Held {
     this.#desk.forget(this);
     this.#over.abort(reason);
     if (!(reason instanceof Released)) this.#desk.observe({ kind: 'lost', id: this.name, error: reason });
+  }
+
+  #busy(): ApiError {
+    return new ApiError('invalid_request', { detail: `${this.#what()} is being settled already` });
   }
 
   #what(): string {
