@@ -11,9 +11,9 @@
 // often, and in however many processes one after the other, it is repeated. For the next round take the next name.
 
 import { utf8 } from '../core/base/bytes.js';
-import type { CallOptions, Client, KeyValue, Revision } from '../core/client.js';
+import type { CallOptions, Client, KeyValue, Revision, Watch } from '../core/client.js';
 import { created, modified, opDelete, opPut, opRange, prefixRange } from '../core/client.js';
-import { ApiError } from '../core/errors.js';
+import { ApiError, isApiError } from '../core/errors.js';
 import { checkWhole, found, nameStep, readRecord } from './coordination-names.js';
 import { Backoff, chance, pause, within } from './pause.js';
 import type { WaitOptions } from './pause.js';
@@ -127,11 +127,14 @@ export class Latch implements AsyncDisposable {
   readonly #keys: { readonly name: string; readonly key: Uint8Array; readonly marks: string };
   readonly #view: View;
   readonly #open = new AbortController();
+  readonly #over = new AbortController();
   /** Settles when it is open, removed or closed; never rejects. */
   readonly #following: Promise<Error | null>;
   #remaining: number | null = null;
   /** The create revision of the latch first seen; another one is another latch. */
   #since: Revision | null = null;
+  /** The modification revision of what was seen last of it. */
+  #seenAt: Revision = 0;
   #removed = false;
 
   /** Use `latch()`. */
@@ -182,6 +185,7 @@ export class Latch implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
+    this.#over.abort(new ApiError('closed', { detail: `latch ${this.name} was closed` }));
     await this.#view.close();
     await this.#following;
   }
@@ -222,8 +226,11 @@ export class Latch implements AsyncDisposable {
     const state = kv === null ? null : stateIn(kv);
     if (kv === null || state === null || this.#removed) return;
     this.#since ??= kv.createRevision;
-    if (this.#since === kv.createRevision) this.#note(state.remaining);
-    else this.#removed = true;
+    if (this.#since !== kv.createRevision) this.#removed = true;
+    else {
+      this.#seenAt = kv.modRevision;
+      this.#note(state.remaining);
+    }
   }
 
   #note(remaining: number): number {
@@ -237,7 +244,8 @@ export class Latch implements AsyncDisposable {
       for await (const { deletes } of this.#view.changes) {
         this.#look();
         if (this.#open.signal.aborted) return null;
-        if (this.#removed || (this.#since !== null && deletes.length > 0)) return new LatchRemoved(this.name);
+        const isGone = this.#removed || (this.#since !== null && deletes.length > 0);
+        if (isGone) return await this.#hadOpened() ? null : new LatchRemoved(this.name);
       }
       return this.isOpen ? null : new ApiError('closed', { detail: `latch ${this.name} was closed before it was open` });
     } catch (error) {
@@ -245,6 +253,40 @@ export class Latch implements AsyncDisposable {
     } finally {
       void this.#view.close();
     }
+  }
+
+  /** It may have opened and been removed between two looks of ours: the store's history tells, unless it was compacted. */
+  async #hadOpened(): Promise<boolean> {
+    const { client, clock } = this.#session;
+    const stop = this.#over.signal;
+    const backoff = newBackoff(this.#session);
+    const until = clock.now() + CALL_MS;
+    while (!stop.aborted && clock.now() < until) {
+      const watch = client.watch({ key: this.#keys.key, startRevision: this.#seenAt + 1 });
+      try {
+        // A store that was replaced may have no such history, and would never say so.
+        const bounds = { timeoutMs: until - clock.now(), signal: stop, what: `reading how latch ${this.name} ended` };
+        const opened = await within(this.#openedIn(watch), clock, bounds);
+        if (opened && !this.#open.signal.aborted) this.#note(0);
+        return opened;
+      } catch (error) {
+        if (stop.aborted || isApiError(error, 'compacted') || isApiError(error, 'closed')) return false;
+        await pause(clock, backoff.next(), stop);
+      } finally {
+        watch.close();
+      }
+    }
+    return false;
+  }
+
+  async #openedIn(watch: Watch): Promise<boolean> {
+    for await (const { events } of watch) {
+      for (const { kind, kv } of events) {
+        if (kind === 'delete' || kv.createRevision !== this.#since) return false;
+        if (stateIn(kv)?.remaining === 0) return true;
+      }
+    }
+    throw new ApiError('connection_lost', { detail: 'a watch ended by itself' });
   }
 }
 

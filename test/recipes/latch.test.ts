@@ -110,6 +110,28 @@ test('a latch that is removed, or removed and created anew, tells who waits; clo
   await w.end();
 });
 
+test('a latch that opened and was removed before its waiter could look has opened for it', async (t) => {
+  for (const how of ['slow', 'cut off', 'too late'] as const) {
+    const w = await world(1);
+    const link = w.link();
+    const [a, b] = [await open(w, w.link()), await open(w, link)];
+    const first = await w.clock.until(latch(a, 'x', { count: 1 }));
+    const second = await w.clock.until(latch(b, 'x'));
+    const waiting = second.wait().then(() => 'open', (error: unknown) => (error instanceof LatchRemoved ? 'removed' : 'failed'));
+    if (how !== 'slow') link.down();
+    t.is(await w.clock.until(first.countDown()), 0);
+    t.true(await w.clock.until(removeLatch(w.store, 'x')));
+    const { header } = await w.clock.until(put(w.store, utf8('y'), utf8('')));
+    if (how === 'too late') await w.clock.until(w.store.compact(header.revision));
+    link.up();
+    // What the store has forgotten nobody can tell.
+    const expected = how === 'too late' ? 'removed' : 'open';
+    t.is(await w.clock.until(waiting), expected, how);
+    t.is(second.isOpen, expected === 'open');
+    await w.end();
+  }
+});
+
 for (const seed of [1, 2]) {
   test(`in bad weather everybody counts once, and it opens exactly when all have, seed ${seed}`, async (t) => {
     const w = await world(seed);
