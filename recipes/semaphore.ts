@@ -99,6 +99,7 @@ export interface SemaphoreState {
   /** Null when nobody has ever used it. */
   readonly limit: number | null;
   readonly available: number;
+  /** More than the limit for a while, if that was lowered. */
   readonly holders: readonly PermitsEntry[];
   /** How many wait, whatever they want; at most 1,000 are counted. */
   readonly waiting: number;
@@ -111,20 +112,24 @@ export async function semaphoreState(client: Client, name: string, options: Call
     success: [
       opRange(ranges.limit.key, { rangeEnd: ranges.limit.rangeEnd, keysOnly: true }),
       opRange(ranges.permits.key, { ...inOrder(ranges.permits), limit: PERMITS_MAX }),
-      opRange(ranges.gate.key, { rangeEnd: ranges.gate.rangeEnd, keysOnly: true, limit: WAITERS_MAX }),
+      opRange(ranges.gate.key, { ...inOrder(ranges.gate), keysOnly: true, limit: WAITERS_MAX }),
     ],
   }, options);
   const limit = limitIn(found(answer.responses, 0));
-  const holders: PermitsEntry[] = [];
-  let used = 0;
-  for (const kv of found(answer.responses, 1)) {
-    const permits = weightOf(kv.key);
-    if (used + permits > (limit ?? PERMITS_MAX)) break;
-    used += permits;
-    const { key, lease, createRevision } = kv;
-    holders.push({ key: text(key), lease, since: createRevision, permits, info: readInfo(kv.value) });
+  const [all, gate] = [found(answer.responses, 1), found(answer.responses, 2)];
+  const holders = all.map((kv): PermitsEntry => {
+    const { key, value, lease, createRevision } = kv;
+    return { key: text(key), lease, since: createRevision, permits: weightOf(key), info: readInfo(value) };
+  });
+  let used = holders.reduce((sum, { permits }) => sum + permits, 0);
+  // Whoever has passed the gate stands among the permits, and waits there if it does not fit. What does not fit since the
+  // limit was lowered is held all the same.
+  const last = holders.at(-1);
+  if (last !== undefined && used > (limit ?? PERMITS_MAX) && last.lease === gate[0]?.lease) {
+    holders.pop();
+    used -= last.permits;
   }
-  const waiting = found(answer.responses, 2).length;
+  const waiting = gate.length;
   return { revision: answer.header.revision, limit, available: Math.max(0, (limit ?? 0) - used), holders, waiting };
 }
 

@@ -99,9 +99,12 @@ test('the limit can be changed: more wakes who waits, less takes nothing away, a
   await w.clock.until(resizeSemaphore(w.store, 'x', { from: 3, to: 1 }));
   t.true(held.every(({ isHeld }) => isHeld));
   const late = acquirePermits(session, 'x', { limit: 1 });
-  for (const each of held) {
+  for (const [i, each] of held.entries()) {
     await w.clock.advance(100);
-    t.is((await w.clock.until(semaphoreState(w.store, 'x'))).waiting, 1);
+    const { waiting: waits, holders, available, limit } = await w.clock.until(semaphoreState(w.store, 'x'));
+    t.deepEqual([waits, limit, available], [1, 1, 0]);
+    const fences = held.slice(i).map(({ fence }) => fence);
+    t.deepEqual(holders.map(({ since }) => since), fences, 'who holds is told, beyond the limit too');
     await w.clock.until(each.release());
   }
   const last = await w.clock.until(late);
