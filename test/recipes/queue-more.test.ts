@@ -350,8 +350,7 @@ test('an end whose answer was lost is known to be ours, and one by somebody else
     if (end === 'ack') {
       // What is known to be done is not put in doubt by a call that fails afterwards.
       link.refuse = (method) => method === 'range';
-      const { succeeded, responses } = await w.clock.until(item.ack({ also: [opPut(utf8(`e/${item.id}`), utf8(''))] }));
-      t.deepEqual([succeeded, responses], [true, []]);
+      t.true((await w.clock.until(item.ack({ also: [opPut(utf8(`e/${item.id}`), utf8(''))] }))).succeeded);
       link.refuse = () => false;
     }
     if (end === 'dead') await w.clock.until(item.nack({ dead: true }));
