@@ -76,31 +76,31 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
     recipe: 'registration', tests: ['registry'],
     bugs: [
       {
-        number: 121, name: 'an update made while another one is on its way counts as written', file: 'registration',
+        number: 121, name: 'an update made while another one is on its way counts as written', file: 'registration', claims: 'R1*',
         edits: [['this.#storedVersion = version;', 'this.#storedVersion = this.#version;']],
       },
       {
-        number: 122, name: 'a write does not compare the epitaph', file: 'registration',
+        number: 122, name: 'a write does not compare the epitaph', file: 'registration', claims: 'R2 a late*',
         edits: [['modified(this.#keys.epitaph, \'=\', this.#epitaphRevision),', '']],
       },
       {
-        number: 123, name: 'a write does not compare the instance', file: 'registration',
+        number: 123, name: 'a write does not compare the instance', file: 'registration', claims: 'two processes*',
         edits: [['modified(this.#keys.instance, \'=\', this.#instanceRevision),', '']],
       },
       {
-        number: 124, name: 'a crash leaves no reason', file: 'registration',
+        number: 124, name: 'a crash leaves no reason', file: 'registration', claims: 'discovery follows*',
         edits: [['...(appears ? [this.#epitaphOp(\'expired\')] : [])', '']],
       },
       {
-        number: 125, name: 'the older of two processes fights back', file: 'registration',
+        number: 125, name: 'the older of two processes fights back', file: 'registration', claims: 'two processes*',
         edits: [['if (!starting || this.#goal !== null)\n                this.#conclude(\'superseded\');\n            return;', '']],
       },
       {
-        number: 126, name: 'restorations are not bounded', file: 'registration',
+        number: 126, name: 'restorations are not bounded', file: 'registration', claims: 'a key that is deleted*',
         edits: [['await pause(this.clock, this.#bucket.take(), this.#leaving.signal);', '']],
       },
       {
-        number: 127, name: 'a drain has no grace', file: 'registration',
+        number: 127, name: 'a drain has no grace', file: 'registration', claims: '*drain*',
         edits: [['await pause(this.clock, graceMs, this.#leaving.signal);', '']],
       },
       {
@@ -112,27 +112,27 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['const wentBack = change.revision < seen;', 'const wentBack = false;']],
       },
       {
-        number: 130, name: 'the epitaph is not renewed', file: 'registration',
+        number: 130, name: 'the epitaph is not renewed', file: 'registration', claims: 'the epitaph outlives*',
         edits: [['const renewIn = this.#epitaph === null ? 0 : this.#epitaph.renewAt - this.clock.now();', 'const renewIn = 1e12;']],
       },
       {
-        number: 131, name: 'an instance without the lease of its session', file: 'registration',
+        number: 131, name: 'an instance without the lease of its session', file: 'registration', claims: 'the epitaph outlives*',
         edits: [['opPut(this.#keys.instance, this.#value(), { lease: session.lease })', 'opPut(this.#keys.instance, this.#value())']],
       },
       {
-        number: 132, name: 'closed by its session, it comes back', file: 'registration',
+        number: 132, name: 'closed by its session, it comes back', file: 'registration', claims: 'closing the session*',
         edits: [['if (error.reason === \'closed\')\n                    this.#leave(\'closed\');', '']],
       },
       {
-        number: 133, name: 'an epitaph that comes after its instance speaks at once', file: 'registry',
+        number: 133, name: 'an epitaph that comes after its instance speaks at once', file: 'registry', claims: 'discovery*',
         edits: [['if (this.#present.has(name))\n                this.#silent.add(entry);', '']],
       },
       {
-        number: 134, name: 'services beyond one transaction are read as they are later', file: 'registry',
+        number: 134, name: 'services beyond one transaction are read as they are later', file: 'registry', claims: '*services*',
         edits: [['if (revision === 0)\n            revision = answer.header.revision;', '']],
       },
       {
-        number: 135, name: 'evicting does not compare', file: 'registry',
+        number: 135, name: 'evicting does not compare', file: 'registry', claims: 'an instance deleted by hand*',
         edits: [['compare: [modified(keys.instance, \'=\', found.modRevision)],', 'compare: [],']],
       },
       {

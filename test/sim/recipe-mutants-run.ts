@@ -35,10 +35,11 @@ export async function runRecipeMutants(options: RecipeMutantOptions): Promise<nu
     return 2;
   }
   // A build that fails as it is would make every bug look found.
-  for (const file of new Set(waiting.flatMap(({ tests }) => tests))) {
-    const { title } = await firstFailure([file], BUILD);
+  const sound = new Map(waiting.map(({ tests, claims }) => [`${claims} ${tests.join(' ')}`, { tests, claims }]));
+  for (const { tests, claims } of sound.values()) {
+    const { title } = await firstFailure(tests, claims, BUILD);
     if (title === null) continue;
-    print(`nothing is planted yet, and one fails all the same: ${file}, ${title}\n`);
+    print(`nothing is planted yet, and one fails all the same: ${tests.join(' ')}, ${title}\n`);
     return 1;
   }
   print('| no | recipe | planted bug | found by | s |\n|---|---|---|---|---|\n');
@@ -72,7 +73,7 @@ async function judged(mutant: RecipeMutant, build: string): Promise<Finding> {
     for (const { file } of mutant.edits) {
       if (!await loads(join(build, file))) return { title: null, tookMs: 0 };
     }
-    return await firstFailure(mutant.tests, build);
+    return await firstFailure(mutant.tests, mutant.claims, build);
   } finally {
     restore();
   }
@@ -87,8 +88,9 @@ function loads(file: string): Promise<boolean> {
   });
 }
 
-function firstFailure(tests: readonly string[], build: string): Promise<Finding> {
-  const args = [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs'), '--tap', '--fail-fast', IDLE, ...tests];
+function firstFailure(tests: readonly string[], claims: string | null, build: string): Promise<Finding> {
+  const options = ['--tap', '--fail-fast', IDLE, ...(claims === null ? [] : [`--match=${claims}`])];
+  const args = [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs'), ...options, ...tests];
   const env = { ...process.env, COTERIE_DIST: basename(build) };
   const began = performance.now();
   return new Promise((resolve, reject) => {

@@ -6,10 +6,13 @@
 import type { Mutant } from './mutant-table.js';
 import { HELD_BUGS } from './recipe-bugs-held.js';
 import { SHARED_BUGS } from './recipe-bugs-shared.js';
+import { TOGETHER_BUGS } from './recipe-bugs-together.js';
 
 export interface RecipeMutant extends Mutant {
   readonly recipe: string;
   readonly tests: readonly string[];
+  /** A pattern of titles; null: all. */
+  readonly claims: string | null;
 }
 
 /** Of one recipe. */
@@ -29,15 +32,18 @@ export interface RecipeBug {
   readonly edits: readonly (readonly [find: string, replace: string])[];
   /** Where they are others than the recipe's. */
   readonly tests?: readonly string[];
+  /** A pattern of titles, where all tests of the file take long. */
+  readonly claims?: string;
 }
 
-export const RECIPE_MUTANTS: readonly RecipeMutant[] = [...HELD_BUGS, ...SHARED_BUGS].flatMap(({ recipe, tests, bugs }) => {
-  return bugs.map((bug) => ({
-    number: bug.number,
-    name: bug.name,
-    recipe,
-    tests: (bug.tests ?? tests).map((name) => `test/recipes/${name}.test.ts`),
-    edits: bug.edits.map(([find, replace]) => ({ file: `recipes/${bug.file}.js`, find, replace })),
-    note: '',
-  }));
-});
+const ALL: readonly RecipeBugs[] = [...HELD_BUGS, ...SHARED_BUGS, ...TOGETHER_BUGS];
+
+export const RECIPE_MUTANTS: readonly RecipeMutant[] = ALL.flatMap(({ recipe, tests, bugs }) => bugs.map((bug) => ({
+  number: bug.number,
+  name: bug.name,
+  recipe,
+  tests: (bug.tests ?? tests).map((name) => `test/recipes/${name}.test.ts`),
+  edits: bug.edits.map(([find, replace]) => ({ file: `recipes/${bug.file}.js`, find, replace })),
+  claims: bug.claims ?? null,
+  note: '',
+})));
