@@ -7,7 +7,7 @@
 
 import { onceAborted } from '../core/base/abort.js';
 import type { Clock } from '../core/base/clock.js';
-import type { Client, KeyValue, Op, Revision, TxnResponse, WatchBatch, WatchRequest } from '../core/client.js';
+import type { Client, KeyValue, Op, Revision, TxnResponse, Watch, WatchBatch, WatchRequest } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
 import { orStopped } from './entry.js';
@@ -251,11 +251,11 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
     const { range } = this.#source;
     const request: WatchRequest = { ...range, startRevision: this.#revision + 1, progressNotify: true, exclude: ['delete'] };
     const watch = this.#client.watch(request, { signal: stop });
-    const batches = watch[Symbol.asyncIterator]();
+    const listening = new Listening(watch, this.#clock, this.#options.livenessMs, stop);
     const openedAt = this.#clock.now();
     try {
-      for (let pending = batches.next(); ; ) {
-        const next = await this.#listen(pending, () => watch.requestProgress());
+      for (;;) {
+        const next = await listening.next();
         if (next === 'silent') {
           const page = await this.#read();
           if (page === null || this.#storeWentBack || page.last !== this.#position || this.#isOther(page.epoch)) return page;
@@ -271,37 +271,110 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
           this.#revision = Math.max(this.#revision, kv.modRevision);
           yield* this.#hand(found.position, kv.value);
         }
-        pending = batches.next();
       }
     } catch (error) {
       if (error instanceof Gap || stop.aborted) throw error;
       if (isApiError(error, 'closed')) throw error;
       this.#options.observe({ kind: 'attempt_failed', error: asError(error) });
     } finally {
+      listening.end();
       watch.close();
       if (this.#clock.now() - openedAt >= RETRY_MS_MAX) this.#backoff.reset();
     }
     await pause(this.#clock, this.#backoff.next(), stop);
     return null;
   }
+}
 
-  /** What the watch says next; `silent` when it says nothing for `livenessMs`, not even when it is asked. */
-  async #listen(
-    pending: Promise<IteratorResult<WatchBatch>>,
-    ask: () => void,
-  ): Promise<IteratorResult<WatchBatch> | 'silent'> {
-    const { livenessMs } = this.#options;
-    for (const last of [false, true]) {
-      const over = new AbortController();
-      const silence = pause(this.#clock, livenessMs / 2, over.signal).then(() => 'silent' as const);
-      try {
-        const next = await orStopped(Promise.race([pending, silence]), this.#stop.signal);
-        if (next !== 'silent') return next;
-      } finally {
-        over.abort();
-      }
-      if (!last) ask();
-    }
-    return 'silent';
+type Heard = IteratorResult<WatchBatch> | 'silent';
+
+/**
+ * What a watch says, or its silence. One timer and one listener for as long as it lasts: of their own for each message they
+ * would cost more than the message.
+ */
+class Listening {
+  readonly #watch: Watch;
+  readonly #batches: AsyncIterator<WatchBatch>;
+  readonly #clock: Clock;
+  readonly #halfMs: number;
+  readonly #stop: AbortSignal;
+  /** Whoever waits. */
+  #reader: ((heard: Heard | Promise<Heard>) => void) | null = null;
+  /** Asked of the watch and not handed out yet. */
+  #pending: Promise<Heard> | null = null;
+  #isSettled = false;
+  #since = 0;
+  #hasAsked = false;
+  #cancelTimer: (() => void) | null = null;
+
+  constructor(watch: Watch, clock: Clock, livenessMs: number, stop: AbortSignal) {
+    this.#watch = watch;
+    this.#batches = watch[Symbol.asyncIterator]();
+    this.#clock = clock;
+    this.#halfMs = livenessMs / 2;
+    this.#stop = stop;
+    onceAborted(stop, this.#onAbort);
   }
+
+  /** `silent`: nothing for `livenessMs`, not even when asked; the next call goes on waiting for the same. */
+  next(): Promise<Heard> {
+    return new Promise((resolve) => {
+      this.#reader = resolve;
+      this.#since = this.#clock.now();
+      this.#hasAsked = false;
+      if (this.#stop.aborted) return this.#onAbort();
+      this.#cancelTimer ??= this.#clock.schedule(this.#halfMs, this.#onTimer);
+      if (this.#pending === null) this.#ask();
+      else if (this.#isSettled) this.#hand();
+    });
+  }
+
+  end(): void {
+    this.#cancelTimer?.();
+    this.#stop.removeEventListener('abort', this.#onAbort);
+  }
+
+  #ask(): void {
+    const settled = (): void => {
+      this.#isSettled = true;
+      this.#hand();
+    };
+    this.#isSettled = false;
+    this.#pending = this.#batches.next();
+    this.#pending.then(settled, settled);
+  }
+
+  #hand(): void {
+    const [reader, pending] = [this.#reader, this.#pending];
+    if (reader === null || pending === null) return;
+    this.#reader = null;
+    this.#pending = null;
+    reader(pending);
+  }
+
+  /** The timer is older than the wait, most of the time: then it goes on for what is missing. Nobody waits: it ends. */
+  readonly #onTimer = (): void => {
+    this.#cancelTimer = null;
+    const reader = this.#reader;
+    if (reader === null) return;
+    // Never less than a millisecond: sums of times are not exact.
+    const leftMs = this.#since + this.#halfMs - this.#clock.now();
+    const isSilent = leftMs < 1;
+    if (isSilent && this.#hasAsked) {
+      this.#reader = null;
+      return reader('silent');
+    }
+    if (isSilent) {
+      this.#hasAsked = true;
+      this.#since = this.#clock.now();
+      this.#watch.requestProgress();
+    }
+    this.#cancelTimer = this.#clock.schedule(isSilent ? this.#halfMs : leftMs, this.#onTimer);
+  };
+
+  readonly #onAbort = (): void => {
+    const reader = this.#reader;
+    this.#reader = null;
+    reader?.(Promise.reject(asError(this.#stop.reason)));
+  };
 }

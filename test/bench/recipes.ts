@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { utf8 } from '../../core/base/bytes.js';
 import { prefixRange } from '../../core/client.js';
+import { isApiError } from '../../core/errors.js';
 import { lock } from '../../recipes/lock.js';
 import { Queue } from '../../recipes/queue.js';
 import type { Session } from '../../recipes/session.js';
@@ -22,7 +23,8 @@ const LANES = 32;
 const WAITERS = [10, 100, 1_000] as const;
 const CONSUMERS = [1, 100] as const;
 /** Items put and not yet ended: enough that nobody idles, few enough that the queue is not measured full. */
-const AHEAD = 400;
+const AHEAD = 200;
+const FILLING_MS = 4_000;
 const SUBSCRIBERS = 1_000;
 const MESSAGES = { alone: 60, together: 100 } as const;
 const BODY = 'x'.repeat(256);
@@ -110,36 +112,42 @@ async function queued(target: Target, consumers: number): Promise<readonly numbe
     const name = `for ${consumers}`;
     const state = { put: 0, over: false };
     const seen = new Set<number>();
-    const stop = new AbortController();
-    const consuming = sessions.map(async (session) => {
-      const queue = new Queue<{ n: number; body: string }>(client, name);
+    const room: (() => void)[] = [];
+    const queues = sessions.map(() => new Queue<{ n: number; body: string }>(client, name));
+    const consuming = sessions.map(async (session, i) => {
       try {
         for (;;) {
-          const item = await queue.take(session, { signal: stop.signal });
+          const item = await queues[i]?.take(session);
+          if (item === undefined) return;
           await item.ack();
           must(!seen.has(item.body.n), `item ${item.body.n} ended twice`);
           seen.add(item.body.n);
+          room.shift()?.();
         }
       } catch (error) {
-        if (!stop.signal.aborted) throw error;
+        if (!isApiError(error, 'closed')) throw error;
       }
     });
     const producer = new Queue<{ n: number; body: string }>(client, name);
     const putting = Array.from({ length: LANES }, async () => {
       while (!state.over) {
-        if (state.put - seen.size >= AHEAD) await sleep(1);
+        if (state.put - seen.size >= AHEAD) await new Promise<void>((resolve) => room.push(resolve));
         else await producer.put({ n: state.put += 1, body: BODY });
       }
     });
+    // As many ahead as there will be, or the puts of the filling would count; where takers are faster there are never so many.
+    const fullBy = performance.now() + FILLING_MS;
     await sleep(WARM_UP_MS);
+    while (state.put - seen.size < AHEAD && performance.now() < fullBy) await sleep(1);
     const [from, operations, startedAt] = [seen.size, client.total, performance.now()];
     await sleep(MEASURED_MS);
     const [done, spent, seconds] = [seen.size - from, client.total - operations, (performance.now() - startedAt) / 1000];
     state.over = true;
+    for (const enter of room) enter();
     await Promise.all(putting);
     for (const until = performance.now() + 20_000; seen.size < state.put && performance.now() < until;) await sleep(5);
     must(seen.size === state.put, `${state.put} items were put, ${seen.size} ended`);
-    stop.abort();
+    for (const queue of queues) queue.close();
     await Promise.all(consuming);
     return [done / seconds, spent / done];
   }));
