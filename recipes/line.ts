@@ -199,9 +199,7 @@ class Acquisition {
   #held(entry: Entry, look: Look, verdict: Verdict & { kind: 'free' }): Holding {
     const { name, what, line } = this.#place;
     const holding = { name, what, line: prefixRange(utf8(line)), also: verdict.also ?? [], watch: verdict.watch ?? [] };
-    const held = new Holding(entry, look, { ...holding, leaveMs: this.#leaveMs(), observe: this.#observe });
-    held.assertHeld();
-    return held;
+    return new Holding(entry, look, { ...holding, leaveMs: this.#leaveMs(), observe: this.#observe });
   }
 
   /** Removes our entry. Rejects with `EntryMayRemain` when that is not confirmed in time. */

@@ -109,7 +109,6 @@ export interface SessionOptions {
 interface Attempt {
   readonly sentAt: number;
   readonly call: AbortController;
-  settled: Promise<void>;
 }
 
 export class Session {
@@ -326,9 +325,9 @@ export class Session {
     this.#nextAttemptAt = now + Math.min(this.#intervalMs, this.#attemptMs);
     this.#giveUpOld(now);
     const call = new AbortController();
-    const attempt: Attempt = { sentAt: now, call, settled: Promise.resolve() };
+    const attempt: Attempt = { sentAt: now, call };
     this.#attempts.add(attempt);
-    attempt.settled = this.client
+    void this.client
       .keepAlive(this.lease, { signal: call.signal, timeoutMs: this.#attemptMs })
       .then(
         (answer) => this.#onAnswer(attempt, answer.ttlSeconds),
@@ -415,7 +414,6 @@ export class Session {
     this.#expired();
     const before = this.#lost;
     this.#lose('closed');
-    await Promise.all([...this.#attempts].map((attempt) => attempt.settled));
     if (before?.reason === 'revoked') return;
     const giveUp = new AbortController();
     const cancel = this.clock.schedule(timeoutMs, () => giveUp.abort());

@@ -81,6 +81,41 @@ test('waiters get it in the order they came, each with a higher fence', async (t
   await w.end();
 });
 
+test('a waiter in the middle goes, in every way there is: who stood behind it waits for the one before it', async (t) => {
+  const w = await world(1);
+  for (const way of ['gives up', 'is revoked', 'is deleted'] as const) {
+    const [first, middle, last] = [await open(w, w.link(), 60), await open(w, w.link()), await open(w, w.link(), 60)];
+    const held = await w.clock.until(lock(first, 'x'));
+    const control = new AbortController();
+    const gone = t.throwsAsync(lock(middle, 'x', { signal: control.signal }), undefined, way);
+    await w.clock.advance(10);
+    let isHeld = false;
+    const waiting = lock(last, 'x').then((it) => {
+      isHeld = true;
+      return it;
+    });
+    await w.clock.advance(10);
+    const [, second] = (await w.clock.until(keysUnder(w.store, ROOT))).toSorted((a, b) => a.createRevision - b.createRevision);
+    t.is(second?.lease, middle.lease);
+    if (way === 'gives up') control.abort();
+    if (way === 'is revoked') await w.clock.until(w.store.revoke(middle.lease));
+    if (way === 'is deleted' && second !== undefined) await w.clock.until(del(w.store, second.key));
+    await w.clock.advance(5_000);
+    t.false(isHeld, way);
+    t.true(held.isHeld, way);
+    await w.clock.until(held.release());
+    const next = await w.clock.until(waiting);
+    t.true(next.fence > held.fence, way);
+    // Whose entry was deleted stands at the end again.
+    control.abort();
+    await w.clock.until(gone);
+    await w.clock.until(next.release());
+    for (const session of [first, middle, last]) await w.clock.until(session.close());
+  }
+  t.deepEqual(await traces(w), []);
+  await w.end();
+});
+
 test('two tasks of one session exclude each other', async (t) => {
   const w = await world(1);
   const session = await open(w, w.link());

@@ -62,6 +62,22 @@ test('R1 update during an outage that costs the session: the latest data come ba
   await w.end();
 });
 
+test('R1 an update made while another one is on its way is written too, before it resolves', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const link = w.link();
+  const api = await clock.until(register(link, { ...spec, weight: 10 }, { clock }));
+  link.requestMs = () => 20;
+  const first = api.update({ weight: 20 });
+  await clock.advance(10);
+  const second = api.update({ weight: 30 });
+  await clock.until(first);
+  await clock.until(second);
+  t.is((await stored(w, 'a1'))?.weight, 30);
+  await clock.until(api.close());
+  await w.end();
+});
+
 test('R2 close during reconnect, in 1,000 interleavings: absent, and nothing brings it back', async (t) => {
   const w = await world(2);
   const { clock, prng } = w;
@@ -341,6 +357,23 @@ test('two processes with one id, the older one cut off: it does not come back, e
   t.is(older.state, 'gone');
   t.deepEqual(await reasons(w), { a1: 'closed' });
   await clock.until(older.close());
+  await w.end();
+});
+
+test('who wrote the entry with a tool that knows no epitaphs is not overwritten by an update on its way', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const link = w.link();
+  const older = await clock.until(register(link, spec, { clock }));
+  link.requestMs = () => 20;
+  const update = t.throwsAsync(older.update({ weight: 7 }), { instanceOf: RegistrationEnded, message: /superseded/ });
+  await clock.advance(10);
+  const theirs = JSON.stringify({ ...await stored(w, 'a1'), owner: 'abc', weight: 9 });
+  await clock.until(put(w.store, utf8(instanceAt('a1')), utf8(theirs)));
+  await clock.until(update);
+  t.is((await stored(w, 'a1'))?.owner, 'abc');
+  await clock.until(older.close());
+  t.is((await stored(w, 'a1'))?.weight, 9);
   await w.end();
 });
 

@@ -237,6 +237,34 @@ test('S5 an attempt that hangs for ever does not keep others from being made', a
   await w.end();
 });
 
+test('S6 an attempt that fails after a newer one was confirmed says nothing: the session stays live', async (t) => {
+  const w = await world(5);
+  const link = w.link();
+  const events: SessionEvent[] = [];
+  let calls = 0;
+  link.answerMs = (method) => {
+    if (method !== 'keepAlive') return 0;
+    calls += 1;
+    return calls === 1 ? 1_000_000 : 0;
+  };
+  const session = await w.clock.until(
+    Session.open(link, { ttlSeconds: 9, clock: w.clock, observe: (event) => events.push(event) }),
+  );
+  await w.clock.advance(6_500);
+  t.is(link.renewals.length, 2);
+  t.is(calls, 2);
+  const told = ['suspended', 'resumed'];
+  t.deepEqual(kinds(events), told, 'by the first one\'s silence, and by the second one\'s answer');
+  link.down();
+  link.up();
+  await w.clock.advance(100);
+  t.is(session.state, 'live');
+  t.is(calls, 2, 'nor is there a reason to hurry');
+  t.deepEqual(kinds(events), told);
+  await w.clock.until(session.close());
+  await w.end();
+});
+
 test('S6 a link away for less than the TTL: suspended, then live with the same lease', async (t) => {
   const w = await world(6);
   for (const fault of ['down', 'freeze'] as const) {
@@ -288,11 +316,21 @@ test('S6 a link away for more than the TTL: lost, exactly once, and for good', a
 
 test('a lease revoked by somebody else is lost as revoked at the next renewal', async (t) => {
   const w = await world(6);
-  const session = await w.clock.until(Session.open(w.link(), { ttlSeconds: 6, clock: w.clock }));
+  const link = w.link();
+  const events: SessionEvent[] = [];
+  const session = await w.clock.until(
+    Session.open(link, { ttlSeconds: 6, clock: w.clock, observe: (event) => events.push(event) }),
+  );
   await w.clock.until(w.store.revoke(session.lease));
   await w.clock.advance(2_100);
   t.is(session.state, 'lost');
   t.is(reasonOf(session), 'revoked');
+  link.freeze();
+  const from = w.clock.now();
+  await w.clock.until(session.close());
+  t.is(w.clock.now(), from, 'there is nothing to revoke any more, so nothing to wait for');
+  t.is(link.sent.revoke, 0);
+  t.deepEqual(kinds(events), ['lost']);
   await w.end();
 });
 

@@ -23,10 +23,6 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['if (ttlSeconds <= 0) {', 'if (ttlSeconds < 0) {']],
       },
       {
-        number: 104, name: 'closing does not wait for renewals under way', file: 'session',
-        edits: [['await Promise.all([...this.#attempts].map((attempt) => attempt.settled));', '']],
-      },
-      {
         number: 105, name: 'a grant that comes late is left to expire', file: 'session',
         edits: [['onLate: (late) => discard(client, late),', '']],
       },
@@ -84,11 +80,11 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['modified(this.#keys.epitaph, \'=\', this.#epitaphRevision),', '']],
       },
       {
-        number: 123, name: 'a write does not compare the instance', file: 'registration', claims: 'two processes*',
+        number: 123, name: 'a write does not compare the instance', file: 'registration', claims: 'who wrote the entry*',
         edits: [['modified(this.#keys.instance, \'=\', this.#instanceRevision),', '']],
       },
       {
-        number: 124, name: 'a crash leaves no reason', file: 'registration', claims: 'discovery follows*',
+        number: 124, name: 'a crash leaves no reason', file: 'registration', claims: 'R1*',
         edits: [['...(appears ? [this.#epitaphOp(\'expired\')] : [])', '']],
       },
       {
@@ -163,10 +159,6 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       {
         number: 143, name: 'the first look finds our own entry alone', file: 'line',
         edits: [['const limit = own === null && shared ? 2 : 1;', 'const limit = 1;']],
-      },
-      {
-        number: 144, name: 'what was acquired is handed out without a look at the session', file: 'line',
-        edits: [['held.assertHeld();', '']],
       },
       {
         number: 145, name: 'an answer is believed without a look at the session', file: 'line',
