@@ -45,8 +45,8 @@ for (const near of [1, 3, 20]) {
     const counts = await w.clock.until(Promise.all(others));
     const total = counts.reduce((sum, count) => sum + count, 0);
     const seconds = times.reduce((sum, ms) => sum + ms, 0) / 1_000;
-    t.log(`far away: ${Math.round(seconds * 50)} ms each, at most ${Math.round(Math.max(...times))} ms; `
-      + `near by: ${Math.round(total / seconds)} a second, the least of them ${Math.min(...counts)}, the most ${Math.max(...counts)}`);
+    t.log(`far away: ${Math.round(seconds * 50)} ms each, at most ${Math.round(Math.max(...times))} ms; near by: `
+      + `${Math.round(total / seconds)} a second, the least of them ${Math.min(...counts)}, the most ${Math.max(...counts)}`);
     t.true(Math.min(...counts) > 0);
     t.is(await w.clock.until(get(w.store, utf8(`${ROOT}news/turn`))), null, 'nobody\'s turn is left');
     await w.end();
