@@ -13,6 +13,7 @@ import type {
 import { ApiError, canceled } from '../../core/errors.js';
 import type { OperationRequest } from '../model/history.js';
 import type { Machine } from './machine.js';
+import type { ClientProcess } from './process.js';
 import { Dice } from './random.js';
 import type { CallEntry, WatchEnd, WatchEntry } from './recorder.js';
 import { Kind } from './scheduler.js';
@@ -30,12 +31,18 @@ export class Connection implements Client {
   machine: Machine;
   readonly #world: World;
   readonly #dice: Dice;
+  readonly #process: ClientProcess | null;
   #isClosed = false;
   #isDead = false;
-  readonly #watches = new Set<Watch>();
+  #cutUntil = 0;
+  readonly #watches = new Set<RemoteWatch>();
+  /** What ends each call under way without a word to anybody. */
+  readonly #calls = new Set<() => void>();
 
-  constructor(world: World, name: string, machine: Machine) {
+  /** `process`: whose it is; null: of one that is never late. */
+  constructor(world: World, name: string, machine: Machine, process: ClientProcess | null = null) {
     this.#world = world;
+    this.#process = process;
     this.name = name;
     this.machine = machine;
     this.#dice = new Dice(world.swarm.seed, name);
@@ -75,7 +82,8 @@ export class Connection implements Client {
 
   watch(request: WatchRequest, options: CallOptions = {}): Watch {
     const watch = new RemoteWatch(this.#world, this.machine, request, {
-      ...options, name: this.name, dice: this.#dice, onEnd: (ended) => this.#watches.delete(ended),
+      ...options, name: this.name, process: this.#process, delayMs: () => this.#delayMs(),
+      onEnd: (ended) => this.#watches.delete(ended),
     });
     if (watch.isOpen) this.#watches.add(watch);
     return watch;
@@ -86,10 +94,22 @@ export class Connection implements Client {
     return Promise.resolve();
   }
 
+  /** To another member, as a client of several does when its own is of no use: watches end and are to be opened anew. */
+  move(machine: Machine): void {
+    this.machine = machine;
+    for (const watch of [...this.#watches]) watch.lose();
+  }
+
+  /** Nothing gets through for so long, in either direction; what was sent meanwhile comes late. */
+  cut(ms: number): void {
+    this.#cutUntil = this.#world.scheduler.now + ms;
+  }
+
   /** The client's process is gone: nothing is asked, answered or told any more. */
   kill(): void {
     this.#isDead = true;
     for (const watch of this.#watches) watch.close();
+    for (const end of [...this.#calls]) end();
   }
 
   #recorded<T>(
@@ -153,17 +173,21 @@ export class Connection implements Client {
       isOpen = false;
       this.#world.isStirred = true;
       this.#world.openCalls--;
-      timer.canceled = true;
+      this.#calls.delete(end);
+      cancelTimer();
       signal?.removeEventListener('abort', onAbort);
       if (!this.#isDead) finish();
     };
+    const end = (): void => settle(() => undefined);
+    this.#calls.add(end);
     const onAbort = (): void => settle(() => reject(canceled(signal?.reason)));
-    const timer = scheduler.after(timeoutMs, Kind.client, machine.place, () => {
-      settle(() => reject(new ApiError('deadline_exceeded')));
-    });
+    const cancelTimer = this.#after(timeoutMs, machine, () => settle(() => reject(new ApiError('deadline_exceeded'))));
     signal?.addEventListener('abort', onAbort, { once: true });
     const back = (finish: () => void): void => {
-      scheduler.after(this.#delayMs(), Kind.client, machine.place, () => settle(finish));
+      scheduler.after(this.#delayMs(), Kind.client, machine.place, () => {
+        if (this.#process === null || this.#isDead) settle(finish);
+        else this.#process.arrive(() => settle(finish));
+      });
     };
     scheduler.after(this.#delayMs(), Kind.client, machine.place, () => {
       const { life } = machine;
@@ -183,15 +207,26 @@ export class Connection implements Client {
     });
   }
 
+  /** A timer of the client's process. */
+  #after(ms: number, machine: Machine, run: () => void): () => void {
+    if (this.#process !== null) return this.#process.schedule(ms, run);
+    const timer = this.#world.scheduler.after(ms, Kind.client, machine.place, run);
+    return () => {
+      timer.canceled = true;
+    };
+  }
+
   #delayMs(): number {
-    return this.#dice.tailed(this.#world.swarm.network.delayMs / 2);
+    const { scheduler, swarm } = this.#world;
+    return Math.max(this.#cutUntil - scheduler.now, this.#dice.tailed(swarm.network.delayMs / 2));
   }
 }
 
 interface RemoteWatchOptions extends CallOptions {
   readonly name: string;
-  readonly dice: Dice;
-  readonly onEnd: (watch: Watch) => void;
+  readonly delayMs: () => number;
+  readonly process: ClientProcess | null;
+  readonly onEnd: (watch: RemoteWatch) => void;
 }
 
 class RemoteWatch implements Watch {
@@ -232,6 +267,11 @@ class RemoteWatch implements Watch {
     this.#pipe.cut(null);
   }
 
+  /** The connection it was opened on is given up. */
+  lose(): void {
+    this.#fail(new ApiError('connection_lost'), 'open');
+  }
+
   /** Its member has been at `revision` for long enough that whoever waits must have heard of it. */
   quiet(revision: number): void {
     if (this.#pipe.isAwaited && this.#onTheWay === 0 && this.#inner !== null) this.#record.quietAt = revision;
@@ -245,9 +285,9 @@ class RemoteWatch implements Watch {
     const { life } = this.machine;
     if (!this.isOpen) return;
     if (life === null || !life.isUp) {
-      return this.#ship(() => this.#fail(new ApiError('unavailable'), 'open'));
+      return this.#tell(() => this.#fail(new ApiError('unavailable'), 'open'));
     }
-    this.#onDeath = () => this.#ship(() => this.#fail(new ApiError('connection_lost'), 'open'));
+    this.#onDeath = () => this.#tell(() => this.#fail(new ApiError('connection_lost'), 'open'));
     life.onDeath.add(this.#onDeath);
     life.loop.arrive(() => {
       if (!this.isOpen) return;
@@ -258,15 +298,15 @@ class RemoteWatch implements Watch {
       const pull = (): void => {
         iterator.next().then((result) => {
           if (!isLive()) return;
-          if (result.done === true) return this.#ship(() => this.#fail(new ApiError('connection_lost'), 'open'));
+          if (result.done === true) return this.#tell(() => this.#fail(new ApiError('connection_lost'), 'open'));
           this.#onTheWay++;
-          this.#ship(() => this.#take(result.value));
+          this.#tell(() => this.#take(result.value));
           if (this.#onTheWay < WATCH_WINDOW) pull();
           else this.#next = pull;
         }, (error: unknown) => {
           if (!isLive()) return;
           const failure = asApiError(error);
-          this.#ship(() => this.#fail(failure, { code: failure.code, compactRevision: failure.compactRevision }));
+          this.#tell(() => this.#fail(failure, { code: failure.code, compactRevision: failure.compactRevision }));
         });
       };
       pull();
@@ -275,10 +315,16 @@ class RemoteWatch implements Watch {
 
   /** In order, each direction for itself being enough: a watch says little. */
   #ship(run: () => void): void {
-    const { scheduler, swarm } = this.#world;
-    const arrival = scheduler.now + this.#options.dice.tailed(swarm.network.delayMs / 2);
+    const { scheduler } = this.#world;
+    const arrival = scheduler.now + this.#options.delayMs();
     this.#lastArrival = Math.max(arrival, this.#lastArrival + 0.001);
     scheduler.at(this.#lastArrival, Kind.client, this.machine.place, run);
+  }
+
+  /** Something for the client, whose process may stand still when it arrives. */
+  #tell(run: () => void): void {
+    const { process } = this.#options;
+    this.#ship(() => (process === null ? run() : process.arrive(run)));
   }
 
   #take(batch: WatchBatch): void {

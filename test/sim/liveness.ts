@@ -6,6 +6,7 @@
 import type { Configuration, NodeId } from '../../core/raft/types.js';
 import type { Machine } from './machine.js';
 import { Dice } from './random.js';
+import type { Recipes } from './recipes.js';
 import type { Registry } from './registrants.js';
 import { Kind } from './scheduler.js';
 import type { World } from './world.js';
@@ -53,12 +54,14 @@ export class Recovery {
   tookMs: number | null = null;
   readonly #world: World;
   readonly #registry: Registry;
+  readonly #recipes: Recipes;
   readonly #patience: number;
   readonly #dice: Dice;
 
-  constructor(world: World, registry: Registry, patience: number) {
+  constructor(world: World, registry: Registry, recipes: Recipes, patience: number) {
     this.#world = world;
     this.#registry = registry;
+    this.#recipes = recipes;
     this.#patience = patience;
     this.#dice = new Dice(world.swarm.seed, 'recovery');
   }
@@ -195,7 +198,7 @@ export class Recovery {
     const world = this.#world;
     const leaderless = this.#leaderless(core);
     if (leaderless !== null) return leaderless;
-    if (world.tasks > 0) return `${world.tasks} clients have not ended`;
+    if (world.tasks > 0) return `${world.tasks} clients have not ended: ${world.taskNames}`;
     const nodes = core.map(({ life }) => life?.member.node);
     const applied = new Set(nodes.map((node) => node?.store.applied.index ?? -1));
     if (applied.size > 1) return `applied: ${[...applied].join(' ')}`;
@@ -203,7 +206,8 @@ export class Recovery {
     if (pending !== undefined) return 'proposals are pending';
     const leases = nodes.find((node) => [...(node?.store.leases() ?? [])].some(({ ttlSeconds }) => ttlSeconds <= 5));
     if (leases !== undefined && world.swarm.registrants === 0) return 'short leases are still there';
-    return this.#registry.difference();
+    const left = nodes.flatMap((node) => (node === undefined ? [] : this.#recipes.unrest(node.store) ?? []));
+    return left[0] ?? this.#registry.difference();
   }
 
   async #finish(core: readonly Machine[], isOver: () => boolean): Promise<void> {

@@ -63,10 +63,17 @@ export function courseOf(log: readonly LogEntry[]): RecipeCourse {
     steps.push({ revision, at, changes });
     for (const change of changes) note(stays, change, { revision, at, isEnd: deed.request === null });
   }
-  return { steps, stays, expiries: deeds.filter(({ kind }) => kind === 'expired').map(({ lease, at }) => ({ lease, at: at ?? 0 })) };
+  const expiries = deeds.filter(({ kind }) => kind === 'expired').map(({ lease, at }) => ({ lease, at: at ?? 0 }));
+  return { steps, stays, expiries };
 }
 
-function note(stays: Map<string, Stay>, { key, kv, before }: Change, when: { revision: Revision; at: number; isEnd: boolean }): void {
+interface When {
+  readonly revision: Revision;
+  readonly at: number;
+  readonly isEnd: boolean;
+}
+
+function note(stays: Map<string, Stay>, { key, kv, before }: Change, when: When): void {
   if (kv !== null) {
     if (before !== null) return;
     const { createRevision: fence, lease } = kv;

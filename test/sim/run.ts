@@ -12,6 +12,7 @@ import { guarded } from './guard.js';
 import { chooseCore, Recovery } from './liveness.js';
 import { startOperator } from './operator.js';
 import { watchFrames } from './frames.js';
+import { Recipes } from './recipes.js';
 import { Registry } from './registrants.js';
 import { drawSwarm, type Swarm } from './swarm.js';
 import { startClients } from './workload.js';
@@ -80,25 +81,33 @@ async function course(swarm: Swarm, options: RunOptions): Promise<Verdict> {
   startOperator(world);
   const registry = new Registry(world);
   registry.start();
+  const recipes = new Recipes(world);
   await world.runUntil(swarm.heartbeatMs * 5, isOver);
   const faults = new Faults(world);
   await world.runUntil(swarm.faultMs, isOver);
   if (options.canary === true) world.fail('canary', 'this world was told to break a promise');
   faults.end();
-  const recovery = new Recovery(world, registry, options.patience ?? 1);
+  const recovery = new Recovery(world, registry, recipes, options.patience ?? 1);
   if (!isOver()) {
     await recovery.run(chooseCore(world), isOver);
-    if (world.violation === null) judge(world, ghost, registry, options);
+    if (world.violation === null) judge(world, ghost, { registry, recipes }, options);
   }
   return verdictOf(world, recovery.tookMs);
 }
 
-function judge(world: World, ghost: Ghost, registry: Registry, options: RunOptions): void {
+interface Bystanders {
+  readonly registry: Registry;
+  readonly recipes: Recipes;
+}
+
+function judge(world: World, ghost: Ghost, { registry, recipes }: Bystanders, options: RunOptions): void {
   world.judging(() => ghost.finish());
   if (world.violation !== null) return;
   const log = ghost.log();
   const surprise = registry.surprise(log);
   if (surprise !== null) return world.fail('I37', surprise);
+  const objection = recipes.judge(log, world.tasks === 0);
+  if (objection !== null) return world.fail(objection.invariant, objection.message);
   const history = { ...world.recorder.history(log, world.swarm.driftShare + 0.001), standstills: ghost.standstills() };
   options.onHistory?.(history);
   const [broken] = checkHistory(history);
@@ -135,5 +144,6 @@ function summaryOf(swarm: Swarm): string {
   const on = (record: object): string => Object.entries(record).filter(([, value]) => value > 0).map(([name]) => name).join(' ');
   return `${swarm.members}+${swarm.spares} members, ${swarm.clients} clients, ${swarm.network.kind}, `
     + `heartbeat ${swarm.heartbeatMs} election ${swarm.electionMs} ms, snapshot each ${swarm.snapshotCount}, `
-    + `faults: ${on(swarm.faults) || 'none'}; work: ${on(swarm.workload)}`;
+    + `faults: ${on(swarm.faults) || 'none'}; work: ${on(swarm.workload)}; `
+    + `recipes: ${on(swarm.recipes) || 'none'}`;
 }

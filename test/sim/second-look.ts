@@ -6,7 +6,7 @@ import type { Op, TxnResponse } from '../../core/client.js';
 import type { Operation, OperationRequest, Outcome } from '../model/history.js';
 import { isLinearizable, pairsModel } from '../model/linearizable.js';
 import { runSeed, type RunOptions, type Verdict } from './run.js';
-import type { Swarm } from './swarm.js';
+import { NO_RECIPES, type Swarm } from './swarm.js';
 
 const SMALL_EACH = 20;
 const TWICE_EACH = 50;
@@ -52,7 +52,7 @@ export function smallOf(swarm: Swarm): Swarm {
   const faults = { ...swarm.faults };
   for (const kind of Object.keys(faults) as (keyof typeof faults)[]) faults[kind] *= 3;
   return {
-    ...swarm, clients, faults, registrants: 0, valueBytes: 8,
+    ...swarm, clients, faults, registrants: 0, recipes: NO_RECIPES, valueBytes: 8,
     faultMs: SMALL_MS, thinkMs: (clients * SMALL_MS) / SMALL_OPERATIONS,
     workload: { ...swarm.workload, leases: 0, registry: 0, maintenance: 0 },
   };

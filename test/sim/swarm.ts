@@ -45,6 +45,20 @@ export interface WorkloadMix {
   readonly transfer: number;
 }
 
+/** Processes that coordinate with the real recipes, by what they do. */
+export interface RecipeMix {
+  readonly lockers: number;
+  readonly candidates: number;
+  readonly producers: number;
+  readonly consumers: number;
+  /** How often in a minute one of these processes stands still, about. */
+  readonly stalls: number;
+}
+
+export const NO_RECIPES: RecipeMix = Object.freeze({ lockers: 0, candidates: 0, producers: 0, consumers: 0, stalls: 0 });
+/** Of all worlds. */
+const RECIPES_SHARE = 1 / 3;
+
 export interface Swarm {
   readonly seed: number;
   readonly members: number;
@@ -66,6 +80,7 @@ export interface Swarm {
   readonly disk: DiskProfile;
   readonly faults: FaultRates;
   readonly workload: WorkloadMix;
+  readonly recipes: RecipeMix;
   readonly faultMs: number;
   readonly valueBytes: number;
 }
@@ -107,6 +122,7 @@ export function drawSwarm(seed: number): Swarm {
     },
     faults: eased(drawFaults(dice, faultless), workload.membership > 0 && new Dice(seed, 'churn').chance(0.6)),
     workload,
+    recipes: drawRecipes(new Dice(seed, 'recipes')),
     faultMs: dice.between(20_000, 40_000),
     valueBytes: dice.pick([8, 8, 32, 300, 3000]),
   };
@@ -133,6 +149,18 @@ function drawWorkload(dice: Dice): WorkloadMix {
     maintenance: off(0.3),
     membership: off(1, 0.7),
     transfer: off(0.3, 0.6),
+  };
+}
+
+function drawRecipes(dice: Dice): RecipeMix {
+  if (!dice.chance(RECIPES_SHARE)) return NO_RECIPES;
+  const [locks, elections, queues] = [dice.chance(0.6), dice.chance(0.6), dice.chance(0.6)];
+  return {
+    lockers: locks || !(elections || queues) ? 2 + dice.below(3) : 0,
+    candidates: elections ? 2 + dice.below(2) : 0,
+    producers: queues ? 1 + dice.below(2) : 0,
+    consumers: queues ? 1 + dice.below(3) : 0,
+    stalls: dice.pick([0, 2, 6]),
   };
 }
 

@@ -27,6 +27,14 @@ export interface WorldCounts {
   stalls: number;
   repairs: number;
   faults: number;
+  clientStalls: number;
+  /** Times something was done with an outdated lock that no fence protected (I34): reported, not judged. */
+  overlaps: number;
+  /** Times a fence refused that. */
+  fencedOff: number;
+  /** Locks, offices and permits that were held, and deliveries of items. */
+  held: number;
+  delivered: number;
 }
 
 /** Lines of trace that are kept; only the tail is ever printed. */
@@ -46,6 +54,7 @@ export class World {
   readonly clusterId: bigint;
   readonly counts: WorldCounts = {
     crashes: 0, elections: 0, snapshotsSaved: 0, snapshotsInstalled: 0, leasesExpired: 0, stalls: 0, repairs: 0, faults: 0,
+    clientStalls: 0, overlaps: 0, fencedOff: 0, held: 0, delivered: 0,
   };
   readonly coverage = new Map<string, number>();
   /** A promise may have been settled since promises were last let run. */
@@ -65,7 +74,7 @@ export class World {
   readonly knowledge = new Map<number, { commit: number; last: number; configuration: Configuration }>();
   trace: string[] = [];
   traceLive: ((line: string) => void) | null = null;
-  #tasks = 0;
+  readonly #tasks: string[] = [];
   readonly #names = new Map<NodeId, string>();
   readonly #restartDice: Dice;
 
@@ -86,7 +95,12 @@ export class World {
   }
 
   get tasks(): number {
-    return this.#tasks;
+    return this.#tasks.length;
+  }
+
+  /** Who has not ended, for a person. */
+  get taskNames(): string {
+    return this.#tasks.slice(0, 20).join(' ');
   }
 
   founders(): MemberRecord[] {
@@ -144,11 +158,10 @@ export class World {
 
   /** Runs a client. Its end is waited for; what it throws is a failure of the product or of the test. */
   task(name: string, work: () => Promise<void>): void {
-    this.#tasks++;
-    work().then(() => {
-      this.#tasks--;
-    }, (error: unknown) => {
-      this.#tasks--;
+    this.#tasks.push(name);
+    const ended = (): void => void this.#tasks.splice(this.#tasks.indexOf(name), 1);
+    work().then(ended, (error: unknown) => {
+      ended();
       this.fail('client', `${name} failed: ${describe(error)}`, error);
     });
   }
