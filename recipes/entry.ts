@@ -141,7 +141,7 @@ export class Entry {
       const inner = opTxn({ compare: write.compare ?? [], success: [...write.success, ...reads], failure: reads });
       const request = write.success.length === 0 ? { compare, success: reads, failure: refused }
         : { compare, success: [inner], failure: refused };
-      const answer = await this.#persist(stop, () => this.#call(request, stop));
+      const answer = await this.#persist(stop, () => this.#call(request, stop), write.success.length === 0);
       if (this.#own !== own) continue;
       if (answer.succeeded) return this.#lookOf(own, unwrapped(answer), write.success.length);
       this.#adopt(answer);
@@ -322,8 +322,11 @@ export class Entry {
     return this.session.client.txn(request, { timeoutMs: CALL_MS, ...(signal === undefined ? {} : { signal }) });
   }
 
-  /** Sends until it is answered, `stop` ends it, or an error says that trying again is of no use. */
-  async #persist(stop: AbortSignal, send: () => Promise<TxnResponse>): Promise<TxnResponse> {
+  /**
+   * Sends until it is answered, `stop` ends it, or an error says that trying again is of no use. `ownLease`: no other lease
+   * than the session's is in it. Where another one may be gone, whoever granted it must know, and grant a new one.
+   */
+  async #persist(stop: AbortSignal, send: () => Promise<TxnResponse>, ownLease = true): Promise<TxnResponse> {
     for (;;) {
       stop.throwIfAborted();
       try {
@@ -335,6 +338,7 @@ export class Entry {
         if (!isWorthRepeating(error)) throw error;
         // The session will learn it with its next renewal and end all this; let that be soon.
         if (error.code === 'lease_not_found') this.session.suspect();
+        if (error.code === 'lease_not_found' && !ownLease) throw error;
         this.#options.onFailure(error);
         await pause(this.session.clock, this.#backoff.next(), stop);
       }

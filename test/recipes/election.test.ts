@@ -416,6 +416,24 @@ test('E7 a lost leadership calls its hooks as well, once, and a hook that comes 
   await w.end();
 });
 
+test('E7 a resignation while the hooks of a loss still run waits for them, and calls none twice', async (t) => {
+  const w = await world(7);
+  const office = await w.clock.until(campaign(await open(w), 'x', 'a'));
+  const log: string[] = [];
+  office.onEnd(async () => {
+    log.push('begins');
+    await sleep(w, 1_000);
+    log.push('ends');
+  });
+  await w.clock.advance(100);
+  await w.clock.until(del(w.store, office.key));
+  await w.clock.advance(100);
+  t.deepEqual(log, ['begins']);
+  await w.clock.until(office.resign());
+  t.deepEqual(log, ['begins', 'ends']);
+  await w.end();
+});
+
 test('E7 a leader that stood still sees in its first statement that it leads no more', async (t) => {
   const w = await world(7);
   const session = await open(w, w.link(), 3);
@@ -543,6 +561,39 @@ test('a hand-over elects the chosen one, whoever stands before it and whatever t
   const [, second] = await w.clock.until(candidates(w.store, 'x'));
   await w.clock.until(next.resign({ handTo: second?.id ?? '' }));
   t.is((await w.clock.until(leader(w.store, 'x')))?.id, second?.id);
+  await w.clock.advance(100);
+  const [last] = [...all.values()].flatMap(({ now }) => (now()?.isLeader === true ? [now()] : []));
+  t.deepEqual((await w.clock.until(keysUnder(w.store, 'coterie/chosen/'))).length, 1, 'the mark of the heir alone');
+  await w.clock.until(last?.resign() ?? Promise.reject(new Error('nobody leads')));
+  t.deepEqual((await w.clock.until(keysUnder(w.store, 'coterie/chosen/'))).length, 0);
+  await w.end();
+});
+
+test('a hand-over while candidates leave: nobody is put back in line, and an heir that left ends nothing', async (t) => {
+  const w = await world(10);
+  const link = w.link();
+  const office = await w.clock.until(campaign(await open(w, link), 'x', 'first'));
+  const [before, heir] = [new AbortController(), new AbortController()];
+  const stays = candidacy(await open(w), 'before', { signal: before.signal });
+  await w.clock.advance(10);
+  const goes = candidacy(await open(w), 'heir', { signal: heir.signal });
+  await w.clock.advance(50);
+  link.requestMs = (method) => (method === 'txn' ? 20 : 0);
+  const { txn } = link.sent;
+  const failed = t.throwsAsync(office.resign({ handTo: ({ value }) => value === 'heir' }), { instanceOf: HandOverFailed });
+  // It has been read that both are there, and a request is on its way to move the one that stands before.
+  while (link.sent.txn < txn + 2) await w.clock.advance(1);
+  before.abort();
+  await t.throwsAsync(w.clock.until(stays.elected));
+  // Read again, the heir stands alone, and a request is on its way that chooses it.
+  while (link.sent.txn < txn + 4) await w.clock.advance(1);
+  t.deepEqual((await w.clock.until(candidates(w.store, 'x'))).map(({ value }) => value), ['first', 'heir']);
+  heir.abort();
+  await t.throwsAsync(w.clock.until(goes.elected));
+  await w.clock.until(failed);
+  t.true(office.isLeader);
+  t.deepEqual(await w.clock.until(keysUnder(w.store, 'coterie/chosen/')), []);
+  t.deepEqual((await w.clock.until(candidates(w.store, 'x'))).map(({ value }) => value), ['first']);
   await w.end();
 });
 

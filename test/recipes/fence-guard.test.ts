@@ -117,6 +117,16 @@ test('memory is bounded, and what is dropped is not let in again with less than 
   t.is(fences.raise('new', 20_001), 20_001, 'whoever holds a lock that was taken lately never is');
 });
 
+test('memory drops those that were held longest ago, and whoever came after them is let in', (t) => {
+  const fences = new MemoryFences({ resourcesMax: 8 });
+  for (let fence = 1; fence <= 9; fence += 1) fences.raise(`r${fence}`, fence);
+  t.is(fences.size, 7);
+  t.is(fences.raise('r9', 8), 9, 'the latest are remembered');
+  t.is(fences.raise('r3', 2), 3);
+  t.is(fences.raise('r1', 1), 2, 'below the floor nothing unknown is let in');
+  t.is(fences.raise('unknown', 3), 3, 'above it, it is');
+});
+
 test('what is no fence, and a resource without a name, are refused with their values', async (t) => {
   const guard = new FenceGuard();
   for (const fence of [0, -1, 1.5, Number.NaN, 2 ** 53]) {

@@ -86,6 +86,27 @@ test('Express: behind a handler that hangs the next one waits for a while, then 
   t.is((await ask(`${url}/x`, '2')).status, 200);
 });
 
+test('Express: whoever hung up while it waited for its turn is not served', async (t) => {
+  const app = express();
+  const handled: string[] = [];
+  app.put('/:name', fenced(new FenceGuard(), { resource: 'all' }), async (request, response) => {
+    handled.push(request.params['name'] ?? '');
+    if (request.params['name'] === 'slow') await sleep(400);
+    response.send('done');
+  });
+  const url = await listen(t, http.createServer(app));
+  const slow = ask(`${url}/slow`, '1');
+  await sleep(100);
+  const abort = new AbortController();
+  const gone = t.throwsAsync(ask(`${url}/gone`, '1', abort.signal), { any: true });
+  await sleep(100);
+  abort.abort();
+  await gone;
+  t.is((await slow).status, 200);
+  t.is((await ask(`${url}/last`, '1')).status, 200);
+  t.deepEqual(handled, ['slow', 'last']);
+});
+
 test('an error of the store, or of whoever names the resource, goes to next', async (t) => {
   const app = express();
   const broken = new FenceGuard({ store: { raise: () => Promise.reject(new Error('the database is away')) } });

@@ -102,7 +102,8 @@ test('further compares of the ownership fence too', async (t) => {
   const w = await world(1);
   const own = await w.clock.until(owned(w.store, 'line/a'));
   const also = { ...own, also: [versionIs(utf8('gate'), '=', 1)] };
-  await t.throwsAsync(w.clock.until(new FencedTxn(also).put('x', '1').commit()), { instanceOf: FencedOut });
+  const error = await t.throwsAsync(w.clock.until(new FencedTxn(also).put('x', '1').commit()), { instanceOf: FencedOut });
+  t.is(error.newest, null, 'the entry is ours still: there is nobody newer to be named');
   t.is(await valueOf(w, 'x'), null);
   await w.clock.until(put(w.store, utf8('gate'), utf8('')));
   await w.clock.until(new FencedTxn(also).add(opRange(utf8('gate'))).commit());

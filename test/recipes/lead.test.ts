@@ -249,6 +249,29 @@ test('E8 an observer survives reconnections and compaction, is told what is stal
   await w.end();
 });
 
+test('E8 the leader resigns and stands again under its old key while nobody looks: the one before it is told', async (t) => {
+  const w = await world(8);
+  const link = w.link();
+  const abort = new AbortController();
+  const [a, b] = [await open(w), await open(w)];
+  const first = await w.clock.until(campaign(a, 'x', 'a'));
+  const next = campaign(b, 'x', 'b');
+  const seen = looker(w, link, { signal: abort.signal });
+  await w.clock.advance(100);
+  link.freeze();
+  await w.clock.until(first.resign());
+  await w.clock.until(next);
+  void campaign(a, 'x', 'a again').catch(() => undefined);
+  await w.clock.advance(100);
+  link.thaw();
+  await w.clock.advance(1_000);
+  t.is(words(seen.told).at(-1), 'b');
+  t.false(words(seen.told).includes('a again'));
+  abort.abort();
+  await w.clock.until(seen.done);
+  await w.end();
+});
+
 test('E8 a slow observer skips leaders, never goes back, and gets to the last one', async (t) => {
   const w = await world(8);
   const abort = new AbortController();

@@ -144,6 +144,27 @@ test('a holder is asked to release: its wanted signal aborts with the reason, an
   await w.end();
 });
 
+test('what an earlier holder was asked is not heard by the next, though it holds under the same key', async (t) => {
+  const w = await world(3);
+  const session = await open(w, w.link());
+  const first = await w.clock.until(lock(session, 'x'));
+  await w.clock.until(requestRelease(w.store, 'x', 'an upgrade'));
+  await w.clock.until(del(w.store, first.key));
+  await w.clock.advance(1_000);
+  t.true(first.signal.aborted);
+  const second = await w.clock.until(lock(session, 'x'));
+  t.deepEqual(second.key, first.key);
+  const { wanted } = second;
+  await w.clock.advance(1_000);
+  t.false(wanted.aborted);
+  await w.clock.until(requestRelease(w.store, 'x', 'another one'));
+  await w.clock.advance(1_000);
+  t.true(wanted.reason instanceof ReleaseWanted && wanted.reason.why === 'another one');
+  await w.clock.until(second.release());
+  t.deepEqual(await traces(w), []);
+  await w.end();
+});
+
 test('a request for a release is heard through a broken link', async (t) => {
   const w = await world(3);
   const link = w.link();
@@ -210,6 +231,26 @@ test('the delay is counted once by the store: those who only try get in, too, an
   await w.end();
 });
 
+test('the lease of a delay ends before it could be used: the lock is had all the same', async (t) => {
+  const w = await world(5);
+  const link = w.link();
+  const [a, b] = [await open(w, w.link(), 5), await open(w, link, 60)];
+  await w.clock.until(lock(a, 'x', { lossDelayMs: 1_000 }));
+  const waiting = lock(b, 'x', { timeoutMs: 60_000 });
+  await w.clock.advance(100);
+  link.answerMs = (method) => (method === 'grant' ? 5_000 : 0);
+  await w.clock.until(a.close());
+  await w.clock.advance(4_000);
+  link.answerMs = () => 0;
+  const from = w.clock.now();
+  const held = await w.clock.until(waiting);
+  t.true(w.clock.now() - from < 10_000, `${w.clock.now() - from} ms`);
+  t.true(b.live);
+  await w.clock.until(held.release());
+  t.deepEqual(await traces(w), []);
+  await w.end();
+});
+
 test('a plain key excludes those who lock only it, both ways, and goes with the release', async (t) => {
   const w = await world(6);
   const [a, b] = [await open(w, w.link()), await open(w, w.link())];
@@ -237,6 +278,18 @@ test('a plain key excludes those who lock only it, both ways, and goes with the 
   await t.throwsAsync(w.clock.until(next.txn().put('effect', '3').commit()), { instanceOf: FencedOut });
   await w.clock.advance(1_000);
   t.deepEqual((await w.clock.until(keysUnder(w.store, '/locks/'))).length, 0, 'what was left of it is gone too');
+  await w.end();
+});
+
+test('a plain key that somebody has taken from its holder is not given back by it', async (t) => {
+  const w = await world(6);
+  const session = await open(w, w.link());
+  const plain = utf8('/locks/job');
+  const held = await w.clock.until(lock(session, 'job', { root: '/locks/', plainKey: true }));
+  await w.clock.until(put(w.store, plain, utf8('theirs')));
+  await w.clock.until(held.release());
+  t.is(text((await w.clock.until(get(w.store, plain)))?.value ?? utf8('')), 'theirs');
+  t.is((await w.clock.until(keysUnder(w.store, '/locks/'))).length, 1);
   await w.end();
 });
 

@@ -46,7 +46,10 @@ test('a free lock takes one round trip, its entry is etcd\'s, and release remove
   const entry = await w.clock.until(get(w.store, held.key));
   t.is(entry?.createRevision, held.fence);
   t.is(entry?.lease, session.lease);
-  await w.clock.until(held.release());
+  const releasing = held.release();
+  t.false(held.isHeld, 'it ends here before the store can give it to anybody else');
+  t.true(held.signal.aborted);
+  await w.clock.until(releasing);
   t.is(link.sent.txn - before.txn, 2);
   t.false(held.isHeld);
   t.true(held.signal.reason instanceof Released);
@@ -272,6 +275,23 @@ test('L3 a holder whose watch is cut looks again, and learns of what it has miss
   await w.clock.advance(3_000);
   t.true(held.signal.reason instanceof EntryLost);
   t.true(session.live);
+  await w.end();
+});
+
+test('L3 while the holder\'s watch is cut its key is deleted and comes back as somebody else\'s: it is told', async (t) => {
+  const w = await world(3);
+  const link = w.link();
+  const session = await open(w, link);
+  const held = await w.clock.until(lock(session, 'x'));
+  await w.clock.advance(1_000);
+  link.down();
+  await w.clock.until(del(w.store, held.key));
+  await w.clock.until(put(w.store, held.key, utf8('theirs')));
+  await w.clock.advance(500);
+  link.up();
+  await w.clock.advance(3_000);
+  t.true(held.signal.reason instanceof EntryLost);
+  t.is(await entries(w, 'x'), 1, 'theirs is left alone');
   await w.end();
 });
 

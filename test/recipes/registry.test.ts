@@ -281,6 +281,26 @@ test('an instance deleted by hand is put back; one evicted on purpose stays away
   await w.end();
 });
 
+test('who takes over while its predecessor is being evicted is evicted in its place, and told so', async (t) => {
+  const w = await world(1);
+  const { clock } = w;
+  const older = await clock.until(register(w.link(), spec, { clock }));
+  const leases = (await clock.until(leaseIds(w.store))).length;
+  const slow = w.link();
+  slow.requestMs = () => 20;
+  const evicting = evict(slow, 'api', 'a1');
+  await clock.advance(30);
+  const newer = await clock.until(register(w.link(), spec, { clock }), 20);
+  t.true(await clock.until(evicting));
+  await clock.advance(3_000);
+  t.like(older.signal.reason, { reason: 'superseded' });
+  t.like(newer.signal.reason, { reason: 'evicted' });
+  t.is(await stored(w, 'a1'), null);
+  await clock.until(Promise.all([older.close(), newer.close()]));
+  t.is((await clock.until(leaseIds(w.store))).length, leases - 1, 'of all leases one is left, that of the epitaph');
+  await w.end();
+});
+
 test('a key that is deleted again and again is restored at a bounded rate', async (t) => {
   const w = await world(1);
   const { clock } = w;

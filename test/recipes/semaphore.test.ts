@@ -42,6 +42,24 @@ test('as many hold as fit, the next waits, and gets what is given back', async (
   await w.end();
 });
 
+test('who gives up leaves the gate to the next, first in it or behind', async (t) => {
+  const w = await world(1);
+  const session = await open(w);
+  const held = await w.clock.until(acquirePermits(session, 'x', { limit: 1 }));
+  for (const timeoutMs of [1_000, 500]) {
+    const late = t.throwsAsync(acquirePermits(session, 'x', { limit: 1, timeoutMs }), { instanceOf: ApiError });
+    const later = t.throwsAsync(acquirePermits(session, 'x', { limit: 1, timeoutMs: 700 }), { instanceOf: ApiError });
+    await w.clock.until(Promise.all([late, later]));
+    t.deepEqual((await w.clock.until(keysUnder(w.store, 'coterie/semaphores/x/gate/'))).length, 0);
+    t.is((await w.clock.until(semaphoreState(w.store, 'x'))).holders.length, 1);
+  }
+  const next = acquirePermits(session, 'x', { limit: 1 });
+  await w.clock.advance(100);
+  await w.clock.until(held.release());
+  await w.clock.until((await w.clock.until(next)).release());
+  await w.end();
+});
+
 test('weights: a large demand is not passed by small ones that come later', async (t) => {
   const w = await world(1);
   const session = await open(w);
@@ -117,6 +135,99 @@ test('the limit can be changed: more wakes who waits, less takes nothing away, a
   }), { instanceOf: SemaphoreLimitDiffers });
   await w.clock.until(wide);
   await w.clock.until(last.release());
+  await w.end();
+});
+
+/** All transactions but the first take so much longer to get to the store: what the first has seen is old by then. */
+async function slowToAct(w: World, ms: number): Promise<{ readonly link: Link; readonly session: Session }> {
+  const link = w.link();
+  const session = await open(w, link, 60);
+  let calls = 0;
+  link.requestMs = (method) => {
+    if (method === 'txn') calls += 1;
+    return method === 'txn' && calls > 1 ? ms : 0;
+  };
+  return { link, session };
+}
+
+test('a free permit is a look and a write, and one that is not there is a look', async (t) => {
+  const w = await world(4);
+  const link = w.link();
+  const session = await open(w, link);
+  await w.clock.until(acquirePermits(session, 'x', { limit: 3 }));
+  await w.clock.advance(100);
+  for (const take of [acquirePermits, tryPermits]) {
+    const before = link.sent.txn;
+    const held = await w.clock.until(take(session, 'x', { limit: 3, permits: 2 }));
+    t.is(link.sent.txn - before, 2);
+    t.is(await w.clock.until(tryPermits(session, 'x', { limit: 3 })), null);
+    t.is(link.sent.txn - before, 3);
+    await w.clock.until(held?.release() ?? Promise.reject(new Error('not held')));
+    t.is(link.sent.txn - before, 4);
+  }
+  await w.end();
+});
+
+test('permits that somebody takes after they were seen free are waited for, or missed, and nothing flickers', async (t) => {
+  const w = await world(5);
+  const near = await open(w, w.link(), 60);
+  await w.clock.until(acquirePermits(near, 'x', { limit: 1 }).then((held) => held.release()));
+  const [waits, tries] = [await slowToAct(w, 50), await slowToAct(w, 100)];
+  const waiting = acquirePermits(waits.session, 'x', { limit: 1 });
+  const trying = tryPermits(tries.session, 'x', { limit: 1 });
+  await w.clock.advance(10);
+  const held = await w.clock.until(acquirePermits(near, 'x', { limit: 1 }));
+  t.is(await w.clock.until(trying), null);
+  t.like(await w.clock.until(semaphoreState(w.store, 'x')), { available: 0, waiting: 1 });
+  // The look, the creation that is refused, the gate, the permits.
+  t.is(waits.link.sent.txn, 4);
+  await w.clock.until(held.release());
+  t.true((await w.clock.until(waiting)).isHeld);
+  await w.clock.advance(1_000);
+  t.like(await w.clock.until(semaphoreState(w.store, 'x')), { available: 0, waiting: 0 });
+  await w.end();
+});
+
+test('a try that saw permits and misses them behind the gate leaves nothing in it', async (t) => {
+  const w = await world(6);
+  const near = await open(w, w.link(), 60);
+  await w.clock.until(acquirePermits(near, 'x', { limit: 1 }).then((held) => held.release()));
+  const { session } = await slowToAct(w, 50);
+  const trying = tryPermits(session, 'x', { limit: 1 });
+  await w.clock.advance(10);
+  await w.clock.until(acquirePermits(near, 'x', { limit: 1 }));
+  t.is(await w.clock.until(trying), null);
+  t.deepEqual(await w.clock.until(keysUnder(w.store, 'coterie/semaphores/x/gate/')), []);
+  await w.end();
+});
+
+test('permits that were seen free are not taken from somebody who has come to wait since', async (t) => {
+  const w = await world(7);
+  const near = await open(w, w.link(), 60);
+  const first = await w.clock.until(acquirePermits(near, 'x', { limit: 3, permits: 2 }));
+  await w.clock.advance(100);
+  const order: string[] = [];
+  const [small, large] = [await slowToAct(w, 100), await slowToAct(w, 80)];
+  const smaller = acquirePermits(small.session, 'x', { limit: 3 }).then((held) => (order.push('small'), held));
+  const larger = acquirePermits(large.session, 'x', { limit: 3, permits: 2 }).then((held) => (order.push('large'), held));
+  // It stands at the gate, and has not asked for its permits yet.
+  await w.clock.advance(300);
+  t.deepEqual(order, []);
+  await w.clock.until(first.release());
+  await w.clock.until(Promise.all([smaller, larger]));
+  t.deepEqual(order, ['large', 'small']);
+  await w.end();
+});
+
+test('permits that were seen free are not taken under another limit', async (t) => {
+  const w = await world(8);
+  const near = await open(w, w.link(), 60);
+  await w.clock.until(acquirePermits(near, 'x', { limit: 3 }).then((held) => held.release()));
+  const { session } = await slowToAct(w, 50);
+  const late = t.throwsAsync(acquirePermits(session, 'x', { limit: 3 }), { instanceOf: SemaphoreLimitDiffers });
+  await w.clock.advance(10);
+  await w.clock.until(resizeSemaphore(w.store, 'x', { from: 3, to: 2 }));
+  t.is((await w.clock.until(late))?.stored, 2);
   await w.end();
 });
 

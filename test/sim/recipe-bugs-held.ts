@@ -128,7 +128,7 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['if (revision === 0)\n            revision = answer.header.revision;', '']],
       },
       {
-        number: 135, name: 'evicting does not compare', file: 'registry', claims: 'an instance deleted by hand*',
+        number: 135, name: 'evicting does not compare', file: 'registry', claims: 'who takes over*',
         edits: [['compare: [modified(keys.instance, \'=\', found.modRevision)],', 'compare: [],']],
       },
       {
@@ -215,7 +215,7 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 158, name: 'whoever comes starts the delay anew', file: 'lock', tests: ['lock-more'],
-        edits: [['compare: [modified(record.key, \'=\', record.modRevision)],', 'compare: [],']],
+        edits: [['if (record.lease !== 0n)', 'if (record.lease < 0n)']],
       },
       {
         number: 159, name: 'a request for a release is heard by the wrong holder', file: 'holding', tests: ['lock-more'],
@@ -248,7 +248,7 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 165, name: 'weights count as one', file: 'semaphore',
-        edits: [['return before.reduce((sum, { key }) => sum + weightOf(key), 0);', 'return before.length;']],
+        edits: [['return entries.reduce((sum, { key }) => sum + weightOf(key), 0);', 'return entries.length;']],
       },
       {
         number: 166, name: 'the gate is never left', file: 'semaphore',
@@ -409,7 +409,7 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['leaving: (own) => [opDelete(chosenKey(own.key))],', 'leaving: () => [],']],
       },
       {
-        number: 216, name: 'a leader that was lost is told so twice', file: 'election',
+        number: 216, name: 'a resignation after a loss does not wait for the hooks that still run', file: 'election',
         edits: [['if (this.#ending !== null)\n            return;', '']],
       },
       {
