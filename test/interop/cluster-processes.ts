@@ -83,7 +83,7 @@ export class MemberProcess {
 
   /** Resolves when it serves; rejects with its output when it ends instead. */
   async ready(): Promise<void> {
-    for (const end = Date.now() + START_MS; Date.now() < end;) {
+    for (const end = performance.now() + START_MS; performance.now() < end;) {
       if (!this.isRunning) throw new Error(`${this.name} ended:\n${(await this.#ended).output.slice(-4000)}`);
       const answer = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(2000) }).catch(() => null);
       if (answer?.status === 200) return;
@@ -187,11 +187,11 @@ function run(program: string, args: readonly string[], cwd?: string): Promise<Ou
 
 /** Repeats until it holds; the last failure when it does not in time. */
 export async function eventually<T>(attempt: () => Promise<T>, withinMs = 30_000): Promise<T> {
-  for (const end = Date.now() + withinMs; ;) {
+  for (const end = performance.now() + withinMs; ;) {
     try {
       return await attempt();
     } catch (error) {
-      if (Date.now() > end) throw error;
+      if (performance.now() > end) throw error;
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }

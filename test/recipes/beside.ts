@@ -8,7 +8,7 @@ export interface Beside extends KeepAliver {
   renewed(): Promise<void>;
 }
 
-export function besideOf(url: string): Beside {
+export function besideOf(url: string | readonly string[]): Beside {
   const inner = keepAliver(url);
   const ages: (() => number)[] = [];
   return {

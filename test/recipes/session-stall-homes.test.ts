@@ -1,130 +1,205 @@
-// Sessions with a stall budget over real sockets and a real thread, against coterie and against etcd, each in a process of
-// its own. Serial: the blocked loop is that of every test in this file.
+// S3 over real sockets, with and without a stall budget and a real thread: against coterie, against etcd, and over three
+// members whose leader is killed while the loop stands still. It stands still once for all of them, before the tests, since
+// it is the loop of every test in this file.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
-import { get, put } from '../../core/client.js';
+import { put } from '../../core/client.js';
+import { startNode } from '../../core/index.js';
+import type { HeldLock } from '../../recipes/lock.js';
 import { lock } from '../../recipes/lock.js';
 import type { SessionEvent, SessionLost } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
 import { besideOf } from './beside.js';
-import type { Home } from './homes.js';
-import { clients, homes, Proxy, start } from './homes.js';
+import type { Home, Place } from './homes.js';
+import { clients, homes, homesOfFile, Proxies, Proxy, start, urlsOf } from './homes.js';
+import { revisionOf, until } from './session-claims.js';
+import { membersOfFile } from './three-members.js';
 
-function block(ms: number): void {
-  const until = performance.now() + ms;
-  while (performance.now() < until);
+const everyHome = homesOfFile(test);
+const members = membersOfFile(test);
+
+/** How long the loop stands still, and the TTLs and budgets that this is too much for, or not. */
+const STALL_MS = 13_000;
+const SHORT_SECONDS = 5;
+const LONG_SECONDS = 8;
+const BUDGET_MS = 60_000;
+
+/** Without burning the processor, which members and threads need meanwhile. */
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-function urlOf({ port }: { port: number }): string {
-  return `http://127.0.0.1:${port}`;
+interface Sleeper {
+  readonly session: Session;
+  readonly key: Uint8Array;
+  readonly events: readonly SessionEvent[];
 }
 
-/** The way of the renewals beside the main loop: a proxy lives on the main loop and stands still with it. */
-type Way = 'straight' | 'proxy';
-
-async function open(t: ExecutionContext, home: Home, way: Way, options: { ttlSeconds: number; stallBudgetMs: number }) {
-  const { far, near, proxy } = await clients(t, home);
-  const second = await Proxy.start(t, home.port);
-  const events: SessionEvent[] = [];
-  const beside = besideOf(urlOf(way === 'straight' ? home : second));
-  const session = await Session.open(far, { ...options, keepAliver: beside, observe: (event) => events.push(event) });
-  const key = utf8(`stall/${session.lease}`);
-  await put(near, key, utf8('held'), { lease: session.lease });
-  await beside.renewed();
-  return { session, near, proxy, second, events, key };
+interface Case {
+  readonly place: Place;
+  readonly near: Awaited<ReturnType<typeof clients>>['near'];
+  /** No budget; a longer one than the stall; a shorter one. */
+  readonly plain: Sleeper;
+  readonly within: Sleeper;
+  readonly beyond: Sleeper;
+  readonly held: HeldLock;
+  readonly created: number;
+  /** Seen by the first statements after the stall. */
+  first: { plain: boolean; within: boolean; beyond: boolean; isHeld: boolean; remaining: number };
 }
 
-test.serial('S3 blocked for less than the budget, but twice the TTL: the first statement afterwards sees live', async (t) => {
-  const all = await Promise.all((await homes(t)).map(async (home) => {
-    const opened = await open(t, home, 'straight', { ttlSeconds: 5, stallBudgetMs: 30_000 });
-    const held = await lock(opened.session, `stall-${home.name}`);
-    return { ...opened, home, held, created: (await get(opened.near, opened.key))?.createRevision };
-  }));
-  block(10_000);
-  const first = all.map(({ session, held }) => ({ live: session.live, isHeld: held.isHeld, remaining: session.remaining }));
-  for (const { live, isHeld, remaining } of first) t.true(live && isHeld && remaining > 0 && remaining < 5_000);
-  for (const { home, session, near, key, events, held, created } of all) {
-    t.is((await get(near, key))?.createRevision, created, `${home.name}: the store kept it all the time`);
-    t.true(events.some((event) => event.kind === 'stalled' && event.gapMs > session.ttlMs));
-    await sleep(session.ttlMs);
-    t.true(session.live);
+const ends: (() => unknown)[] = [];
+const cases: Case[] = [];
+
+test.before(async (t) => {
+  t.timeout(120_000);
+  const stage = { log: t.log.bind(t), fail: t.fail.bind(t), teardown: (end: () => unknown) => void ends.push(end) };
+  const places: readonly Place[] = [...await homes(stage), members()];
+  cases.push(...await Promise.all(places.map((place) => prepare(stage, place))));
+  const leader = await members().leader();
+  standStill(STALL_MS / 4);
+  members().killNow(leader);
+  standStill(STALL_MS * 3 / 4);
+  for (const one of cases) {
+    const { plain, within, beyond, held } = one;
+    one.first = {
+      plain: plain.session.live, within: within.session.live, beyond: beyond.session.live,
+      isHeld: held.isHeld, remaining: within.session.remaining,
+    };
+  }
+  await members().revive(leader);
+});
+
+test.after.always(async () => {
+  await Promise.all(ends.map((end) => end()));
+});
+
+async function prepare(stage: Pick<ExecutionContext, 'teardown'>, place: Place): Promise<Case> {
+  const { near } = await clients(stage, place);
+  const sleeper = async (ttlSeconds: number, stallBudgetMs?: number): Promise<Sleeper> => {
+    const { far } = await clients(stage, place);
+    const events: SessionEvent[] = [];
+    const beside = stallBudgetMs === undefined ? null : besideOf(urlsOf(place));
+    const session = await Session.open(far, {
+      ttlSeconds, observe: (event) => events.push(event),
+      ...(beside === null || stallBudgetMs === undefined ? {} : { stallBudgetMs, keepAliver: beside }),
+    });
+    const key = utf8(`stall/${session.lease}`);
+    await put(near, key, utf8('held'), { lease: session.lease });
+    await beside?.renewed();
+    return { session, key, events };
+  };
+  const [plain, within, beyond] = await Promise.all([
+    sleeper(SHORT_SECONDS), sleeper(LONG_SECONDS, BUDGET_MS), sleeper(SHORT_SECONDS, 1_000),
+  ]);
+  const held = await lock(within.session, 'stall');
+  const created = await revisionOf(near, within.key);
+  const first = { plain: true, within: false, beyond: true, isHeld: false, remaining: 0 };
+  return { place, near, plain, within, beyond, held, created, first };
+}
+
+async function judge(t: ExecutionContext, isMeant: (place: Place) => boolean): Promise<void> {
+  const meant = cases.filter(({ place }) => isMeant(place));
+  t.true(meant.length > 0);
+  await Promise.all(meant.map(async ({ place, near, plain, within, beyond, held, created, first }) => {
+    t.like(first, { plain: false, within: true, beyond: false, isHeld: true }, place.name);
+    t.true(first.remaining > 0 && first.remaining < within.session.ttlMs);
+    for (const { session, events, key } of [plain, beyond]) {
+      t.is((session.signal.reason as SessionLost).reason, 'stalled', place.name);
+      t.true(events.some((event) => event.kind === 'stalled' && event.gapMs > session.ttlMs / 2));
+      // What was renewed last may have reached the store late.
+      await until(async () => await revisionOf(near, key) === 0);
+      t.false(session.live);
+      await session.close();
+    }
+    t.true(within.events.some((event) => event.kind === 'stalled' && event.gapMs > within.session.ttlMs));
+    t.true(within.session.live && held.isHeld, `${place.name}: it goes on`);
+    t.is(await revisionOf(near, within.key), created, `${place.name}: the store kept it all the time`);
     await held.release();
-    await session.close();
-    t.is(await get(near, key), null);
-  }
-});
-
-test.serial('S3 blocked for longer than the budget: the first statement afterwards sees the loss', async (t) => {
-  const all = await Promise.all((await homes(t)).map(async (home) => {
-    return { ...(await open(t, home, 'straight', { ttlSeconds: 5, stallBudgetMs: 1_000 })), home };
+    await within.session.close();
+    t.is(await revisionOf(near, within.key), 0);
   }));
-  block(1_000 + 5_000 + 600);
-  const first = all.map(({ session }) => session.live);
-  t.false(first.includes(true));
-  for (const { home, session, near, key, events } of all) {
-    t.is((session.signal.reason as SessionLost).reason, 'stalled');
-    t.true(events.some((event) => event.kind === 'stalled'));
-    await sleep(1_500);
-    t.is(await get(near, key), null, `${home.name}: the store has given it up`);
-    await session.close();
-  }
+}
+
+test('S3 over sockets: after a stall the first statement sees the loss, or with a budget for it, that it lives', async (t) => {
+  await judge(t, ({ name }) => name !== 'three members');
 });
 
-test.serial('a hung process does not stay owner: budget, TTL and the store\'s detection later it is gone', async (t) => {
-  await Promise.all((await homes(t)).map(async (home) => {
+test('S3 over three members: a stall in which the leader is killed: the first statement sees what is true', async (t) => {
+  await judge(t, ({ name }) => name === 'three members');
+});
+
+test('S3 in process: the store stands still with the loop, and the first statement sees the loss', async (t) => {
+  const node = await startNode({ name: 't', dataDir: null });
+  const session = await Session.open(node.client, { ttlSeconds: 1 });
+  standStill(1.5 * session.ttlMs);
+  t.false(session.live);
+  t.is((session.signal.reason as SessionLost).reason, 'stalled');
+  await session.close();
+  t.deepEqual((await node.client.leases()).ids, []);
+  await node.close();
+});
+
+test('a hung process does not stay owner: budget, TTL and the store\'s detection later it is gone', async (t) => {
+  await everyHome(t, async (home) => {
     const { near } = await clients(t, home);
-    const [ttlMs, budgetMs] = [3_000, 6_000];
-    const { child } = await start(t, 'stall-main.js', [urlOf(home), 'hung', `${ttlMs / 1000}`, `${budgetMs}`]);
+    const [ttlMs, budgetMs] = [4_000, 8_000];
+    const key = utf8('hung');
+    const { child } = await start(t, 'stall-main.js', [urlsOf(home)[0] ?? '', 'hung', `${ttlMs / 1000}`, `${budgetMs}`]);
     const from = performance.now();
     await sleep(ttlMs + 1_500);
-    t.not(await get(near, utf8('hung')), null, `${home.name}: within the budget it is kept`);
-    while ((await get(near, utf8('hung'))) !== null) await sleep(50);
+    t.not(await revisionOf(near, key), 0, `${home.name}: within the budget it is kept`);
+    await until(async () => await revisionOf(near, key) === 0, 50);
     const goneMs = performance.now() - from;
-    t.true(goneMs > budgetMs - ttlMs && goneMs < budgetMs + ttlMs + 3_500, `${home.name}: ${Math.round(goneMs)} ms`);
+    t.true(goneMs > budgetMs - ttlMs && goneMs < budgetMs + ttlMs + 8_000, `${home.name}: ${Math.round(goneMs)} ms`);
     t.is(child.exitCode, null, 'it hangs still');
     t.log(`${home.name}: gone ${Math.round(goneMs)} ms after it hung; budget ${budgetMs} ms and TTL ${ttlMs} ms`);
-  }));
+  });
 });
 
-test.serial('S1 both links frozen: lost fires before the key disappears, stall budget or not', async (t) => {
-  await Promise.all((await homes(t)).map(async (home) => {
-    const { session, near, proxy, second, key } = await open(t, home, 'proxy', { ttlSeconds: 2, stallBudgetMs: 60_000 });
+test('S1 over sockets: both links frozen: lost fires before the key disappears, stall budget or not', async (t) => {
+  await everyHome(t, async (home) => {
+    const { near, far, proxy } = await clients(t, home);
+    const second = new Proxies([await Proxy.start(t, home.port)]);
+    const beside = besideOf(second.urls);
+    const session = await Session.open(far, { ttlSeconds: home.ttlSeconds, stallBudgetMs: BUDGET_MS, keepAliver: beside });
+    const key = utf8('both');
+    await put(near, key, utf8('held'), { lease: session.lease });
+    await beside.renewed();
     proxy.freeze();
-    await sleep(2 * session.ttlMs);
+    await sleep(1.5 * session.ttlMs);
     t.true(session.live, `${home.name}: the link beside is enough`);
     second.freeze();
-    await new Promise((resolve) => session.signal.addEventListener('abort', resolve));
-    t.not(await get(near, key), null, `${home.name}: the key is still there when lost is raised`);
-    while ((await get(near, key)) !== null) await sleep(50);
+    await until(async () => await revisionOf(near, key) === 0);
+    t.false(session.live, `${home.name}: its key is gone`);
     proxy.thaw();
     second.thaw();
     await session.close();
-  }));
+  });
 });
 
-test.serial('a lease revoked by somebody is told from beside; one thread keeps many sessions', async (t) => {
-  await Promise.all((await homes(t)).map(async (home) => {
+test('a lease revoked by somebody is told from beside; one thread keeps many sessions', async (t) => {
+  await everyHome(t, async (home: Home) => {
     const { near } = await clients(t, home);
-    const beside = besideOf(urlOf(home));
+    const beside = besideOf(urlsOf(home));
     const sessions = await Promise.all(Array.from({ length: 20 }, () => {
-      return Session.open(near, { ttlSeconds: 5, stallBudgetMs: 30_000, keepAliver: beside });
+      return Session.open(near, { ttlSeconds: 5, stallBudgetMs: BUDGET_MS, keepAliver: beside });
     }));
     await beside.renewed();
     const [first] = sessions;
     if (first === undefined) return;
     await near.revoke(first.lease);
-    await new Promise((resolve) => first.signal.addEventListener('abort', resolve));
+    await until(() => first.signal.aborted);
     t.is((first.signal.reason as SessionLost).reason, 'revoked');
     await Promise.all(sessions.map((session) => session.close()));
-    const again = await Session.open(near, { ttlSeconds: 3, stallBudgetMs: 30_000, keepAliver: beside });
+    const again = await Session.open(near, { ttlSeconds: 5, stallBudgetMs: BUDGET_MS, keepAliver: beside });
     await beside.renewed();
     t.true(again.live);
     await again.close();
-    // Other tests of this server hold nothing by now that this one has opened.
     const { ids } = await near.leases();
     t.false([again, ...sessions].some(({ lease }) => ids.includes(lease)), home.name);
-  }));
+  });
 });

@@ -1,10 +1,10 @@
-// Three real members of coterie for a whole test file, behind whatever links its tests put before them. Tests run side by
+// Three real members for a whole test file, behind whatever links its tests put before them. Tests run side by
 // side on them, each with names of its own; what happens to a member happens to all of them, and takes turns: whoever asks
 // for a kill meanwhile shares the next one, and there is always a majority.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestFn } from 'ava';
-import { ProcessCluster, type MemberProcess } from '../interop/cluster-processes.js';
+import { ProcessCluster, type MemberProcess, type Program } from '../interop/cluster-processes.js';
 import type { Place } from './homes.js';
 import { leaderOf } from './leader-of.js';
 
@@ -15,6 +15,7 @@ const REST_MS = 1_500;
 
 export class ThreeMembers implements Place {
   readonly name = 'three members';
+  readonly program: Program;
   readonly ttlSeconds = TTL_SECONDS;
   readonly #cluster: ProcessCluster;
   #turn: Promise<unknown> = Promise.resolve();
@@ -22,11 +23,12 @@ export class ThreeMembers implements Place {
   kills = 0;
 
   private constructor(cluster: ProcessCluster) {
+    this.program = cluster.program;
     this.#cluster = cluster;
   }
 
-  static async start(): Promise<ThreeMembers> {
-    const cluster = new ProcessCluster('coterie', `three-${process.pid}-${Math.round(performance.now())}`);
+  static async start(program: Program = 'coterie'): Promise<ThreeMembers> {
+    const cluster = new ProcessCluster(program, `three-${process.pid}-${Math.round(performance.now())}`);
     try {
       await cluster.start(['a', 'b', 'c']);
     } catch (error) {
@@ -95,7 +97,8 @@ export class ThreeMembers implements Place {
 /** One cluster for all tests of a file. */
 export function membersOfFile(test: TestFn): () => ThreeMembers {
   let members: ThreeMembers | null = null;
-  test.before(async (t) => {
+  // Before hooks that are not serial: those may use the members.
+  test.serial.before(async (t) => {
     t.timeout(120_000);
     members = await ThreeMembers.start();
   });
