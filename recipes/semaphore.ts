@@ -1,7 +1,8 @@
 // The semaphore: permits up to a limit, some of them for each holder, first come first served. Two lines, one behind the
 // other: the gate, whose first one alone looks at the permits, so that a permit given back wakes one waiter, however many
 // wait; and the permits themselves, where an entry holds when it and all that came before it fit under the limit. The gate
-// is for order and quiet only: whatever becomes of it, the limit is kept by the permits.
+// is for order and quiet only: whatever becomes of it, the limit is kept by the permits. Where nobody waits and enough are
+// free it is passed by: a look, and a creation on the condition that nobody has come since.
 //
 // Keys: coterie/semaphores/<name>/gate/<lease hex><mark>               a waiter; gone once it has its permits
 //       coterie/semaphores/<name>/limit/<n>                            the limit, for ever; the value is empty
@@ -13,12 +14,13 @@
 
 import { assert } from '../core/base/assert.js';
 import { text, utf8 } from '../core/base/bytes.js';
-import type { CallOptions, Client, KeyValue, LeaseId, RangeRequest, Revision } from '../core/client.js';
+import type { CallOptions, Client, Compare, KeyValue, LeaseId, RangeRequest, Revision } from '../core/client.js';
 import { created, opDelete, opPut, opRange, prefixRange } from '../core/client.js';
 import { isApiError } from '../core/errors.js';
 import { checkWhole, found } from './coordination-names.js';
 import { asError } from './deletion.js';
 import type { Answer, Own } from './entry.js';
+import { orStopped } from './entry.js';
 import { EntryMayRemain } from './held.js';
 import type { Holding } from './holding.js';
 import type { HeldLock } from './lock.js';
@@ -33,6 +35,8 @@ import type { Session } from './session.js';
 const ROOT = 'coterie/semaphores/';
 export const PERMITS_MAX = 10_000;
 const WAITERS_MAX = 1_000;
+/** A look that takes longer saves nothing. */
+const GLANCE_MS = 1_000;
 
 /** Two callers do not agree on how many permits there are. */
 export class SemaphoreLimitDiffers extends Error {
@@ -71,9 +75,14 @@ export async function acquirePermits(session: Session, name: string, options: Se
   const { clock } = session;
   const places = placed(session, name, options);
   const deadline = options.timeoutMs === undefined ? Infinity : clock.now() + options.timeoutMs;
-  const gate = await acquire(session, places.gate, options);
-  const rest = deadline === Infinity ? {} : { timeoutMs: Math.max(0, deadline - clock.now()) };
-  const held = await through(gate, options, () => acquire(session, places.permits, { ...options, ...rest }));
+  const bounded = (): SemaphoreOptions => {
+    return deadline === Infinity ? options : { ...options, timeoutMs: Math.max(0, deadline - clock.now()) };
+  };
+  const free = await glance(session, name, options);
+  const atOnce = Array.isArray(free) ? await tryAcquire(session, whileFree(places.permits, free), bounded()) : null;
+  if (atOnce !== null) return withPermits(atOnce, options);
+  const gate = await acquire(session, places.gate, bounded());
+  const held = await through(gate, options, () => acquire(session, places.permits, bounded()));
   assert(held !== null, 'a wait ends with what it waited for');
   return held;
 }
@@ -81,6 +90,10 @@ export async function acquirePermits(session: Session, name: string, options: Se
 /** Null when there are not enough, or somebody waits already; then nothing is left in the store. */
 export async function tryPermits(session: Session, name: string, options: SemaphoreOptions): Promise<HeldPermits | null> {
   const places = placed(session, name, options);
+  const free = await glance(session, name, options);
+  if (free === 'none') return null;
+  const atOnce = Array.isArray(free) ? await tryAcquire(session, whileFree(places.permits, free), options) : null;
+  if (atOnce !== null) return withPermits(atOnce, options);
   const gate = await tryAcquire(session, places.gate, options);
   return gate === null ? null : through(gate, options, () => tryAcquire(session, places.permits, options));
 }
@@ -159,13 +172,52 @@ export async function resizeSemaphore(
   if (stored !== change.to) throw new SemaphoreLimitDiffers(`semaphore ${name}`, change.from, stored);
 }
 
+/** What holds exactly while there are enough and nobody waits; `none`: that is not so now. `unclear`: the line will tell. */
+async function glance(
+  session: Session,
+  name: string,
+  options: SemaphoreOptions,
+): Promise<readonly Compare[] | 'none' | 'unclear'> {
+  const { limit, permits = 1, signal, timeoutMs = Infinity } = options;
+  const ranges = rangesOf(name);
+  const success = [
+    opRange(ranges.gate.key, { rangeEnd: ranges.gate.rangeEnd, keysOnly: true, limit: 1 }),
+    opRange(ranges.limit.key, { rangeEnd: ranges.limit.rangeEnd, keysOnly: true }),
+    opRange(ranges.permits.key, { rangeEnd: ranges.permits.rangeEnd, keysOnly: true, limit: PERMITS_MAX }),
+  ];
+  try {
+    const bounds = { timeoutMs: Math.min(GLANCE_MS, timeoutMs), ...(signal === undefined ? {} : { signal }) };
+    const { responses, header } = await orStopped(session.client.txn({ success }, bounds), session.signal);
+    session.assertLive();
+    if (limitIn(found(responses, 1)) !== limit) return 'unclear';
+    const used = usedBy(found(responses, 2));
+    if (found(responses, 0).length > 0 || used + permits > limit) return 'none';
+    return [
+      { ...created(ranges.gate.key, '=', 0), rangeEnd: ranges.gate.rangeEnd },
+      created(limitKey(name, limit), '>', 0),
+      // Since then some may have gone, but nobody has come.
+      { ...created(ranges.permits.key, '<', header.revision + 1), rangeEnd: ranges.permits.rangeEnd },
+    ];
+  } catch (error) {
+    if (isApiError(error)) return 'unclear';
+    throw error;
+  }
+}
+
+function whileFree(place: Place, free: readonly Compare[]): Place {
+  return { ...place, rule: { ...place.rule, free } };
+}
+
+function withPermits(held: Holding, { permits = 1 }: SemaphoreOptions): HeldPermits {
+  return Object.assign(held, { permits });
+}
+
 /** Passes the gate, and leaves it to the next one whatever comes of it. */
 async function through(
   gate: Holding,
   options: SemaphoreOptions,
   take: () => Promise<Holding | null>,
 ): Promise<HeldPermits | null> {
-  const { permits = 1 } = options;
   const observe = observing(gate.session.clock, options.observe);
   try {
     const held = await take();
@@ -175,7 +227,7 @@ async function through(
     }
     // Ours does not depend on it any more; it is removed for as long as the session lives.
     gate.release().catch((error: unknown) => observe({ kind: 'release_unconfirmed', error: asError(error) }));
-    return Object.assign(held, { permits });
+    return withPermits(held, options);
   } catch (error) {
     throw await left(gate, error);
   }
@@ -277,7 +329,10 @@ function founding(name: string, limit: number): Verdict {
 }
 
 function usedBefore(entries: Answer | undefined, own: Own): number {
-  const before = entries?.kvs.filter(({ createRevision }) => createRevision < own.fence) ?? [];
+  return usedBy(entries?.kvs.filter(({ createRevision }) => createRevision < own.fence) ?? []);
+}
+
+function usedBy(before: readonly KeyValue[]): number {
   return before.reduce((sum, { key }) => sum + weightOf(key), 0);
 }
 
