@@ -10,17 +10,17 @@
 //   told to stop
 //   api is served by nobody; left: a closed, b drained
 
+import { once } from 'node:events';
 import { startNode } from '../core/index.js';
-import { discover, register, type Registration, type ServiceState, type ServiceView } from '../recipes/index.js';
+import { discover, register, type ServiceState, type ServiceView } from '../recipes/index.js';
 
 const node = await startNode({ dataDir: null });
 const { client } = node;
-
 const api = await discover(client, 'api').ready();
 say(`api is served by ${hosts(api)} yet`);
 
 const a = await register(client, { service: 'api', id: 'a', address: '10.0.0.1', port: 8080 });
-const b = await register(client, { service: 'api', id: 'b', address: '10.0.0.2', port: 8080, zone: 'east' });
+const b = await register(client, { service: 'api', id: 'b', address: '10.0.0.2', port: 8080 });
 await seen(api, ({ instances }) => instances.length === 2);
 say(`api is served by ${hosts(api)}`);
 
@@ -30,28 +30,20 @@ const changed = await seen(api, ({ instances }) => instances[1]?.weight === 5);
 say(`b weighs ${changed.instances[1]?.weight}`);
 
 const drained = b.drain({ graceMs: 100 });
-await seen(api, ({ instances }) => instances[1]?.state === 'draining');
-say('b is draining');
+await seen(api, ({ instances }) => instances[1]?.state === 'draining').then(() => say('b is draining'));
 await drained;
 await seen(api, ({ instances }) => instances.length === 1);
 say(`b has drained; api is served by ${hosts(api)}`);
 
 // What a service does when it is told to stop (a busy one drains first). A crash needs no code: the lease expires.
-const stopped = new Promise<void>((resolve) => {
-  process.once('SIGTERM', () => resolve(stop(a)));
-});
-process.kill(process.pid, 'SIGTERM');
-await stopped;
+setImmediate(() => process.kill(process.pid, 'SIGTERM'));
+await once(process, 'SIGTERM');
+say('told to stop');
+await a.close();
 await seen(api, ({ instances }) => instances.length === 0);
 say(`api is served by ${hosts(api)}; left: ${api.departures.map(({ id, reason }) => `${id} ${reason}`).join(', ')}`);
-
 await api.close();
 await node.close();
-
-async function stop(registration: Registration): Promise<void> {
-  say('told to stop');
-  await registration.close();
-}
 
 /** The first state that satisfies `holds`; states in between may be skipped, the latest never is. */
 async function seen(view: ServiceView, holds: (state: ServiceState) => boolean): Promise<ServiceState> {
