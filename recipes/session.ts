@@ -214,9 +214,11 @@ export class Session {
    * hundreds of listeners makes Node warn of a leak, and hundreds of things may be held on one session.
    */
   onLost(tell: (reason: SessionLost) => void): () => void {
-    if (this.#expired() && this.#lost !== null) tell(this.#lost);
-    else this.#listeners.add(tell);
-    return () => this.#listeners.delete(tell);
+    // What one of them throws keeps nobody else from being told.
+    const told = observing(this.clock, tell);
+    if (this.#expired() && this.#lost !== null) told(this.#lost);
+    else this.#listeners.add(told);
+    return () => this.#listeners.delete(told);
   }
 
   /** Throws `SessionLost` unless at least `minRemainingMs` are left. */
@@ -249,8 +251,10 @@ export class Session {
     this.#cancelTimer();
     if (this.#lost !== null) return;
     const suspectAt = this.#suspended ? Infinity : this.#confirmedAt + this.ttlMs / 2;
-    this.#dueAt = Math.min(this.#nextAttemptAt, suspectAt, this.#deadline);
-    this.#cancelTimer = this.clock.schedule(Math.max(0, this.#dueAt - this.clock.now()), () => this.#onTimer());
+    const now = this.clock.now();
+    // Due now at the earliest: that the opening took long, or that somebody asks sooner, is no stall of this process.
+    this.#dueAt = Math.max(now, Math.min(this.#nextAttemptAt, suspectAt, this.#deadline));
+    this.#cancelTimer = this.clock.schedule(this.#dueAt - now, () => this.#onTimer());
   }
 
   #onTimer(): void {

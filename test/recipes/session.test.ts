@@ -196,6 +196,25 @@ test.serial('S4 wall time steps by an hour, both ways: no loss and no extension,
   await w.end();
 });
 
+test('S3 an opening that takes long is no stall of this process', async (t) => {
+  const w = await world(1);
+  const link = w.link();
+  const events: SessionEvent[] = [];
+  const observe = (event: SessionEvent): void => void events.push(event);
+  link.answerMs = (method) => (method === 'grant' ? 4_000 : 0);
+  const session = await w.clock.until(Session.open(link, { ttlSeconds: 6, clock: w.clock, observe }));
+  await w.clock.advance(1_000);
+  t.deepEqual(events.map(({ kind }) => kind), ['suspended', 'renewed', 'resumed'], 'it is late, and renewed at once');
+  t.is(session.state, 'live');
+  link.answerMs = (method) => (method === 'grant' ? 7_000 : 0);
+  const opening = w.clock.until(Session.open(link, { ttlSeconds: 6, clock: w.clock, observe }));
+  const { reason } = await t.throwsAsync(opening, { instanceOf: SessionLost });
+  t.is(reason, 'unreachable', 'the grant was older than its lease when it came');
+  t.false(events.some(({ kind }) => kind === 'stalled'));
+  await w.clock.until(session.close());
+  await w.end();
+});
+
 test('S5 random failures of single sends: renewed as long as one attempt per TTL/3 succeeds', async (t) => {
   const w = await world(5);
   const link = w.link();
@@ -495,6 +514,11 @@ test('an observer that throws neither ends the renewals nor hides the loss, and 
     throw new Error(event.kind);
   };
   const session = await clock.until(Session.open(link, { ttlSeconds: 6, clock: guarded, observe }));
+  const told: string[] = [];
+  session.onLost(() => {
+    throw new Error('a listener');
+  });
+  session.onLost(({ reason }) => told.push(reason));
   await clock.advance(20_000);
   t.true(session.live);
   link.freeze();
@@ -504,6 +528,7 @@ test('an observer that throws neither ends the renewals nor hides the loss, and 
   t.false(session.live, 'the getter does not throw');
   t.true(session.signal.aborted);
   t.is(reasonOf(session), 'stalled');
+  t.deepEqual(told, ['stalled'], 'nor does a listener that throws keep the next one from being told');
   link.thaw();
   await clock.until(session.close());
   t.true(thrown.length > 5);
