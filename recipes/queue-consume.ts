@@ -76,7 +76,7 @@ async function hand<T>(source: Source<T>, desk: Sessions<T>, work: Work<T>, stop
     } catch (error) {
       if (stop.aborted) return;
       if (desk.isGiven || !isPassing(error)) throw error;
-      source.observe({ kind: 'session_lost', error: asError(error) });
+      desk.tell(asError(error));
       await pause(source.clock, backoff.next(), stop);
     }
   }
@@ -90,6 +90,7 @@ class Sessions<T> {
   readonly #stop: AbortSignal;
   #now: Session | null;
   #opening: Promise<Session> | null = null;
+  #told: Error | null = null;
 
   constructor(source: Source<T>, leaseMs: number, stop: AbortSignal, given: Session | null) {
     this.isGiven = given !== null;
@@ -103,6 +104,13 @@ class Sessions<T> {
     if (this.#now !== null && (this.isGiven || this.#now.live)) return this.#now;
     this.#opening ??= this.#open();
     return await this.#opening;
+  }
+
+  /** Once, however many hands meet it. */
+  tell(error: Error): void {
+    if (this.#told === error) return;
+    this.#told = error;
+    this.#source.observe({ kind: 'session_lost', error });
   }
 
   async close(): Promise<void> {

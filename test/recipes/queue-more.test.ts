@@ -9,7 +9,7 @@ import { FencedOut } from '../../recipes/fenced-txn.js';
 import { ItemTooLarge } from '../../recipes/queue-put.js';
 import { QueueKeys, writeItem } from '../../recipes/queue-keys.js';
 import { Queue } from '../../recipes/queue.js';
-import { Session } from '../../recipes/session.js';
+import { Session, SessionLost } from '../../recipes/session.js';
 import type { Fate } from './ghosts.js';
 import { haunted } from './ghosts.js';
 import type { World } from './world.js';
@@ -310,6 +310,28 @@ test('a hundred consumers on one session, and hundreds of puts at once, make Nod
   process.off('warning', warn);
   t.is(done, 300);
   t.deepEqual(warnings, []);
+  await w.end();
+});
+
+test('a consumer tells once that its session is lost, however many items it was working on', async (t) => {
+  const w = await world(29);
+  const link = w.link();
+  const losses: unknown[] = [];
+  const queue = jobs<number>(w, link, {
+    observe: (event) => {
+      if (event.kind === 'session_lost' && event.error instanceof SessionLost) losses.push(event.error);
+    },
+  });
+  const over = new AbortController();
+  const consuming = queue.consume(() => undefined, { concurrency: 10, leaseMs: 3_000, signal: over.signal });
+  await w.clock.advance(100);
+  link.down();
+  await w.clock.advance(10_000);
+  link.up();
+  await w.clock.advance(10_000);
+  over.abort();
+  await w.clock.until(consuming);
+  t.is(losses.length, 1);
   await w.end();
 });
 
