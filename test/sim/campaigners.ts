@@ -4,6 +4,7 @@
 
 import { utf8 } from '../../core/base/bytes.js';
 import type { Revision } from '../../core/client.js';
+import { isApiError } from '../../core/errors.js';
 import { campaign, type Leadership } from '../../recipes/election.js';
 import { observe, requestResign } from '../../recipes/election-state.js';
 import type { Session } from '../../recipes/session.js';
@@ -62,21 +63,37 @@ export class Campaigner implements Program {
     const isBounded = this.#world.serving === null && dice.chance(0.3);
     const options = { priority: dice.pick([0, 0, 0, 1, 5]), ...(isBounded ? { timeoutMs: dice.tailed(1500) } : {}) };
     if (dice.chance(0.1)) await expected(this.#world, who, () => requestResign(connection, OFFICE, `${who} asks`));
+    this.beliefs.began(LINE, session);
     let office: Leadership | null = null;
+    let isClean = true;
     await expected(this.#world, who, async () => {
-      office = await campaign(session, OFFICE, who, options);
+      try {
+        office = await campaign(session, OFFICE, who, options);
+      } catch (error) {
+        isClean = isApiError(error) && !('entryMayRemain' in error);
+        throw error;
+      }
     });
     // TypeScript does not see that the callback has run.
     const won = office as Leadership | null;
-    if (won === null) return true;
+    if (won === null) {
+      this.beliefs.ended(who, LINE, session, isClean);
+      return true;
+    }
+    return this.#lead(won, life, session);
+  }
+
+  async #lead(won: Leadership, life: Life, session: Session): Promise<boolean> {
+    const { who, dice } = life;
     this.#world.counts.held++;
     this.#world.covered('held: office');
     const claim = this.beliefs.claimed(who, { kind: 'office', name: OFFICE }, won);
     await this.#term(won, claim, life);
     if (!this.#world.isClosing && dice.chance(0.1)) return false;
     const handTo = dice.chance(0.3) ? { handTo: () => true } : {};
-    const isOver = await expected(this.#world, who, () => won.resign(handTo));
-    if (!isOver) await expected(this.#world, who, () => won.resign());
+    const isOver = await expected(this.#world, who, () => won.resign(handTo))
+      || await expected(this.#world, who, () => won.resign());
+    this.beliefs.ended(who, LINE, session, isOver);
     return true;
   }
 

@@ -558,4 +558,213 @@ export const MUTANTS: readonly Mutant[] = [
       { file: 'core/node/lessor.js', find: 'fromMs + lease.remainingSeconds * 1000', replace: 'fromMs' },
     ],
   },
+  {
+    number: 53, name: 'what was sent without an answer is taken for not sent',
+    note: 'nearest: in process no client sends anything twice; here an entry of unknown outcome is created again',
+    edits: [
+      {
+        file: 'recipes/entry.js',
+        find: 'if (isApiError(error) && error.outcome === \'never\')\n                this.#loose',
+        replace: 'this.#loose',
+      },
+    ],
+  },
+  {
+    number: 54, name: 'a waiter does not look again once the one before it has gone',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/line.js',
+        find: 'if (seen.range === 0)\n                this.#session.suspect();',
+        replace: 'if (seen.range === 1)\n                return { ...look, answers: [] };',
+      },
+    ],
+  },
+  {
+    number: 55, name: 'a release deletes whatever is there',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/entry.js',
+        find: 'compare: [created(own.key, \'=\', own.fence)],\n            success: [opDelete(own.key), ...leaving(own)],',
+        replace: 'compare: [],\n            success: [opDelete(own.key), ...leaving(own)],',
+      },
+    ],
+  },
+  {
+    number: 56, name: 'a watch goes on one revision too late',
+    note: 'of the two only the late one: where a watch begins too early, whoever waits looks again all the same',
+    edits: [
+      {
+        file: 'recipes/deletion.js',
+        find: 'startRevision: revision + 1',
+        replace: 'startRevision: revision + 2',
+      },
+    ],
+  },
+  {
+    number: 61, name: 'a session counts from the answer, not from the question',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/session.js',
+        find: 'this.#confirm(attempt.sentAt, ttlSeconds * 1000);',
+        replace: 'this.#confirm(this.clock.now(), ttlSeconds * 1000);',
+      },
+    ],
+  },
+  {
+    number: 62, name: 'what is held does not ask its session',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/holding.js',
+        find: 'if (this.#reason === null && !this.session.live)',
+        replace: 'if (this.#reason === null && false)',
+      },
+    ],
+  },
+  {
+    number: 63, name: 'a semaphore gives as long as anything is left',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/semaphore.js',
+        find: 'return used + permits <= stored',
+        replace: 'return used < stored',
+      },
+    ],
+  },
+  {
+    number: 64, name: 'a wait that is given up leaves its entry',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/line.js',
+        find: 'if (!this.#session.live)\n            return;\n        const removal',
+        replace: 'if (this.#session.live)\n            return;\n        const removal',
+      },
+    ],
+  },
+  {
+    number: 65, name: 'a fenced write compares nothing',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/fenced-txn.js',
+        find: 'compare: this.#owned.flatMap(({ key, fence, also = [] }) => [created(key, \'=\', fence), ...also]),',
+        replace: 'compare: [],',
+      },
+    ],
+  },
+  {
+    number: 66, name: 'an observer takes the same key for the same leader',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/election-state.js',
+        find: 'if (now?.createRevision !== first.createRevision)',
+        replace: 'if (now === undefined)',
+      },
+    ],
+  },
+  {
+    number: 67, name: 'an observer asks a member that may be behind',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/election-state.js',
+        find: 'client.range(inOrder(line, 1), { signal })',
+        replace: 'client.range({ ...inOrder(line, 1), serializable: true }, { signal })',
+      },
+    ],
+  },
+  {
+    number: 68, name: 'a priority passes those who came before',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/election.js',
+        find: 'if (ahead !== null)',
+        replace: 'if (ahead !== null && priority === 0)',
+      },
+    ],
+  },
+  {
+    number: 69, name: 'a candidate is moved without a look whether it is there',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/line.js',
+        find: 'compare: [modified(entry.key, \'=\', entry.modRevision), created(to, \'=\', 0)],',
+        replace: 'compare: [],',
+      },
+    ],
+  },
+  {
+    number: 70, name: 'whoever has lost its session is told that it leads',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/line.js',
+        find: 'this.#session.assertLive();\n        this.#stop.signal.throwIfAborted();',
+        replace: '',
+      },
+    ],
+  },
+  {
+    number: 71, name: 'two take the same item',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/queue-take.js',
+        find: 'const compare = [modified(first.key, \'=\', first.modRevision)];',
+        replace: 'const compare = [];',
+      },
+    ],
+  },
+  {
+    number: 72, name: 'an end does not ask whose the item is',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/queue-delivery.js',
+        find: 'compare: [owned],',
+        replace: 'compare: [],',
+      },
+    ],
+  },
+  {
+    number: 73, name: 'what was taken without an answer is forgotten',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/queue-take.js',
+        find: 'if (error.outcome === \'unknown\' && chains.length > 0)',
+        replace: 'if (false)',
+      },
+    ],
+  },
+  {
+    number: 74, name: 'what a lost consumer held stays out',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/queue-care.js',
+        find: 'return [...new Set(gone.map(({ kv }) => idOf(kv.key)))];',
+        replace: 'return gone.slice(gone.length).map(({ kv }) => idOf(kv.key));',
+      },
+    ],
+  },
+  {
+    number: 75, name: 'an id that is known is put again',
+    note: '',
+    edits: [
+      {
+        file: 'recipes/queue-put.js',
+        find: '            created(itemKey, \'=\', 0),\n            created(idKey, \'=\', 0),\n',
+        replace: '',
+      },
+    ],
+  },
 ];

@@ -13,7 +13,8 @@ test('every planted bug still has its place in the product', (t) => {
 });
 
 test('every planted bug of the list is there once, or says why not', (t) => {
-  t.deepEqual(MUTANTS.map(({ number }) => number), Array.from({ length: 53 }, (_, i) => i));
+  const run = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  t.deepEqual(MUTANTS.map(({ number }) => number), [...run(0, 56), ...run(61, 75)]);
   for (const { name, edits, note, tests = [] } of MUTANTS) {
     if (edits.length === 0) t.regex(note ?? '', /\w+ \w+/, name);
     for (const file of tests) t.true(existsSync(join(BUILD, file.replace(/\.ts$/, '.js'))), `${name}: ${file}`);

@@ -52,7 +52,7 @@ export async function runMutants(options: MutantOptions): Promise<number> {
   const chosen = options.only === null ? null : new Set(options.only.split(',').map(Number));
   const waiting = MUTANTS.filter(({ number }) => chosen === null || chosen.has(number));
   if (waiting.length !== (chosen?.size ?? MUTANTS.length)) {
-    print(`--only ${options.only}: there is no such planted bug; they have the numbers 0 to ${MUTANTS.length - 1}\n`);
+    print(`--only ${options.only}: there is no such planted bug; they have the numbers 0 to ${MUTANTS.at(-1)?.number}\n`);
     return 2;
   }
   const rows: Row[] = [];

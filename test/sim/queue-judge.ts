@@ -2,7 +2,7 @@
 // each revision an item is in one place, in the hands of one consumer; of a group one item is out, the oldest; what was done
 // together with an end was done once; and what a program was told of its puts and ends is so.
 
-import type { KeyValue } from '../../core/client.js';
+import type { KeyValue, Revision } from '../../core/client.js';
 import { readEnd, readItem, type End } from '../../recipes/queue-keys.js';
 import type { Objection } from './holder-judge.js';
 import { EFFECTS, QUEUE_KEYS, type QueueBeliefs } from './queues.js';
@@ -18,6 +18,8 @@ interface Item {
   readonly places: Set<string>;
   readonly holds: Set<string>;
   readonly ends: End[];
+  /** It came from the line of its group at this revision. */
+  promotedAt: Revision;
 }
 
 export function judgeQueue({ steps }: RecipeCourse, told: QueueBeliefs, isOver: boolean): Objection | null {
@@ -44,7 +46,7 @@ class QueueCourt {
         continue;
       }
       if (!change.key.startsWith(QUEUE_KEYS.root)) continue;
-      const item = this.#note(change.key.slice(QUEUE_KEYS.root.length), change, ends);
+      const item = this.#note(change.key.slice(QUEUE_KEYS.root.length), change, step.revision, ends);
       if (item !== null) touched.add(item);
     }
     for (const end of ends) {
@@ -55,7 +57,7 @@ class QueueCourt {
       if (!ends.some((end) => end.id === id && end.outcome === 'done')) return `the effect of ${id} was done without its end`;
     }
     for (const item of touched) {
-      const wrong = this.#look(item);
+      const wrong = this.#look(item, step.revision);
       if (wrong !== null) return wrong;
     }
     return null;
@@ -76,7 +78,7 @@ class QueueCourt {
     return null;
   }
 
-  #note(key: string, { kv, before }: Change, ends: End[]): Item | null {
+  #note(key: string, { kv, before }: Change, revision: Revision, ends: End[]): Item | null {
     if (key === 'done') {
       const end = kv === null ? null : readEnd(kv);
       if (end !== null) ends.push(end);
@@ -91,6 +93,7 @@ class QueueCourt {
     const [set, name] = place === undefined ? [item.holds, who ?? ''] : [item.places, place];
     if (kv === null) set.delete(name);
     else set.add(name);
+    if (kv === null && name.startsWith('line/')) item.promotedAt = revision;
     return item;
   }
 
@@ -100,7 +103,7 @@ class QueueCourt {
     const head = kv === null ? null : readItem(kv.value)?.head;
     if (known !== undefined || head === null || head === undefined) return known ?? null;
     const { group, place } = head;
-    const item: Item = { id, group, place, places: new Set(), holds: new Set(), ends: [] };
+    const item: Item = { id, group, place, places: new Set(), holds: new Set(), ends: [], promotedAt: 0 };
     this.#items.set(id, item);
     if (group !== null) {
       const others = this.#groups.get(group) ?? new Set();
@@ -116,7 +119,7 @@ class QueueCourt {
     return item.ends.length > 1 ? `${end.id} ended twice: ${item.ends.map(({ outcome }) => outcome).join(' and ')}` : null;
   }
 
-  #look(item: Item): string | null {
+  #look(item: Item, revision: Revision): string | null {
     const { id, places, holds, ends, group } = item;
     const [place] = places;
     const isDone = ends.some(({ outcome }) => outcome === 'done');
@@ -131,7 +134,10 @@ class QueueCourt {
       if (other === item || other.ends.length > 0) continue;
       const [elsewhere] = other.places;
       if (elsewhere === 'ready/1' || elsewhere === 'out/item') return `of group ${group} both ${id} and ${other.id} are out`;
-      if (other.place < item.place) return `of group ${group} ${id} is out before ${other.id}, which was put earlier`;
+      // Of two that were put at the same time either may come first.
+      if (item.promotedAt === revision && other.place < item.place) {
+        return `of group ${group} ${id} is out before ${other.id}, which was put earlier`;
+      }
     }
     return null;
   }

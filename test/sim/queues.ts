@@ -135,7 +135,12 @@ export class Consumer implements Program {
     const claim = this.beliefs.claimed(who, { kind: 'item', name: item.id }, item);
     await process.sleep(dice.tailed(100));
     if (this.#world.serving === null && dice.chance(0.05)) await process.block(dice.tailed(3000));
-    if (this.beliefs.holds(claim, item)) await this.#settle(item, claim, life);
+    if (!this.beliefs.holds(claim, item)) return;
+    try {
+      await this.#settle(item, claim, life);
+    } finally {
+      await item[Symbol.asyncDispose]();
+    }
   }
 
   async #settle(item: Delivery<string>, claim: Claim, { dice, process }: Life): Promise<void> {
@@ -154,7 +159,7 @@ export class Consumer implements Program {
       await process.sleep(dice.tailed(1000));
       this.beliefs.holds(claim, item);
       await item.release();
-    } else await item[Symbol.asyncDispose]();
+    }
   }
 }
 
