@@ -258,13 +258,13 @@ test('E8 the leader resigns and stands again under its old key while nobody look
   const next = campaign(b, 'x', 'b');
   const seen = looker(w, link, { signal: abort.signal });
   await w.clock.advance(100);
-  link.freeze();
+  link.down();
   await w.clock.until(first.resign());
   await w.clock.until(next);
   void campaign(a, 'x', 'a again').catch(() => undefined);
   await w.clock.advance(100);
-  link.thaw();
-  await w.clock.advance(1_000);
+  link.up();
+  await w.clock.advance(5_000);
   t.is(words(seen.told).at(-1), 'b');
   t.false(words(seen.told).includes('a again'));
   abort.abort();

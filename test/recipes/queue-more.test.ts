@@ -51,7 +51,8 @@ test('an id is put once: while the item is there, and for the window afterwards'
   const again = await w.clock.until(queue.take(session));
   await w.clock.until(again.ack());
   await w.clock.advance(9_900);
-  t.true((await w.clock.until(queue.put('d', { id: 'x/y' }))).duplicate, 'it was put less than the window ago');
+  t.true((await w.clock.until(other.put('d', { id: 'x/y' }))).duplicate, 'it was put less than the window ago');
+  t.true((await w.clock.until(queue.put('d', { id: 'x/y' }))).duplicate, 'whoever has put it');
   await w.clock.advance(40_000);
   t.false((await w.clock.until(queue.put('d', { id: 'x/y' }))).duplicate);
   await w.end();
@@ -126,12 +127,17 @@ test('a paused queue gives nothing, takes puts, and goes on where it was', async
   const [queue, session] = [jobs(w), await open(w)];
   await w.clock.until(queue.put('a'));
   const item = await w.clock.until(queue.take(session));
-  const waiting = queue.take(session);
+  let isTaken = false;
+  const waiting = queue.take(session).then((taken) => {
+    isTaken = true;
+    return taken;
+  });
   await w.clock.advance(100);
   await w.clock.until(queue.pause());
   await w.clock.until(queue.put('b'));
   await w.clock.advance(10_000);
   t.is(await w.clock.until(queue.tryTake(session)), null);
+  t.false(isTaken, 'nor does who waited before');
   t.true((await w.clock.until(queue.stats())).paused);
   await w.clock.until(item.ack());
   await w.clock.until(queue.resume());
@@ -350,6 +356,69 @@ test('a take that lands long after it was given up takes nothing', async (t) => 
   await w.clock.advance(10_000);
   const item = await w.clock.until(plain.take(session), 1_000);
   t.deepEqual([item.body, item.attempt], ['x', 1]);
+  await w.end();
+});
+
+test('what was taken is not handed out when the session has ended meanwhile', async (t) => {
+  const w = await world(26);
+  const link = w.link();
+  const [queue, plain] = [jobs(w, link), jobs(w)];
+  const session = await open(w, link, 3);
+  await w.clock.until(plain.put('x'));
+  // The answer is the first thing that runs after the stall, before any timer of the session.
+  link.answerMs = (method) => (method === 'txn' ? 600 : 0);
+  const taking = t.throwsAsync(queue.take(session), { instanceOf: SessionLost });
+  await w.clock.advance(1_100);
+  w.clock.jump(6_000);
+  t.is((await w.clock.until(taking))?.reason, 'stalled');
+  const other = await open(w);
+  const item = await w.clock.until(plain.take(other), 10_000);
+  t.deepEqual([item.body, item.attempt], ['x', 2]);
+  await w.end();
+});
+
+test('an acknowledgement on its way when the hold is deleted ends nothing: the item is handed out again', async (t) => {
+  const w = await world(26);
+  const link = w.link();
+  const [queue, plain] = [jobs(w, link), jobs(w)];
+  const session = await open(w, link);
+  await w.clock.until(plain.put('x'));
+  const item = await w.clock.until(queue.take(session));
+  link.requestMs = (method) => (method === 'txn' ? 50 : 0);
+  const acking = t.throwsAsync(item.ack({ also: [opPut(utf8('effect'), utf8('1'))] }), { instanceOf: FencedOut });
+  await w.clock.advance(10);
+  await w.clock.until(del(w.store, item.key));
+  await w.clock.until(acking);
+  t.is(await w.clock.until(get(w.store, utf8('effect'))), null);
+  link.requestMs = () => 0;
+  const again = await w.clock.until(queue.take(session), 10_000);
+  t.deepEqual([again.body, again.attempt], ['x', 2]);
+  t.true((await w.clock.until(again.ack())).succeeded);
+  await w.end();
+});
+
+test('an acknowledgement that lands long after it was confirmed ends no later item of the same id', async (t) => {
+  const w = await world(26);
+  let next: Fate = { kind: 'normal' };
+  const client = haunted(w.link(), w.clock, () => {
+    const now = next;
+    next = { kind: 'normal' };
+    return now;
+  });
+  const [queue, plain] = [jobs(w, client), jobs(w, w.link(), { windowMs: 1_000 })];
+  const session = await open(w, client, 600);
+  await w.clock.until(plain.put('first', { id: 'x' }));
+  const first = await w.clock.until(queue.take(session));
+  next = { kind: 'late', delayMs: 60_000 };
+  t.true((await w.clock.until(first.ack())).succeeded);
+  await w.clock.advance(30_000);
+  t.false((await w.clock.until(plain.put('second', { id: 'x' }))).duplicate);
+  const second = await w.clock.until(queue.take(session));
+  t.deepEqual(second.key, first.key);
+  await w.clock.advance(60_000);
+  t.true(second.isHeld);
+  t.is((await w.clock.until(queue.stats())).held, 1);
+  t.true((await w.clock.until(second.ack())).succeeded);
   await w.end();
 });
 

@@ -101,6 +101,24 @@ test('one consumer gets what one producer put in the order of the puts, and high
   await w.end();
 });
 
+test('what several producers put one after the other is taken in that order', async (t) => {
+  const w = await world(2);
+  const [consuming, session] = [jobs<number>(w), await open(w)];
+  const producers = [jobs<number>(w), jobs<number>(w), jobs<number>(w)];
+  for (let i = 0; i < 30; i += 1) {
+    const producer = producers[w.prng.below(3)];
+    if (producer !== undefined) await w.clock.until(producer.put(i));
+  }
+  const got: number[] = [];
+  for (let i = 0; i < 30; i += 1) {
+    const item = await w.clock.until(consuming.take(session));
+    got.push(item.body);
+    await w.clock.until(item.ack());
+  }
+  t.deepEqual(got, Array.from({ length: 30 }, (_, i) => i));
+  await w.end();
+});
+
 test('what waits for an item is woken by a put, without asking meanwhile', async (t) => {
   const w = await world(3);
   const link = w.link();

@@ -248,7 +248,7 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 165, name: 'weights count as one', file: 'semaphore',
-        edits: [['return entries.reduce((sum, { key }) => sum + weightOf(key), 0);', 'return entries.length;']],
+        edits: [['return Number(weight);', 'return Math.min(1, Number(weight));']],
       },
       {
         number: 166, name: 'the gate is never left', file: 'semaphore',
