@@ -18,7 +18,9 @@ import type { Target } from './targets.js';
 
 /** A server or a client that is young still compiles; the figures are of those that have settled. */
 const WARM_UP_MS = 1_500;
-const MEASURED_MS = 3_000;
+const MEASURED_MS = 2_000;
+/** Until a line that has begun to move is in its stride. */
+const SETTLE_MS = 500;
 const LANES = 32;
 const WAITERS = [10, 100, 1_000] as const;
 const CONSUMERS = [1, 100] as const;
@@ -26,7 +28,7 @@ const CONSUMERS = [1, 100] as const;
 const AHEAD = 200;
 const FILLING_MS = 4_000;
 const SUBSCRIBERS = 1_000;
-const MESSAGES = { alone: 60, together: 100 } as const;
+const MESSAGES = { alone: 100, together: 100 } as const;
 const BODY = 'x'.repeat(256);
 
 async function first(session: Session, name: string): Promise<void> {
@@ -41,34 +43,49 @@ async function forMs(ms: number, work: () => Promise<void>): Promise<number> {
   return performance.now() - startedAt;
 }
 
-/** Pairs of lock and unlock a second, many names at once, then the median of one pair at a time, in milliseconds. */
+/** Pairs of lock and unlock a second, many names at once. */
+async function atOnce(session: Session, ms: number): Promise<number> {
+  let pairs = 0;
+  const startedAt = performance.now();
+  await Promise.all(Array.from({ length: LANES }, (_, lane) => forMs(ms, async () => {
+    await first(session, `lane ${lane}`);
+    pairs += 1;
+  })));
+  return pairs / ((performance.now() - startedAt) / 1000);
+}
+
+/** That, and the median of one pair at a time, in milliseconds. */
 async function freeLock(target: Target): Promise<readonly number[]> {
-  return await connected(target, (client) => opened(client, 1, async (sessions) => {
-    const [session] = sessions;
+  return await connected(target, (client) => opened(client, 1, async ([session]) => {
     must(session !== undefined, 'no session');
-    if (session === undefined) return [];
+    await atOnce(session, WARM_UP_MS);
+    const perSecond = await atOnce(session, MEASURED_MS);
     const alone: number[] = [];
-    await forMs(WARM_UP_MS, () => first(session, 'alone'));
     await forMs(MEASURED_MS, async () => {
       const startedAt = performance.now();
       await first(session, 'alone');
       alone.push(performance.now() - startedAt);
     });
-    let pairs = 0;
-    const startedAt = performance.now();
-    await Promise.all(Array.from({ length: LANES }, (_, lane) => forMs(MEASURED_MS, async () => {
-      await first(session, `lane ${lane}`);
-      pairs += 1;
-    })));
-    return [pairs / ((performance.now() - startedAt) / 1000), quantile(alone, 0.5)];
+    return [perSecond, quantile(alone, 0.5)];
   }));
+}
+
+/** For each number of waiters; the server has been warmed by locks that are free. */
+async function contended(target: Target): Promise<readonly number[]> {
+  await connected(target, (client) => opened(client, 1, async ([session]) => {
+    must(session !== undefined, 'no session');
+    await atOnce(session, WARM_UP_MS);
+  }));
+  const answers: number[] = [];
+  for (const waiters of WAITERS) answers.push(...(await handOvers(target, waiters)));
+  return answers;
 }
 
 /** So many wait all the time: whoever has held stands at the end again. Hand-overs a second, and operations for each. */
 async function handOvers(target: Target, waiters: number): Promise<readonly number[]> {
   const name = `line of ${waiters}`;
   return await connected(target, (client) => opened(client, waiters + 1, async ([before, ...sessions]) => {
-    if (before === undefined) return [];
+    must(before !== undefined, 'no session');
     const stopper = await lock(before, name);
     const done = { count: 0, holders: 0, fence: 0, over: false };
     const waits = sessions.map((session) => standing(session, name, done));
@@ -77,7 +94,7 @@ async function handOvers(target: Target, waiters: number): Promise<readonly numb
     while (client.calls.watch < 2 * waiters + 1) await sleep(20);
     must((await client.range(line)).count === waiters + 1, 'somebody does not stand in line');
     await stopper.release();
-    await sleep(WARM_UP_MS / 3);
+    await sleep(SETTLE_MS);
     const [from, operations, startedAt] = [done.count, client.total, performance.now()];
     await sleep(MEASURED_MS);
     const [handed, spent, seconds] = [done.count - from, client.total - operations, (performance.now() - startedAt) / 1000];
@@ -223,21 +240,31 @@ export const recipeSurveys: readonly Survey[] = [
     ],
     ask: freeLock,
   },
-  ...WAITERS.map((waiters): Survey => ({
-    rows: [
-      { name: `recipes: lock, ${waiters.toLocaleString('en-US')} waiters, hand-overs`, unit: 'hand-overs/s', better: 'more' },
-      { name: `recipes: lock, ${waiters.toLocaleString('en-US')} waiters, operations`, unit: 'a hand-over', better: 'less' },
-    ],
-    ask: (target) => handOvers(target, waiters),
-  })),
+  {
+    rows: WAITERS.flatMap((waiters): Survey['rows'] => {
+      const what = `recipes: lock, ${waiters.toLocaleString('en-US')} waiters`;
+      return [
+        { name: `${what}, hand-overs`, unit: 'hand-overs/s', better: 'more' },
+        { name: `${what}, operations`, unit: 'a hand-over', better: 'less' },
+      ];
+    }),
+    ask: contended,
+  },
   ...failOver,
-  ...CONSUMERS.map((consumers): Survey => ({
-    rows: [
-      { name: `recipes: queue, ${consumers} consumer${consumers === 1 ? '' : 's'}`, unit: 'items/s', better: 'more' },
-      { name: `recipes: queue, ${consumers} consumer${consumers === 1 ? '' : 's'}, operations`, unit: 'an item', better: 'less' },
-    ],
-    ask: (target) => queued(target, consumers),
-  })),
+  {
+    rows: CONSUMERS.flatMap((consumers): Survey['rows'] => {
+      const what = `recipes: queue, ${consumers} consumer${consumers === 1 ? '' : 's'}`;
+      return [
+        { name: `${what}, put, taken and ended`, unit: 'items/s', better: 'more' },
+        { name: `${what}, operations`, unit: 'an item', better: 'less' },
+      ];
+    }),
+    ask: async (target) => {
+      const answers: number[] = [];
+      for (const consumers of CONSUMERS) answers.push(...(await queued(target, consumers)));
+      return answers;
+    },
+  },
   {
     rows: [
       { name: 'recipes: publish, 1,000 subscribers, 8 at once', unit: 'messages/s', better: 'more' },
