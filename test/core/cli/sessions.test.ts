@@ -6,7 +6,10 @@ import { text, utf8 } from '../../../core/base/bytes.js';
 import { get, put } from '../../../core/client.js';
 import { campaign } from '../../../recipes/election.js';
 import { lock } from '../../../recipes/lock.js';
+import { Queue } from '../../../recipes/queue.js';
 import { register } from '../../../recipes/registry.js';
+import { readLock, writeLock } from '../../../recipes/rw-lock.js';
+import { acquirePermits } from '../../../recipes/semaphore.js';
 import { Session } from '../../../recipes/session.js';
 import { becomes, begin, startStores, type Store } from './running.js';
 
@@ -68,6 +71,30 @@ test.serial('who holds what, for how long without a sign of life, and who waits'
     await (await waiting).release();
     await second.close();
     t.is(await shown('locks'), 'NAME  HOLDER  INFO  FENCE  LEFT  WAITING\n');
+  }
+});
+
+test.serial('who shares what with whom, and who waits for it, is told of every recipe', async (t) => {
+  for (const { url, client, countOf } of stores) {
+    const a = await Session.open(client, { ttlSeconds: 10, name: 'a' });
+    const b = await Session.open(client, { ttlSeconds: 10, name: 'b' });
+    await readLock(a, 'x/y');
+    const queue = new Queue<string>(client, 'jobs');
+    await queue.put('body', { id: 'one' });
+    await queue.take(a);
+    await acquirePermits(a, 'exports', { limit: 3, permits: 2 });
+    const waits = [writeLock(b, 'x/y'), acquirePermits(b, 'exports', { limit: 3, permits: 2 })];
+    for (const wait of waits) wait.catch(() => undefined);
+    const standing = ['coterie/rwlocks/', 'coterie/semaphores/exports/permits/'];
+    t.true(await becomes(async () => (await Promise.all(standing.map(countOf))).every((count) => count === 2)));
+    const { stdout } = await begin(t, url, ['sessions', ...[a, b].map(({ lease }) => lease.toString(16))]).ended;
+    const rows = stdout.split('\n').slice(1, 3).map((row) => row.split(/ {2,}/).slice(2)).sort();
+    t.deepEqual(rows, [
+      ['a', 'read lock x/y, permits exports, consumer of queue jobs, item one of queue jobs', '-'],
+      ['b', '-', 'write lock x/y (1), permits exports (1)'],
+    ]);
+    await Promise.all([a.close(), b.close()]);
+    await Promise.allSettled(waits);
   }
 });
 
