@@ -13,6 +13,7 @@
 //
 // Long because the loop and all that it decides by are one machine; in two files each half would need the other's fields.
 
+import { onceAborted } from '../core/base/abort.js';
 import { equalBytes } from '../core/base/bytes.js';
 import { assert } from '../core/base/assert.js';
 import type { Clock } from '../core/base/clock.js';
@@ -404,7 +405,7 @@ export class Registration {
     };
     this.#detach();
     const { signal } = session;
-    signal.addEventListener('abort', onLost, { once: true });
+    onceAborted(signal, onLost);
     this.#detach = () => signal.removeEventListener('abort', onLost);
     if (signal.aborted) onLost();
   }

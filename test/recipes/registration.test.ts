@@ -79,6 +79,14 @@ test('registrations that come and go on one session leave no listener behind', a
     await clock.until(api.close());
   }
   t.is(getEventListeners(session.signal, 'abort').length, before);
+  const warnings: string[] = [];
+  const warn = (warning: Error): void => void warnings.push(warning.message);
+  process.on('warning', warn);
+  const all = await clock.until(Promise.all(Array.from({ length: 20 }, (_, i) => register(session, { ...spec, id: `i${i}` }))));
+  await clock.advance(1_000);
+  process.off('warning', warn);
+  t.deepEqual(warnings, [], 'and many at once are no leak either');
+  t.true(all.every(({ state }) => state === 'up'));
   await clock.until(session.close());
   await w.end();
 });
