@@ -43,7 +43,7 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['created(paused, \'=\', 0), ', '']],
       },
       {
-        number: 230, name: 'what was taken is handed out without a look at the session', file: 'queue-take',
+        number: 230, name: 'what was taken is handed out without a look at the session', file: 'queue-take', tests: ['queue-more'],
         edits: [['this.session.assertLive();\n        if (!answer.succeeded)', 'if (!answer.succeeded)']],
       },
       {
@@ -59,7 +59,7 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['const owned = created(this.key, \'=\', this.fence);', 'const owned = created(this.key, \'>\', 0);']],
       },
       {
-        number: 234, name: 'an end does not compare whose the item is', file: 'queue-delivery',
+        number: 234, name: 'an end does not compare whose the item is', file: 'queue-delivery', tests: ['queue-more'],
         edits: [['compare: [owned],', 'compare: [],']],
       },
       {
@@ -115,7 +115,7 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['this.#keepers = [keeper];', '']],
       },
       {
-        number: 248, name: 'what is trimmed is not compared', file: 'queue-take',
+        number: 248, name: 'what is trimmed is not compared', file: 'queue-take', tests: ['queue-more'],
         edits: [['compare: [created(kv.key, \'=\', kv.createRevision)],', 'compare: [],']],
       },
       {
