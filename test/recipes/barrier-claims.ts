@@ -8,12 +8,9 @@ import type { Passage } from '../../recipes/barrier.js';
 import { arriveAt, barrierState, resetBarrier } from '../../recipes/barrier.js';
 import { BarrierBroken, BarrierRefused } from '../../recipes/barrier-names.js';
 import { enterBarrier } from '../../recipes/double-barrier.js';
-import { Session, SessionLost } from '../../recipes/session.js';
-import { type Claim, insist, readAll, until } from './claims.js';
+import { SessionLost } from '../../recipes/session.js';
+import { type Claim, insist, opened, readAll, until } from './claims.js';
 import { clients } from './homes.js';
-
-/** Lives through whatever a place goes through. */
-const LONG = { ttlSeconds: 60 };
 
 function told(arriving: Promise<Pick<Passage, 'generation'>>): Promise<string> {
   return arriving.then(({ generation }) => `passed ${generation}`, (error: unknown) => {
@@ -32,7 +29,7 @@ function present(client: Client, name: string, count: number): Promise<void> {
 /** B1. */
 export const reconnecting: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const [session, other] = [await Session.open(far, LONG), await Session.open(near, LONG)];
+  const [session, other] = [await opened(far), await opened(near)];
   const first = told(arriveAt(session, 'b1', { parties: 3 }));
   let result: string | null = null;
   void first.then((it) => (result = it));
@@ -61,7 +58,7 @@ export const reconnecting: Claim = async (t, place) => {
 /** B2. */
 export const timedOut: Claim = async (t, place) => {
   const { near } = await clients(t, place);
-  const session = await Session.open(near, LONG);
+  const session = await opened(near);
   const early = [1, 2].map(() => told(arriveAt(session, 'b2', { parties: 3, timeoutMs: 6_000 })));
   await present(near, 'b2', 2);
   await place.trouble();
@@ -78,7 +75,7 @@ export const timedOut: Claim = async (t, place) => {
 /** B2, where one is lost with its session. */
 export const lostWaiting: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const [session, frozen] = [await Session.open(near, LONG), await Session.open(far, { ttlSeconds: place.ttlSeconds })];
+  const [session, frozen] = [await opened(near), await opened(far, place.ttlSeconds)];
   const victim = told(arriveAt(frozen, 'b2-lost', { parties: 3 }));
   const waiting = told(arriveAt(session, 'b2-lost', { parties: 3 }));
   await present(near, 'b2-lost', 2);
@@ -95,7 +92,7 @@ export const lostWaiting: Claim = async (t, place) => {
 /** B3. */
 export const tooMany: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
-  const [session, other] = [await Session.open(near, LONG), await Session.open(far, LONG)];
+  const [session, other] = [await opened(near), await opened(far)];
   const waiting = told(arriveAt(session, 'b3', { parties: 2 }));
   await present(near, 'b3', 1);
   const trouble = place.trouble();
@@ -116,7 +113,7 @@ export const tooMany: Claim = async (t, place) => {
 /** B4. A thousand runs: on the simulated clock. */
 export const manyRuns: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
-  const sessions = await Promise.all([far, near, near].map((client) => Session.open(client, LONG)));
+  const sessions = await Promise.all([far, near, near].map((client) => opened(client)));
   const runs = 60;
   let trouble = Promise.resolve();
   for (let run = 0; run < runs; run += 1) {
@@ -141,7 +138,7 @@ export const manyRuns: Claim = async (t, place) => {
 /** B5. The late one hears everything a while later, so it has not noticed yet that it may leave. */
 export const earlyAndLate: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const [session, slow] = [await Session.open(near, LONG), await Session.open(far, LONG)];
+  const [session, slow] = [await opened(near), await opened(far)];
   const trouble = place.trouble();
   for (let round = 0; round < 3; round += 1) {
     const inside = await Promise.all([slow, session, session].map((each) => enterBarrier(each, 'b5', { parties: 3 })));

@@ -10,10 +10,9 @@ import { counter, ids } from '../../recipes/counter.js';
 import { enterBarrier } from '../../recipes/double-barrier.js';
 import { join, members } from '../../recipes/group.js';
 import { latch } from '../../recipes/latch.js';
-import { Session } from '../../recipes/session.js';
 import { stm } from '../../recipes/stm.js';
 import { earlyAndLate, lostWaiting, manyRuns, reconnecting, timedOut, tooMany } from './barrier-claims.js';
-import { insist, readAll, until, write } from './claims.js';
+import { insist, opened, readAll, until, write } from './claims.js';
 import { urlsOf } from './homes.js';
 import { membersOfFile } from './three-members.js';
 
@@ -64,7 +63,7 @@ test('B4 over three members: at work while the leader is killed: all pass togeth
   let stopping = false;
   let added = 0;
   const workers = near.map(async (client, me) => {
-    const session = await Session.open(client, { ttlSeconds: 60 });
+    const session = await opened(client);
     const member = await join(session, 'workers', { data: String(me) });
     const ready = await latch(session, 'ready', { count: 3 });
     await ready.countDown({ id: String(me) });

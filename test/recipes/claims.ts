@@ -7,6 +7,7 @@ import { text, utf8 } from '../../core/base/bytes.js';
 import type { Client, KeyValue, LeaseId } from '../../core/client.js';
 import { del, get, prefixRange, put } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
+import { Session } from '../../recipes/session.js';
 import type { Place } from './homes.js';
 
 export type Claim = (t: ExecutionContext, place: Place) => Promise<void>;
@@ -21,6 +22,11 @@ export async function insist<T>(call: () => Promise<T>): Promise<T> {
       await sleep(50);
     }
   }
+}
+
+/** A session; 60 s are long enough for whatever a place goes through. */
+export function opened(client: Client, ttlSeconds = 60): Promise<Session> {
+  return insist(() => Session.open(client, { ttlSeconds }));
 }
 
 export async function until(condition: () => boolean | Promise<boolean>, everyMs = 20): Promise<void> {
@@ -99,4 +105,29 @@ export function counting(client: Client): Counting {
     revoke: (lease, options) => client.revoke(lease, options),
     close: () => client.close(),
   };
+}
+
+/** Of the creation; 0 where there is no such key. */
+export async function revisionOf(client: Client, key: Uint8Array): Promise<number> {
+  return (await insist(() => get(client, key)))?.createRevision ?? 0;
+}
+
+export async function entries(client: Client, prefix: string): Promise<number> {
+  return (await insist(() => client.range({ ...prefixRange(utf8(prefix)), countOnly: true }))).count;
+}
+
+export async function isPending(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return await Promise.race([promise.then(() => false, () => false), sleep(ms).then(() => true)]);
+}
+
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+/** Several TTLs where the leader is killed: each new one gives every lease its whole time again. */
+export function withinMs(place: Place, ttlMs: number): number {
+  return place.ports.length > 1 ? 4 * ttlMs + 10_000 : ttlMs + 5_000;
 }

@@ -24,7 +24,7 @@ test('C3 over three members: publish, edit, roll back, the leader killed before 
   await rolledBack(t, members());
 });
 
-test('C4 over three members: a pin before a roll-out before the version for everybody, also when the leader is killed', async (t) => {
+test('C4 over three members: a pin before a roll-out before the version for everybody, the leader killed', async (t) => {
   t.timeout(180_000);
   await precedence(t, members());
 });

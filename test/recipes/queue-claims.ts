@@ -13,12 +13,8 @@ import type { Delivery } from '../../recipes/queue-delivery.js';
 import { ItemTooLarge, QueueFull } from '../../recipes/queue-put.js';
 import type { QueueStats } from '../../recipes/queue-state.js';
 import { Queue } from '../../recipes/queue.js';
-import { Session } from '../../recipes/session.js';
-import { block, type Claim, counting, insist, readAll, read, removeAll, revoke, until } from './claims.js';
+import { block, type Claim, counting, insist, opened, readAll, read, removeAll, revoke, until } from './claims.js';
 import { clients, start, urlsOf } from './homes.js';
-
-/** Lives through whatever a place goes through. */
-const LONG = { ttlSeconds: 60 };
 
 function rootOf(name: string): string {
   return `coterie/queues/${name}/`;
@@ -44,7 +40,7 @@ export const stalled: Claim = async (t, place) => {
   const said = new Promise<string>((resolve) => {
     child.stdout?.once('data', (bytes: Buffer) => resolve(bytes.toString()));
   });
-  const session = await Session.open(near, LONG);
+  const session = await opened(near);
   const waiting = queue.take(session);
   child.kill('SIGSTOP');
   await place.trouble();
@@ -64,7 +60,7 @@ export const stalled: Claim = async (t, place) => {
 export const sessionKilled: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
   const queue = new Queue<string>(near, 'q2');
-  const [a, b] = [await Session.open(far, LONG), await Session.open(near, LONG)];
+  const [a, b] = [await opened(far), await opened(near)];
   await queue.put('x');
   const first = await queue.take(a);
   await first.txn().put('q2-effects', 'before').commit();
@@ -126,7 +122,7 @@ export const oneKnob: Claim = async (t, place) => {
 export const requeues: Claim = async (t, place) => {
   const { near } = await clients(t, place);
   const queue = new Queue<string>(near, 'q4');
-  const session = await Session.open(near, LONG);
+  const session = await opened(near);
   await queue.put('x', { id: 'one', maxAttempts: 200, group: 'g' });
   const lengths = new Set<number>();
   let trouble = Promise.resolve();
@@ -150,7 +146,7 @@ export const requeues: Claim = async (t, place) => {
 export const deleted: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
   const queue = new Queue<string>(near, 'q5');
-  const [a, b] = [await Session.open(near, LONG), await Session.open(far, LONG)];
+  const [a, b] = [await opened(near), await opened(far)];
   await queue.put('first');
   const held = await queue.take(a);
   const waiting = [queue.take(a), queue.take(b)];
@@ -196,7 +192,7 @@ export const disconnected: Claim = async (t, place) => {
 /** Q7. With ten thousand items, and with a hundred consumers: on the simulated clock. */
 export const constantCost: Claim = async (t, place) => {
   const { near } = await clients(t, place);
-  const session = await Session.open(near, LONG);
+  const session = await opened(near);
   const costs: number[] = [];
   for (const backlog of [10, 1_000]) {
     const queue = new Queue<number>(near, `q7-${backlog}`);
@@ -206,7 +202,7 @@ export const constantCost: Claim = async (t, place) => {
     if (backlog > 10) await place.trouble();
     const counted = counting(near);
     const counter = new Queue<number>(counted, `q7-${backlog}`);
-    const own = await Session.open(counted, LONG);
+    const own = await opened(counted);
     for (let i = 0; i < 10; i += 1) await (await counter.take(own)).ack();
     costs.push((counted.sent.txns + counted.sent.ranges) / 10);
     await own.close();
@@ -220,7 +216,7 @@ export const constantCost: Claim = async (t, place) => {
 export const committed: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
   const [queue, plain] = [new Queue<number>(far, 'q8'), new Queue<number>(near, 'q8')];
-  const session = await Session.open(far, LONG);
+  const session = await opened(far);
   let trouble = Promise.resolve();
   for (let run = 0; run < 15; run += 1) {
     if (run === 7) trouble = place.trouble();
@@ -272,7 +268,7 @@ export const bounded: Claim = async (t, place) => {
   await until(async () => (await stats(queue)).size === 10);
   t.true(await refusal(queue) instanceof QueueFull, place.name);
   await t.throwsAsync(queue.put('x'.repeat(2_000)), { instanceOf: ItemTooLarge });
-  const session = await Session.open(far, LONG);
+  const session = await opened(far);
   let most = 0;
   let trouble = Promise.resolve();
   for (let i = 0; i < 100; i += 1) {
@@ -290,7 +286,7 @@ export const bounded: Claim = async (t, place) => {
 export const retention: Claim = async (t, place) => {
   const { near } = await clients(t, place);
   const queue = new Queue<string>(near, 'q10', { deadMax: 3, windowMs: 1_000 });
-  const session = await Session.open(near, LONG);
+  const session = await opened(near);
   for (let i = 0; i < 8; i += 1) await queue.put('x', { id: `i${i}` });
   const held: Delivery<string>[] = [];
   for (let i = 0; i < 8; i += 1) held.push(await queue.take(session));
@@ -328,7 +324,7 @@ export const oneEnd: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
   const queue = new Queue<string>(near, 'q11', { maxAttempts: 2, backoffMs: () => 0 });
   const ends = collected(queue, 6);
-  const [session, lost] = [await Session.open(far, LONG), await Session.open(far, LONG)];
+  const [session, lost] = [await opened(far), await opened(far)];
   await queue.put('x', { id: 'crashed', maxAttempts: 1 });
   t.is((await queue.take(lost)).id, 'crashed');
   await revoke(near, lost.lease);
@@ -359,7 +355,7 @@ export const oneEnd: Claim = async (t, place) => {
 export const fairTurns: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
   const queue = new Queue<string>(near, 'q12', { weights: { c: 2 } });
-  const session = await Session.open(far, LONG);
+  const session = await opened(far);
   for (let i = 0; i < 60; i += 1) await queue.put(`a${i}`, { group: 'a' });
   const order: string[] = [];
   const next = async (): Promise<void> => {

@@ -1,38 +1,20 @@
-// Topics, a group and a configuration over three real members whose leader is killed while everything is in use.
+// Topics, a group and a configuration over three real members whose leader is killed while everything is in use. The tests
+// share the members and run side by side.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
 import type { Client } from '../../core/client.js';
-import { opPut, prefixRange } from '../../core/client.js';
-import { isApiError } from '../../core/errors.js';
+import { opPut } from '../../core/client.js';
 import { connect } from '../../core/index.js';
 import { ConfigSpace } from '../../recipes/config.js';
-import { Session } from '../../recipes/session.js';
 import { Topic } from '../../recipes/topic.js';
-import { ProcessCluster } from '../interop/cluster-processes.js';
+import { opened, readAll, until } from './claims.js';
+import { urlsOf } from './homes.js';
+import { membersOfFile } from './three-members.js';
+import { beforeDuringAfter, exactlyOnce, lateAck } from './topic-claims.js';
 
-async function leaderOf(cluster: ProcessCluster): Promise<string> {
-  for (;;) {
-    for (const member of cluster.members.filter(({ isRunning }) => isRunning)) {
-      const client = connect(member.url);
-      try {
-        const { leader, header } = await client.status({ timeoutMs: 2_000 });
-        if (leader !== 0n && leader === header.memberId) return member.name;
-      } catch (error) {
-        // A member that is busy starting on a loaded machine; the next round asks it again.
-        if (!isApiError(error)) throw error;
-      } finally {
-        await client.close();
-      }
-    }
-    await sleep(100);
-  }
-}
-
-async function eventually(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 300 && !holds(); i += 1) await sleep(100);
-}
+const members = membersOfFile(test);
 
 /** How many were published. */
 async function publishMessages(client: Client, i: number, isOver: () => boolean): Promise<number> {
@@ -59,12 +41,24 @@ function parse(value: unknown): number[] {
   return value.map(Number);
 }
 
-test('C2 C3 the leader is killed in the middle: every message once, in order, worked on once; no mix', async (t) => {
-  t.timeout(120_000);
-  const cluster = new ProcessCluster('coterie', `topic-${process.pid}`);
-  t.teardown(() => cluster.close());
-  await cluster.start(['a', 'b', 'c']);
-  const urls = cluster.members.map(({ url }) => url);
+test('C7 over three members: before, during and after the first publish, and the leader is killed: all is seen', async (t) => {
+  t.timeout(180_000);
+  await beforeDuringAfter(t, members());
+});
+
+test('over three members: connections cut and the leader killed: everything once, in one order', async (t) => {
+  t.timeout(180_000);
+  await exactlyOnce(t, members());
+});
+
+test('over three members: a frozen consumer loses its message while the leader is killed; its late ack is refused', async (t) => {
+  t.timeout(180_000);
+  await lateAck(t, members());
+});
+
+test('C2 over three members: all at work while the leader is killed: each message once, in order; no mix', async (t) => {
+  t.timeout(180_000);
+  const urls = urlsOf(members());
   const clients: Client[] = [];
   t.teardown(() => Promise.all(clients.map((client) => client.close())).then(() => undefined));
   const newClient = (): Client => {
@@ -74,7 +68,7 @@ test('C2 C3 the leader is killed in the middle: every message once, in order, wo
   };
   let over = false;
   const published = Array.from({ length: 3 }, (_, i) => publishMessages(newClient(), i, () => over));
-  const session = await Session.open(newClient(), { ttlSeconds: 20, timeoutMs: 60_000 });
+  const session = await opened(newClient());
   const group = await new Topic(session.client, 'x').group(session, 'g');
   const stop = new AbortController();
   const working = group.consume(async (delivery) => {
@@ -94,23 +88,22 @@ test('C2 C3 the leader is killed in the middle: every message once, in order, wo
   const configuring = publishVersions(space, () => over);
   const follower = await new ConfigSpace(newClient(), 'app', { parse }).follow().ready();
   follower.onChange(({ to }) => t.is(new Set(to).size, 1));
-  await eventually(() => read.length > 20);
-  await cluster.member(await leaderOf(cluster)).end('SIGKILL');
+  await until(() => read.length > 20);
+  await members().trouble();
   const before = read.length;
-  await eventually(() => read.length > before + 20);
+  await until(() => read.length > before + 20);
   over = true;
   const counts = await Promise.all(published);
   const total = counts.reduce((sum, n) => sum + n, 0);
   const version = await configuring;
-  await eventually(() => read.length >= total && follower.version === version);
+  await until(() => read.length >= total && follower.version === version);
   t.is(read.length, total, 'nothing lost, nothing twice');
   t.deepEqual(positions, positions.map((_, i) => (positions[0] ?? 0) + i));
   counts.forEach((count, i) => {
     t.deepEqual(read.filter((body) => body.startsWith(`${i}:`)), Array.from({ length: count }, (_, n) => `${i}:${n}`));
   });
-  const effects = async (): Promise<number> =>
-    (await session.client.range({ ...prefixRange(utf8('effect/')), countOnly: true }, { timeoutMs: 30_000 })).count;
-  for (let i = 0; i < 300 && await effects() < total; i += 1) await sleep(100);
+  const effects = async (): Promise<number> => (await readAll(session.client, 'effect/')).length;
+  await until(async () => await effects() >= total, 100);
   t.is(await effects(), total, 'each was worked on once');
   t.is(follower.version, version);
   t.true(session.live);
