@@ -121,7 +121,8 @@ function table(rows: readonly Row[]): string {
 function heading(): string {
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
   const cpu = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}`;
-  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ');
+  const said = process.argv.slice(2).map((word) => word.includes(' ') ? `'${word}'` : word);
+  const command = ['npm run bench --', ...said].join(' ');
   const machine = `${cpu}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release().split('.').slice(0, 2).join('.')}`;
   return [
     `## ${new Date().toISOString().slice(0, 10)}, commit ${commit}`,
