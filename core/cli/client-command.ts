@@ -3,6 +3,7 @@
 // refused, 2 the words were wrong.
 
 import { parseArgs } from 'node:util';
+import { utf8 } from '../base/bytes.js';
 import { ApiError, isApiError, type ErrorCode } from '../errors.js';
 import { connect, type RemoteClient } from '../wire/remote-client.js';
 import { FORMATS, type Format } from './output.js';
@@ -114,6 +115,16 @@ export class Invocation {
     const connectTimeoutMs = this.milliseconds('dial-timeout', 2000);
     const client = connect(endpoints, { timeoutMs: this.timeoutMs, connectTimeoutMs });
     this.#open.push(client);
+    return client;
+  }
+
+  /**
+   * The same, once one of them has answered: for what would go on trying by itself, in silence, where there is nobody. Any
+   * member will do; what it needs the others for says so itself.
+   */
+  async reached(): Promise<RemoteClient> {
+    const client = this.connect();
+    await client.range({ key: utf8('\0'), serializable: true, limit: 1, keysOnly: true });
     return client;
   }
 

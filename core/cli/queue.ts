@@ -51,7 +51,8 @@ const PUT: ClientCommand = {
     };
     try {
       const bytes = body === '-' ? readFileSync(0) : utf8(body);
-      const result = await queueOf(invocation, name).put(invocation.isSet('raw') ? bytes : jsonOf(bytes), options);
+      const queue = await queueOf(invocation, name);
+      const result = await queue.put(invocation.isSet('raw') ? bytes : jsonOf(bytes), options);
       invocation.print(invocation.format === 'json' ? `${json({ ...result })}\n` : `${result.id}\n`);
       return 0;
     } catch (error) {
@@ -223,7 +224,8 @@ const DEAD: ClientCommand = {
   formats: ['simple', 'table', 'json'],
   async run(invocation) {
     const dead: { id: string; group: string | null; attempts: number; reason: string; body: string }[] = [];
-    for await (const { id, group, attempts, reason, body } of queueOf(invocation, invocation.args[0] ?? '').dead()) {
+    const queue = await queueOf(invocation, invocation.args[0] ?? '');
+    for await (const { id, group, attempts, reason, body } of queue.dead()) {
       dead.push({ id, group, attempts, reason, body: text(invocation.isSet('raw') ? body : plainOf(body)) });
     }
     if (invocation.format === 'json') {
@@ -247,7 +249,7 @@ const PUT_BACK: ClientCommand = {
   formats: ['simple'],
   async run(invocation) {
     const [name = '', id = ''] = invocation.args;
-    if (await queueOf(invocation, name).putBack(id, { timeoutMs: invocation.timeoutMs })) return 0;
+    if (await (await queueOf(invocation, name)).putBack(id, { timeoutMs: invocation.timeoutMs })) return 0;
     throw new Refusal(`${id}: no dead item of queue ${name}`, `coterie queue dead ${name} shows them`, { exitCode: 1 });
   },
 };
@@ -258,7 +260,7 @@ const REMOVE: ClientCommand = {
   async run(invocation) {
     const [name = '', id = ''] = invocation.args;
     const held = invocation.isSet('held');
-    const outcome = await queueOf(invocation, name).remove(id, { held, timeoutMs: invocation.timeoutMs });
+    const outcome = await (await queueOf(invocation, name)).remove(id, { held, timeoutMs: invocation.timeoutMs });
     if (outcome === 'removed') return 0;
     throw outcome === 'held'
       ? new Refusal(`${id} is being worked on`, 'wait, or take it away with --held', { exitCode: 1 })
@@ -270,7 +272,7 @@ const PAUSE: ClientCommand = {
   words: 'queue pause', usage: 'QUEUE', summary: 'nothing more is taken, by anybody', takes: [1, 1], flags: [],
   formats: ['simple'],
   async run(invocation) {
-    await queueOf(invocation, invocation.args[0] ?? '').pause({ timeoutMs: invocation.timeoutMs });
+    await (await queueOf(invocation, invocation.args[0] ?? '')).pause({ timeoutMs: invocation.timeoutMs });
     return 0;
   },
 };
@@ -278,7 +280,7 @@ const PAUSE: ClientCommand = {
 const RESUME: ClientCommand = {
   words: 'queue resume', usage: 'QUEUE', summary: 'items are taken again', takes: [1, 1], flags: [], formats: ['simple'],
   async run(invocation) {
-    await queueOf(invocation, invocation.args[0] ?? '').resume({ timeoutMs: invocation.timeoutMs });
+    await (await queueOf(invocation, invocation.args[0] ?? '')).resume({ timeoutMs: invocation.timeoutMs });
     return 0;
   },
 };
@@ -287,8 +289,8 @@ export function main(argv: readonly string[]): Promise<number> {
   return runGroup('queue', [PUT, TAKE, STATS, DEAD, PUT_BACK, REMOVE, PAUSE, RESUME], argv);
 }
 
-function queueOf(invocation: Invocation, name: string): Queue<Uint8Array> {
-  return new Queue(invocation.connect(), name, { codec: BYTES });
+async function queueOf(invocation: Invocation, name: string): Promise<Queue<Uint8Array>> {
+  return new Queue(await invocation.reached(), name, { codec: BYTES });
 }
 
 function jsonOf(bytes: Uint8Array): Uint8Array {

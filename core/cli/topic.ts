@@ -28,12 +28,12 @@ const PUBLISH: ClientCommand = {
   async run(invocation) {
     const [name = '', message = ''] = invocation.args;
     const body = message === '-' ? readFileSync(0) : utf8(message);
-    const client = invocation.connect();
     const id = invocation.text('id');
     const { timeoutMs } = invocation;
     if (invocation.isSet('live')) {
       const other = ['id', 'keep', 'keep-for'].find((flag) => invocation.text(flag) !== null);
       if (other !== undefined) throw new Refusal(`--${other} with --live: only the newest is kept`, 'leave one of them out');
+      const client = await invocation.reached();
       return said(invocation, { ...await new LiveTopic(client, name).publish(body, { timeoutMs }), duplicate: false });
     }
     const ageMs = invocation.text('keep-for') === null ? null : invocation.milliseconds('keep-for', 0);
@@ -41,7 +41,7 @@ const PUBLISH: ClientCommand = {
       count: invocation.whole('keep', 1_000, { min: 1, max: KEEP_MAX }),
       ...(ageMs === null ? {} : { ageSeconds: Math.max(1, Math.ceil(ageMs / 1000)) }),
     };
-    const topic = new Topic(client, name, { retain });
+    const topic = new Topic(await invocation.reached(), name, { retain });
     return said(invocation, await topic.publish(body, { timeoutMs, ...(id === null ? {} : { id }) }));
   },
 };
@@ -64,7 +64,7 @@ const SUBSCRIBE: ClientCommand = {
     const count = invocation.text('count') === null ? Infinity : invocation.whole('count', 1, { min: 1, max: 1_000_000_000 });
     const requests = new Requests();
     try {
-      return await follow(invocation, requests, subscription(invocation, requests), count);
+      return await follow(invocation, requests, await subscription(invocation, requests), count);
     } catch (error) {
       if (requests.asked.aborted && isApiError(error, 'canceled')) return requests.exitCode;
       if (!(error instanceof Gap)) throw error;
@@ -75,24 +75,28 @@ const SUBSCRIBE: ClientCommand = {
   },
 };
 
-function subscription(invocation: Invocation, { asked }: Requests): Subscription {
+async function subscription(invocation: Invocation, { asked }: Requests): Promise<Subscription> {
   const [name = ''] = invocation.args;
-  const client = invocation.connect();
   const where = invocation.text('from') ?? 'now';
   const options = { signal: asked, onGap: invocation.isSet('skip-gaps') ? 'skip' : 'throw' } as const;
-  if (invocation.isSet('live')) {
-    if (where !== 'now' && where !== 'oldest') throw new Refusal(`--from ${where} with --live: not kept`, 'give now or oldest');
+  const isLive = invocation.isSet('live');
+  if (isLive && where !== 'now' && where !== 'oldest') {
+    throw new Refusal(`--from ${where} with --live: not kept`, 'give now or oldest');
+  }
+  if (where !== 'now' && where !== 'oldest' && !/^\d{1,15}$/.test(where)) {
+    throw new Refusal(`--from ${where}: no position`, 'give now, oldest, or a position');
+  }
+  // A store that is not there at all is said; one that goes later is waited for.
+  const client = await invocation.reached();
+  if (isLive) {
     return new LiveTopic(client, name).subscribe({ ...options, from: where === 'oldest' ? 'last' : 'now' });
   }
   if (where === 'now' || where === 'oldest') return new Topic(client, name).subscribe({ ...options, from: where });
-  if (!/^\d{1,15}$/.test(where)) throw new Refusal(`--from ${where}: no position`, 'give now, oldest, or a position');
   return new Topic(client, name).subscribe({ ...options, from: { after: Number(where) } });
 }
 
 async function follow(invocation: Invocation, requests: Requests, messages: Subscription, count: number): Promise<number> {
-  // A store that is not there at all is said; later ones are waited for.
-  const timeoutMs = invocation.timeoutMs + invocation.milliseconds('dial-timeout', 2000);
-  await messages.ready({ timeoutMs, signal: requests.asked });
+  await messages.ready({ timeoutMs: invocation.timeoutMs, signal: requests.asked });
   let left = count;
   for await (const message of messages) {
     if (message.missed !== null) tell(invocation, message.missed.message);
