@@ -7,7 +7,7 @@
 // effect's own transaction: examples/fences has it for SQL and for Redis, and `FenceStore` is the door for both.
 //
 // Bounded, and never by forgetting: fences are revisions of one store, so what is dropped is remembered as a floor below
-// which nothing unknown is let in. At worst a holder from long ago that was never seen is refused.
+// which nothing unknown is let in. At worst somebody who has held for very long, unseen for long, is refused.
 
 import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';

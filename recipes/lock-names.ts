@@ -5,7 +5,7 @@
 //       coterie/delayed/<root><name>/           only with `lossDelayMs`: { fence, delayMs } of the holder
 // The root is `coterie/locks/`; under it a slash in a name is written as %2F (and % as %25), so that the lock `a` and the
 // lock `a/b` are two lines. Under any other root the name stands as it is, because others write it too: there a lock `a`
-// and a lock `a/b` are one line, as they are for everybody who uses etcd's layout.
+// also waits for who came before it to `a/b`, as it does for everybody who uses etcd's layout.
 
 import { equalBytes, text, utf8 } from '../core/base/bytes.js';
 import type { KeyValue, Revision } from '../core/client.js';
