@@ -36,8 +36,8 @@ export class Connection implements Client {
   #isDead = false;
   #cutUntil = 0;
   readonly #watches = new Set<RemoteWatch>();
-  /** What ends each call under way without a word to anybody. */
-  readonly #calls = new Set<() => void>();
+  /** What ends each call under way: with an error, or without a word to anybody. */
+  readonly #calls = new Set<(error: ApiError | null) => void>();
 
   /** `process`: whose it is; null: of one that is never late. */
   constructor(world: World, name: string, machine: Machine, process: ClientProcess | null = null) {
@@ -94,10 +94,19 @@ export class Connection implements Client {
     return Promise.resolve();
   }
 
-  /** To another member, as a client of several does when its own is of no use: watches end and are to be opened anew. */
+  /**
+   * To another member, as a client of several does when its own is of no use. Watches end and are to be opened anew; of the
+   * calls under way nobody knows what becomes of them.
+   */
   move(machine: Machine): void {
     this.machine = machine;
-    for (const watch of [...this.#watches]) watch.lose();
+    const [watches, calls] = [[...this.#watches], [...this.#calls]];
+    const tell = (): void => {
+      for (const watch of watches) watch.lose();
+      for (const end of calls) end(new ApiError('connection_lost'));
+    };
+    if (this.#process === null) tell();
+    else this.#process.arrive(tell);
   }
 
   /** Nothing gets through for so long, in either direction; what was sent meanwhile comes late. */
@@ -109,7 +118,7 @@ export class Connection implements Client {
   kill(): void {
     this.#isDead = true;
     for (const watch of this.#watches) watch.close();
-    for (const end of [...this.#calls]) end();
+    for (const end of [...this.#calls]) end(null);
   }
 
   #recorded<T>(
@@ -178,7 +187,7 @@ export class Connection implements Client {
       signal?.removeEventListener('abort', onAbort);
       if (!this.#isDead) finish();
     };
-    const end = (): void => settle(() => undefined);
+    const end = (error: ApiError | null): void => settle(() => (error === null ? undefined : reject(error)));
     this.#calls.add(end);
     const onAbort = (): void => settle(() => reject(canceled(signal?.reason)));
     const cancelTimer = this.#after(timeoutMs, machine, () => settle(() => reject(new ApiError('deadline_exceeded'))));

@@ -58,17 +58,19 @@ export class Locker implements Program {
 
   async #row(life: Life, session: Session): Promise<void> {
     const { process, dice, who } = life;
+    const favourite = drawn(dice);
     while (!this.#world.isClosing && this.beliefs.looked(who, session)) {
+      // Mostly the same: who comes back soon may meet what he has left behind.
+      const wish = dice.chance(0.6) ? { ...favourite, once: dice.chance(0.2) } : drawn(dice);
       // Whoever leaves without a word takes along all that stands on the session.
-      if (!await this.#turn(life, session)) return session.close({ timeoutMs: 2000 });
+      if (!await this.#turn(wish, life, session)) return session.close({ timeoutMs: 2000 });
       await process.sleep(dice.tailed(150));
     }
   }
 
   /** False: it has held something, and does not give it back. */
-  async #turn(life: Life, session: Session): Promise<boolean> {
-    const { who, dice } = life;
-    const wish = drawn(dice);
+  async #turn(wish: Wish, life: Life, session: Session): Promise<boolean> {
+    const { who } = life;
     this.beliefs.began(wish.line, session);
     let held: HeldLock | null = null;
     let isClean = true;

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { print, Progress, story } from './print.js';
 import type { RunOptions, Verdict } from './run.js';
 import { runAndLookAgain } from './second-look.js';
+import { hasRecipes } from './swarm.js';
 import { Tally } from './tally.js';
 
 interface Settings {
@@ -17,9 +18,12 @@ interface Settings {
   readonly workers: number;
   readonly json: boolean;
   readonly failuresMax: number;
+  /** Others are passed over. */
+  readonly isWanted: (seed: number) => boolean;
 }
 
 const USAGE = `usage: npm run sim -- [--seeds N] [--from S] [--minutes N] [--workers N] [--failures N] [--json]
+       npm run sim -- recipes [the same; only worlds in which recipes run]
        npm run sim -- --seed S [--trace] [--until EVENTS] [--json]
        npm run sim -- --mutants [--only NUMBERS] [--seeds N] [--thorough] [--deep] [--workers N]
        npm run sim -- --mutants recipes [--only NUMBERS] [--workers N]
@@ -44,7 +48,7 @@ function readWords() {
       },
     });
     const [word, ...more] = positionals;
-    const isWrong = word !== undefined && (word !== 'recipes' || more.length > 0 || values.mutants !== true);
+    const isWrong = word !== undefined && (word !== 'recipes' || more.length > 0 || values.seed !== undefined);
     if (isWrong) throw new WrongWords(`${positionals.join(' ')} says nothing here`);
     return { ...values, recipes: word !== undefined };
   } catch (error) {
@@ -101,6 +105,7 @@ async function run(): Promise<number> {
     workers: Math.max(1, numberOf('workers', values.workers, 2)),
     json: values.json === true,
     failuresMax: numberOf('failures', values.failures, 10),
+    isWanted: values.recipes ? hasRecipes : () => true,
   });
 }
 
@@ -124,13 +129,15 @@ function many(settings: Settings): Promise<number> {
   const began = performance.now();
   const deadline = began + settings.minutes * 60_000;
   let next = settings.from;
-  const end = settings.from + settings.seeds;
-  const isOver = (): boolean => next >= end || performance.now() > deadline || tally.failures.length >= settings.failuresMax;
+  let left = settings.seeds;
+  const isOver = (): boolean => left === 0 || performance.now() > deadline || tally.failures.length >= settings.failuresMax;
   return new Promise((resolve) => {
     let alive = settings.workers;
     const give = (worker: ChildProcess): void => {
-      if (isOver()) worker.disconnect();
-      else worker.send(next++);
+      if (isOver()) return worker.disconnect();
+      left--;
+      while (!settings.isWanted(next)) next++;
+      worker.send(next++);
     };
     for (let i = 0; i < settings.workers; i++) {
       const worker = fork(SELF, [WORKER], { execArgv: [...YOUNG_SPACE] });

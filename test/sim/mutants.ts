@@ -105,7 +105,9 @@ async function judge(mutant: Mutant, build: string, options: MutantOptions): Pro
   if (edits.length === 0) return { seeds: null, found: `nothing to plant: ${note}`, isDue: false };
   if (whyNotPlanted(mutant, build) !== null) return { seeds: null, found: '', isDue: true };
   const restore = plant(mutant, build);
-  const row = tests.length > 0 ? await tested(tests, build) : await run(build, options);
+  // A bug of the recipes is looked for where there are recipes.
+  const words = edits.every(({ file }) => file.startsWith('recipes/')) ? ['recipes'] : [];
+  const row = tests.length > 0 ? await tested(tests, build) : await run(build, options, words);
   restore();
   return row;
 }
@@ -122,10 +124,11 @@ export function plant({ edits }: Mutant, build: string): () => void {
   };
 }
 
-async function run(build: string, options: MutantOptions): Promise<Row> {
+/** `words`: which worlds. */
+async function run(build: string, options: MutantOptions, words: readonly string[]): Promise<Row> {
   const found: Detection[] = [];
   for (const start of options.thorough ? STARTS : STARTS.slice(0, 1)) {
-    found.push(await detect(build, start, options.seeds ?? (options.deep ? SEEDS_DEEP : SEEDS)));
+    found.push(await detect(build, start, options.seeds ?? (options.deep ? SEEDS_DEEP : SEEDS), words));
   }
   const counts = found.map(({ seeds }) => seeds ?? Infinity).sort((a, b) => a - b);
   const median = counts[counts.length >> 1] ?? Infinity;
@@ -146,9 +149,9 @@ function tested(tests: readonly string[], build: string): Promise<Row> {
 }
 
 /** Runs seeds until one is broken. A run that cannot even load counts as found at once. */
-function detect(build: string, from: number, seeds: number): Promise<Detection> {
+function detect(build: string, from: number, seeds: number, words: readonly string[] = []): Promise<Detection> {
   const main = join(build, 'test/sim/main.js');
-  const args = [main, '--seeds', String(seeds), '--from', String(from), '--failures', '1', '--workers', '1', '--json'];
+  const args = [main, ...words, '--seeds', String(seeds), '--from', String(from), '--failures', '1', '--workers', '1', '--json'];
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     let rest = '';

@@ -152,6 +152,11 @@ function drawWorkload(dice: Dice): WorkloadMix {
   };
 }
 
+export function hasRecipes(seed: number): boolean {
+  const { lockers, candidates, producers } = drawRecipes(new Dice(seed, 'recipes'));
+  return lockers + candidates + producers > 0;
+}
+
 function drawRecipes(dice: Dice): RecipeMix {
   if (!dice.chance(RECIPES_SHARE)) return NO_RECIPES;
   const [locks, elections, queues] = [dice.chance(0.6), dice.chance(0.6), dice.chance(0.6)];
