@@ -13,7 +13,7 @@ import type { Delivery } from '../../recipes/queue-delivery.js';
 import { ItemTooLarge, QueueFull } from '../../recipes/queue-put.js';
 import type { QueueStats } from '../../recipes/queue-state.js';
 import { Queue } from '../../recipes/queue.js';
-import { block, type Claim, counting, insist, opened, readAll, read, removeAll, revoke, until } from './claims.js';
+import { block, type Claim, counting, insist, opened, readAll, read, readText, removeAll, revoke, until } from './claims.js';
 import { clients, start, urlsOf } from './homes.js';
 
 function rootOf(name: string): string {
@@ -63,7 +63,7 @@ export const sessionKilled: Claim = async (t, place) => {
   const [a, b] = [await opened(far), await opened(near)];
   await queue.put('x');
   const first = await queue.take(a);
-  await first.txn().put('q2-effects', 'before').commit();
+  await insist(() => first.txn().put('q2-effects', 'before').commit());
   const waiting = queue.take(b);
   const trouble = place.trouble();
   await revoke(near, a.lease);
@@ -71,12 +71,12 @@ export const sessionKilled: Claim = async (t, place) => {
   await trouble;
   t.deepEqual([second.id, second.attempt], [first.id, 2], place.name);
   t.true(second.fence > first.fence);
-  await t.throwsAsync(first.txn().put('q2-effects', 'a').commit(), { instanceOf: FencedOut });
+  // What may have been done is done again: it is refused, or the same.
+  await t.throwsAsync(insist(() => first.txn().put('q2-effects', 'a').commit()), { instanceOf: FencedOut });
   await t.throwsAsync(first.ack({ also: [opPut(utf8('q2-effects'), utf8('a'))] }), { instanceOf: FencedOut });
-  await second.txn().put('q2-effects', 'b').commit();
+  await insist(() => second.txn().put('q2-effects', 'b').commit());
   await second.ack({ also: [opPut(utf8('q2-effects'), utf8('ended'))] });
-  const effect = await read(near, 'q2-effects');
-  t.deepEqual([text(effect?.value ?? utf8('')), effect?.version], ['ended', 3], place.name);
+  t.is(await readText(near, 'q2-effects'), 'ended', place.name);
   t.deepEqual(await left(near, 'q2'), []);
   await b.close();
 };
@@ -208,7 +208,8 @@ export const constantCost: Claim = async (t, place) => {
     await own.close();
   }
   t.log(`${place.name}: ${costs.join(' and ')} requests for each of ten items, of 10 and of 1,000`);
-  for (const cost of costs) t.true(cost < 5, `${place.name}: ${costs.join()}`);
+  // Where a member may be killed meanwhile, something is sent again.
+  for (const cost of costs) t.true(cost < (place.ports.length === 1 ? 4 : 8), `${place.name}: ${costs.join()}`);
   await session.close();
 };
 

@@ -5,11 +5,11 @@ import { utf8 } from '../../core/base/bytes.js';
 import { opPut } from '../../core/client.js';
 import { connect } from '../../core/index.js';
 import { Queue } from '../../recipes/queue.js';
-import { Session } from '../../recipes/session.js';
+import { opened } from './claims.js';
 
 const [, , urls = '', name = '', ttl = '2', effect = 'effect'] = process.argv;
 const client = connect(urls.split(','));
-const session = await Session.open(client, { ttlSeconds: Number(ttl) });
+const session = await opened(client, Number(ttl));
 const item = await new Queue<string>(client, name).take(session);
 process.stdout.write(`took ${item.fence}\n`);
 await new Promise((resolve) => {
