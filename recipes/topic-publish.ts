@@ -204,7 +204,7 @@ export class Publisher {
   /** Until each of them is settled or given up. Throws what trying again would not mend. */
   async #publishAll(batch: readonly Waiting[]): Promise<void> {
     const loose = new Map<number, Attempt>();
-    let left = batch.filter(({ isOver }) => !isOver);
+    let left = batch;
     let conflicts = 0;
     while (left.length > 0) {
       let attempt: Attempt | null = null;

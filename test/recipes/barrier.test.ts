@@ -123,6 +123,22 @@ test('B1 one of three reconnects while it waits, in every way there is: nobody p
   await w.end();
 });
 
+test('B1 who stood still while the last one came does not pass on a session that is over', async (t) => {
+  const w = await world(1);
+  const [short, link] = [await open(w, w.link(), 3), w.link()];
+  const long = await open(w, link, 60);
+  const first = told(arriveAt(short, 'x', { parties: 2 }));
+  await w.clock.advance(100);
+  // The decision is the first thing that is heard after the stall, before any timer of the session has run.
+  link.requestMs = (method) => (method === 'txn' ? 400 : 0);
+  const second = told(arriveAt(long, 'x', { parties: 2 }));
+  await w.clock.advance(50);
+  w.clock.jump(2_800);
+  t.is(await w.clock.until(first), 'lost');
+  t.regex(await w.clock.until(second), /passed|broken/);
+  await w.end();
+});
+
 test('B2 two run out of time, the third arrives: all three see it broken, for one reason, until it is reset', async (t) => {
   const w = await world(2);
   const [a, b, c] = await several(w, 3);

@@ -240,6 +240,7 @@ test('C4 pins come before roll-outs, roll-outs before the version for everybody;
   const tenth = using(2);
   t.deepEqual(tenth, ids.filter((id) => placeOf(id, 2) < 10 && id !== 'i-7'));
   t.true(tenth.length >= 3 && tenth.length <= 20, `${tenth.length}`);
+  t.notDeepEqual(ids.filter((id) => placeOf(id, 3) < 10), ids.filter((id) => placeOf(id, 2) < 10), 'others come first next time');
   const conflict = await t.throwsAsync(w.clock.until(app.publish({ a: 3 }, { expect: 1 })), { instanceOf: ConfigConflict });
   t.is(conflict.rollout?.version, 2, 'a main release does not overwrite what is being rolled out');
   await w.clock.until(app.widen(2, { percent: 60 }));
@@ -523,6 +524,16 @@ test('old versions go, those in use never; a store that was replaced is noticed 
     if (version < 30) await w.clock.until(app.complete(version));
   }
   t.deepEqual(await kept(), [1, 26, 27, 28, 29, 30]);
+  const slow = w.link();
+  const slowly = space(w, slow, { versionsKept: 5 });
+  await w.clock.until(app.complete(30));
+  slow.requestMs = (method) => (method === 'txn' ? 20 : 0);
+  const back = t.throwsAsync(slowly.rollBack(26, { expect: 31 }), { instanceOf: ConfigInvalid });
+  // It has been read and found good; before the change lands, versions go that are too old.
+  await w.clock.advance(10);
+  await w.clock.until(app.publish({ a: 31 }, { expect: 30 }));
+  t.regex((await w.clock.until(back))?.message ?? '', /not kept any more/);
+  t.is((await w.clock.until(app.pointer()))?.version, 31);
   const gone = (await all<ConfigRecord>(w, app.history())).find(({ to, kind }) => to === 3 && kind === 'published');
   t.deepEqual([gone?.before, gone?.after], [null, null], 'the history outlives what it speaks of');
   const other = await world(14);

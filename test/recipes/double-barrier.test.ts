@@ -12,6 +12,7 @@ import type { Inside } from '../../recipes/double-barrier.js';
 import { doubleBarrierState, enterBarrier, resetDoubleBarrier, withBarrier } from '../../recipes/double-barrier.js';
 import { Released } from '../../recipes/held.js';
 import { Session, SessionLost } from '../../recipes/session.js';
+import { haunted } from './ghosts.js';
 import { Weather } from './weather.js';
 import type { World } from './world.js';
 import { keysUnder, world } from './world.js';
@@ -74,6 +75,33 @@ test('nobody is inside before all have come, nobody has left before all want to,
   }
   const left = (await w.clock.until(keysUnder(w.store, 'coterie/'))).map(({ key }) => text(key).replace(/\d{16}/, 'G'));
   t.deepEqual(left, ['left', 'outcome', 'tally'].map((kind) => `${ROOT}x/${kind}/G`));
+  await w.end();
+});
+
+test('a request to leave whose answer is lost counts once: nobody leaves before the other one wants to', async (t) => {
+  const w = await world(1);
+  let isLost = false;
+  const client = haunted(w.link(), w.clock, ({ success = [] }) => {
+    if (!isLost || success.length === 0) return { kind: 'normal' };
+    isLost = false;
+    return { kind: 'unanswered' };
+  });
+  const session = await w.clock.until(Session.open(client, { ttlSeconds: 60, clock: w.clock }));
+  const [other] = await several(w, 3, 60);
+  const [one, two] = await enterAll(w, [session, other]);
+  if (one === undefined || two === undefined) return t.fail();
+  isLost = true;
+  let hasLeft = false;
+  const leaving = told(one.leave()).then((word) => {
+    hasLeft = true;
+    return word;
+  });
+  await w.clock.advance(5_000);
+  t.false(isLost);
+  t.false(hasLeft);
+  t.false(two.signal.aborted);
+  t.is(await w.clock.until(told(two.leave())), 'left');
+  t.is(await w.clock.until(leaving), 'left');
   await w.end();
 });
 

@@ -155,6 +155,108 @@ test('two consumers of one session are two: neither takes what the other has', a
   await w.end();
 });
 
+/** Whatever is watched is told so much later. */
+function lagging(w: World, client: Client, delayMs: number): Client {
+  return {
+    range: (request, options) => client.range(request, options),
+    txn: (request, options) => client.txn(request, options),
+    grant: (ttl, options) => client.grant(ttl, options),
+    keepAlive: (lease, options) => client.keepAlive(lease, options),
+    revoke: (lease, options) => client.revoke(lease, options),
+    close: () => client.close(),
+    watch: (request, options) => {
+      const inner = client.watch(request, options);
+      const batches = inner[Symbol.asyncIterator]();
+      return {
+        requestProgress: () => inner.requestProgress(),
+        close: () => inner.close(),
+        [Symbol.asyncIterator]: () => ({
+          next: async () => {
+            const next = await batches.next();
+            await new Promise<void>((resolve) => {
+              w.clock.schedule(delayMs, resolve);
+            });
+            return next;
+          },
+          return: async () => {
+            inner.close();
+            return { done: true, value: undefined };
+          },
+        }),
+      };
+    },
+  };
+}
+
+test('a consumer whose view lags takes nothing out of the hands of another', async (t) => {
+  const w = await world(9);
+  const [near, far] = [await join(w, await open(w, w.link())), await join(w, await open(w, lagging(w, w.link(), 1_000), 60))];
+  await publish(w, 2);
+  await w.clock.until((await w.clock.until(near.take())).nack());
+  await w.clock.advance(1_100);
+  const [held, other] = await w.clock.until(Promise.all([near.take(), far.take()]));
+  t.deepEqual([held.attempt, other.attempt], [2, 1]);
+  t.not(held.position, other.position);
+  await w.clock.advance(5_000);
+  t.true(held.isHeld && other.isHeld);
+  await w.clock.until(Promise.all([held.ack(), other.ack()]));
+  t.deepEqual(await left(w), ['cursor']);
+  await w.clock.until(Promise.all([near.close(), far.close()]));
+  await w.end();
+});
+
+test('a take and an acknowledgement whose answers are lost are known to be done: nothing is forgotten or done twice', async (t) => {
+  const w = await world(9);
+  let isLost = false;
+  const client = haunted(w.link(), w.clock, ({ success = [] }) => {
+    const [inner] = success;
+    if (!isLost || inner?.kind !== 'txn') return { kind: 'normal' };
+    isLost = false;
+    return { kind: 'unanswered' };
+  });
+  const group = await join(w, await open(w, client, 600));
+  await publish(w, 3);
+  const taken: TopicDelivery[] = [];
+  for (let i = 0; i < 3; i += 1) {
+    isLost = true;
+    taken.push(await w.clock.until(group.take({ timeoutMs: 60_000 })));
+    t.false(isLost);
+    await w.clock.advance(1_000);
+  }
+  t.deepEqual(taken.map(({ body, attempt }) => [text(body), attempt]).toSorted(), [['0', 1], ['1', 1], ['2', 1]]);
+  for (const [i, each] of taken.entries()) {
+    isLost = true;
+    await w.clock.until(each.ack([opPut(utf8(`done/${i}`), utf8(''))]));
+    t.false(isLost);
+  }
+  t.deepEqual(await left(w), ['cursor']);
+  t.is((await w.clock.until(keysUnder(w.store, 'done/'))).length, 3);
+  await w.clock.until(group.close());
+  await w.end();
+});
+
+test('leaving the group gives back also what no view has shown yet', async (t) => {
+  const w = await world(9);
+  let isLost = false;
+  const client = haunted(lagging(w, w.link(), 3_000), w.clock, ({ success = [] }) => {
+    return isLost && success[0]?.kind === 'txn' ? { kind: 'unanswered' } : { kind: 'normal' };
+  });
+  await publish(w, 1);
+  const [group, other] = [await join(w, await open(w, client, 600)), await join(w, await open(w, w.link()))];
+  await w.clock.advance(20_000);
+  isLost = true;
+  await t.throwsAsync(w.clock.until(group.take({ timeoutMs: 20 })), { instanceOf: ApiError });
+  isLost = false;
+  t.true((await left(w)).some((key) => key.startsWith('claims/')));
+  await w.clock.until(group.close());
+  t.false((await left(w)).some((key) => key.startsWith('claims/')));
+  const again = await w.clock.until(other.take(), 1_000);
+  t.deepEqual([text(again.body), again.attempt], ['0', 2]);
+  await w.clock.until(again.ack());
+  await w.clock.until(other.close());
+  await w.end();
+});
+
 test('a group of its own sees all messages; a new one begins with the oldest, or with now', async (t) => {
   const w = await world(5);
   const session = await open(w, w.link());

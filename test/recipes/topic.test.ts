@@ -184,6 +184,59 @@ test('retention by age: a message lives as long as promised, at most an eighth l
   await w.end();
 });
 
+test('retention by age: whenever a message is published, it lives for the whole of its time', async (t) => {
+  const w = await world(7);
+  const topic = newTopic(w, w.link(), { retain: { ageSeconds: 80 } });
+  const count = async (): Promise<number> => (await w.clock.until(keysUnder(w.store, `${ROOT}news/log/`))).length;
+  for (let i = 0; i < 8; i += 1) {
+    await publishAll(w, topic, [String(i)]);
+    await w.clock.advance(9_990);
+  }
+  for (let left = 8; left > 0; left -= 1) {
+    t.true(await count() >= left, `${left} are younger than 80 s`);
+    await w.clock.advance(9_990);
+  }
+  await w.clock.advance(20_000);
+  t.is(await count(), 0);
+  await w.end();
+});
+
+test('a message given up while others are on their way is not sent any more', async (t) => {
+  const w = await world(7);
+  const link = w.link();
+  const topic = newTopic(w, link);
+  await publishAll(w, topic, ['1']);
+  link.requestMs = () => 100;
+  const second = topic.publish('2');
+  await w.clock.advance(10);
+  const abort = new AbortController();
+  const third = t.throwsAsync(topic.publish('3', { signal: abort.signal }), { instanceOf: ApiError });
+  const fourth = topic.publish('4');
+  await w.clock.advance(10);
+  abort.abort();
+  t.true((await third).message.startsWith('canceled'));
+  await w.clock.until(Promise.all([second, fourth]));
+  const log = await w.clock.until(keysUnder(w.store, `${ROOT}news/log/`));
+  t.deepEqual(log.map(({ value }) => text(value)), ['1', '2', '4']);
+  await w.end();
+});
+
+test('one message missing in the middle is told', async (t) => {
+  const w = await world(7);
+  const topic = newTopic(w, w.link());
+  const positions = await publishAll(w, topic, ['1', '2', '3']);
+  const gone = (await w.clock.until(keysUnder(w.store, `${ROOT}news/log/`)))[1];
+  await w.clock.until(del(w.store, gone?.key ?? utf8('')));
+  const reading = topic.subscribe({ from: 'oldest', onGap: 'skip' });
+  const [first, third] = await w.clock.until(takeMessages(reading, 2));
+  t.deepEqual([first?.missed, third?.missed?.from, third?.missed?.to], [null, positions[1], positions[1]]);
+  const strict = topic.subscribe({ from: 'oldest' });
+  await w.clock.until(take(strict, 1));
+  const gap = await t.throwsAsync(w.clock.until(take(strict, 1)), { instanceOf: Gap });
+  t.deepEqual([gap.from, gap.to], [positions[1], positions[1]]);
+  await w.end();
+});
+
 test('an id published again, by anybody, answers with the first one\'s position until the window is over', async (t) => {
   const w = await world(8);
   const [a, b] = [newTopic(w, w.link(), { windowSeconds: 60 }), newTopic(w, w.link(), { windowSeconds: 60 })];
@@ -349,6 +402,49 @@ test('a deleted topic starts above all it ever had; a store that went back is to
   t.is(told?.reason, 'reset');
   t.deepEqual([told?.from, told?.to], [again + 1, 40]);
   await other.end();
+  await w.end();
+});
+
+test('a store that went back is told as a reset also where its positions are higher', async (t) => {
+  const [w, other] = [await world(13), await world(14)];
+  const [last = 0] = await publishAll(w, newTopic(w, w.link()), ['1']);
+  for (let i = 0; i < 20; i += 1) await w.clock.until(put(w.store, utf8('x'), utf8(String(i))));
+  const stores = { now: w.store as Client };
+  const reader = newTopic(w, deafWatches(switching(stores))).subscribe({ from: { after: last }, livenessMs: 1_000 });
+  await w.clock.until(reader.ready());
+  const gap = t.throwsAsync(take(reader, 1), { instanceOf: Gap });
+  await w.clock.advance(100);
+  stores.now = other.store;
+  await put(other.store, utf8(`${ROOT}news/head`), utf8(`{"last":${last + 7},"base":${last + 5}}`));
+  const told = await w.clock.until(gap);
+  t.deepEqual([told?.reason, told?.from, told?.to], ['reset', last + 1, last + 7]);
+  await other.end();
+  await w.end();
+});
+
+test('live: reading anew hands out nothing twice, and a topic begun anew is told whatever its numbers are', async (t) => {
+  const w = await world(15);
+  const link = w.link();
+  const here = new LiveTopic(w.store, 'ticks', { clock: w.clock });
+  const reader = new LiveTopic(link, 'ticks', { clock: w.clock }).subscribe({ onGap: 'skip' });
+  await w.clock.until(reader.ready());
+  for (const body of ['1', '2']) await w.clock.until(here.publish(body));
+  t.deepEqual(await w.clock.until(take(reader, 2)), ['1', '2']);
+  const next = takeMessages(reader, 1);
+  for (let i = 0; i < 3; i += 1) {
+    link.down();
+    await w.clock.advance(500);
+    link.up();
+    await w.clock.advance(5_000);
+  }
+  await w.clock.until(here.publish('3'));
+  t.deepEqual((await w.clock.until(next)).map(({ position, body }) => [position, text(body)]), [[3, '3']]);
+  link.down();
+  await w.clock.until(del(w.store, utf8(`${ROOT}ticks/live`)));
+  for (const body of ['a', 'b', 'c', 'd', 'e']) await w.clock.until(here.publish(body));
+  link.up();
+  const [message] = await w.clock.until(takeMessages(reader, 1));
+  t.deepEqual([message?.position, message?.missed?.reason], [5, 'reset']);
   await w.end();
 });
 

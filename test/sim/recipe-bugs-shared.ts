@@ -208,7 +208,7 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['opPut(idKey, utf8(String(first + i)), { lease })', 'opPut(idKey, utf8(String(first + i)))']],
       },
       {
-        number: 277, name: 'a publication does not compare whose turn it is', file: 'topic-publish',
+        number: 277, name: 'a publication does not compare whose turn it is', file: 'topic-publish', tests: ['topic-publish'],
         edits: [['modified(turn, \'=\', isTurnFree ? 0 : this.#turn?.mod ?? 0),', '']],
       },
     ],
