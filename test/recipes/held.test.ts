@@ -6,56 +6,17 @@ import { text, utf8 } from '../../core/base/bytes.js';
 import type { Client } from '../../core/client.js';
 import { del, opDelete, prefixRange } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
-import { campaign } from '../../recipes/election.js';
 import { FencedOut } from '../../recipes/fenced-txn.js';
-import type { Held } from '../../recipes/held.js';
 import { EntryLost, EntryMayRemain } from '../../recipes/held.js';
-import { lock } from '../../recipes/lock.js';
-import type { WaitOptions } from '../../recipes/pause.js';
-import { readLock, writeLock } from '../../recipes/rw-lock.js';
-import { acquirePermits } from '../../recipes/semaphore.js';
 import type { LossReason } from '../../recipes/session.js';
 import { Session, SessionLost } from '../../recipes/session.js';
 import { creates, haunted } from './ghosts.js';
+import type { Kind } from './kinds.js';
+import { kindsOf } from './kinds.js';
 import type { World } from './world.js';
 import { keysUnder, world } from './world.js';
 
-interface Kind {
-  readonly name: string;
-  /** Of everything it puts there while it is held or waited for. */
-  readonly prefix: string;
-  acquire(session: Session, options?: WaitOptions): Promise<Held>;
-  /** What keeps `acquire` waiting while it is held. */
-  block(session: Session): Promise<Held>;
-}
-
-const KINDS: readonly Kind[] = [
-  {
-    name: 'lock', prefix: 'coterie/locks/x/',
-    acquire: (session, options) => lock(session, 'x', options),
-    block: (session) => lock(session, 'x'),
-  },
-  {
-    name: 'read lock', prefix: 'coterie/rwlocks/x/',
-    acquire: (session, options) => readLock(session, 'x', options),
-    block: (session) => writeLock(session, 'x'),
-  },
-  {
-    name: 'write lock', prefix: 'coterie/rwlocks/x/',
-    acquire: (session, options) => writeLock(session, 'x', options),
-    block: (session) => readLock(session, 'x'),
-  },
-  {
-    name: 'permits', prefix: 'coterie/semaphores/x/permits/',
-    acquire: (session, options) => acquirePermits(session, 'x', { ...options, limit: 4, permits: 2 }),
-    block: (session) => acquirePermits(session, 'x', { limit: 4, permits: 3 }),
-  },
-  {
-    name: 'office', prefix: 'coterie/elections/x/',
-    acquire: (session, options) => campaign(session, 'x', 'v', options),
-    block: (session) => campaign(session, 'x', 'v'),
-  },
-];
+const KINDS = kindsOf('x');
 
 function open(w: World, link: Client = w.link(), ttlSeconds = 10): Promise<Session> {
   return w.clock.until(Session.open(link, { ttlSeconds, clock: w.clock }));

@@ -23,6 +23,8 @@ export interface Place {
   readonly ttlSeconds: number;
   /** In the middle of a claim: the worst that this place goes through while it keeps its promises. */
   trouble(): Promise<void>;
+  /** Nothing happens to it meanwhile that is not done by `work`. */
+  calm<T>(work: () => Promise<T>): Promise<T>;
 }
 
 export interface Home extends Place {
@@ -64,7 +66,9 @@ export function homesOfFile(test: TestFn): (t: ExecutionContext, claim: (home: H
 }
 
 function homeOf(name: Home['name'], port: number, child: ChildProcess): Home {
-  return { name, port, ports: [port], child, ttlSeconds: TTL_SECONDS, trouble: () => Promise.resolve() };
+  return {
+    name, port, ports: [port], child, ttlSeconds: TTL_SECONDS, trouble: () => Promise.resolve(), calm: (work) => work(),
+  };
 }
 
 async function coterieHome(t: Stage): Promise<Home> {

@@ -1,36 +1,27 @@
-// Locks over a cluster of three real members whose leader is killed while locks are held, waited for and handed over.
+// Locks over three real members whose leader is killed while locks are held, waited for and handed over. The tests share the
+// members and run side by side.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
-import { get, prefixRange } from '../../core/client.js';
+import { get } from '../../core/client.js';
 import type { Client } from '../../core/client.js';
 import { connect } from '../../core/index.js';
 import { lock, withLock } from '../../recipes/lock.js';
 import { Session } from '../../recipes/session.js';
-import { ProcessCluster } from '../interop/cluster-processes.js';
+import { entries, insist, until } from './claims.js';
+import { boundedWaits, constantHandOvers, everyKind } from './held-claims.js';
+import { urlsOf } from './homes.js';
+import {
+  cutAcquisitions, cutReleases, errorsSurface, givenUpWaits, lateGrant, lostHolders, lostPermits, lostWaiters,
+  noResurrection, previousSession, stoppedProcess,
+} from './lock-claims.js';
+import { membersOfFile } from './three-members.js';
 
-async function leaderOf(cluster: ProcessCluster): Promise<string> {
-  for (;;) {
-    for (const member of cluster.members.filter(({ isRunning }) => isRunning)) {
-      const client = connect(member.url);
-      try {
-        const { leader, header } = await client.status({ timeoutMs: 2_000 });
-        if (leader !== 0n && leader === header.memberId) return member.name;
-      } finally {
-        await client.close();
-      }
-    }
-    await sleep(100);
-  }
-}
+const members = membersOfFile(test);
 
-test('L2 L4 L6 the leader is killed in the middle: one holder at a time, fences grow, nothing is left', async (t) => {
-  t.timeout(120_000);
-  const cluster = new ProcessCluster('coterie', `lock-${process.pid}`);
-  t.teardown(() => cluster.close());
-  await cluster.start(['a', 'b', 'c']);
-  const urls = cluster.members.map(({ url }) => url);
+test('L2 L4 L6 over three members: the leader is killed: one holder at a time, fences grow, nothing is left', async (t) => {
+  const urls = urlsOf(members());
   const clients: Client[] = [];
   let running = 0;
   let most = 0;
@@ -39,7 +30,7 @@ test('L2 L4 L6 the leader is killed in the middle: one holder at a time, fences 
   const workers = Array.from({ length: 4 }, async () => {
     const client = connect(urls);
     clients.push(client);
-    const session = await Session.open(client, { ttlSeconds: 20 });
+    const session = await Session.open(client, { ttlSeconds: 30 });
     while (!over) {
       await withLock(session, 'x', async (held) => {
         running += 1;
@@ -54,26 +45,81 @@ test('L2 L4 L6 the leader is killed in the middle: one holder at a time, fences 
   });
   const holder = connect(urls);
   clients.push(holder);
-  const long = await Session.open(holder, { ttlSeconds: 20 });
+  const long = await Session.open(holder, { ttlSeconds: 30 });
   const held = await lock(long, 'y');
   await sleep(1_500);
   const before = fences.length;
-  const leader = await leaderOf(cluster);
-  await cluster.member(leader).end('SIGKILL');
-  await sleep(6_000);
+  await members().trouble();
+  await until(() => fences.length > before + 10);
+  await sleep(2_000);
   t.true(held.isHeld, 'what was held before is held after the change of leaders');
-  await held.txn().put('effect-y', String(held.fence)).commit();
-  t.true(fences.length > before + 10, `${fences.length - before} hand-overs after the leader was killed`);
+  await insist(() => held.txn().put('effect-y', String(held.fence)).commit());
   over = true;
   const sessions = await Promise.all(workers);
   t.is(most, 1);
   t.deepEqual(fences, fences.toSorted((a, b) => a - b));
   t.is(new Set(fences).size, fences.length);
   t.true(sessions.every(({ live }) => live));
-  t.deepEqual((await holder.range(prefixRange(utf8('coterie/locks/x/')))).kvs, []);
-  t.is(text((await get(holder, utf8('effect-y')))?.value ?? utf8('')), String(held.fence));
+  t.is(await entries(holder, 'coterie/locks/x/'), 0);
+  t.is(text((await insist(() => get(holder, utf8('effect-y'))))?.value ?? utf8('')), String(held.fence));
   t.log(`${before} hand-overs before, ${fences.length - before} after`);
   await held.release();
   await Promise.all([long, ...sessions].map((session) => session.close()));
   await Promise.all(clients.map((client) => client.close()));
+});
+
+test('L1 over three members: the leader is killed: a lost waiter rejects while the holder holds', async (t) => {
+  await lostWaiters(t, members());
+});
+
+test('L2 over three members: the leader is killed while a grant is held back past the TTL: it is not believed', async (t) => {
+  await lateGrant(t, members());
+});
+
+test('L3 over three members: the leader is killed: a lost holder\'s signal aborts with a typed reason', async (t) => {
+  await lostHolders(t, members());
+});
+
+test('L4 over three members: the leader is killed and connections are cut during releases: the next acquire succeeds', async (t) => {
+  await cutReleases(t, members());
+});
+
+test('L5 over three members: the leader is killed while waits are given up: no entry of ours is left', async (t) => {
+  await givenUpWaits(t, members());
+});
+
+test('L6 over three members: the leader is killed during acquisitions: exactly one entry, the one that holds', async (t) => {
+  await cutAcquisitions(t, members());
+});
+
+test('L7 over three members: the leader is killed: the new session waits for our previous one to die', async (t) => {
+  await previousSession(t, members());
+});
+
+test('L8 over three members: the leader is killed: permits of a lost holder are free again after its TTL', async (t) => {
+  await lostPermits(t, members());
+});
+
+test('L9 over three members: the leader is killed: nothing makes a lost lock held again', async (t) => {
+  await noResurrection(t, members());
+});
+
+test('L10 over three members: the leader is killed: the work\'s error surfaces whatever the release does', async (t) => {
+  await errorsSurface(t, members());
+});
+
+test('L11 over three members: the leader is killed under 100 waiters: a hand-over costs no more than before', async (t) => {
+  await constantHandOvers(t, members(), [10, 100]);
+});
+
+test('L12 over three members: the leader is killed: every kind of lock ends with its session and says so', async (t) => {
+  await everyKind(t, members());
+});
+
+test('L13 over three members: the leader is killed: every wait takes a signal and a time-out, and leaves the line', async (t) => {
+  await boundedWaits(t, members());
+});
+
+test('L14 over three members: the leader is killed: a stopped process is lost by its TTL alone, and fenced out', async (t) => {
+  await stoppedProcess(t, members());
 });

@@ -1,6 +1,6 @@
 // A process of its own for tests: takes a lock and writes under its fence, over and over, until it is not its own any more.
 // Prints `held <fence>` and then, as soon as it runs again after whatever happened to it, `lost <code>`.
-// usage: lock-main <endpoint> <name> <ttlSeconds>
+// usage: lock-main <endpoint,...> <name> <ttlSeconds>
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiError } from '../../core/errors.js';
@@ -10,7 +10,7 @@ import { lock } from '../../recipes/lock.js';
 import { Session } from '../../recipes/session.js';
 
 const [endpoint = '', name = '', ttl = ''] = process.argv.slice(2);
-const session = await Session.open(connect(endpoint), { ttlSeconds: Number(ttl) });
+const session = await Session.open(connect(endpoint.split(',')), { ttlSeconds: Number(ttl) });
 const held = await lock(session, name);
 process.stdout.write(`held ${held.fence}\n`);
 for (;;) {

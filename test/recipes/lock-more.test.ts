@@ -1,6 +1,7 @@
 // What a lock offers beyond being held: several as one, looking at it, asking for it, the delay after a loss, the plain key
 // of clients that know no line, and entries that somebody moves. On a simulated clock.
 
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
 import type { Client } from '../../core/client.js';
@@ -403,5 +404,31 @@ test('hundreds of locks on one session end with it, and Node sees no leak', asyn
   await w.clock.until(session.close());
   t.true(held.every(({ isHeld, signal }) => !isHeld && signal.reason instanceof SessionLost));
   t.deepEqual(await traces(w), []);
+  await w.end();
+});
+
+test('L14 the session\'s TTL is all that decides: neither a broken connection nor anything else ends a lock sooner', async (t) => {
+  const w = await world(14);
+  const link = w.link();
+  const [a, b] = [await open(w, link, 6), await open(w, w.link(), 60)];
+  const held = await w.clock.until(lock(a, 'x'));
+  const waiting = lock(b, 'x');
+  // Broken for most of a TTL, and again, and again: the store takes no notice of connections.
+  for (let i = 0; i < 5; i += 1) {
+    link.down();
+    await w.clock.advance(4_500);
+    link.up();
+    await w.clock.advance(1_500);
+    t.true(held.isHeld);
+  }
+  link.freeze();
+  const from = w.clock.now();
+  const next = await w.clock.until(waiting);
+  const ms = w.clock.now() - from;
+  t.true(ms > 6_000 / 2 && ms <= 6_000 + 1_000, `${ms} ms after the holder fell silent`);
+  t.false(held.isHeld);
+  t.true(next.fence > held.fence);
+  t.regex(readFileSync('recipes/README.md', 'utf8'), /liveness of a holder is its session's TTL and nothing else/);
+  await w.clock.until(next.release());
   await w.end();
 });

@@ -2,34 +2,16 @@
 // three whose leader is killed in the middle. Each function is the claim of the name that its comment begins with.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ExecutionContext } from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
 import { Prng } from '../../core/base/prng.js';
-import { get, put } from '../../core/client.js';
+import { put } from '../../core/client.js';
 import type { Admin, Client } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session, SessionLost } from '../../recipes/session.js';
-import type { Place } from './homes.js';
+import type { Claim } from './claims.js';
+import { revisionOf, until } from './claims.js';
 import { clients } from './homes.js';
-
-export type Claim = (t: ExecutionContext, place: Place) => Promise<void>;
-
-/** Asked until it is answered: a change of leader is no answer. */
-export async function revisionOf(client: Client, key: Uint8Array): Promise<number> {
-  for (;;) {
-    try {
-      return (await get(client, key))?.createRevision ?? 0;
-    } catch (error) {
-      if (!isApiError(error)) throw error;
-      await sleep(50);
-    }
-  }
-}
-
-export async function until(condition: () => boolean | Promise<boolean>, everyMs = 20): Promise<void> {
-  while (!(await condition())) await sleep(everyMs);
-}
 
 async function hold(client: Client, session: Session, name: string): Promise<{ key: Uint8Array; created: number }> {
   const key = utf8(name);

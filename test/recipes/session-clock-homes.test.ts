@@ -9,9 +9,9 @@ import { put } from '../../core/client.js';
 import { Session } from '../../recipes/session.js';
 import { ProcessCluster } from '../interop/cluster-processes.js';
 import { isInstalled } from '../interop/real-etcd.js';
+import { revisionOf, until } from './claims.js';
 import type { Place } from './homes.js';
 import { clients } from './homes.js';
-import { revisionOf, until } from './session-claims.js';
 import { membersOfFile } from './three-members.js';
 import './wall-clock.js';
 
@@ -27,7 +27,8 @@ async function everyHome(t: ExecutionContext, claim: (place: Place, alone: Proce
     t.teardown(() => alone.close());
     await alone.start(['a']);
     const ports = [Number(new URL(alone.member('a').url).port)];
-    await claim({ name: program, ports, ttlSeconds: 5, trouble: () => Promise.resolve() }, alone);
+    const [trouble, calm] = [() => Promise.resolve(), <T>(work: () => Promise<T>) => work()];
+    await claim({ name: program, ports, ttlSeconds: 5, trouble, calm }, alone);
   }));
 }
 

@@ -11,9 +11,10 @@ import { connect, keepAliver } from '../../core/index.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
 import { isInstalled } from '../interop/real-etcd.js';
+import { revisionOf } from './claims.js';
 import { urlsOf } from './homes.js';
 import {
-  brokenLink, failingConnections, flappingLink, lostBeforeGone, racedCloses, revisionOf, slowAnswers,
+  brokenLink, failingConnections, flappingLink, lostBeforeGone, racedCloses, slowAnswers,
 } from './session-claims.js';
 import { membersOfFile, ThreeMembers } from './three-members.js';
 
@@ -37,7 +38,7 @@ async function everyCluster(t: ExecutionContext, claim: (cluster: ThreeMembers) 
 /** Later than those who ask for a kill as soon as they hold something: they wait for less. */
 async function inTurn(cluster: ThreeMembers, work: () => Promise<void>): Promise<void> {
   await sleep(1_500);
-  await cluster.inTurn(work);
+  await cluster.calm(work);
 }
 
 /** In the order in which they are asked. */

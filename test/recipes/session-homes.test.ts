@@ -9,9 +9,10 @@ import { connect } from '../../core/index.js';
 import { Session } from '../../recipes/session.js';
 import { ProcessCluster } from '../interop/cluster-processes.js';
 import { isInstalled } from '../interop/real-etcd.js';
+import { revisionOf, until } from './claims.js';
 import { clients, homes, homesOfFile } from './homes.js';
 import {
-  brokenLink, failingConnections, flappingLink, lostBeforeGone, racedCloses, revisionOf, slowAnswers, until,
+  brokenLink, failingConnections, flappingLink, lostBeforeGone, racedCloses, slowAnswers,
 } from './session-claims.js';
 
 const everyHome = homesOfFile(test);

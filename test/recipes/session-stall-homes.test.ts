@@ -13,9 +13,9 @@ import { lock } from '../../recipes/lock.js';
 import type { SessionEvent, SessionLost } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
 import { besideOf } from './beside.js';
+import { revisionOf, until } from './claims.js';
 import type { Home, Place } from './homes.js';
 import { clients, homes, homesOfFile, Proxies, Proxy, start, urlsOf } from './homes.js';
-import { revisionOf, until } from './session-claims.js';
 import { membersOfFile } from './three-members.js';
 
 const everyHome = homesOfFile(test);

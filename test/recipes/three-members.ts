@@ -49,13 +49,12 @@ export class ThreeMembers implements Place {
   /** The leader is killed: resolves when another one leads, before the dead one is started again. */
   trouble(): Promise<void> {
     this.#nextKill ??= new Promise((resolve, reject) => {
-      this.inTurn(() => this.#kill(resolve)).catch(reject);
+      this.calm(() => this.#kill(resolve)).catch(reject);
     });
     return this.#nextKill;
   }
 
-  /** Nobody else does anything to the members meanwhile. */
-  inTurn<T>(work: () => Promise<T>): Promise<T> {
+  calm<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => undefined);
     return done;
