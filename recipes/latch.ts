@@ -5,7 +5,8 @@
 //       coterie/receipts/…            while it is opened or counted down: see receipt.ts
 // Transactions:
 //   open   there is none: put it
-//   count  it is unchanged since we read it, the id has not counted: put it lower, put the id's mark (delete all, when it opens)
+//   count  it is unchanged since we read that the id has not counted: put it lower, put the id's mark (delete all, when it
+//          opens). Whoever counts changes it, so nothing has counted since
 //
 // Nobody is a member: what a session has counted stays counted when it is lost. Counting under an id counts once, however
 // often, and in however many processes one after the other, it is repeated. For the next round take the next name.
@@ -211,7 +212,7 @@ export class Latch implements AsyncDisposable {
       const counted = mark === null ? [] : [opPut(mark, utf8(''))];
       const aside = next.remaining === 0 ? [opDelete(all.key, { rangeEnd: all.rangeEnd })] : counted;
       const committed = await receipt.commit(task, {
-        compare: [modified(key, '=', revision), ...(mark === null ? [] : [created(mark, '=', 0)])],
+        compare: [modified(key, '=', revision)],
         success: [opPut(key, written(next)), ...aside],
         failure: reads,
       });

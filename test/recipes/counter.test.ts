@@ -9,7 +9,8 @@ import { ApiError } from '../../core/errors.js';
 import type { IdBlock } from '../../recipes/counter.js';
 import { counter, ids } from '../../recipes/counter.js';
 import { Session, SessionLost } from '../../recipes/session.js';
-import { haunted } from './ghosts.js';
+import { creates, haunted } from './ghosts.js';
+import type { Fate } from './ghosts.js';
 import { Weather } from './weather.js';
 import type { World } from './world.js';
 import { keysUnder, leaseIds, world } from './world.js';
@@ -94,6 +95,20 @@ test('what is repeated under its id counts once, by another session too and afte
   await w.end();
 });
 
+test('what is repeated under its id through the same handle counts once, and each id for as long as was asked', async (t) => {
+  const w = await world(4);
+  const session = await open(w, w.link(), 60);
+  const it = counter(session, 'orders');
+  t.is(await w.clock.until(it.add(3, { id: 'a', keepSeconds: 10 })), 3);
+  t.is(await w.clock.until(it.add(3, { id: 'a', keepSeconds: 10 })), 3, 'though nobody else has counted since');
+  await w.clock.advance(9_500);
+  t.is(await w.clock.until(it.add(1, { id: 'b', keepSeconds: 10 })), 4);
+  await w.clock.advance(9_500);
+  t.is(await w.clock.until(counter(session, 'orders').add(1, { id: 'b', keepSeconds: 10 })), 4, 'it is not 10 s old');
+  t.is(await w.clock.until(it.value()), 4);
+  await w.end();
+});
+
 test('a lease for ids that somebody revoked is replaced', async (t) => {
   const w = await world(4);
   const session = await open(w, w.link());
@@ -119,6 +134,25 @@ test('an addition given up says that the outcome is unknown, and repeating it wi
   link.answerMs = () => 0;
   t.is(await w.clock.until(it.add(1, { id: 'x' })), 1);
   t.is(await stored(w, 'orders'), '1');
+  await w.end();
+});
+
+test('an addition given up that lands long after is not taken for the next one of its session', async (t) => {
+  const w = await world(5);
+  const fates: Fate[] = [{ kind: 'late', delayMs: 1_000 }, { kind: 'unsent' }];
+  const client = haunted(w.link(), w.clock, ({ success = [] }) => {
+    return success.length === 2 && creates({ success }, 'coterie/receipts/') ? fates.shift() ?? { kind: 'normal' } : { kind: 'normal' };
+  });
+  const session = await open(w, client, 60);
+  const late = t.throwsAsync(counter(session, 'orders').add(100, { timeoutMs: 20 }), { instanceOf: ApiError });
+  await w.clock.advance(990);
+  t.is((await late).outcome, 'unknown');
+  // It lands while the next one is in doubt.
+  const next = await w.clock.until(counter(session, 'orders').add(1));
+  t.deepEqual(fates, []);
+  await w.clock.advance(5_000);
+  t.is(await stored(w, 'orders'), String(next));
+  t.is(next % 100, 1, 'it was counted, whatever became of the other');
   await w.end();
 });
 

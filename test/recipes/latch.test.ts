@@ -90,13 +90,15 @@ test('a latch that is removed, or removed and created anew, tells who waits; clo
   const w = await world(1);
   const link = w.link();
   const [a, b] = [await open(w, w.link()), await open(w, link)];
-  for (const again of [false, true]) {
+  for (const [again, isCut] of [[false, false], [true, false], [true, true]]) {
     await w.clock.until(latch(a, 'x', { count: 2 }));
     const it = await w.clock.until(latch(b, 'x'));
     const waiting = t.throwsAsync(it.wait(), { instanceOf: LatchRemoved });
-    link.freeze();
+    if (isCut === true) link.down();
+    else link.freeze();
     t.true(await w.clock.until(removeLatch(w.store, 'x')));
-    if (again) await w.clock.until(latch(a, 'x', { count: 2 }));
+    if (again === true) await w.clock.until(latch(a, 'x', { count: 2 }));
+    link.up();
     link.thaw();
     await w.clock.until(waiting);
     t.false(it.isOpen);

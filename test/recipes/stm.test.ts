@@ -46,12 +46,14 @@ test('what is read is the state at one revision, whatever others write meanwhile
 test('a transaction sees its own writes, in keys and in ranges', async (t) => {
   const w = await world(1);
   for (const key of ['p/a', 'p/b', 'p/c']) await set(w, key, 'old');
-  await w.clock.until(stm(w.store, async (tx) => {
+  const link = w.link();
+  await w.clock.until(stm(link, async (tx) => {
     tx.put('p/b', 'new');
     tx.put('p/bb', 'added');
     tx.delete('p/a');
     t.is(text(await tx.get('p/b') ?? utf8('')), 'new');
     t.is(await tx.get('p/a'), null);
+    t.is(link.sent.range, 0, 'which need not be asked of the store, nor compared');
     const all = await tx.range({ prefix: 'p/' });
     t.deepEqual(all.map(({ key, value }) => `${text(key)} ${text(value)}`), ['p/b new', 'p/bb added', 'p/c old']);
     const two = await tx.range({ prefix: 'p/' }, { limit: 2 });

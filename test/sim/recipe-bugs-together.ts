@@ -113,10 +113,6 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
         edits: [['compare: [modified(key, \'=\', revision), ...', 'compare: [...']],
       },
       {
-        number: 362, name: 'counting does not compare that its id is new', file: 'latch',
-        edits: [['...(mark === null ? [] : [created(mark, \'=\', 0)])],', '],']],
-      },
-      {
         number: 363, name: 'it is counted below 0', file: 'latch',
         edits: [['Math.max(0, state.remaining - by)', 'state.remaining - by']],
       },
@@ -216,7 +212,7 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 404, name: 'what goes from a range is not noticed', file: 'stm',
-        edits: [['this.#note(latin1(key), modRevision);', '']],
+        edits: [['this.#note(latin1(key), modRevision);', 'this.#revision += modRevision * 0;']],
       },
       {
         number: 405, name: 'later reads are of later states', file: 'stm',
