@@ -251,6 +251,8 @@ class RemoteWatch implements Watch {
   #inner: Watch | null = null;
   #next: (() => void) | null = null;
   #onTheWay = 0;
+  /** The member's side waits for what happens; else word that there is room again is still on its way there. */
+  #isPulling = false;
   #lastArrival = 0;
   #onDeath: () => void = () => undefined;
 
@@ -283,7 +285,9 @@ class RemoteWatch implements Watch {
 
   /** Its member has been at `revision` for long enough that whoever waits must have heard of it. */
   quiet(revision: number): void {
-    if (this.#pipe.isAwaited && this.#onTheWay === 0 && this.#inner !== null) this.#record.quietAt = revision;
+    // What came while its process stands still has not been told.
+    if (this.#options.process?.isBusy === true) return;
+    if (this.#pipe.isAwaited && this.#onTheWay === 0 && this.#isPulling) this.#record.quietAt = revision;
   }
 
   [Symbol.asyncIterator](): AsyncIterator<WatchBatch, undefined> {
@@ -305,7 +309,9 @@ class RemoteWatch implements Watch {
       const iterator = inner[Symbol.asyncIterator]();
       const isLive = (): boolean => life.loop.isAlive && life.onDeath.has(this.#onDeath);
       const pull = (): void => {
+        this.#isPulling = true;
         iterator.next().then((result) => {
+          this.#isPulling = false;
           if (!isLive()) return;
           if (result.done === true) return this.#tell(() => this.#fail(new ApiError('connection_lost'), 'open'));
           this.#onTheWay++;
@@ -313,6 +319,7 @@ class RemoteWatch implements Watch {
           if (this.#onTheWay < WATCH_WINDOW) pull();
           else this.#next = pull;
         }, (error: unknown) => {
+          this.#isPulling = false;
           if (!isLive()) return;
           const failure = asApiError(error);
           this.#tell(() => this.#fail(failure, { code: failure.code, compactRevision: failure.compactRevision }));

@@ -42,6 +42,11 @@ export class ClientProcess implements Clock {
     return this.#isDead;
   }
 
+  /** It stands still, or works on what waited meanwhile. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
   now(): number {
     return this.#origin + this.#world.scheduler.now * this.#rate;
   }
