@@ -82,7 +82,7 @@ export class Queue<T = unknown> {
   readonly #codec: Codec<T>;
   readonly #options: QueueOptions<T>;
   readonly #producer: Producer;
-  readonly #takers = new Map<Session, Taker>();
+  readonly #takers = new Map<Session, { readonly taker: Taker; readonly forget: () => void }>();
   #closed = false;
 
   constructor(client: Client, name: string, options: QueueOptions<T> = {}) {
@@ -211,21 +211,22 @@ export class Queue<T = unknown> {
   }
 
   #leave(session: Session): void {
-    this.#takers.get(session)?.close();
+    const known = this.#takers.get(session);
+    known?.taker.close();
+    known?.forget();
     this.#takers.delete(session);
   }
 
   #taker(session: Session): Taker {
     session.assertLive();
     const known = this.#takers.get(session);
-    if (known !== undefined) return known;
+    if (known !== undefined) return known.taker;
     const { weights = {}, backoffMs = backingOff, deadMax = DEAD_MAX } = this.#options;
     const { observe } = this;
     const weight = (group: string): number => weights[group] ?? 1;
     const taker = new Taker(session, this.#keys, { observe, deadMax, backoffMs, weight });
     if (this.#closed) taker.close();
-    this.#takers.set(session, taker);
-    session.onLost(() => this.#takers.delete(session));
+    else this.#takers.set(session, { taker, forget: session.onLost(() => this.#takers.delete(session)) });
     return taker;
   }
 
