@@ -3,16 +3,11 @@
 //
 //   take   no pause, guard unchanged: for each consumer a chain of candidates, each compared as it was seen; the first
 //          that is still there is moved from ready to out, with a hold on the session's lease. The answer also brings
-//          what is ready now, so the next take needs no look of its own. A chain misses only if all of its candidates
-//          were taken meanwhile; then candidates are drawn from a wider stretch of what is ready, and from a narrower
-//          one again as conflicts become rare: many consumers spread, one alone keeps the order
-//   wait   nothing is ready: stand in one of few lines; only the first of each watches (see line.ts). Having got what it
-//          waited for it leaves, and the next looks for itself: an item wakes few, however many wait
+//          what is ready now, so the next take needs no look of its own (queue-choice.ts)
+//   wait   nothing is ready: stand in one of few lines; only the first of each watches (queue-lane.ts). Having got what
+//          it waited for it leaves, and the next looks for itself
 //   doubt  an answer was lost: put the guard, which every take compares, and read our holds. Nothing sent before can land
 //          any more, and what has landed is among the holds and is handed out
-//
-// Fair turns: a group stands in ready once, at the place it got when its last item was done; items without a group take
-// turns with the groups as if they were one.
 
 import { utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
@@ -25,33 +20,20 @@ import { asError } from './deletion.js';
 import { isWorthRepeating } from './entry.js';
 import { EntryLost } from './held.js';
 import type { Holding } from './holding.js';
-import { acquire, behindAll, tryAcquire } from './line.js';
 import type { Mark } from './marks.js';
-import type { Prng } from '../core/base/prng.js';
 import { type Backoff, chance, pause } from './pause.js';
 import type { QueueEvent } from './queue-call.js';
 import { call, either, fanned, follow, kvsOf, persist, retries, versionOf } from './queue-call.js';
+import { type Candidate, Choice, type Pools } from './queue-choice.js';
 import { type Desk, Taken } from './queue-delivery.js';
 import type { Out, Pool, QueueKeys, Ready } from './queue-keys.js';
 import { idOf, placeAt, readItem, readOut, writeOut } from './queue-keys.js';
 import { care } from './queue-care.js';
+import { Lane } from './queue-lane.js';
 import type { Session } from './session.js';
 
-/** Takes in one transaction; each brings a body. */
-const BATCH_MAX = 8;
-/** Candidates for each take: while there are no conflicts, and while there are. */
-const CHAIN = 2;
-const CHAIN_MAX = 6;
-/** Ready entries that an answer brings. */
-const READ_MIN = 8;
-const READ_MAX = 256;
-const SPREAD_MAX = READ_MAX - CHAIN_MAX * BATCH_MAX;
 /** What was read longer ago is read again before it is believed. */
 const FRESH_MS = 100;
-/** Lines of waiting consumers. More than one, so that a first that has just died keeps nobody waiting. */
-const LANES = 3;
-/** Tried before standing in one behind others. */
-const LANES_TRIED = 2;
 /** What is held for less needs no watch. */
 const WATCH_AFTER_MS = 20;
 const DEAD_AT_ONCE = 16;
@@ -64,13 +46,8 @@ interface Wish {
   readonly refuse: (error: Error) => void;
 }
 
-interface Candidate extends Ready {
-  readonly key: Uint8Array;
-  readonly modRevision: Revision;
-}
-
 interface Knowledge {
-  readonly pools: readonly [readonly Candidate[], readonly Candidate[]];
+  readonly pools: Pools;
   readonly at: number;
   readonly revision: Revision;
 }
@@ -92,7 +69,8 @@ export class Taker implements Desk {
   readonly #options: TakerOptions;
   readonly #mark: Mark;
   readonly #who: string;
-  readonly #prng: Prng;
+  readonly #choice: Choice;
+  readonly #lane: Lane;
   readonly #backoff: Backoff;
   readonly #over = new AbortController();
   /** Aborts with `#over`; for what goes on beside the taking. */
@@ -109,11 +87,6 @@ export class Taker implements Desk {
   #emptyAt: Revision = 0;
   #number = 0;
   #epoch = 0;
-  #spread = 1;
-  /** Where items without a group have had their last turn. */
-  #servedAt = '';
-  #lane: Holding | null = null;
-  #laneNumber: number;
   #background: Promise<unknown> = Promise.resolve();
 
   constructor(session: Session, keys: QueueKeys, options: TakerOptions) {
@@ -126,9 +99,10 @@ export class Taker implements Desk {
     this.#options = options;
     this.#mark = session.marks.take(keys.root);
     this.#who = `${session.lease.toString(16)}${this.#mark.text}`;
-    this.#prng = chance(session.clock, session.lease, keys.root);
+    const prng = chance(session.clock, session.lease, keys.root);
+    this.#choice = new Choice(keys, prng);
+    this.#lane = new Lane(session, keys, prng);
     this.#backoff = retries(session.clock, this.#who);
-    this.#laneNumber = this.#prng.below(LANES);
     const [careOver = this.#over.signal, followOver = careOver, background = careOver] = fanned(this.#over.signal, 3).signals;
     this.#beside = { follow: followOver, background };
     session.onLost((reason) => this.#stop(reason));
@@ -202,7 +176,7 @@ export class Taker implements Desk {
   }
 
   reads(): readonly Op[] {
-    const limit = Math.min(READ_MAX, READ_MIN + 2 * this.#wishes.size + 2 * this.#spread);
+    const limit = this.#choice.limit(this.#wishes.size);
     return this.keys.ready.map(({ key, rangeEnd }) => {
       return opRange(key, { ...(rangeEnd === undefined ? {} : { rangeEnd }), limit, keysOnly: true });
     });
@@ -212,7 +186,7 @@ export class Taker implements Desk {
     const { revision } = answer.header;
     if (this.#known !== null && revision < this.#known.revision) return;
     this.note(revision);
-    const pool = (at: number): readonly Candidate[] => kvsOf(answer.responses[at]).flatMap((kv) => this.#candidate(kv) ?? []);
+    const pool = (at: number): readonly Candidate[] => this.#candidates(kvsOf(answer.responses[at]));
     this.#known = { pools: [pool(from), pool(from + 1)], at: this.clock.now(), revision };
   }
 
@@ -280,7 +254,7 @@ export class Taker implements Desk {
   async #step(idle: AbortSignal): Promise<void> {
     const known = this.#known;
     const fresh = known !== null && this.clock.now() - known.at <= FRESH_MS;
-    const outcome = await this.#take(fresh ? this.#inOrder(known) : []);
+    const outcome = await this.#take(fresh ? this.#choice.inOrder(known.pools) : []);
     if (outcome === 'failed') return;
     const paused = outcome === 'paused';
     const more = this.#known?.pools.some((pool) => pool.length > 0) ?? true;
@@ -288,13 +262,14 @@ export class Taker implements Desk {
     for (const wish of [...this.#wishes]) if (wish.once) wish.give(null);
     if (this.#wishes.size === 0) return;
     // What was read before standing first in a lane is not to be waited on.
-    if (this.#lane === null || !this.#lane.isHeld) await this.#standInLane(idle);
-    else await this.#watch(this.#lane, paused, idle);
+    const { head } = this.#lane;
+    if (head === null) await this.#standInLane(idle);
+    else await this.#watch(head, paused, idle);
   }
 
   /** Takes what it can of them; without any it only looks. */
   async #take(candidates: readonly Candidate[]): Promise<'taken' | 'paused' | 'failed'> {
-    const chains = this.#chains(candidates);
+    const chains = this.#choice.chains(candidates, this.#wishes.size);
     let answer: TxnResponse;
     try {
       answer = await call(this, this.#over.signal, this.#request(chains));
@@ -318,7 +293,7 @@ export class Taker implements Desk {
     }
     this.learn(answer, chains.length);
     const depths = chains.map((chain, i) => this.#receive(answer, chain, answer.responses[i]));
-    this.#adapt(depths);
+    this.#choice.adapt(depths);
     return 'taken';
   }
 
@@ -356,7 +331,7 @@ export class Taker implements Desk {
     for (const [depth, candidate] of chain.entries()) {
       if (at?.kind !== 'txn') return null;
       if (at.response.succeeded) {
-        if (candidate.pool === 0) this.#servedAt = placeAt(answer.header.revision, 0);
+        this.#choice.served(candidate, answer.header.revision);
         this.#found(candidate.id, this.#outOf(candidate), answer.header.revision, kvsOf(at.response.responses[3])[0]);
         return depth;
       }
@@ -413,65 +388,14 @@ export class Taker implements Desk {
     }
   }
 
-  /** In the order of turns: by priority; among equals groups and the others take turns. */
-  #inOrder({ pools }: Knowledge): readonly Candidate[] {
-    const [loose, groups] = pools;
-    const order: Candidate[] = [];
-    let [i, j, servedAt] = [0, 0, this.#servedAt];
-    while (i < loose.length || j < groups.length) {
-      const [single, group] = [loose[i], groups[j]];
-      const groupFirst = group !== undefined && (single === undefined || group.priority > single.priority
-        || (group.priority === single.priority && group.place < servedAt));
-      if (groupFirst) j += 1;
-      else i += 1;
-      const chosen = groupFirst ? group : single;
-      if (chosen === undefined) break;
-      if (!groupFirst) servedAt = SERVED_NOW;
-      order.push(chosen);
-    }
-    return order;
+  #candidates(kvs: readonly KeyValue[]): readonly Candidate[] {
+    return kvs.flatMap((kv) => this.#choice.candidate(kv) ?? []);
   }
 
-  /** Who may take what, disjoint: dealt out like cards, so that the first of each chain are the first in order. */
-  #chains(candidates: readonly Candidate[]): readonly (readonly Candidate[])[] {
-    const wanted = Math.min(this.#wishes.size, BATCH_MAX, candidates.length);
-    const each = this.#spread > 1 ? CHAIN_MAX : CHAIN;
-    const drawn = this.#drawn(candidates.slice(0, wanted * each + this.#spread - 1), wanted * each);
-    return Array.from({ length: wanted }, (_, i) => drawn.filter((__, at) => at % wanted === i));
-  }
-
-  /** `count` of them by chance, in their order. */
-  #drawn(candidates: readonly Candidate[], count: number): readonly Candidate[] {
-    let left = count;
-    return candidates.filter((_, i) => {
-      const chosen = this.#prng.below(candidates.length - i) < left;
-      if (chosen) left -= 1;
-      return chosen;
-    });
-  }
-
-  #adapt(depths: readonly (number | null)[]): void {
-    for (const depth of depths) {
-      if (depth === null) this.#spread = Math.min(SPREAD_MAX, 2 * this.#spread + CHAIN_MAX);
-      else if (depth > 1) this.#spread = Math.min(SPREAD_MAX, this.#spread + depth);
-      else this.#spread = Math.max(1, Math.floor(this.#spread * 0.95));
-    }
-  }
-
-  #candidate(kv: KeyValue): Candidate | null {
-    const ready = this.keys.readReady(kv.key);
-    return ready === null ? null : { ...ready, key: kv.key, modRevision: kv.modRevision };
-  }
-
-  /** First among those who wait in one of the lanes; a free one if there is one. */
   async #standInLane(idle: AbortSignal): Promise<void> {
     const both = either(idle, this.#over.signal);
     try {
-      for (let i = 0; i < LANES_TRIED && this.#lane?.isHeld !== true; i += 1) {
-        if (i > 0) this.#laneNumber = (this.#laneNumber + 1) % LANES;
-        this.#lane = await tryAcquire(this.session, this.#laneplace(), { signal: both.signal });
-      }
-      if (this.#lane?.isHeld !== true) this.#lane = await acquire(this.session, this.#laneplace(), { signal: both.signal });
+      await this.#lane.stand(both.signal);
       this.#known = null;
     } catch (error) {
       if (this.#over.signal.aborted) throw this.#over.signal.reason;
@@ -481,17 +405,11 @@ export class Taker implements Desk {
     }
   }
 
-  #laneplace() {
-    const line = this.keys.lane(this.#laneNumber);
-    const [name, what] = [this.keys.name, `the turn for queue ${this.keys.name}`];
-    return { name, what, line, value: utf8(this.session.name), rule: behindAll(line) };
-  }
-
   /** Until nobody waits any more, the pause begins or ends, or it is not our turn any more. Takes what it sees. */
-  async #watch(lane: Holding, paused: boolean, idle: AbortSignal): Promise<void> {
+  async #watch(head: Holding, paused: boolean, idle: AbortSignal): Promise<void> {
     const revision = this.#known?.revision ?? 0;
     this.#emptyAt = revision;
-    const both = either(idle, this.#over.signal, lane.signal);
+    const both = either(idle, this.#over.signal, head.signal);
     const range = paused ? { key: this.keys.paused } : this.keys.readyAll;
     const from = { revision, exclude: [paused ? 'put' : 'delete'] } as const;
     try {
@@ -513,14 +431,14 @@ export class Taker implements Desk {
   /** True: there is nothing to go on watching for. */
   async #takeSeen({ events, header }: WatchBatch): Promise<boolean> {
     // What came before nothing was ready is gone. Of an item that has come more than once only the last entry can be there.
-    const news = events.filter(({ kv }) => kv.modRevision > this.#emptyAt).flatMap(({ kv }) => this.#candidate(kv) ?? []);
+    const news = this.#candidates(events.map(({ kv }) => kv).filter(({ modRevision }) => modRevision > this.#emptyAt));
     if (news.length === 0) return false;
     const seen = [...new Map(news.map((candidate) => [candidate.id, candidate])).values()];
     const pool = (number: Pool): readonly Candidate[] => seen.filter((one) => one.pool === number);
     let known: Knowledge = { pools: [pool(0), pool(1)], at: this.clock.now(), revision: header.revision };
     this.#known = known;
     while (this.#wishes.size > 0) {
-      const candidates = this.#inOrder(known);
+      const candidates = this.#choice.inOrder(known.pools);
       if (candidates.length === 0) {
         this.#emptyAt = known.revision;
         return false;
@@ -538,10 +456,7 @@ export class Taker implements Desk {
   }
 
   async #leaveLane(): Promise<void> {
-    const lane = this.#lane;
-    if (this.#wishes.size > 0 || lane === null) return;
-    this.#lane = null;
-    await lane.release();
+    if (this.#wishes.size === 0) await this.#lane.leave();
   }
 
   /** Tells the deliveries whose holds somebody deletes. Once begun it goes on as long as the session does. */
@@ -591,9 +506,6 @@ export class Taker implements Desk {
     }
   }
 }
-
-/** After every place there is. */
-const SERVED_NOW = 'g';
 
 function rangeOf(range: { readonly key: Uint8Array; readonly rangeEnd?: Uint8Array }): Op {
   return { kind: 'range', request: { ...range, keysOnly: true } };

@@ -131,8 +131,8 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['const order = `${hex(PRIORITY_MAX - priority, 2)}${place}`;', 'const order = `${hex(priority, 2)}${place}`;']],
       },
       {
-        number: 252, name: 'groups do not take turns with others', file: 'queue-take', tests: ['queue-more'],
-        edits: [['this.#servedAt = placeAt(answer.header.revision, 0);', '']],
+        number: 252, name: 'groups do not take turns with others', file: 'queue-choice', tests: ['queue-more'],
+        edits: [['this.#servedAt = placeAt(revision, 0);', ';']],
       },
       {
         number: 253, name: 'an acknowledgement is reported as done before it is', file: 'queue-delivery',
