@@ -130,10 +130,12 @@ test('B1 who stood still while the last one came does not pass on a session that
   const first = told(arriveAt(short, 'x', { parties: 2 }));
   await w.clock.advance(100);
   // The decision is the first thing that is heard after the stall, before any timer of the session has run.
-  link.requestMs = (method) => (method === 'txn' ? 400 : 0);
+  link.requestMs = (method) => (method === 'txn' ? 50 : 0);
+  const { txn } = link.sent;
   const second = told(arriveAt(long, 'x', { parties: 2 }));
-  await w.clock.advance(50);
-  w.clock.jump(2_800);
+  // It has looked and joined, and the decision is on its way.
+  while (link.sent.txn < txn + 3) await w.clock.advance(1);
+  w.clock.jump(2_700);
   t.is(await w.clock.until(first), 'lost');
   t.regex(await w.clock.until(second), /passed|broken/);
   await w.end();
