@@ -64,7 +64,7 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 115, name: 'whoever listens to a session that is lost already waits for ever', file: 'session',
-        edits: [['if (this.#expired() && this.#lost !== null)\n            tell(this.#lost);\n        else\n            ', '']],
+        edits: [['if (this.#expired() && this.#lost !== null)\n            told(this.#lost);\n        else\n            ', '']],
       },
     ],
   },

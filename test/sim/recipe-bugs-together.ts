@@ -110,7 +110,7 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
     bugs: [
       {
         number: 361, name: 'counting does not compare what it counts down', file: 'latch',
-        edits: [['compare: [modified(key, \'=\', revision), ...', 'compare: [...']],
+        edits: [['compare: [modified(key, \'=\', revision)],', 'compare: [],']],
       },
       {
         number: 363, name: 'it is counted below 0', file: 'latch',
