@@ -215,7 +215,9 @@ export class Publisher {
         this.#head ??= await this.#readHead();
         attempt = this.#newAttempt(this.#head, left);
         loose.set(attempt.number, attempt);
-        const request = this.#request(attempt, this.#head, { who: this.#who, lease, age, conflicts });
+        // Not where an earlier one may have landed: then nothing is left to use the turn for.
+        const claims = conflicts + 1 >= CONFLICTS_MAX && loose.size === 1;
+        const request = this.#request(attempt, this.#head, { who: this.#who, lease, age, claims });
         const answer = await this.#call((signal) => this.#client.txn(request, { signal }));
         this.#backoff.reset();
         if (answer.succeeded) {
@@ -262,11 +264,11 @@ export class Publisher {
   }
 
   #request(attempt: Attempt, before: KnownHead, mine: {
-    readonly who: string; readonly lease: LeaseId; readonly age: LeaseId; readonly conflicts: number;
+    readonly who: string; readonly lease: LeaseId; readonly age: LeaseId; readonly claims: boolean;
   }): TxnRequest {
     const { head, log, sent, turn } = this.#names;
     const { number, messages, first } = attempt;
-    const { who, lease, age, conflicts } = mine;
+    const { who, lease, age, claims } = mine;
     const receipt = utf8(`${sent}${who}`);
     const ids = messages.flatMap(({ idKey }) => (idKey === null ? [] : [idKey]));
     const kept = attempt.head.last - this.#count + 1;
@@ -291,7 +293,7 @@ export class Publisher {
       // The claim comes last: it is a success only where nothing stood in its way.
       failure: [
         opRange(head), opRange(receipt), opRange(turn), ...ids.map((key) => opRange(key)),
-        ...(conflicts + 1 < CONFLICTS_MAX ? [] : [claim]),
+        ...(claims ? [claim] : []),
       ],
     };
   }

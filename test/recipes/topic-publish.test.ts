@@ -87,3 +87,21 @@ test('a lost answer is found also when the lease for such knowledge has been cha
   t.deepEqual(await bodies(w), ['first', 'unanswered', 'late']);
   await w.end();
 });
+
+test('whoever learns late that all is published takes no turn it has no use for', async (t) => {
+  const w = await world(92);
+  const fates: Fate['kind'][] = [];
+  const client = haunted(w.link(), w.clock, (request) => {
+    const kind = creates(request, ROOT) ? fates.shift() : undefined;
+    return { kind: kind === 'unanswered' ? kind : 'normal' };
+  });
+  const [topic, other] = [new Topic(client, 'news', { clock: w.clock }), new Topic(w.link(), 'news', { clock: w.clock })];
+  await w.clock.until(topic.publish('1'));
+  await w.clock.until(other.publish('2'));
+  // Too late by the second message, then done without an answer, then told so.
+  fates.push('normal', 'unanswered');
+  await w.clock.until(topic.publish('3'));
+  t.deepEqual(await bodies(w), ['1', '2', '3']);
+  t.is(await w.clock.until(get(w.store, utf8(`${ROOT}news/turn`))), null);
+  await w.end();
+});
