@@ -1,13 +1,13 @@
 // A process of its own for tests: a candidate until it is killed. Prints `ready`, then `elected <term>` and
 // `lost <code>` for each of its leaderships.
-// usage: election-main <endpoint> <name> <value> <ttlSeconds>
+// usage: election-main <endpoint,...> <name> <value> <ttlSeconds>
 
 import { connect } from '../../core/index.js';
 import { lead } from '../../recipes/lead.js';
 import { Session } from '../../recipes/session.js';
 
 const [endpoint = '', name = '', value = '', ttl = ''] = process.argv.slice(2);
-const client = connect(endpoint);
+const client = connect(endpoint.split(','));
 process.stdout.write('ready\n');
 await lead(() => Session.open(client, { ttlSeconds: Number(ttl) }), name, value, async ({ term, signal }) => {
   process.stdout.write(`elected ${term}\n`);

@@ -6,9 +6,9 @@ import { isApiError } from '../../core/errors.js';
 import { EntryLost, EntryMayRemain } from '../../recipes/held.js';
 import type { HeldLock } from '../../recipes/lock.js';
 import { lock } from '../../recipes/lock.js';
-import { Session, SessionLost } from '../../recipes/session.js';
+import { SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
-import { aborted, entries, revoke, until } from './claims.js';
+import { aborted, entries, opened, revoke, until } from './claims.js';
 import type { Place } from './homes.js';
 import { clients } from './homes.js';
 import type { Kind } from './kinds.js';
@@ -32,7 +32,7 @@ export async function constantHandOvers(t: Parameters<Claim>[0], place: Place, n
   for (const waiters of numbers) {
     const name = `l11-${waiters}`;
     const counted = { txn: 0, range: 0, watch: 0 };
-    const session = await Session.open(counting(near, counted), { ttlSeconds: 60 });
+    const session = await opened(counting(near, counted));
     const first = await lock(session, name);
     const order: HeldLock[] = [];
     const waits = Array.from({ length: waiters }, () => lock(session, name).then((one) => order.push(one)));
@@ -79,9 +79,9 @@ function counting(client: Client, counted: Counted): Client {
 /** L12. */
 export const everyKind: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const next = await Session.open(near, { ttlSeconds: 60 });
+  const next = await opened(near);
   const suites = (['revoked', 'closed', 'unreachable'] as const).flatMap((way) => kinds(`l12-${way}`).map(async (kind) => {
-    const session = await Session.open(way === 'unreachable' ? far : near, { ttlSeconds: place.ttlSeconds });
+    const session = await opened(way === 'unreachable' ? far : near, place.ttlSeconds);
     const held = await kind.acquire(session);
     return { way, kind, session, held };
   }));
@@ -118,7 +118,7 @@ export const everyKind: Claim = async (t, place) => {
 /** L13. */
 export const boundedWaits: Claim = async (t, place) => {
   const { near } = await clients(t, place);
-  const [a, b] = [await Session.open(near, { ttlSeconds: 60 }), await Session.open(near, { ttlSeconds: 60 })];
+  const [a, b] = [await opened(near), await opened(near)];
   const trouble = place.trouble();
   await Promise.all(kinds('l13').map(async (kind) => {
     const blocking = await kind.block(a);

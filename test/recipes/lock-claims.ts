@@ -12,9 +12,10 @@ import { FencedOut } from '../../recipes/fenced-txn.js';
 import { EntryLost, EntryMayRemain } from '../../recipes/held.js';
 import { lock, withLock } from '../../recipes/lock.js';
 import { acquirePermits, semaphoreState, tryPermits } from '../../recipes/semaphore.js';
-import { Session, SessionLost } from '../../recipes/session.js';
+import type { Session } from '../../recipes/session.js';
+import { SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
-import { aborted, entries, insist, isPending, revoke, until, withinMs } from './claims.js';
+import { aborted, entries, insist, isPending, opened, revoke, until, withinMs } from './claims.js';
 import { clients, start, urlsOf } from './homes.js';
 
 const ROOT = 'coterie/locks/';
@@ -22,11 +23,11 @@ const ROOT = 'coterie/locks/';
 /** L1. */
 export const lostWaiters: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const holder = await Session.open(near, { ttlSeconds: 60 });
+  const holder = await opened(near);
   const held = await lock(holder, 'l1');
-  const revoked = await Session.open(near, { ttlSeconds: 20 });
+  const revoked = await opened(near, 20);
   const first = t.throwsAsync(lock(revoked, 'l1'), { instanceOf: SessionLost });
-  const frozen = await Session.open(far, { ttlSeconds: place.ttlSeconds });
+  const frozen = await opened(far, place.ttlSeconds);
   const second = t.throwsAsync(lock(frozen, 'l1'), { instanceOf: SessionLost });
   await until(async () => await entries(near, `${ROOT}l1/`) === 3);
   const trouble = place.trouble();
@@ -48,8 +49,8 @@ export const lostWaiters: Claim = async (t, place) => {
 /** L2. */
 export const lateGrant: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const holder = await Session.open(near, { ttlSeconds: 60 });
-  const session = await Session.open(far, { ttlSeconds: place.ttlSeconds });
+  const holder = await opened(near);
+  const session = await opened(far, place.ttlSeconds);
   const held = await lock(holder, 'l2');
   const waiting = t.throwsAsync(lock(session, 'l2'), { instanceOf: SessionLost });
   await until(async () => await entries(near, `${ROOT}l2/`) === 2);
@@ -70,7 +71,7 @@ export const lateGrant: Claim = async (t, place) => {
 /** L3. */
 export const lostHolders: Claim = async (t, place) => {
   const { near } = await clients(t, place);
-  const [a, b] = [await Session.open(near, { ttlSeconds: 30 }), await Session.open(near, { ttlSeconds: 60 })];
+  const [a, b] = [await opened(near, 30), await opened(near)];
   const [first, second] = [await lock(a, 'l3'), await lock(b, 'l3-b')];
   await sleep(200);
   const trouble = place.trouble();
@@ -95,7 +96,7 @@ export const lostHolders: Claim = async (t, place) => {
 /** L4. */
 export const cutReleases: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await Session.open(far, { ttlSeconds: 60 });
+  const session = await opened(far);
   const trouble = place.trouble();
   let fence = 0;
   let isTroubled = true;
@@ -125,7 +126,7 @@ export const givenUpWaits: Claim = async (t, place) => {
   const { far, near } = await clients(t, place);
   const prng = new Prng(5);
   const outcomes = { held: 0, canceled: 0, deadline_exceeded: 0, remaining: 0 };
-  const sessions = await Promise.all(Array.from({ length: 6 }, () => Session.open(far, { ttlSeconds: 60 })));
+  const sessions = await Promise.all(Array.from({ length: 6 }, () => opened(far)));
   const trouble = place.trouble();
   let isTroubled = true;
   void trouble.finally(() => (isTroubled = false));
@@ -168,7 +169,7 @@ export const givenUpWaits: Claim = async (t, place) => {
 /** L6. */
 export const cutAcquisitions: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await Session.open(far, { ttlSeconds: 60 });
+  const session = await opened(far);
   const trouble = place.trouble();
   let isTroubled = true;
   void trouble.finally(() => (isTroubled = false));
@@ -189,9 +190,9 @@ export const cutAcquisitions: Claim = async (t, place) => {
 /** L7. */
 export const previousSession: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const old = await Session.open(far, { ttlSeconds: place.ttlSeconds });
+  const old = await opened(far, place.ttlSeconds);
   const first = await lock(old, 'l7');
-  const session = await Session.open(near, { ttlSeconds: 60 });
+  const session = await opened(near);
   proxy.freeze();
   const waiting = lock(session, 'l7');
   await until(async () => await entries(near, `${ROOT}l7/`) === 2 || !first.isHeld);
@@ -209,8 +210,8 @@ export const previousSession: Claim = async (t, place) => {
 /** L8. */
 export const lostPermits: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const gone = await Session.open(far, { ttlSeconds: place.ttlSeconds });
-  const here = await Session.open(near, { ttlSeconds: 60 });
+  const gone = await opened(far, place.ttlSeconds);
+  const here = await opened(near);
   const lost = await Promise.all([1, 2, 3].map(() => acquirePermits(gone, 'l8', { limit: 3 })));
   t.is(await tryPermits(here, 'l8', { limit: 3 }), null);
   const waiting = acquirePermits(here, 'l8', { limit: 3, permits: 3 });
@@ -235,7 +236,7 @@ export const lostPermits: Claim = async (t, place) => {
 /** L9. */
 export const noResurrection: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await Session.open(far, { ttlSeconds: place.ttlSeconds });
+  const session = await opened(far, place.ttlSeconds);
   const held = await lock(session, 'l9');
   proxy.freeze();
   await until(() => !held.isHeld);
@@ -260,7 +261,7 @@ export const noResurrection: Claim = async (t, place) => {
 /** L10. */
 export const errorsSurface: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await Session.open(far, { ttlSeconds: 60 });
+  const session = await opened(far);
   const mine = new Error('the work failed');
   const failing = withLock(session, 'l10', () => {
     proxy.refuse();
@@ -281,7 +282,7 @@ export const errorsSurface: Claim = async (t, place) => {
   await trouble;
   await session.close();
   const other = await clients(t, place);
-  const short = await Session.open(other.far, { ttlSeconds: place.ttlSeconds });
+  const short = await opened(other.far, place.ttlSeconds);
   let isDisposed = false;
   const lost = await t.throwsAsync(withLock(short, 'l10', async (held) => {
     other.proxy.freeze();
@@ -301,7 +302,7 @@ export const stoppedProcess: Claim = async (t, place) => {
   const ttlSeconds = String(place.ttlSeconds);
   const { child, line } = await start(t, 'lock-main.js', [urlsOf(place).join(','), 'l14', ttlSeconds]);
   t.regex(line, /^held \d+$/);
-  const session = await Session.open(near, { ttlSeconds: 60 });
+  const session = await opened(near);
   const waiting = lock(session, 'l14');
   await until(async () => await entries(near, `${ROOT}l14/`) === 2);
   child.kill('SIGSTOP');

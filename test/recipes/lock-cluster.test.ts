@@ -8,8 +8,7 @@ import { get } from '../../core/client.js';
 import type { Client } from '../../core/client.js';
 import { connect } from '../../core/index.js';
 import { lock, withLock } from '../../recipes/lock.js';
-import { Session } from '../../recipes/session.js';
-import { entries, insist, until } from './claims.js';
+import { entries, insist, opened, until } from './claims.js';
 import { boundedWaits, constantHandOvers, everyKind } from './held-claims.js';
 import { urlsOf } from './homes.js';
 import {
@@ -30,7 +29,7 @@ test('L2 L4 L6 over three members: the leader is killed: one holder at a time, f
   const workers = Array.from({ length: 4 }, async () => {
     const client = connect(urls);
     clients.push(client);
-    const session = await Session.open(client, { ttlSeconds: 30 });
+    const session = await opened(client, 30);
     while (!over) {
       await withLock(session, 'x', async (held) => {
         running += 1;
@@ -45,7 +44,7 @@ test('L2 L4 L6 over three members: the leader is killed: one holder at a time, f
   });
   const holder = connect(urls);
   clients.push(holder);
-  const long = await Session.open(holder, { ttlSeconds: 30 });
+  const long = await opened(holder, 30);
   const held = await lock(long, 'y');
   await sleep(1_500);
   const before = fences.length;

@@ -11,7 +11,7 @@ import { connect, keepAliver } from '../../core/index.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
 import { isInstalled } from '../interop/real-etcd.js';
-import { revisionOf } from './claims.js';
+import { insist, opened, revisionOf } from './claims.js';
 import { urlsOf } from './homes.js';
 import {
   brokenLink, failingConnections, flappingLink, lostBeforeGone, racedCloses, slowAnswers,
@@ -82,12 +82,14 @@ test('S5 S6 over three members: the leader is killed: short and long sessions, a
     const events: SessionEvent[] = [];
     const observe = (event: SessionEvent): void => void events.push(event);
     const sessions = [
-      await Session.open(client, { ttlSeconds: 8, observe }),
-      await Session.open(client, { ttlSeconds: 15, observe }),
-      await Session.open(client, { ttlSeconds: 8, observe, stallBudgetMs: 10_000, keepAliver: keepAliver(urls) }),
+      await insist(() => Session.open(client, { ttlSeconds: 8, observe })),
+      await insist(() => Session.open(client, { ttlSeconds: 15, observe })),
+      await insist(() => Session.open(client, { ttlSeconds: 8, observe, stallBudgetMs: 10_000, keepAliver: keepAliver(urls) })),
     ];
     const keys = sessions.map((_, i) => utf8(`kill/${i}`));
-    for (const [i, { lease }] of sessions.entries()) await put(client, keys[i] ?? utf8(''), utf8('held'), { lease });
+    for (const [i, { lease }] of sessions.entries()) {
+      await insist(() => put(client, keys[i] ?? utf8(''), utf8('held'), { lease }));
+    }
     const created = await Promise.all(keys.map((key) => revisionOf(client, key)));
     await sleep(1_000);
     await cluster.trouble();
@@ -107,7 +109,7 @@ test('S7 over three members: the leader is paused past an election and goes on: 
     // One that talks to the paused member first, and has a second to spare when it has noticed the silence; one that never
     // meets it.
     const [first, second] = [clientOf(t, [old.url, ...others]), clientOf(t, others)];
-    const sessions = [await Session.open(first, { ttlSeconds: 8 }), await Session.open(second, { ttlSeconds: 8 })];
+    const sessions = [await opened(first, 8), await opened(second, 8)];
     const keys = sessions.map((_, i) => utf8(`pause/${i}`));
     for (const [i, { lease }] of sessions.entries()) await put(second, keys[i] ?? utf8(''), utf8('held'), { lease });
     const created = await Promise.all(keys.map((key) => revisionOf(second, key)));
@@ -133,7 +135,7 @@ test('S8 over three members: five changes of leader: a dead owner is gone one TT
     const client = clientOf(t, urlsOf(cluster));
     const dead = await client.grant(3);
     await put(client, utf8('dead'), utf8('nobody renews it'), { lease: dead.id });
-    const living = await Session.open(client, { ttlSeconds: 8 });
+    const living = await opened(client, 8);
     await put(client, utf8('living'), utf8('held'), { lease: living.lease });
     const created = await revisionOf(client, utf8('living'));
     // The first one dies, the others hand over.

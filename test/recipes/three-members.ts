@@ -77,8 +77,10 @@ export class ThreeMembers implements Place {
     await sleep(REST_MS);
   }
 
-  close(): Promise<void> {
-    return this.#cluster.close();
+  async close(): Promise<void> {
+    // A kill under way starts its member again.
+    await this.#turn;
+    await this.#cluster.close();
   }
 
   async #kill(followed: () => void): Promise<void> {
