@@ -206,7 +206,7 @@ test('a consumer whose view lags takes nothing out of the hands of another', asy
   await w.end();
 });
 
-test('a take and an acknowledgement whose answers are lost are known to be done: nothing is forgotten or done twice', async (t) => {
+test('a take and an acknowledgement whose answers are lost are known to be done, and nothing is done twice', async (t) => {
   const w = await world(9);
   let isLost = false;
   const client = haunted(w.link(), w.clock, ({ success = [] }) => {

@@ -1,6 +1,6 @@
 // The planted bugs of what is held: sessions, registrations, locks, fences, elections. See recipe-mutants.ts.
 
-import type { RecipeBugs } from './recipe-mutants.js';
+import type { RecipeBugs } from './recipe-bugs.js';
 
 export const HELD_BUGS: readonly RecipeBugs[] = [
   {
@@ -16,7 +16,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 102, name: 'the first deadline counts from when the grant was answered', file: 'session',
-        edits: [['new Session(client, clock, lease, sentAt, options)', 'new Session(client, clock, lease, clock.now(), options)']],
+        edits: [
+          ['new Session(client, clock, lease, sentAt, options)',
+            'new Session(client, clock, lease, clock.now(), options)'],
+        ],
       },
       {
         number: 103, name: 'a renewal that was granted nothing counts', file: 'session',
@@ -36,10 +39,14 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 108, name: 'an attempt that hangs keeps others from being made', file: 'session',
-        edits: [['this.#nextAttemptAt = now + Math.min(this.#intervalMs, this.#attemptMs);', 'this.#nextAttemptAt = now + this.ttlMs;']],
+        edits: [
+          ['this.#nextAttemptAt = now + Math.min(this.#intervalMs, this.#attemptMs);',
+            'this.#nextAttemptAt = now + this.ttlMs;'],
+        ],
       },
       {
-        number: 109, name: 'what is renewed beside counts from when it is looked at', file: 'session', tests: ['session-stall'],
+        number: 109, name: 'what is renewed beside counts from when it is looked at',
+        file: 'session', tests: ['session-stall'],
         edits: [['const sentAt = now - keeping.ageMs();', 'const sentAt = now;']],
       },
       {
@@ -56,7 +63,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 113, name: 'closing does not revoke', file: 'session',
-        edits: [['const failure = await revoked(this.client, this.lease, { signal: giveUp.signal });', 'const failure = null;']],
+        edits: [
+          ['const failure = await revoked(this.client, this.lease, { signal: giveUp.signal });',
+            'const failure = null;'],
+        ],
       },
       {
         number: 114, name: 'a lease that is gone is revoked once more', file: 'session',
@@ -64,7 +74,11 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 115, name: 'whoever listens to a session that is lost already waits for ever', file: 'session',
-        edits: [['if (this.#expired() && this.#lost !== null)\n            told(this.#lost);\n        else\n            ', '']],
+        edits: [
+          ['if (this.#expired() && this.#lost !== null)\n            told(this.#lost);\n        else\n          '
+            + '  ',
+            ''],
+        ],
       },
     ],
   },
@@ -72,7 +86,8 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
     recipe: 'registration', tests: ['registry'],
     bugs: [
       {
-        number: 121, name: 'an update made while another one is on its way counts as written', file: 'registration', claims: 'R1*',
+        number: 121, name: 'an update made while another one is on its way counts as written',
+        file: 'registration', claims: 'R1*',
         edits: [['this.#storedVersion = version;', 'this.#storedVersion = this.#version;']],
       },
       {
@@ -89,7 +104,11 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 125, name: 'the older of two processes fights back', file: 'registration', claims: 'two processes*',
-        edits: [['if (!starting || this.#goal !== null)\n                this.#conclude(\'superseded\');\n            return;', '']],
+        edits: [
+          ['if (!starting || this.#goal !== null)\n                this.#conclude(\'superseded\');\n            '
+            + 'return;',
+            ''],
+        ],
       },
       {
         number: 126, name: 'restorations are not bounded', file: 'registration', claims: 'a key that is deleted*',
@@ -104,16 +123,24 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['void this.#removeLater(this.#goal, session);', ';']],
       },
       {
-        number: 129, name: 'a store that went back is believed to be as it was', file: 'registration', tests: ['registration'],
+        number: 129, name: 'a store that went back is believed to be as it was',
+        file: 'registration', tests: ['registration'],
         edits: [['const wentBack = change.revision < seen;', 'const wentBack = false;']],
       },
       {
         number: 130, name: 'the epitaph is not renewed', file: 'registration', claims: 'the epitaph outlives*',
-        edits: [['const renewIn = this.#epitaph === null ? 0 : this.#epitaph.renewAt - this.clock.now();', 'const renewIn = 1e12;']],
+        edits: [
+          ['const renewIn = this.#epitaph === null ? 0 : this.#epitaph.renewAt - this.clock.now();',
+            'const renewIn = 1e12;'],
+        ],
       },
       {
-        number: 131, name: 'an instance without the lease of its session', file: 'registration', claims: 'the epitaph outlives*',
-        edits: [['opPut(this.#keys.instance, this.#value(), { lease: session.lease })', 'opPut(this.#keys.instance, this.#value())']],
+        number: 131, name: 'an instance without the lease of its session',
+        file: 'registration', claims: 'the epitaph outlives*',
+        edits: [
+          ['opPut(this.#keys.instance, this.#value(), { lease: session.lease })',
+            'opPut(this.#keys.instance, this.#value())'],
+        ],
       },
       {
         number: 132, name: 'closed by its session, it comes back', file: 'registration', claims: 'closing the session*',
@@ -124,7 +151,8 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['if (this.#present.has(name))\n                this.#silent.add(entry);', '']],
       },
       {
-        number: 134, name: 'services beyond one transaction are read as they are later', file: 'registry', claims: '*services*',
+        number: 134, name: 'services beyond one transaction are read as they are later',
+        file: 'registry', claims: '*services*',
         edits: [['if (revision === 0)\n            revision = answer.header.revision;', '']],
       },
       {
@@ -141,7 +169,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 138, name: 'silence is health', file: 'view', tests: ['view'],
-        edits: [['if (now - this.#heardAt >= this.#options.livenessMs) {', 'if (now - this.#heardAt >= 1000 * this.#options.livenessMs) {']],
+        edits: [
+          ['if (now - this.#heardAt >= this.#options.livenessMs) {',
+            'if (now - this.#heardAt >= 1000 * this.#options.livenessMs) {'],
+        ],
       },
     ],
   },
@@ -162,7 +193,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 145, name: 'an answer is believed without a look at the session', file: 'line',
-        edits: [['this.#session.assertLive();\n        this.#stop.signal.throwIfAborted();', 'this.#stop.signal.throwIfAborted();']],
+        edits: [
+          ['this.#session.assertLive();\n        this.#stop.signal.throwIfAborted();',
+            'this.#stop.signal.throwIfAborted();'],
+        ],
       },
       {
         number: 146, name: 'an entry without the lease of its session', file: 'entry',
@@ -174,7 +208,11 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 148, name: 'a removal does not compare', file: 'entry',
-        edits: [['compare: [created(own.key, \'=\', own.fence)],\n            success: [opDelete(own.key), ...leaving(own)],', 'compare: [],\n            success: [opDelete(own.key), ...leaving(own)],']],
+        edits: [
+          ['compare: [created(own.key, \'=\', own.fence)],\n            success: [opDelete(own.key), ...leaving('
+            + 'own)],',
+            'compare: [],\n            success: [opDelete(own.key), ...leaving(own)],'],
+        ],
       },
       {
         number: 149, name: 'creations that may still land are forgotten', file: 'entry',
@@ -186,7 +224,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 151, name: 'a creation whose outcome is unknown counts as failed', file: 'entry',
-        edits: [['if (isApiError(error) && error.outcome === \'never\')\n                this.#loose.delete(sent);', 'this.#loose.delete(sent);']],
+        edits: [
+          ['if (isApiError(error) && error.outcome === \'never\')\n                this.#loose.delete(sent);',
+            'this.#loose.delete(sent);'],
+        ],
       },
       {
         number: 152, name: 'two tasks of a session share an entry', file: 'marks',
@@ -198,16 +239,24 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 154, name: 'an entry that came after ours is taken for ours', file: 'holding',
-        edits: [['const request = { compare: [created(this.key, \'=\', this.fence), ...', 'const request = { compare: [created(this.key, \'>\', 0), ...']],
+        edits: [
+          ['const request = { compare: [created(this.key, \'=\', this.fence), ...',
+            'const request = { compare: [created(this.key, \'>\', 0), ...'],
+        ],
       },
       {
         number: 155, name: 'a release ends what is held only once the store has confirmed it', file: 'holding',
         edits: [['this.#end(new Released(this.#options.what));\n        if (!this.session.live)', 'if (!this.session.live)'],
-          ['{ timeoutMs: this.#options.leaveMs, what });\n', '{ timeoutMs: this.#options.leaveMs, what });\n this.#end(new Released(this.#options.what));']],
+            ['{ timeoutMs: this.#options.leaveMs, what });\n',
+              '{ timeoutMs: this.#options.leaveMs, what });\n this.#end(new Released(this.#options.what));'],
+          ],
       },
       {
         number: 156, name: 'held is what the last timer found', file: 'holding',
-        edits: [['if (this.#reason === null && !this.session.live)', 'if (this.#reason === null && this.session.lease === 0n)']],
+        edits: [
+          ['if (this.#reason === null && !this.session.live)',
+            'if (this.#reason === null && this.session.lease === 0n)'],
+        ],
       },
       {
         number: 157, name: 'work under a lock that was lost is reported as done', file: 'lock',
@@ -276,7 +325,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 172, name: 'several locks: a wait that is given up keeps the first ones', file: 'lock', tests: ['lock-more'],
-        edits: [['const outcomes = await Promise.allSettled(held.map((each) => each.release()));\n    if', 'const outcomes = [];\n    if']],
+        edits: [
+          ['const outcomes = await Promise.allSettled(held.map((each) => each.release()));\n    if',
+            'const outcomes = [];\n    if'],
+        ],
       },
       {
         number: 173, name: 'several locks: writes are fenced by the first one alone', file: 'lock', tests: ['lock-more'],
@@ -328,7 +380,8 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
         edits: [['await this.admit(resource, fence);\n            const overtaken', 'const overtaken']],
       },
       {
-        number: 190, name: 'who waits no longer lets the next one pass the one at work', file: 'fence-guard', tests: ['fence-guard'],
+        number: 190, name: 'who waits no longer lets the next one pass the one at work',
+        file: 'fence-guard', tests: ['fence-guard'],
         edits: [['void before.then(leave);', 'leave();']],
       },
       {
@@ -362,7 +415,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 204, name: 'hooks run before the signal aborts', file: 'election',
-        edits: [['this.#over.abort(reason);\n        this.#ending = this.#runHooks(reason);', 'this.#ending = this.#runHooks(reason);\n        this.#over.abort(reason);']],
+        edits: [
+          ['this.#over.abort(reason);\n        this.#ending = this.#runHooks(reason);',
+            'this.#ending = this.#runHooks(reason);\n        this.#over.abort(reason);'],
+        ],
       },
       {
         number: 205, name: 'a proclamation does not compare what it replaces', file: 'election',
@@ -378,14 +434,18 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 208, name: 'a move does not compare: who has left is put back in line', file: 'line',
-        edits: [['compare: [modified(entry.key, \'=\', entry.modRevision), created(to, \'=\', 0)],', 'compare: [created(to, \'=\', 0)],']],
+        edits: [
+          ['compare: [modified(entry.key, \'=\', entry.modRevision), created(to, \'=\', 0)],',
+            'compare: [created(to, \'=\', 0)],'],
+        ],
       },
       {
         number: 209, name: 'an heir is chosen without a look whether it is still there', file: 'election',
         edits: [['.compare(created(chosen.key, \'=\', chosen.createRevision))', '']],
       },
       {
-        number: 210, name: 'an observer takes a new leader under the old key for the old one', file: 'election-state', tests: ['lead'],
+        number: 210, name: 'an observer takes a new leader under the old key for the old one',
+        file: 'election-state', tests: ['lead'],
         edits: [['now?.createRevision !== first.createRevision', 'now === null']],
       },
       {
@@ -398,7 +458,11 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 213, name: 'work under a leadership that was lost is reported as done', file: 'lead', tests: ['lead'],
-        edits: [['if (outcome.kind === \'done\' && isOver && outcome.reason !== null)\n                throw outcome.reason;', '']],
+        edits: [
+          ['if (outcome.kind === \'done\' && isOver && outcome.reason !== null)\n                throw outcome.r'
+            + 'eason;',
+            ''],
+        ],
       },
       {
         number: 214, name: 'a session opened for leading is left open', file: 'lead', tests: ['lead'],
@@ -414,7 +478,10 @@ export const HELD_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 217, name: 'whoever is moved loses its place and its wait', file: 'entry',
-        edits: [['return lease === this.session.lease && (key.length > bare || this.#loose.size > 0);', 'return lease === this.session.lease && this.#loose.size > 0;']],
+        edits: [
+          ['return lease === this.session.lease && (key.length > bare || this.#loose.size > 0);',
+            'return lease === this.session.lease && this.#loose.size > 0;'],
+        ],
       },
     ],
   },

@@ -1,6 +1,6 @@
 // The planted bugs of what goes from one to many: queues, topics, configuration. See recipe-mutants.ts.
 
-import type { RecipeBugs } from './recipe-mutants.js';
+import type { RecipeBugs } from './recipe-bugs.js';
 
 export const SHARED_BUGS: readonly RecipeBugs[] = [
   {
@@ -8,7 +8,10 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
     bugs: [
       {
         number: 221, name: 'the bound lets one more in', file: 'queue-put',
-        edits: [['versionIs(keys.in, \'<\', this.#ended + this.#options.itemsMax)', 'versionIs(keys.in, \'<\', this.#ended + this.#options.itemsMax + 1)']],
+        edits: [
+          ['versionIs(keys.in, \'<\', this.#ended + this.#options.itemsMax)',
+            'versionIs(keys.in, \'<\', this.#ended + this.#options.itemsMax + 1)'],
+        ],
       },
       {
         number: 222, name: 'a put does not compare that its id is new', file: 'queue-put', tests: ['queue-more'],
@@ -28,7 +31,10 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 226, name: 'a hold without the lease of its session', file: 'queue-take',
-        edits: [['opPut(this.keys.hold(this.#who, id), utf8(\'\'), { lease: this.session.lease })', 'opPut(this.keys.hold(this.#who, id), utf8(\'\'))']],
+        edits: [
+          ['opPut(this.keys.hold(this.#who, id), utf8(\'\'), { lease: this.session.lease })',
+            'opPut(this.keys.hold(this.#who, id), utf8(\'\'))'],
+        ],
       },
       {
         number: 227, name: 'a take does not compare what it takes', file: 'queue-take', tests: ['queue', 'queue-more'],
@@ -43,7 +49,8 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['created(paused, \'=\', 0), ', '']],
       },
       {
-        number: 230, name: 'what was taken is handed out without a look at the session', file: 'queue-take', tests: ['queue-more'],
+        number: 230, name: 'what was taken is handed out without a look at the session',
+        file: 'queue-take', tests: ['queue-more'],
         edits: [['this.session.assertLive();\n        if (!answer.succeeded)', 'if (!answer.succeeded)']],
       },
       {
@@ -55,7 +62,8 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['void taken.settled(() => taken.release());', ';']],
       },
       {
-        number: 233, name: 'an end compares that somebody holds it under our key', file: 'queue-delivery', tests: ['queue', 'queue-more'],
+        number: 233, name: 'an end compares that somebody holds it under our key',
+        file: 'queue-delivery', tests: ['queue', 'queue-more'],
         edits: [['const owned = created(this.key, \'=\', this.fence);', 'const owned = created(this.key, \'>\', 0);']],
       },
       {
@@ -67,11 +75,13 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['attempts: attempts + 1', 'attempts']],
       },
       {
-        number: 236, name: 'an item that was given back unseen counts as delivered', file: 'queue-delivery', tests: ['queue', 'queue-more'],
+        number: 236, name: 'an item that was given back unseen counts as delivered',
+        file: 'queue-delivery', tests: ['queue', 'queue-more'],
         edits: [['attempts: out.attempts - 1', 'attempts: out.attempts']],
       },
       {
-        number: 237, name: 'an end whose answer was lost is taken for somebody else\'s', file: 'queue-delivery', tests: ['queue-more'],
+        number: 237, name: 'an end whose answer was lost is taken for somebody else\'s',
+        file: 'queue-delivery', tests: ['queue-more'],
         edits: [['const header = doubted ? await this.#doneByUs(kind) : null;', 'const header = null;']],
       },
       {
@@ -79,15 +89,18 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['return isOurs ? answer.header : null;', 'return answer.header;']],
       },
       {
-        number: 239, name: 'who looks after the queue does not compare that the hold is gone', file: 'queue-care', tests: ['queue-more'],
+        number: 239, name: 'who looks after the queue does not compare that the hold is gone',
+        file: 'queue-care', tests: ['queue-more'],
         edits: [['...(out === null ? [] : [created(keys.hold(out.by, id), \'=\', 0)]),', '']],
       },
       {
-        number: 240, name: 'who looks after the queue does not compare what it brings back', file: 'queue-care', tests: ['queue-more'],
+        number: 240, name: 'who looks after the queue does not compare what it brings back',
+        file: 'queue-care', tests: ['queue-more'],
         edits: [['modified(keys.outItem(id), \'=\', outKv.modRevision),', '']],
       },
       {
-        number: 241, name: 'what was lost while nobody looked after the queue stays lost', file: 'queue-care', tests: ['queue', 'queue-more'],
+        number: 241, name: 'what was lost while nobody looked after the queue stays lost',
+        file: 'queue-care', tests: ['queue', 'queue-more'],
         edits: [['await bringBackAll(desk, items, stop);', '']],
       },
       {
@@ -95,7 +108,8 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['startRevision: revision + 1', 'startRevision: revision + 2']],
       },
       {
-        number: 243, name: 'an item whose consumers die is delivered once too often', file: 'queue-care', tests: ['queue', 'queue-more'],
+        number: 243, name: 'an item whose consumers die is delivered once too often',
+        file: 'queue-care', tests: ['queue', 'queue-more'],
         edits: [['out.attempts >= item.head.maxAttempts', 'out.attempts > item.head.maxAttempts']],
       },
       {
@@ -103,15 +117,18 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['out.attempts >= head.maxAttempts', 'out.attempts > head.maxAttempts']],
       },
       {
-        number: 245, name: 'the next of a group is taken without a look whether it is still there', file: 'queue-moves', tests: ['queue-more'],
+        number: 245, name: 'the next of a group is taken without a look whether it is still there',
+        file: 'queue-moves', tests: ['queue-more'],
         edits: [['compare: [created(next.key, \'=\', next.createRevision)],', 'compare: [],']],
       },
       {
-        number: 246, name: 'a group ends without a look whether somebody has come', file: 'queue-moves', tests: ['queue-more'],
+        number: 246, name: 'a group ends without a look whether somebody has come',
+        file: 'queue-moves', tests: ['queue-more'],
         edits: [['compare: [{ ...created(line.key, \'=\', 0), ...range }]', 'compare: []']],
       },
       {
-        number: 247, name: 'an item with a lease of its own is lost with the session', file: 'queue-delivery', tests: ['queue-more'],
+        number: 247, name: 'an item with a lease of its own is lost with the session',
+        file: 'queue-delivery', tests: ['queue-more'],
         edits: [['this.#keepers = [keeper];', '']],
       },
       {
@@ -123,12 +140,16 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
         edits: [['opPut(keys.in, utf8(\'\')), ', '']],
       },
       {
-        number: 250, name: 'a consumer never hurries again after a failure', file: 'queue-consume', tests: ['queue', 'queue-more'],
+        number: 250, name: 'a consumer never hurries again after a failure',
+        file: 'queue-consume', tests: ['queue', 'queue-more'],
         edits: [['backoff.reset();\n            await done', 'await done']],
       },
       {
         number: 251, name: 'a higher priority comes later', file: 'queue-keys',
-        edits: [['const order = `${hex(PRIORITY_MAX - priority, 2)}${place}`;', 'const order = `${hex(priority, 2)}${place}`;']],
+        edits: [
+          ['const order = `${hex(PRIORITY_MAX - priority, 2)}${place}`;',
+            'const order = `${hex(priority, 2)}${place}`;'],
+        ],
       },
       {
         number: 252, name: 'groups do not take turns with others', file: 'queue-choice', tests: ['queue-more'],
@@ -189,7 +210,11 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 272, name: 'a silent watch is waited for', file: 'topic-read',
-        edits: [['if (page === null || this.#storeWentBack || page.last !== this.#position || this.#isOther(page.epoch))', 'if (page === null)']],
+        edits: [
+          ['if (page === null || this.#storeWentBack || page.last !== this.#position || this.#isOther(page.epoch'
+            + '))',
+            'if (page === null)'],
+        ],
       },
       {
         number: 273, name: 'now is one message ago', file: 'topic-read',
@@ -222,7 +247,10 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 282, name: 'a claim without the lease of its session', file: 'topic-group',
-        edits: [['put(pending, writePending(1, missedFrom)).put(claim, this.#claim, { lease: this.session.lease })', 'put(pending, writePending(1, missedFrom)).put(claim, this.#claim)']],
+        edits: [
+          ['put(pending, writePending(1, missedFrom)).put(claim, this.#claim, { lease: this.session.lease })',
+            'put(pending, writePending(1, missedFrom)).put(claim, this.#claim)'],
+        ],
       },
       {
         number: 283, name: 'a message is handed out again although somebody has it', file: 'topic-group',
@@ -250,7 +278,10 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 289, name: 'a pending message that is not kept any more stays pending', file: 'topic-group',
-        edits: [['if (responses[0]?.kind === \'range\' && responses[0].response.count === 0) {', 'if (responses[0]?.kind === \'put\') {']],
+        edits: [
+          ['if (responses[0]?.kind === \'range\' && responses[0].response.count === 0) {',
+            'if (responses[0]?.kind === \'put\') {'],
+        ],
       },
       {
         number: 290, name: 'an acknowledgement whose answer was lost is taken for a loss', file: 'topic-delivery',
@@ -283,11 +314,17 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 302, name: 'a change whose answer was lost is made again', file: 'config',
-        edits: [['if (sent !== null && isLoose && before.mod !== sent.mod) {', 'if (sent !== null && isLoose && before.mod < 0) {']],
+        edits: [
+          ['if (sent !== null && isLoose && before.mod !== sent.mod) {',
+            'if (sent !== null && isLoose && before.mod < 0) {'],
+        ],
       },
       {
         number: 303, name: 'somebody else\'s change is taken for ours', file: 'config',
-        edits: [['return content === undefined || (version !== undefined && equalBytes(version.value, content));', 'return true;']],
+        edits: [
+          ['return content === undefined || (version !== undefined && equalBytes(version.value, content));',
+            'return true;'],
+        ],
       },
       {
         number: 304, name: 'a version that is not kept any more is rolled back to', file: 'config',
@@ -311,7 +348,10 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 309, name: 'a version number of a store that was replaced is believed', file: 'config-follower',
-        edits: [['before !== null && before.line === line && before.version === version', 'before !== null && before.version === version']],
+        edits: [
+          ['before !== null && before.line === line && before.version === version',
+            'before !== null && before.version === version'],
+        ],
       },
       {
         number: 310, name: 'a notification that is lost is never missed', file: 'config-follower',
@@ -331,7 +371,11 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 314, name: 'a snapshot that is confirmed ages all the same', file: 'config-follower',
-        edits: [['if (this.#clock.now() - this.#savedAt >= snapshot.maxAgeMs * CONFIRM_SHARE)\n            this.#save();', '']],
+        edits: [
+          ['if (this.#clock.now() - this.#savedAt >= snapshot.maxAgeMs * CONFIRM_SHARE)\n            this.#save('
+            + ');',
+            ''],
+        ],
       },
       {
         number: 315, name: 'a second version is published while one is being rolled out', file: 'config',
@@ -343,7 +387,10 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 317, name: 'a pointer that is deleted takes the configuration away', file: 'config-follower',
-        edits: [['this.#refuse(new ConfigAbsent(space, this.#held === null ? \'missing\' : \'removed\'));', 'this.#held = null;']],
+        edits: [
+          ['this.#refuse(new ConfigAbsent(space, this.#held === null ? \'missing\' : \'removed\'));',
+            'this.#held = null;'],
+        ],
       },
     ],
   },

@@ -1,6 +1,6 @@
 // The planted bugs of what many do together: barriers, latches, counters, transactional memory, groups. See recipe-mutants.ts.
 
-import type { RecipeBugs } from './recipe-mutants.js';
+import type { RecipeBugs } from './recipe-bugs.js';
 
 export const TOGETHER_BUGS: readonly RecipeBugs[] = [
   {
@@ -12,7 +12,10 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 322, name: 'who joins has no lease', file: 'rendezvous',
-        edits: [['{ lease: this.session.lease }),\n                opPut(tally, EMPTY', '{}),\n                opPut(tally, EMPTY']],
+        edits: [
+          ['{ lease: this.session.lease }),\n                opPut(tally, EMPTY',
+            '{}),\n                opPut(tally, EMPTY'],
+        ],
       },
       {
         number: 323, name: 'everybody passes before the last has come', file: 'rendezvous',
@@ -24,7 +27,10 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 325, name: 'a decision does not compare that there is none', file: 'rendezvous',
-        edits: [['return [created(key, \'=\', 0), created(names.tally(this.generation), \'>\', 0)];', 'return [created(names.tally(this.generation), \'>\', 0)];']],
+        edits: [
+          ['return [created(key, \'=\', 0), created(names.tally(this.generation), \'>\', 0)];',
+            'return [created(names.tally(this.generation), \'>\', 0)];'],
+        ],
       },
       {
         number: 326, name: 'watches begin one revision late', file: 'rendezvous',
@@ -36,7 +42,10 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 328, name: 'an opening that may still land is not shut out', file: 'rendezvous',
-        edits: [['return door?.kind === \'open\' ? this.#closeOpening', 'return door?.kind === \'never\' ? this.#closeOpening']],
+        edits: [
+          ['return door?.kind === \'open\' ? this.#closeOpening',
+            'return door?.kind === \'never\' ? this.#closeOpening'],
+        ],
       },
       {
         number: 329, name: 'who gives up tells nobody', file: 'rendezvous',
@@ -52,7 +61,10 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 332, name: 'nobody watches the last one', file: 'rendezvous',
-        edits: [['look.ahead === null ? names.members(this.generation) : { key: look.ahead }', '{ key: look.ahead ?? this.#own }']],
+        edits: [
+          ['look.ahead === null ? names.members(this.generation) : { key: look.ahead }',
+            '{ key: look.ahead ?? this.#own }'],
+        ],
       },
       {
         number: 333, name: 'a barrier that is broken lets the next one begin', file: 'rendezvous',
@@ -77,11 +89,18 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 343, name: 'asking to leave takes the entry off its lease', file: 'rendezvous',
-        edits: [['opPut(this.#own, EMPTY, { ignoreValue: true, lease: this.session.lease })', 'opPut(this.#own, EMPTY, { ignoreValue: true })']],
+        edits: [
+          ['opPut(this.#own, EMPTY, { ignoreValue: true, lease: this.session.lease })',
+            'opPut(this.#own, EMPTY, { ignoreValue: true })'],
+        ],
       },
       {
         number: 344, name: 'who works inside is not told that it is broken', file: 'double-barrier',
-        edits: [['this.#over.abort(outcome.kind === \'broken\' ? this.#it.broken(outcome.reason) : new Released(this.#what));', '']],
+        edits: [
+          ['this.#over.abort(outcome.kind === \'broken\' ? this.#it.broken(outcome.reason) : new Released(this.#'
+            + 'what));',
+            ''],
+        ],
       },
       {
         number: 345, name: 'work that fails keeps the others waiting', file: 'double-barrier',
@@ -170,7 +189,8 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
         edits: [['return text(kv.value) === \'done\';', 'return true;']],
       },
       {
-        number: 386, name: 'the next one to use a receipt begins where the last one did', file: 'receipt', tests: ['counter', 'stm'],
+        number: 386, name: 'the next one to use a receipt begins where the last one did',
+        file: 'receipt', tests: ['counter', 'stm'],
         edits: [['this.#mark.epoch += 1;', '']],
       },
       {
@@ -190,7 +210,8 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
         edits: [['if (Number.isSafeInteger(result))', 'if (Number.isInteger(result))']],
       },
       {
-        number: 391, name: 'a receipt is used again while its commit may still land', file: 'receipt', tests: ['counter', 'stm'],
+        number: 391, name: 'a receipt is used again while its commit may still land',
+        file: 'receipt', tests: ['counter', 'stm'],
         edits: [['if (this.#loose)\n            void this.#endLater();\n        else\n            ', '']],
       },
     ],
@@ -200,7 +221,10 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
     bugs: [
       {
         number: 401, name: 'absent keys do not count as read', file: 'stm',
-        edits: [['this.#note(name, kvs[0]?.modRevision ?? 0);', 'if (kvs[0] !== undefined) this.#note(name, kvs[0].modRevision);']],
+        edits: [
+          ['this.#note(name, kvs[0]?.modRevision ?? 0);',
+            'if (kvs[0] !== undefined) this.#note(name, kvs[0].modRevision);'],
+        ],
       },
       {
         number: 402, name: 'what appears in a range is not noticed', file: 'stm',
@@ -220,7 +244,10 @@ export const TOGETHER_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 406, name: 'what the transaction has deleted it still reads', file: 'stm',
-        edits: [['if (own !== undefined)\n            return own?.value ?? null;', 'if (own)\n            return own.value;']],
+        edits: [
+          ['if (own !== undefined)\n            return own?.value ?? null;',
+            'if (own)\n            return own.value;'],
+        ],
       },
       {
         number: 407, name: 'without a session a lost answer is sent again', file: 'stm',

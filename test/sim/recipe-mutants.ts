@@ -4,6 +4,7 @@
 //   npm run sim -- --mutants recipes [--only 101,102]
 
 import type { Mutant } from './mutant-table.js';
+import type { RecipeBugs } from './recipe-bugs.js';
 import { HELD_BUGS } from './recipe-bugs-held.js';
 import { SHARED_BUGS } from './recipe-bugs-shared.js';
 import { TOGETHER_BUGS } from './recipe-bugs-together.js';
@@ -13,27 +14,6 @@ export interface RecipeMutant extends Mutant {
   readonly tests: readonly string[];
   /** A pattern of titles; null: all. */
   readonly claims: string | null;
-}
-
-/** Of one recipe. */
-export interface RecipeBugs {
-  readonly recipe: string;
-  /** Names in test/recipes, without their ending. */
-  readonly tests: readonly string[];
-  readonly bugs: readonly RecipeBug[];
-}
-
-export interface RecipeBug {
-  readonly number: number;
-  readonly name: string;
-  /** In recipes, without its ending. */
-  readonly file: string;
-  /** What is put where, one after the other. */
-  readonly edits: readonly (readonly [find: string, replace: string])[];
-  /** Where they are others than the recipe's. */
-  readonly tests?: readonly string[];
-  /** A pattern of titles, where all tests of the file take long. */
-  readonly claims?: string;
 }
 
 const ALL: readonly RecipeBugs[] = [...HELD_BUGS, ...SHARED_BUGS, ...TOGETHER_BUGS];
