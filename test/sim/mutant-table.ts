@@ -592,8 +592,9 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 56, name: 'a watch goes on one revision too late',
-    note: 'of the two only the late one: where a watch begins too early, whoever waits looks again all the same',
+    number: 56, name: 'a watch goes on one revision too late', tests: ['test/recipes/lock.test.ts'],
+    note: 'of the two only the late one: where a watch begins too early, whoever waits looks again all the same; a world is '
+      + 'seldom so quiet that the very next revision is the one that counts',
     edits: [
       {
         file: 'recipes/deletion.js',
