@@ -135,14 +135,18 @@ export async function semaphoreState(client: Client, name: string, options: Call
     return { key: text(key), lease, since: createRevision, permits: weightOf(key), info: readInfo(value) };
   });
   let used = holders.reduce((sum, { permits }) => sum + permits, 0);
-  // Whoever has passed the gate stands among the permits, and waits there if it does not fit. What does not fit since the
-  // limit was lowered is held all the same.
-  const last = holders.at(-1);
-  if (last !== undefined && used > (limit ?? PERMITS_MAX) && last.lease === gate[0]?.lease) {
-    holders.pop();
-    used -= last.permits;
+  // The first one at the gate stands among the permits as well: waiting there if it does not fit, else about to leave the
+  // gate. What does not fit since the limit was lowered is held all the same.
+  const [last, first] = [holders.at(-1), gate[0]];
+  let waiting = gate.length;
+  if (last !== undefined && first !== undefined && last.lease === first.lease && last.since > first.createRevision) {
+    if (used <= (limit ?? PERMITS_MAX)) {
+      waiting -= 1;
+    } else {
+      holders.pop();
+      used -= last.permits;
+    }
   }
-  const waiting = gate.length;
   return { revision: answer.header.revision, limit, available: Math.max(0, (limit ?? 0) - used), holders, waiting };
 }
 

@@ -42,6 +42,20 @@ test('as many hold as fit, the next waits, and gets what is given back', async (
   await w.end();
 });
 
+test('who has its permits and is about to leave the gate does not count as waiting', async (t) => {
+  const w = await world(1);
+  const link = w.link();
+  const session = await open(w, link);
+  link.requestMs = () => 50;
+  // The first caller of all goes through the gate: nobody has said how many there are.
+  const held = await w.clock.until(acquirePermits(session, 'x', { limit: 2 }));
+  t.is((await keysUnder(w.store, 'coterie/semaphores/x/gate/')).length, 1, 'still there, or this shows nothing');
+  t.like(await semaphoreState(w.store, 'x'), { available: 1, waiting: 0 });
+  await w.clock.until(held.release());
+  await w.clock.until(session.close());
+  await w.end();
+});
+
 test('who gives up leaves the gate to the next, first in it or behind', async (t) => {
   const w = await world(1);
   const session = await open(w);
