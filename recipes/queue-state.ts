@@ -2,13 +2,14 @@
 // stream of ends. None of this needs a session.
 
 import { utf8 } from '../core/base/bytes.js';
-import type { CallOptions, Client, Compare, KeyValue, Op, Revision, TxnResponse } from '../core/client.js';
+import type { CallOptions, Client, Compare, Event, KeyValue, Op, Revision, TxnResponse } from '../core/client.js';
 import { created, modified, opDelete, opPut, opRange, opTxn } from '../core/client.js';
-import { ApiError } from '../core/errors.js';
-import { orStopped } from './entry.js';
+import { type ApiError, isApiError } from '../core/errors.js';
+import { isWorthRepeating, orStopped } from './entry.js';
+import { pause } from './pause.js';
 import { paged } from './queue-care.js';
 import type { Caller } from './queue-call.js';
-import { countOf, kvsOf, persist, versionOf } from './queue-call.js';
+import { countOf, kvsOf, persist, retries, versionOf } from './queue-call.js';
 import type { DeadRecord, End, Head, QueueKeys } from './queue-keys.js';
 import { DELAY, idOf, placeAt, readDead, readEnd, readItem, readOut, sameKey } from './queue-keys.js';
 import type { Named } from './queue-moves.js';
@@ -206,23 +207,56 @@ async function remove(
   }
 }
 
-/** One for each item that ends, in the order in which they do; a dead item that is removed or put back has ended before. */
+/**
+ * One for each item that ends, in the order in which they do; a dead item that is removed or put back has ended before. Goes
+ * on where it was after a lost connection, and ends with `stop` and with the client. Throws `compacted` when some cannot be
+ * told any more.
+ */
 export async function* ends(
   caller: Caller,
   keys: QueueKeys,
   from: Revision,
   stop: AbortSignal,
 ): AsyncGenerator<End & { readonly revision: Revision }> {
+  const backoff = retries(caller.clock, keys.root);
+  let next = from;
+  while (!stop.aborted) {
+    try {
+      if (next === 0) next = await caughtUp(caller, keys, Infinity, stop);
+      for await (const { kv } of endings(caller, keys, next, stop)) {
+        next = kv.modRevision + 1;
+        const end = sameKey(kv.key, keys.done) ? readEnd(kv) : null;
+        if (end !== null) yield { ...end, revision: kv.modRevision };
+        backoff.reset();
+      }
+      // By itself: the client may have been closed, which the next call tells.
+      await caughtUp(caller, keys, next, stop);
+    } catch (error) {
+      if (stop.aborted || isApiError(error, 'closed')) return;
+      if (isApiError(error, 'compacted')) next = await caughtUp(caller, keys, next, stop, error);
+      else if (!isWorthRepeating(error)) throw error;
+      else caller.observe({ kind: 'attempt_failed', error });
+    }
+    await pause(caller.clock, backoff.next(), stop);
+  }
+}
+
+/** The revision from which nothing is missing for whoever has been told of all before `next`; else throws `why`. */
+async function caughtUp(caller: Caller, keys: QueueKeys, next: Revision, stop: AbortSignal, why?: ApiError): Promise<Revision> {
+  const { answer } = await persist(caller, stop, () => ({ success: [opRange(keys.done, { keysOnly: true })] }), keys.root);
+  const [last] = kvsOf(answer.responses[0]);
+  if (why !== undefined && last !== undefined && last.modRevision >= next) throw why;
+  return answer.header.revision + 1;
+}
+
+async function* endings(caller: Caller, keys: QueueKeys, from: Revision, stop: AbortSignal): AsyncGenerator<Event> {
   const watch = caller.client.watch({ key: keys.done, startRevision: from, exclude: ['delete'] });
   const batches = watch[Symbol.asyncIterator]();
   try {
     for (;;) {
       const batch = await orStopped(batches.next(), stop);
-      if (batch.done === true) throw new ApiError('connection_lost', { detail: 'a watch ended by itself' });
-      for (const { kv } of batch.value.events) {
-        const end = sameKey(kv.key, keys.done) ? readEnd(kv) : null;
-        if (end !== null) yield { ...end, revision: kv.modRevision };
-      }
+      if (batch.done === true) return;
+      yield* batch.value.events;
     }
   } finally {
     watch.close();

@@ -188,7 +188,10 @@ export class Queue<T = unknown> {
     return this.#waiting(options, `removing ${id}`, (stop) => removeItem(this, this.#keys, { id, held }, stop));
   }
 
-  /** How items end, from now or from a revision on: exactly one for each time an item was put, or put back. */
+  /**
+   * How items end, from now or from a revision on: exactly one for each time an item was put, or put back. Goes on after a
+   * lost connection; ends when `signal` aborts. Throws `compacted` when the store has forgotten some.
+   */
   async* ends(
     options: { readonly from?: Revision; readonly signal?: AbortSignal } = {},
   ): AsyncGenerator<End & { readonly revision: Revision }> {

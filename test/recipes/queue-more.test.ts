@@ -319,6 +319,43 @@ test('a hundred consumers on one session, and hundreds of puts at once, make Nod
   await w.end();
 });
 
+test('the ends are followed through a lost connection and through compaction, and what is forgotten is told', async (t) => {
+  const w = await world(30);
+  const link = w.link();
+  const queue = jobs(w, w.store);
+  const session = await open(w);
+  const over = new AbortController();
+  const told: string[] = [];
+  const follow = async (from: number, client: Client, signal: AbortSignal): Promise<void> => {
+    for await (const { id } of jobs(w, client).ends({ from, signal })) told.push(id);
+  };
+  const ended = async (id: string): Promise<void> => {
+    await w.clock.until(queue.put(id, { id }).then(() => queue.take(session)).then((item) => item.ack()));
+  };
+  const following = follow(0, link, over.signal);
+  await w.clock.advance(10);
+  await ended('a');
+  await w.clock.advance(10);
+  // Only what was told is forgotten; then one end is missed by the watch, but not by who asks again.
+  for (const [id, cut] of [['b', () => link.down()], ['c', () => link.freeze()]] as const) {
+    const { header } = await w.clock.until(put(w.store, utf8('other'), utf8('')));
+    cut();
+    await w.clock.until(w.store.compact(header.revision));
+    await ended(id);
+    link.thaw();
+    link.up();
+    await w.clock.advance(5_000);
+  }
+  t.deepEqual(told, ['a', 'b', 'c']);
+  const { header } = await w.clock.until(put(w.store, utf8('other'), utf8('')));
+  await w.clock.until(w.store.compact(header.revision));
+  await t.throwsAsync(w.clock.until(follow(1, w.store, over.signal)), { message: /compacted/ });
+  over.abort();
+  await w.clock.until(following);
+  t.deepEqual(told, ['a', 'b', 'c']);
+  await w.end();
+});
+
 test('a consumer tells once that its session is lost, however many items it was working on', async (t) => {
   const w = await world(29);
   const link = w.link();
