@@ -230,8 +230,10 @@ export class ConfigFollower<C> implements AsyncDisposable {
         this.#wake();
         if (puts.length > 0 || deletes.length > 0 || this.#problem !== null || this.source !== 'store') await this.#look(view);
       }
-      // It was replaced by another one, or the client is closed.
-      if (view === this.#view) return;
+      if (view !== this.#view) continue;
+      // The client is closed: whoever waits here would wait for ever.
+      this.#stop.abort();
+      this.#wake();
     }
   }
 

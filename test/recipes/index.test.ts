@@ -1,10 +1,12 @@
 // Everything behind the public door, used again and again on one long-lived session with one long-lived signal, as a server
-// does for months: what is over leaves no timer, no watch, no listener, no lease and no key behind.
+// does for months: what is over leaves no timer, no watch, no listener, no lease and no key behind. And no wait outlives what
+// it waits with.
 
 import { getEventListeners } from 'node:events';
 import test from 'ava';
 import { text } from '../../core/base/bytes.js';
 import type { Client, Watch } from '../../core/client.js';
+import { ApiError } from '../../core/errors.js';
 import * as recipes from '../../recipes/index.js';
 import type { World } from './world.js';
 import { keysUnder, leaseIds, world } from './world.js';
@@ -177,6 +179,114 @@ for (const [what, use] of Object.entries({ ...HELD, ...QUEUES, ...SHARED })) {
     await w.clock.advance(100);
     await w.end();
   });
+}
+
+/** Waits for what does not come. `session`: it ends with it. */
+const WAITS: Readonly<Record<string, { readonly session: boolean; readonly wait: (bench: Bench) => Promise<unknown> }>> = {
+  'for a lock': { session: true, wait: ({ session, signal }) => recipes.lock(session, 'a', { signal }) },
+  'for several locks': { session: true, wait: ({ session, signal }) => recipes.lockAll(session, ['0', 'a'], { signal }) },
+  'to read': { session: true, wait: ({ session, signal }) => recipes.readLock(session, 'x', { signal }) },
+  'for permits': { session: true, wait: ({ session, signal }) => recipes.acquirePermits(session, 'x', { limit: 1, signal }) },
+  'to lead': { session: true, wait: ({ session, signal }) => recipes.lead(session, 'e', 'v', () => 1, { signal }) },
+  'to lead again and again': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return recipes.lead(() => Session.open(client, { ttlSeconds: 5, clock }), 'e', 'v', () => 1, { again: true, clock, signal });
+  } },
+  'for another leader': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return drained(recipes.observe(client, 'e', { clock, signal }));
+  } },
+  'for an item': { session: true, wait: ({ w: { clock }, client, session, signal }) => {
+    return new recipes.Queue(client, 'q', { clock }).take(session, { signal });
+  } },
+  'to consume': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return new recipes.Queue(client, 'q', { clock }).consume(() => undefined, { concurrency: 2, signal });
+  } },
+  'for an end': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return drained(new recipes.Queue(client, 'q', { clock }).ends({ signal }));
+  } },
+  'for room in a queue': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return new recipes.Queue(client, 'full', { clock, itemsMax: 1 }).put('b', { signal });
+  } },
+  'for a message': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return drained(new recipes.Topic(client, 't', { clock }).subscribe({ signal }));
+  } },
+  'for a live message': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return drained(new recipes.LiveTopic(client, 't', { clock }).subscribe({ signal }));
+  } },
+  'for a message of a group': { session: true, wait: async ({ w: { clock }, client, session, signal }) => {
+    return (await new recipes.Topic(client, 't', { clock }).group(session, 'g')).take({ signal });
+  } },
+  'for a configuration': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return new recipes.ConfigSpace(client, 'c', { parse: Number, clock }).follow().ready({ signal });
+  } },
+  'for another configuration': { session: false, wait: ({ w: { clock }, client, signal }) => {
+    return drained(new recipes.ConfigSpace(client, 'c', { parse: Number, clock }).follow().changes({ signal }));
+  } },
+  'at a barrier': { session: true, wait: ({ session, signal }) => recipes.arriveAt(session, 'b', { parties: 2, signal }) },
+  'to be inside': { session: true, wait: ({ session, signal }) => recipes.enterBarrier(session, 'b', { parties: 2, signal }) },
+  'for a latch': { session: false, wait: async ({ session, signal }) => {
+    return (await recipes.latch(session, 'l', { count: 1, signal })).wait({ signal });
+  } },
+  'in a transaction': { session: true, wait: ({ session, signal }) => {
+    return recipes.stm(session, () => new Promise(() => undefined), { signal });
+  } },
+};
+
+for (const [what, { session: endsWithIt, wait }] of Object.entries(WAITS)) {
+  test(`waiting ${what} ends by a signal, with the client${endsWithIt ? ' and with the session' : ''}`, async (t) => {
+    for (const how of ['signal', 'client', ...(endsWithIt ? ['session'] as const : [])] as const) {
+      const w = await world(1);
+      const holder = await w.clock.until(Session.open(w.store, { ttlSeconds: 600, clock: w.clock }));
+      await w.clock.until(Promise.all([
+        recipes.lock(holder, 'a'), recipes.writeLock(holder, 'x'), recipes.acquirePermits(holder, 'x', { limit: 1 }),
+        recipes.campaign(holder, 'e', 'first'), new recipes.Queue(w.store, 'full', { clock: w.clock, itemsMax: 1 }).put('a'),
+      ]));
+      const client = closable(w.store);
+      const session = await w.clock.until(Session.open(client, { ttlSeconds: 5, clock: w.clock }));
+      const control = new AbortController();
+      let outcome: unknown = 'waiting';
+      const settled = (value: unknown): void => void (outcome = value);
+      wait({ w, client, session, signal: control.signal }).then(() => settled('over'), settled);
+      await w.clock.advance(1_000);
+      t.is(outcome, 'waiting');
+      if (how === 'signal') control.abort();
+      if (how === 'client') await client.close();
+      if (how === 'session') await w.clock.until(session.close());
+      await w.clock.advance(7_000);
+      t.true(outcome === 'over' || (outcome instanceof Error && 'code' in outcome), `${how}: ${String(outcome)}`);
+      await w.end();
+    }
+  });
+}
+
+async function drained(steps: AsyncIterable<unknown>): Promise<void> {
+  let seen = 0;
+  for await (const step of steps) if (step !== undefined) seen += 1;
+  if (seen > 10) throw new Error('there was nothing to see');
+}
+
+/** Closing it is nothing to the store. */
+function closable(inner: Client): Client {
+  const watches = new Set<Watch>();
+  let isClosed = false;
+  const unless = <T>(call: () => Promise<T>): Promise<T> => (isClosed ? Promise.reject(new ApiError('closed')) : call());
+  return {
+    range: (request, options) => unless(() => inner.range(request, options)),
+    txn: (request, options) => unless(() => inner.txn(request, options)),
+    grant: (ttlSeconds, options) => unless(() => inner.grant(ttlSeconds, options)),
+    keepAlive: (lease, options) => unless(() => inner.keepAlive(lease, options)),
+    revoke: (lease, options) => unless(() => inner.revoke(lease, options)),
+    watch: (request, options) => {
+      const watch = inner.watch(request, options);
+      watches.add(watch);
+      if (isClosed) watch.close();
+      return watch;
+    },
+    close: () => {
+      isClosed = true;
+      for (const watch of watches) watch.close();
+      return Promise.resolve();
+    },
+  };
 }
 
 function sleep({ clock }: World, ms: number): Promise<void> {
