@@ -88,6 +88,7 @@ export class Taker implements Desk {
   #number = 0;
   #epoch = 0;
   #background: Promise<unknown> = Promise.resolve();
+  #forgetSession: () => void = () => undefined;
 
   constructor(session: Session, keys: QueueKeys, options: TakerOptions) {
     this.client = session.client;
@@ -105,7 +106,7 @@ export class Taker implements Desk {
     this.#backoff = retries(session.clock, this.#who);
     const [careOver = this.#over.signal, followOver = careOver, background = careOver] = fanned(this.#over.signal, 3).signals;
     this.#beside = { follow: followOver, background };
-    session.onLost((reason) => this.#stop(reason));
+    this.#forgetSession = session.onLost((reason) => this.#stop(reason));
     void care(this, careOver);
   }
 
@@ -222,6 +223,7 @@ export class Taker implements Desk {
   #stop(reason: Error): void {
     if (this.#over.signal.aborted) return;
     this.#over.abort(reason);
+    this.#forgetSession();
     for (const wish of [...this.#wishes]) wish.refuse(reason);
     if (!this.session.live) return;
     this.#inBackground(async () => {

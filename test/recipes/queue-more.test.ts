@@ -378,6 +378,31 @@ test('a consumer tells once that its session is lost, however many items it was 
   await w.end();
 });
 
+test('queues that come and go on one session leave nothing at it', async (t) => {
+  const w = await world(41);
+  const session = await open(w);
+  const onLost = session.onLost.bind(session);
+  let listeners = 0;
+  session.onLost = (tell) => {
+    listeners += 1;
+    const forget = onLost(tell);
+    return () => {
+      listeners -= 1;
+      forget();
+    };
+  };
+  for (let i = 0; i < 20; i += 1) {
+    const queue = jobs(w, w.link());
+    await w.clock.until(queue.put(String(i)));
+    const item = await w.clock.until(queue.take(session));
+    await w.clock.until(item.ack());
+    queue.close();
+    await w.clock.advance(1_000);
+  }
+  t.is(listeners, 0);
+  await w.end();
+});
+
 test('a take that lands long after it was given up takes nothing', async (t) => {
   const w = await world(26);
   let next: Fate = { kind: 'normal' };
