@@ -1,4 +1,5 @@
-// What a queue costs: transactions for each item, with few and with many items in it, for one consumer and for a hundred.
+// What a queue costs: transactions for each item, with few and with many items in it, for one consumer and for a hundred;
+// and what it leaves at a session or a signal.
 // The network takes some milliseconds, different each time, so that consumers do get into each other's way.
 
 import test from 'ava';
@@ -120,3 +121,50 @@ for (const consumers of [1, 10, 100]) {
     for (const cost of costs) t.true(cost < 4, `${cost}`);
   });
 }
+
+test.serial('queues that come and go on one session leave nothing at it', async (t) => {
+  const w = await world(41);
+  const session = await w.clock.until(Session.open(w.link(), { ttlSeconds: 600, clock: w.clock }));
+  const onLost = session.onLost.bind(session);
+  let listeners = 0;
+  session.onLost = (tell) => {
+    listeners += 1;
+    const forget = onLost(tell);
+    return () => {
+      listeners -= 1;
+      forget();
+    };
+  };
+  for (let i = 0; i < 20; i += 1) {
+    const queue = new Queue<number>(w.link(), 'load', { clock: w.clock });
+    await w.clock.until(queue.put(i));
+    const item = await w.clock.until(queue.take(session));
+    await w.clock.until(item.ack());
+    queue.close();
+    await w.clock.advance(1_000);
+  }
+  t.is(listeners, 0);
+  await w.end();
+});
+
+test.serial('a hundred consumers on one session, and hundreds of puts at once, make Node warn of nothing', async (t) => {
+  const w = await world(25);
+  const warnings: string[] = [];
+  const warn = (warning: Error): void => void warnings.push(warning.message);
+  process.on('warning', warn);
+  const queue = new Queue<number>(w.store, 'load', { clock: w.clock });
+  const over = new AbortController();
+  let done = 0;
+  const consuming = queue.consume(async () => {
+    await sleep(w, 50);
+    done += 1;
+  }, { concurrency: 100, signal: over.signal });
+  await w.clock.until(Promise.all(Array.from({ length: 300 }, (_, i) => queue.put(i, { signal: over.signal }))));
+  await w.clock.advance(5_000);
+  over.abort();
+  await w.clock.until(consuming);
+  process.off('warning', warn);
+  t.is(done, 300);
+  t.deepEqual(warnings, []);
+  await w.end();
+});

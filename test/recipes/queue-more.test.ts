@@ -297,28 +297,6 @@ test('Q12 a hundred thousand items of one group delay one of another by one turn
   await w.end();
 });
 
-test('a hundred consumers on one session, and hundreds of puts at once, make Node warn of nothing', async (t) => {
-  const w = await world(25);
-  const warnings: string[] = [];
-  const warn = (warning: Error): void => void warnings.push(warning.message);
-  process.on('warning', warn);
-  const queue = jobs<number>(w, w.store);
-  const over = new AbortController();
-  let done = 0;
-  const consuming = queue.consume(async () => {
-    await sleep(w, 50);
-    done += 1;
-  }, { concurrency: 100, signal: over.signal });
-  await w.clock.until(Promise.all(Array.from({ length: 300 }, (_, i) => queue.put(i, { signal: over.signal }))));
-  await w.clock.advance(5_000);
-  over.abort();
-  await w.clock.until(consuming);
-  process.off('warning', warn);
-  t.is(done, 300);
-  t.deepEqual(warnings, []);
-  await w.end();
-});
-
 test('the ends are followed through a lost connection and through compaction, and what is forgotten is told', async (t) => {
   const w = await world(30);
   const link = w.link();
@@ -375,31 +353,6 @@ test('a consumer tells once that its session is lost, however many items it was 
   over.abort();
   await w.clock.until(consuming);
   t.is(losses.length, 1);
-  await w.end();
-});
-
-test('queues that come and go on one session leave nothing at it', async (t) => {
-  const w = await world(41);
-  const session = await open(w);
-  const onLost = session.onLost.bind(session);
-  let listeners = 0;
-  session.onLost = (tell) => {
-    listeners += 1;
-    const forget = onLost(tell);
-    return () => {
-      listeners -= 1;
-      forget();
-    };
-  };
-  for (let i = 0; i < 20; i += 1) {
-    const queue = jobs(w, w.link());
-    await w.clock.until(queue.put(String(i)));
-    const item = await w.clock.until(queue.take(session));
-    await w.clock.until(item.ack());
-    queue.close();
-    await w.clock.advance(1_000);
-  }
-  t.is(listeners, 0);
   await w.end();
 });
 
