@@ -18,6 +18,7 @@ import type { Prng } from '../core/base/prng.js';
 import type { Client, Compare, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
 import { created, modified, opPut, opRange, versionIs } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
+import { asError } from './deletion.js';
 import { orStopped, isWorthRepeating } from './entry.js';
 import type { WaitOptions } from './pause.js';
 import { chance, pause } from './pause.js';
@@ -30,6 +31,8 @@ import { delaying, entering } from './queue-moves.js';
 export const DELAY_MS_MAX = 30 * 24 * 3_600_000;
 /** Producers that wait for room try at different times, so that one place wakes them all but is asked for by few. */
 const JITTER_MS = 16;
+/** Calls under way at once; further ones wait here and not at the store, where they would only run out of time. */
+const WIDTH = 64;
 /** Generated ids are remembered only as long as a put is tried again. */
 const GENERATED_MS = 60_000;
 const LATE_MS = 10_000;
@@ -103,6 +106,7 @@ export class Producer implements Caller {
   readonly #prng: Prng;
   readonly #given: Remembering;
   readonly #generated: Remembering;
+  readonly #width = new Width(WIDTH);
   #number = 0;
   /** Seen in an answer: what was put up to here stands before what is put now, unless somebody has put since. */
   #revision: Revision = 0;
@@ -153,7 +157,8 @@ export class Producer implements Caller {
       try {
         const lease = await ids.lease(stop);
         const delay = item.delayMs === 0 ? null : await granted(this, item.delayMs, stop);
-        const answer = await this.#send(this.#request(item, { lease, delay, ordered }), stop, progress);
+        const send = (): Promise<TxnResponse> => this.#send(this.#request(item, { lease, delay, ordered }), stop, progress);
+        const answer = await this.#width.within(stop, send);
         this.#revision = Math.max(this.#revision, answer.header.revision);
         if (answer.succeeded) return { id: item.id, duplicate: false };
         const known = this.#known(item, answer);
@@ -242,6 +247,45 @@ export class Producer implements Caller {
     });
     this.#ended = ended;
     return mayTry;
+  }
+}
+
+/** So much work at once; the rest in the order in which it came. */
+class Width {
+  #free: number;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(width: number) {
+    this.#free = width;
+  }
+
+  async within<T>(stop: AbortSignal, work: () => Promise<T>): Promise<T> {
+    stop.throwIfAborted();
+    if (this.#free > 0) this.#free -= 1;
+    else await this.#turn(stop);
+    try {
+      return await work();
+    } finally {
+      const [next] = this.#waiting;
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+
+  #turn(stop: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const go = (): void => {
+        this.#waiting.delete(go);
+        stop.removeEventListener('abort', leave);
+        resolve();
+      };
+      const leave = (): void => {
+        this.#waiting.delete(go);
+        reject(asError(stop.reason));
+      };
+      this.#waiting.add(go);
+      onceAborted(stop, leave);
+    });
   }
 }
 
