@@ -3,8 +3,7 @@
 // Everything runs in this process; against a server, `connect('http://127.0.0.1:2379')` takes the node's place.
 //
 // Prints:
-//   a holds nightly
-//   b waits behind a
+//   b waits behind a, who holds nightly
 //   b holds nightly, with a higher fence
 //   b is asked: ReleaseWanted: somebody asks for the release of lock nightly: an upgrade
 //   nobody holds nightly
@@ -23,11 +22,10 @@ const [sessionA, sessionB] = await Promise.all([
 ]);
 
 const a = await lock(sessionA, 'nightly');
-say('a holds nightly');
 const waiting = lock(sessionB, 'nightly', { timeoutMs: 30_000, info: { pid: process.pid } });
 let state = await lockState(client, 'nightly');
 while (state.waiting === 0) state = await lockState(client, 'nightly');
-say(`${state.waiters[0]?.info.name} waits behind ${state.holder?.info.name}`);
+say(`${state.waiters[0]?.info.name} waits behind ${state.holder?.info.name}, who holds nightly`);
 await a.release();
 const b = await waiting;
 say(`b holds nightly, with ${b.fence > a.fence ? 'a higher' : 'the same'} fence`);

@@ -1,5 +1,6 @@
-// Sessions over three real members whose leader is killed, paused, and changed again and again, while sessions live on it and
-// while they have died. The tests share the members and run side by side; what each does to them takes turns.
+// Sessions over three real members whose leader is killed, and changed again and again, while sessions live on it and while
+// they have died. The tests share the members and run side by side; what each does to them takes turns. What needs members,
+// or a loop, that stand still is in session-stall-homes.test.ts.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
@@ -10,35 +11,19 @@ import type { Client } from '../../core/client.js';
 import { connect, keepAliver } from '../../core/index.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session } from '../../recipes/session.js';
-import { isInstalled } from '../interop/real-etcd.js';
 import { insist, opened, revisionOf } from './claims.js';
 import { urlsOf } from './homes.js';
 import {
   brokenLink, failingConnections, flappingLink, lostBeforeGone, racedCloses, slowAnswers,
 } from './session-claims.js';
-import { membersOfFile, ThreeMembers } from './three-members.js';
+import type { ThreeMembers } from './three-members.js';
+import { membersOfFile } from './three-members.js';
 
 const members = membersOfFile(test);
-const ofEtcd: ThreeMembers[] = [];
-
-test.before(async (t) => {
-  if (isInstalled('etcd', t.log)) ofEtcd.push(await ThreeMembers.start('etcd'));
-});
-
-test.after.always(async () => {
-  await Promise.all(ofEtcd.map((cluster) => cluster.close()));
-});
-
-/** Three members of etcd as well: what leaders do with leases is the same there. */
-async function everyCluster(t: ExecutionContext, claim: (cluster: ThreeMembers) => Promise<void>): Promise<void> {
-  t.timeout(120_000);
-  await Promise.all([members(), ...ofEtcd].map((cluster) => claim(cluster)));
-}
-
 /** Later than those who ask for a kill as soon as they hold something: they wait for less. */
-async function inTurn(cluster: ThreeMembers, work: () => Promise<void>): Promise<void> {
+async function inTurn(work: (cluster: ThreeMembers) => Promise<void>): Promise<void> {
   await sleep(1_500);
-  await cluster.calm(work);
+  await members().calm(() => work(members()));
 }
 
 /** In the order in which they are asked. */
@@ -73,65 +58,35 @@ test('S10 over three members: connections cut again and again while the leader i
 });
 
 test('S5 S6 over three members: the leader is killed: short and long sessions, and one kept beside, live on', async (t) => {
-  await everyCluster(t, async (cluster) => {
-    const { program } = cluster;
-    // The dying leader is the first one everybody talks to.
-    const leader = await cluster.leader();
-    const urls = [leader.url, ...urlsOf(cluster).filter((url) => url !== leader.url)];
-    const client = clientOf(t, urls);
-    const events: SessionEvent[] = [];
-    const observe = (event: SessionEvent): void => void events.push(event);
-    const sessions = [
-      await insist(() => Session.open(client, { ttlSeconds: 8, observe })),
-      await insist(() => Session.open(client, { ttlSeconds: 15, observe })),
-      await insist(() => Session.open(client, { ttlSeconds: 8, observe, stallBudgetMs: 10_000, keepAliver: keepAliver(urls) })),
-    ];
-    const keys = sessions.map((_, i) => utf8(`kill/${i}`));
-    for (const [i, { lease }] of sessions.entries()) {
-      await insist(() => put(client, keys[i] ?? utf8(''), utf8('held'), { lease }));
-    }
-    const created = await Promise.all(keys.map((key) => revisionOf(client, key)));
-    await sleep(1_000);
-    await cluster.trouble();
-    await sleep(10_000);
-    t.deepEqual(sessions.map(({ live }) => live), [true, true, true], program);
-    t.deepEqual(await Promise.all(keys.map((key) => revisionOf(client, key))), created, program);
-    t.false(events.some(({ kind }) => kind === 'lost'));
-    await Promise.all(sessions.map((session) => session.close()));
-    t.is(await revisionOf(client, utf8('kill/0')), 0);
-  });
-});
-
-test('S7 over three members: the leader is paused past an election and goes on: it revokes no lease that lives', async (t) => {
-  await everyCluster(t, (cluster) => inTurn(cluster, async () => {
-    const old = await cluster.leader();
-    const others = urlsOf(cluster).filter((url) => url !== old.url);
-    // One that talks to the paused member first, and has a second to spare when it has noticed the silence; one that never
-    // meets it.
-    const [first, second] = [clientOf(t, [old.url, ...others]), clientOf(t, others)];
-    const sessions = [await opened(first, 8), await opened(second, 8)];
-    const keys = sessions.map((_, i) => utf8(`pause/${i}`));
-    for (const [i, { lease }] of sessions.entries()) await put(second, keys[i] ?? utf8(''), utf8('held'), { lease });
-    const created = await Promise.all(keys.map((key) => revisionOf(second, key)));
-    process.kill(old.pid, 'SIGSTOP');
-    // For longer than their TTL: when it goes on, all of them are over by its own reckoning.
-    await sleep(9_500);
-    process.kill(old.pid, 'SIGCONT');
-    await sleep(2_500);
-    t.not((await cluster.leader()).name, old.name, 'another one was elected meanwhile');
-    t.true(sessions[1]?.live, cluster.program);
-    for (const [i, { live }] of sessions.entries()) {
-      // Asked first: who is lost meanwhile has a right to lose its key.
-      const there = await revisionOf(second, keys[i] ?? utf8('')) === created[i];
-      t.true(there || !live, `${cluster.program}: whose session lives has its key`);
-      if (!live) t.log(`${cluster.program}: session ${i} did not find another member in time`);
-    }
-    await Promise.all(sessions.map((session) => session.close()));
-  }));
+  const cluster = members();
+  // The dying leader is the first one everybody talks to.
+  const leader = await cluster.leader();
+  const urls = [leader.url, ...urlsOf(cluster).filter((url) => url !== leader.url)];
+  const client = clientOf(t, urls);
+  const events: SessionEvent[] = [];
+  const observe = (event: SessionEvent): void => void events.push(event);
+  const sessions = [
+    await insist(() => Session.open(client, { ttlSeconds: 10, observe })),
+    await insist(() => Session.open(client, { ttlSeconds: 15, observe })),
+    await insist(() => Session.open(client, { ttlSeconds: 10, observe, stallBudgetMs: 10_000, keepAliver: keepAliver(urls) })),
+  ];
+  const keys = sessions.map((_, i) => utf8(`kill/${i}`));
+  for (const [i, { lease }] of sessions.entries()) {
+    await insist(() => put(client, keys[i] ?? utf8(''), utf8('held'), { lease }));
+  }
+  const created = await Promise.all(keys.map((key) => revisionOf(client, key)));
+  await sleep(1_000);
+  await cluster.trouble();
+  await sleep(10_000);
+  t.deepEqual(sessions.map(({ live }) => live), [true, true, true]);
+  t.deepEqual(await Promise.all(keys.map((key) => revisionOf(client, key))), created);
+  t.false(events.some(({ kind }) => kind === 'lost'));
+  await Promise.all(sessions.map((session) => session.close()));
+  t.is(await revisionOf(client, utf8('kill/0')), 0);
 });
 
 test('S8 over three members: five changes of leader: a dead owner is gone one TTL and the stated bound later', async (t) => {
-  await everyCluster(t, (cluster) => inTurn(cluster, async () => {
+  await inTurn(async (cluster) => {
     const client = clientOf(t, urlsOf(cluster));
     const dead = await client.grant(3);
     await put(client, utf8('dead'), utf8('nobody renews it'), { lease: dead.id });
@@ -153,12 +108,12 @@ test('S8 over three members: five changes of leader: a dead owner is gone one TT
     const from = performance.now();
     while (await revisionOf(client, utf8('dead')) !== 0 && performance.now() - from < 20_000) await sleep(20);
     const goneMs = performance.now() - from;
-    // TTL, an election time-out on top (1 s), detection (below 1 s in etcd), and a busy machine.
-    t.true(goneMs < 3_000 + 1_000 + 1_000 + 5_000, `${cluster.program}: ${Math.round(goneMs)} ms`);
+    // TTL, an election time-out on top (1 s), detection (below 1 s), and a busy machine.
+    t.true(goneMs < 3_000 + 1_000 + 1_000 + 5_000, `${Math.round(goneMs)} ms`);
     t.true(living.live);
-    t.is(await revisionOf(client, utf8('living')), created, `${cluster.program}: who is renewed stays`);
-    t.log(`${cluster.program}: gone ${Math.round(goneMs)} ms after the last of five changes, at a TTL of 3 s`);
+    t.is(await revisionOf(client, utf8('living')), created, 'who is renewed stays');
+    t.log(`gone ${Math.round(goneMs)} ms after the last of five changes, at a TTL of 3 s`);
     await reviving;
     await living.close();
-  }));
+  });
 });
