@@ -17,9 +17,10 @@ import type { Clock } from '../core/base/clock.js';
 import { systemClock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
 import type { CallOptions, Client, KeepAliver, Keeping, Lease, LeaseId } from '../core/client.js';
+import type { ErrorCode } from '../core/errors.js';
 import { ApiError, isApiError, Status } from '../core/errors.js';
 import { Marks } from './marks.js';
-import { chance, checkNumber, observing, pause, within } from './pause.js';
+import { Backoff, chance, checkNumber, observing, pause, within } from './pause.js';
 
 /** Share of the TTL kept back for clock drift and late timers. */
 const MARGIN_SHARE = 0.1;
@@ -31,6 +32,12 @@ const STALL_MS = 100;
 /** etcd's limit. */
 const LEASE_SECONDS_MAX = 9_000_000_000;
 const OPEN_TIMEOUT_MS = 10_000;
+const OPEN_RETRY_MS = 50;
+const OPEN_RETRY_MS_MAX = 1_000;
+/** What an opening meets while the store elects a leader; that nobody can be reached at all is said at once. */
+const PASSING: ReadonlySet<ErrorCode> = new Set([
+  'connection_lost', 'leader_changed', 'no_leader', 'not_leader', 'timeout', 'timeout_leader_lost',
+]);
 const CLOSE_TIMEOUT_MS = 5_000;
 const REVOKE_RETRY_MS = 100;
 /** Renewals in flight at once; the oldest is given up for a newer one. */
@@ -102,7 +109,7 @@ export interface SessionOptions {
   readonly keepAliver?: KeepAliver;
   /** Aborts the opening. An opened session ends by `close`. */
   readonly signal?: AbortSignal;
-  /** Bounds the opening; default 10 s. */
+  /** Bounds the opening, which waits out an election in the store; default 10 s. */
   readonly timeoutMs?: number;
 }
 
@@ -148,18 +155,7 @@ export class Session {
   static async open(client: Client, options: SessionOptions): Promise<Session> {
     const clock = options.clock ?? systemClock;
     checkOptions(options);
-    const sentAt = clock.now();
-    const timeoutMs = options.timeoutMs ?? OPEN_TIMEOUT_MS;
-    if (options.signal?.aborted === true) {
-      throw new ApiError('canceled', { detail: 'opening a session', cause: options.signal.reason });
-    }
-    // The signal is not handed to the call: a grant that arrives late is revoked instead of being left to expire.
-    const lease = await within(client.grant(options.ttlSeconds, { timeoutMs }), clock, {
-      what: 'opening a session',
-      timeoutMs,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-      onLate: (late) => discard(client, late),
-    });
+    const { lease, sentAt } = await granted(client, clock, options);
     const session = new Session(client, clock, lease, sentAt, options);
     const failure = session.#keepBeside(options);
     if (session.live && failure === null) return session;
@@ -468,6 +464,33 @@ async function revoked(client: Client, lease: LeaseId, options: CallOptions): Pr
 }
 
 /** A lease nobody waits for any more. If revoking fails it expires by itself, since nobody renews it. */
+/** A lease, and when the request that got it was sent. An election in the store, or a lost connection, is waited out. */
+async function granted(client: Client, clock: Clock, options: SessionOptions): Promise<{ lease: Lease; sentAt: number }> {
+  const { ttlSeconds, signal, timeoutMs = OPEN_TIMEOUT_MS } = options;
+  const deadline = clock.now() + timeoutMs;
+  const backoff = new Backoff({ baseMs: OPEN_RETRY_MS, maxMs: OPEN_RETRY_MS_MAX, prng: chance(clock) });
+  for (;;) {
+    if (signal?.aborted === true) throw new ApiError('canceled', { detail: 'opening a session', cause: signal.reason });
+    const sentAt = clock.now();
+    const leftMs = deadline - sentAt;
+    try {
+      // The signal is not handed to the call: a grant that arrives late is revoked instead of being left to expire.
+      const lease = await within(client.grant(ttlSeconds, { timeoutMs: leftMs }), clock, {
+        what: 'opening a session',
+        timeoutMs: leftMs,
+        ...(signal === undefined ? {} : { signal }),
+        onLate: (late) => discard(client, late),
+      });
+      return { lease, sentAt };
+    } catch (error) {
+      // A lease that was granted without our hearing of it has no keys, and ends by itself.
+      const delayMs = backoff.next();
+      if (!isApiError(error) || !PASSING.has(error.code) || clock.now() + delayMs >= deadline) throw error;
+      await pause(clock, delayMs, signal);
+    }
+  }
+}
+
 function discard(client: Client, lease: Lease): void {
   void revoked(client, lease.id, {});
 }

@@ -11,7 +11,7 @@ import type { SimClock } from '../sim/clock.js';
 import type { Link } from './link.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session, SessionLost } from '../../recipes/session.js';
-import { exists, leaseIds, world } from './world.js';
+import { exists, leaseIds, switching, world } from './world.js';
 
 function kinds(events: readonly SessionEvent[]): string[] {
   return events.map((event) => event.kind).filter((kind) => kind !== 'renewed');
@@ -421,6 +421,33 @@ async function race(clock: SimClock, link: Link, way: string, at: number) {
   if (way === 'close twice') await session.close();
   await closing;
 }
+
+test('an opening waits out an election in the store, within its time-out, and says at once that nobody is there', async (t) => {
+  const w = await world(1);
+  for (const code of ['connection_lost', 'no_leader', 'leader_changed'] as const) {
+    let failures = 3;
+    const client = switching({ now: w.store });
+    const electing = { ...client, grant: (ttl: number) => {
+      failures -= 1;
+      return failures < 0 ? client.grant(ttl) : Promise.reject(new ApiError(code));
+    } };
+    const before = w.clock.now();
+    const session = await w.clock.until(Session.open(electing, { ttlSeconds: 6, clock: w.clock }));
+    t.true(w.clock.now() > before && session.live);
+    // Counted from the last attempt, the one that was answered.
+    t.true(session.remaining > 5_390, `${session.remaining} ms`);
+    await w.clock.until(session.close());
+    failures = Infinity;
+    const late = w.clock.until(Session.open(electing, { ttlSeconds: 6, clock: w.clock, timeoutMs: 3_000 }));
+    await t.throwsAsync(late, { instanceOf: ApiError, message: new ApiError(code).message });
+  }
+  const link = w.link();
+  link.down();
+  const asked = w.clock.now();
+  await t.throwsAsync(w.clock.until(Session.open(link, { ttlSeconds: 6, clock: w.clock })), { message: /no endpoint/ });
+  t.is(w.clock.now(), asked);
+  await w.end();
+});
 
 test('S9 an opening given up after the grant was sent: its late lease is revoked, not left to expire', async (t) => {
   const w = await world(9);
