@@ -4,16 +4,46 @@
 // what was given back is gone, for good. And observers of the office saw leaders that there were, in order (I36).
 
 import { text } from '../../core/base/bytes.js';
-import type { Revision } from '../../core/client.js';
+import type { LeaseId, Revision } from '../../core/client.js';
+import type { OperationRequest } from '../model/history.js';
 import type { Sight } from './campaigners.js';
 import { OFFICE_LINE } from './campaigners.js';
 import type { Beliefs, Claim, Idle } from './programs.js';
 import type { RecipeCourse, Stay, Step } from './recipe-course.js';
 import { stayName } from './recipe-course.js';
+import type { CallEntry } from './recorder.js';
 
 export interface Objection {
   readonly invariant: string;
   readonly message: string;
+}
+
+/** The cause of much that I37 would find too rarely: a session counts from when the newest answered question was sent. */
+export function judgeSessions(beliefs: Beliefs, operations: readonly CallEntry[]): Objection | null {
+  const renewals = new Map<LeaseId, { readonly calledAt: number; readonly returnedAt: number; readonly ttlMs: number }[]>();
+  for (const { request, outcome, calledAt, returnedAt } of operations) {
+    if (outcome.kind !== 'ok') continue;
+    const { response } = outcome;
+    if (!('ttlSeconds' in response)) continue;
+    const lease = 'id' in response ? response.id : leaseOf(request);
+    const known = renewals.get(lease) ?? [];
+    renewals.set(lease, known);
+    known.push({ calledAt, returnedAt, ttlMs: response.ttlSeconds * 1000 });
+  }
+  for (const [lease, { who, counts }] of beliefs.sessions) {
+    for (const { at, until } of counts) {
+      const due = (renewals.get(lease) ?? []).filter(({ returnedAt }) => returnedAt <= at);
+      const latest = Math.max(...due.map(({ calledAt, ttlMs }) => calledAt + ttlMs));
+      if (until <= latest) continue;
+      const message = `${who} counted at ${ms(at)} on the lease ${lease.toString(16)} until ${ms(until)}`;
+      return { invariant: 'I37', message: `${message}; it is promised until ${ms(latest)}` };
+    }
+  }
+  return null;
+}
+
+function leaseOf(request: OperationRequest): LeaseId {
+  return request.kind === 'keep_alive' ? request.lease : 0n;
 }
 
 export function judgeHolders(course: RecipeCourse, beliefs: Beliefs): Objection | null {

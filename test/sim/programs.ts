@@ -50,11 +50,19 @@ export interface Idle {
   until: number;
 }
 
+export interface SessionBelief {
+  readonly who: string;
+  /** When somebody last asked, and was told that it lives. */
+  believedAt: number;
+  /** Until when it counted on its lease, each time somebody asked. */
+  readonly counts: { readonly at: number; readonly until: number }[];
+}
+
 /** What programs were told, for the judges. */
 export class Beliefs {
   readonly claims: Claim[] = [];
   readonly idles: Idle[] = [];
-  readonly sessions = new Map<LeaseId, { readonly who: string; believedAt: number }>();
+  readonly sessions = new Map<LeaseId, SessionBelief>();
   readonly #now: () => number;
   readonly #business = new Map<string, { count: number; idle: Idle | null; isClean: boolean }>();
 
@@ -64,7 +72,13 @@ export class Beliefs {
 
   looked(who: string, session: Session): boolean {
     const { live, lease } = session;
-    if (live) this.sessions.set(lease, { who, believedAt: this.#now() });
+    const now = this.#now();
+    const known = this.sessions.get(lease) ?? { who, believedAt: now, counts: [] };
+    if (live) {
+      this.sessions.set(lease, known);
+      known.believedAt = now;
+      known.counts.push({ at: now, until: now + session.remaining });
+    }
     return live;
   }
 

@@ -6,13 +6,14 @@ import { utf8 } from '../../core/base/bytes.js';
 import type { KeyValue } from '../../core/client.js';
 import { writeEnd, writeItem } from '../../recipes/queue-keys.js';
 import type { Sight } from './campaigners.js';
-import { judgeHolders, judgeSights } from './holder-judge.js';
+import { judgeHolders, judgeSessions, judgeSights } from './holder-judge.js';
 import { ClientProcess } from './process.js';
 import { Beliefs, type Claim } from './programs.js';
 import { judgeQueue } from './queue-judge.js';
 import { QUEUE_KEYS, QueueBeliefs } from './queues.js';
 import type { Change, RecipeCourse, Stay, Step } from './recipe-course.js';
 import { stayName } from './recipe-course.js';
+import type { CallEntry } from './recorder.js';
 import { runSeed } from './run.js';
 import { drawSwarm, type Swarm } from './swarm.js';
 import { World } from './world.js';
@@ -48,6 +49,8 @@ test.serial('what blocked a process goes on before its timers, and they before w
   t.is(told.length, 3);
 });
 
+const HEADER = Object.freeze({ clusterId: 1n, memberId: 1n, revision: 2, raftTerm: 1 });
+
 function stay(key: string, fence: number, times: { madeAt: number; goneAt: number }): Stay {
   return { key, fence, lease: 7n, goneRevision: times.goneAt, hasExpired: false, ...times };
 }
@@ -76,9 +79,20 @@ test('whoever counts on what is gone is objected to', (t) => {
   const own = stay('coterie/locks/x/2', 2, { madeAt: 20, goneAt: 59 });
   t.is(judgeHolders(courseWith([own]), claiming({}))?.invariant, 'I37');
   const beliefs = new Beliefs(() => 0);
-  beliefs.sessions.set(7n, { who: 'a', believedAt: 60 });
+  beliefs.sessions.set(7n, { who: 'a', believedAt: 60, counts: [] });
   t.is(judgeHolders({ ...courseWith([]), expiries: [{ lease: 7n, at: 59 }] }, beliefs)?.invariant, 'I37');
   t.is(judgeHolders({ ...courseWith([]), expiries: [{ lease: 7n, at: 60 }] }, beliefs), null);
+});
+
+test('a session that counts on more than it was promised is objected to', (t) => {
+  const beliefs = new Beliefs(() => 0);
+  beliefs.sessions.set(7n, { who: 'a', believedAt: 60, counts: [{ at: 60, until: 1040 }] });
+  const asked = (calledAt: number): CallEntry => ({
+    client: 'a', member: 1n, calledAt, returnedAt: 55, request: { kind: 'keep_alive', lease: 7n },
+    outcome: { kind: 'ok', response: { header: HEADER, ttlSeconds: 1 } },
+  });
+  t.is(judgeSessions(beliefs, [asked(40)]), null);
+  t.is(judgeSessions(beliefs, [asked(39)])?.invariant, 'I37');
 });
 
 test('permits beyond the limit are objected to', (t) => {

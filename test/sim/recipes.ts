@@ -6,7 +6,7 @@ import { utf8 } from '../../core/base/bytes.js';
 import type { Store } from '../../core/store/store.js';
 import type { LogEntry } from '../model/history.js';
 import { startCampaigners, type Observers } from './campaigners.js';
-import { judgeHolders, judgeSights, type Objection } from './holder-judge.js';
+import { judgeHolders, judgeSessions, judgeSights, type Objection } from './holder-judge.js';
 import { startLockers } from './holders.js';
 import { Beliefs } from './programs.js';
 import { judgeQueue } from './queue-judge.js';
@@ -56,7 +56,7 @@ export class Recipes {
   judge(log: readonly LogEntry[], isOver: boolean): Objection | null {
     if (!this.isAny) return null;
     const course = courseOf(log);
-    return judgeHolders(course, this.#beliefs) ?? judgeSights(course, this.#observers.sights)
-      ?? judgeQueue(course, this.#queue, isOver);
+    return judgeSessions(this.#beliefs, this.#world.recorder.operations) ?? judgeHolders(course, this.#beliefs)
+      ?? judgeSights(course, this.#observers.sights) ?? judgeQueue(course, this.#queue, isOver);
   }
 }
