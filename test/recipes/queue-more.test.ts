@@ -352,6 +352,13 @@ test('what was taken is not handed out when the session has ended meanwhile', as
   const other = await open(w);
   const item = await w.clock.until(plain.take(other), 10_000);
   t.deepEqual([item.body, item.attempt], ['x', 2]);
+  link.answerMs = () => 0;
+  const next = await open(w, link, 3);
+  link.answerMs = (method) => (method === 'txn' ? 600 : 0);
+  const trying = t.throwsAsync(queue.tryTake(next), { instanceOf: SessionLost }, 'nor is it said that there is nothing');
+  await w.clock.advance(500);
+  w.clock.jump(6_000);
+  t.is((await w.clock.until(trying))?.reason, 'stalled');
   await w.end();
 });
 
