@@ -11,7 +11,7 @@ import type { LineOptions } from '../../recipes/line.js';
 import type { Session } from '../../recipes/session.js';
 import { isApiError } from '../../core/errors.js';
 import { expected, startProgram, withSession, type Beliefs, type Claim, type Life, type Program } from './programs.js';
-import type { Dice } from './random.js';
+import { Dice } from './random.js';
 import type { Resources } from './resource.js';
 import type { World } from './world.js';
 
@@ -58,10 +58,12 @@ export class Locker implements Program {
 
   async #row(life: Life, session: Session): Promise<void> {
     const { process, dice, who } = life;
-    const favourite = drawn(dice);
+    const favourite = drawn(new Dice(this.#world.swarm.seed, 'favourite'));
     while (!this.#world.isClosing && this.beliefs.looked(who, session)) {
-      // Mostly the same: who comes back soon may meet what he has left behind.
-      const wish = dice.chance(0.6) ? { ...favourite, once: dice.chance(0.2) } : drawn(dice);
+      // Mostly what all others want: there must be a line, and who comes back soon may meet what he has left behind.
+      const other = drawn(dice);
+      const permits = favourite.kind === 'permits' ? 1 + dice.below(2) : 0;
+      const wish = dice.chance(0.6) ? { ...favourite, once: other.once, lossDelayMs: other.lossDelayMs, permits } : other;
       // Whoever leaves without a word takes along all that stands on the session.
       if (!await this.#turn(wish, life, session)) return session.close({ timeoutMs: 2000 });
       await process.sleep(dice.tailed(150));

@@ -665,18 +665,18 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: 'recipes/election-state.js',
         find: 'if (now?.createRevision !== first.createRevision)',
-        replace: 'if (now === undefined)',
+        replace: 'if (now === null)',
       },
     ],
   },
   {
-    number: 67, name: 'an observer asks a member that may be behind',
+    number: 67, name: 'an observer takes whoever came last for the leader',
     note: '',
     edits: [
       {
         file: 'recipes/election-state.js',
         find: 'client.range(inOrder(line, 1), { signal })',
-        replace: 'client.range({ ...inOrder(line, 1), serializable: true }, { signal })',
+        replace: 'client.range({ ...inOrder(line, 1), sortOrder: \'descend\' }, { signal })',
       },
     ],
   },
@@ -692,13 +692,13 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 69, name: 'a candidate is moved without a look whether it is there',
+    number: 69, name: 'a leader that has resigned stays in line',
     note: '',
     edits: [
       {
-        file: 'recipes/line.js',
-        find: 'compare: [modified(entry.key, \'=\', entry.modRevision), created(to, \'=\', 0)],',
-        replace: 'compare: [],',
+        file: 'recipes/election.js',
+        find: 'await this.#holding.release();',
+        replace: 'await Promise.resolve();',
       },
     ],
   },
