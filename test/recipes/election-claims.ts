@@ -17,7 +17,7 @@ import { lead } from '../../recipes/lead.js';
 import { Session, SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
 import { aborted, entries, insist, isPending, opened, removeAll, revoke, until, withinMs } from './claims.js';
-import type { Place, Proxies } from './homes.js';
+import type { Place } from './homes.js';
 import { clients, start, urlsOf } from './homes.js';
 
 const ROOT = 'coterie/elections/';
@@ -80,7 +80,9 @@ class Rivals {
   }
 }
 
-async function linksOf(t: ExecutionContext, place: Place, count: number): Promise<{ far: Client; proxy: Proxies; near: Client }[]> {
+type Link = Awaited<ReturnType<typeof clients>>;
+
+async function linksOf(t: ExecutionContext, place: Place, count: number): Promise<readonly Link[]> {
   return await Promise.all(Array.from({ length: count }, () => clients(t, place)));
 }
 

@@ -33,7 +33,7 @@ test('E5 over three members: the leader is killed and the whole prefix deleted u
   await deletedPrefix(t, members());
 });
 
-test('E6 E7 over three members: the leader is killed: a lost one is followed by its own TTL, its signal comes first', async (t) => {
+test('E6 E7 over three members: the leader is killed: a lost one is followed by its TTL, its signal first', async (t) => {
   await frozenLeader(t, members());
 });
 

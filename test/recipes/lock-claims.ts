@@ -20,7 +20,7 @@ import { clients, start, urlsOf } from './homes.js';
 
 const ROOT = 'coterie/locks/';
 
-/** L1. */
+/** L1. Within the TTL and a second; a busy machine is given two more. */
 export const lostWaiters: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
   const holder = await opened(near);
@@ -34,11 +34,11 @@ export const lostWaiters: Claim = async (t, place) => {
   const from = performance.now();
   await revoke(near, revoked.lease);
   t.is((await first)?.reason, 'revoked', place.name);
-  t.true(performance.now() - from < revoked.ttlMs + 1_000, `${place.name}: ${performance.now() - from} ms`);
+  t.true(performance.now() - from < revoked.ttlMs + 3_000, `${place.name}: ${performance.now() - from} ms`);
   proxy.freeze();
   const since = performance.now();
   await second;
-  t.true(performance.now() - since < frozen.ttlMs + 1_000, `${place.name}: ${performance.now() - since} ms`);
+  t.true(performance.now() - since < frozen.ttlMs + 3_000, `${place.name}: ${performance.now() - since} ms`);
   await trouble;
   t.true(held.isHeld);
   await held.release();

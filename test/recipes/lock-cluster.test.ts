@@ -79,7 +79,7 @@ test('L3 over three members: the leader is killed: a lost holder\'s signal abort
   await lostHolders(t, members());
 });
 
-test('L4 over three members: the leader is killed and connections are cut during releases: the next acquire succeeds', async (t) => {
+test('L4 over three members: the leader is killed, connections are cut during releases: the next acquire succeeds', async (t) => {
   await cutReleases(t, members());
 });
 

@@ -54,7 +54,7 @@ test('L9 over sockets: nothing makes a lost lock held again, and nobody is left 
   await everyHome(t, (home) => noResurrection(t, home));
 });
 
-test('L10 over sockets: the work\'s error surfaces whatever the release does; a lost handle is disposed of at once', async (t) => {
+test('L10 over sockets: the work\'s error surfaces whatever the release does; a lost handle goes at once', async (t) => {
   await everyHome(t, (home) => errorsSurface(t, home));
 });
 
@@ -68,7 +68,7 @@ test('L12 over sockets: every kind of lock ends with its session, whatever ends 
   await everyHome(t, (home) => everyKind(t, home));
 });
 
-test('L13 over sockets: every wait takes a signal and a time-out, has left the line when it rejects, or is told of', async (t) => {
+test('L13 over sockets: every wait takes a signal and a time-out, leaves the line when it rejects, or is told of', async (t) => {
   await everyHome(t, (home) => boundedWaits(t, home));
 });
 
@@ -148,9 +148,10 @@ test('python3-etcd3 and ours exclude each other by the plain key', async (t) => 
     t.is(await tryLock(session, 'job', options), null);
     const waiting = lock(session, 'job', options);
     t.true(await isPending(waiting, 500), `${home.name}: ours waits`);
+    const exit = once(theirs.child, 'exit');
     theirs.child.stdin?.end();
     const again = await waiting;
-    await once(theirs.child, 'exit');
+    await exit;
     await put(near, utf8('unrelated'), utf8('1'));
     t.true(again.isHeld);
     await again.release();

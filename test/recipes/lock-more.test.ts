@@ -407,7 +407,7 @@ test('hundreds of locks on one session end with it, and Node sees no leak', asyn
   await w.end();
 });
 
-test('L14 the session\'s TTL is all that decides: neither a broken connection nor anything else ends a lock sooner', async (t) => {
+test('L14 the session\'s TTL is all that decides: a connection that breaks ends no lock sooner', async (t) => {
   const w = await world(14);
   const link = w.link();
   const [a, b] = [await open(w, link, 6), await open(w, w.link(), 60)];

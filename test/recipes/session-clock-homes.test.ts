@@ -65,7 +65,7 @@ test('S4 over sockets: wall time steps by an hour on both sides, no loss and no 
   });
 });
 
-test('S4 over three members: wall time steps by an hour on all sides and the leader is killed: no loss, no extension', async (t) => {
+test('S4 over three members: wall time steps by an hour everywhere, the leader is killed: no loss, no extension', async (t) => {
   await steppingClocks(t, members());
   for (const member of members().members) t.true(stepsOf(member.output) > 2);
 });

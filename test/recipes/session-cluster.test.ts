@@ -41,11 +41,11 @@ test('S2 over three members: slow answers and a killed leader: never live while 
   await slowAnswers(t, members());
 });
 
-test('S5 over three members: connections fail at random and the leader is killed; the lease is renewed all the same', async (t) => {
+test('S5 over three members: connections fail at random, the leader is killed; the lease is renewed all the same', async (t) => {
   await failingConnections(t, members());
 });
 
-test('S6 over three members: the link is away while the leader is killed: suspended, then live with the same lease', async (t) => {
+test('S6 over three members: the link is away while the leader is killed: suspended, then live as before', async (t) => {
   await brokenLink(t, members());
 });
 

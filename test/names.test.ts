@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 const FAMILIES = { S: 10, L: 14, E: 9, Q: 12, B: 5, C: 7 } as const;
 
@@ -41,7 +41,8 @@ function titlesOf(file: string): Titled[] {
   const found = [...source.matchAll(TITLE)];
   return found.map((match, i) => {
     const [, , names = '', rest = ''] = match;
-    const home = (Object.keys(HOMES) as Home[]).find((each) => HOMES[each].says !== null && rest.startsWith(each)) ?? 'in process';
+    const said = (Object.keys(HOMES) as Home[]).find((each) => HOMES[each].says !== null && rest.startsWith(each));
+    const home = said ?? 'in process';
     const body = source.slice(match.index, found[i + 1]?.index);
     return { file, title: `${names}${rest}`, names: names.trim().split(' '), home, body };
   });
