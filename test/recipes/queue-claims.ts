@@ -89,7 +89,8 @@ export const oneKnob: Claim = async (t, place) => {
   const observe = (event: QueueEvent): void => void (event.kind === 'stalled' && gaps.push(event.gapMs));
   const queue = new Queue<string>(counted, 'q3', { observe });
   const over = new AbortController();
-  const leaseMs = place.ttlSeconds * 1_000;
+  // What stands still here stands still with every other place, and on a machine that is busy besides.
+  const leaseMs = Math.max(12_000, place.ttlSeconds * 1_000);
   let [delivered, isDone] = [0, false];
   const consuming = queue.consume(async ({ signal }) => {
     delivered += 1;
@@ -102,12 +103,12 @@ export const oneKnob: Claim = async (t, place) => {
     const { renewals } = counted.sent;
     await until(() => counted.sent.renewals > renewals, 5);
     await sleep(leaseMs / 3 - 400);
-    block(1_000);
+    block(700);
     await sleep(20);
   }
   t.true(Math.max(...gaps) < performance.now() - from, `${place.name}: ${String(gaps)}`);
   await place.trouble();
-  await sleep(leaseMs);
+  await sleep(leaseMs / 2);
   const thirds = 3 * (performance.now() - from) / leaseMs;
   const renewals = counted.sent.renewals - before;
   t.true(renewals > thirds / 2 && renewals < 2 * thirds + 2, `${place.name}: ${renewals} renewals in ${thirds} thirds`);
