@@ -297,6 +297,21 @@ test('Q12 a hundred thousand items of one group delay one of another by one turn
   await w.end();
 });
 
+test('Q12 items without a group take turns with those of a group, however many of either wait', async (t) => {
+  const w = await world(24);
+  const [queue, session] = [jobs(w), await open(w)];
+  for (let i = 0; i < 4; i += 1) await w.clock.until(queue.put(`alone ${i}`));
+  for (let i = 0; i < 4; i += 1) await w.clock.until(queue.put(`group ${i}`, { group: 'g' }));
+  const order: string[] = [];
+  for (let i = 0; i < 8; i += 1) {
+    const item = await w.clock.until(queue.take(session));
+    order.push(item.body);
+    await w.clock.until(item.ack());
+  }
+  t.deepEqual(order, [0, 1, 2, 3].flatMap((i) => [`alone ${i}`, `group ${i}`]));
+  await w.end();
+});
+
 test('a consumer tells once that its session is lost, however many items it was working on', async (t) => {
   const w = await world(29);
   const link = w.link();
