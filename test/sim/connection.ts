@@ -210,10 +210,15 @@ export class Connection implements Client {
       life.loop.arrive(() => {
         work(life.member.client, { timeoutMs }).then(
           (value) => answer(() => resolve(value)),
-          (error: unknown) => answer(() => reject(asApiError(error))),
+          (error: unknown) => answer(() => reject(this.#elsewhere(asApiError(error)))),
         );
       });
     });
+  }
+
+  /** A client of several members asks another one when it has met a learner. */
+  #elsewhere(error: ApiError): ApiError {
+    return this.#process !== null && error.code === 'learner_unsupported' ? new ApiError('unavailable') : error;
   }
 
   /** A timer of the client's process. */

@@ -703,8 +703,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 70, name: 'whoever has lost its session is told that it leads',
-    note: '',
+    number: 70, name: 'whoever has lost its session is told that it leads', tests: ['test/recipes/lock.test.ts'],
+    note: 'no world of 25 with recipes has shown it',
     edits: [
       {
         file: 'recipes/line.js',
@@ -736,8 +736,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 73, name: 'what was taken without an answer is forgotten',
-    note: '',
+    number: 73, name: 'what was taken without an answer is forgotten', tests: ['test/recipes/queue-more.test.ts'],
+    note: 'no world of 25 with recipes has shown it',
     edits: [
       {
         file: 'recipes/queue-take.js',
@@ -747,8 +747,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    number: 74, name: 'what a lost consumer held stays out',
-    note: '',
+    number: 74, name: 'what a lost consumer held stays out', tests: ['test/recipes/queue.test.ts'],
+    note: 'no world of 25 with recipes has shown it',
     edits: [
       {
         file: 'recipes/queue-care.js',
