@@ -131,3 +131,8 @@ export function aborted(signal: AbortSignal): Promise<void> {
 export function withinMs(place: Place, ttlMs: number): number {
   return place.ports.length > 1 ? 4 * ttlMs + 10_000 : ttlMs + 5_000;
 }
+
+/** TTL of a session that must not be lost before its claim lets it be lost, however busy this machine is. */
+export function patient(place: Place, seconds = 8): number {
+  return Math.max(seconds, place.ttlSeconds);
+}

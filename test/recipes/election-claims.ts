@@ -16,7 +16,7 @@ import { EntryLost } from '../../recipes/held.js';
 import { lead } from '../../recipes/lead.js';
 import { Session, SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
-import { aborted, entries, insist, isPending, opened, removeAll, revoke, until, withinMs } from './claims.js';
+import { aborted, entries, insist, isPending, opened, patient, removeAll, revoke, until, withinMs } from './claims.js';
 import type { Place } from './homes.js';
 import { clients, start, urlsOf } from './homes.js';
 
@@ -89,7 +89,7 @@ async function linksOf(t: ExecutionContext, place: Place, count: number): Promis
 /** E3. Away for half a TTL, and for more than one. */
 export const storeAway: Claim = async (t, place) => {
   const links = await linksOf(t, place, 5);
-  const { ttlSeconds } = place;
+  const ttlSeconds = patient(place);
   const rivals = new Rivals(t, links.map(({ far }) => far), 'e3', { ttlSeconds, keepMs: () => 600_000 });
   await until(() => rivals.offices.length > 0);
   for (const share of [0.5, place.ports.length > 1 ? 1.2 : 2]) {
@@ -116,7 +116,7 @@ export const storeAway: Claim = async (t, place) => {
 export const reconnectStorms: Claim = async (t, place) => {
   const links = await linksOf(t, place, 5);
   const prng = new Prng(4);
-  const { ttlSeconds } = place;
+  const ttlSeconds = patient(place);
   const rivals = new Rivals(t, links.map(({ far }) => far), 'e4', { ttlSeconds, keepMs: () => 20 + prng.below(300) });
   await until(() => rivals.offices.length > 0);
   const trouble = place.trouble();
@@ -177,7 +177,7 @@ export const deletedPrefix: Claim = async (t, place) => {
 /** E6 E7. */
 export const frozenLeader: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const [short, long] = [await opened(far, place.ttlSeconds), await opened(near, 300)];
+  const [short, long] = [await opened(far, patient(place)), await opened(near, 300)];
   const office = await campaign(short, 'e6', 'short');
   const order: string[] = [];
   office.signal.addEventListener('abort', () => order.push(`signal, leads: ${office.isLeader}`));
@@ -260,7 +260,7 @@ export const survivingObserver: Claim = async (t, place) => {
 /** E9. */
 export const coldStart: Claim = async (t, place) => {
   const { near } = await clients(t, place);
-  const { ttlSeconds } = place;
+  const ttlSeconds = patient(place);
   const args = (i: number): string[] => [urlsOf(place).join(','), 'e9', `dead${i}`, String(ttlSeconds)];
   const dead = await Promise.all([1, 2].map((i) => start(t, 'election-main.js', args(i))));
   await stands(near, 'e9', 2);

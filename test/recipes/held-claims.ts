@@ -8,7 +8,7 @@ import type { HeldLock } from '../../recipes/lock.js';
 import { lock } from '../../recipes/lock.js';
 import { SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
-import { aborted, entries, opened, revoke, until } from './claims.js';
+import { aborted, entries, opened, patient, revoke, until } from './claims.js';
 import type { Place } from './homes.js';
 import { clients } from './homes.js';
 import type { Kind } from './kinds.js';
@@ -86,7 +86,7 @@ export const everyKind: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
   const next = await opened(near);
   const suites = (['revoked', 'closed', 'unreachable'] as const).flatMap((way) => kinds(`l12-${way}`).map(async (kind) => {
-    const session = await opened(way === 'unreachable' ? far : near, place.ttlSeconds);
+    const session = await opened(way === 'unreachable' ? far : near, patient(place));
     const held = await kind.acquire(session);
     return { way, kind, session, held };
   }));

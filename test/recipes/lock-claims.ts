@@ -15,7 +15,7 @@ import { acquirePermits, semaphoreState, tryPermits } from '../../recipes/semaph
 import type { Session } from '../../recipes/session.js';
 import { SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
-import { aborted, entries, insist, isPending, opened, revoke, until, withinMs } from './claims.js';
+import { aborted, entries, insist, isPending, opened, patient, revoke, until, withinMs } from './claims.js';
 import { clients, start, urlsOf } from './homes.js';
 
 const ROOT = 'coterie/locks/';
@@ -27,7 +27,7 @@ export const lostWaiters: Claim = async (t, place) => {
   const held = await lock(holder, 'l1');
   const revoked = await opened(near, 20);
   const first = t.throwsAsync(lock(revoked, 'l1'), { instanceOf: SessionLost });
-  const frozen = await opened(far, place.ttlSeconds);
+  const frozen = await opened(far, patient(place));
   const second = t.throwsAsync(lock(frozen, 'l1'), { instanceOf: SessionLost });
   await until(async () => await entries(near, `${ROOT}l1/`) === 3);
   const trouble = place.trouble();
@@ -50,7 +50,7 @@ export const lostWaiters: Claim = async (t, place) => {
 export const lateGrant: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
   const holder = await opened(near);
-  const session = await opened(far, place.ttlSeconds);
+  const session = await opened(far, patient(place));
   const held = await lock(holder, 'l2');
   const waiting = t.throwsAsync(lock(session, 'l2'), { instanceOf: SessionLost });
   await until(async () => await entries(near, `${ROOT}l2/`) === 2);
@@ -190,7 +190,7 @@ export const cutAcquisitions: Claim = async (t, place) => {
 /** L7. */
 export const previousSession: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const old = await opened(far, place.ttlSeconds);
+  const old = await opened(far, patient(place));
   const first = await lock(old, 'l7');
   const session = await opened(near);
   proxy.freeze();
@@ -210,7 +210,7 @@ export const previousSession: Claim = async (t, place) => {
 /** L8. */
 export const lostPermits: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const gone = await opened(far, place.ttlSeconds);
+  const gone = await opened(far, patient(place));
   const here = await opened(near);
   const lost = await Promise.all([1, 2, 3].map(() => acquirePermits(gone, 'l8', { limit: 3 })));
   t.is(await tryPermits(here, 'l8', { limit: 3 }), null);
@@ -236,7 +236,7 @@ export const lostPermits: Claim = async (t, place) => {
 /** L9. */
 export const noResurrection: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await opened(far, place.ttlSeconds);
+  const session = await opened(far, patient(place));
   const held = await lock(session, 'l9');
   proxy.freeze();
   await until(() => !held.isHeld);
@@ -282,7 +282,7 @@ export const errorsSurface: Claim = async (t, place) => {
   await trouble;
   await session.close();
   const other = await clients(t, place);
-  const short = await opened(other.far, place.ttlSeconds);
+  const short = await opened(other.far, patient(place));
   let isDisposed = false;
   const lost = await t.throwsAsync(withLock(short, 'l10', async (held) => {
     other.proxy.freeze();
@@ -299,8 +299,8 @@ export const errorsSurface: Claim = async (t, place) => {
 /** L14. */
 export const stoppedProcess: Claim = async (t, place) => {
   const { near } = await clients(t, place);
-  const ttlSeconds = String(place.ttlSeconds);
-  const { child, line } = await start(t, 'lock-main.js', [urlsOf(place).join(','), 'l14', ttlSeconds]);
+  const ttlSeconds = patient(place);
+  const { child, line } = await start(t, 'lock-main.js', [urlsOf(place).join(','), 'l14', String(ttlSeconds)]);
   t.regex(line, /^held \d+$/);
   const session = await opened(near);
   const waiting = lock(session, 'l14');
@@ -310,7 +310,7 @@ export const stoppedProcess: Claim = async (t, place) => {
   await place.trouble();
   const held = await waiting;
   const ms = performance.now() - from;
-  t.true(ms < withinMs(place, place.ttlSeconds * 1_000), `${place.name}: after ${Math.round(ms)} ms`);
+  t.true(ms < withinMs(place, ttlSeconds * 1_000), `${place.name}: after ${Math.round(ms)} ms`);
   t.true(held.fence > Number(line.split(' ')[1]));
   await insist(() => held.txn().put('effect', String(held.fence)).commit());
   const said = linesOf(child);

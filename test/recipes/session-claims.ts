@@ -10,7 +10,7 @@ import { isApiError } from '../../core/errors.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session, SessionLost } from '../../recipes/session.js';
 import type { Claim } from './claims.js';
-import { insist, opened, revisionOf, until } from './claims.js';
+import { insist, opened, patient, revisionOf, until } from './claims.js';
 import { clients } from './homes.js';
 
 async function hold(client: Client, session: Session, name: string): Promise<{ key: Uint8Array; created: number }> {
@@ -24,7 +24,7 @@ export const lostBeforeGone: Claim = async (t, place) => {
   const notice: number[] = [];
   const runs = Array.from({ length: place.ports.length > 1 ? 4 : 10 }, async (_, run) => {
     const { proxy, far, near } = await clients(t, place);
-    const session = await opened(far, place.ttlSeconds);
+    const session = await opened(far, patient(place));
     let lostAt = Infinity;
     session.signal.addEventListener('abort', () => (lostAt = performance.now()));
     const { key } = await hold(near, session, `s1/${run}`);
@@ -48,7 +48,7 @@ export const lostBeforeGone: Claim = async (t, place) => {
 /** S2. */
 export const slowAnswers: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await opened(far, place.ttlSeconds);
+  const session = await opened(far, patient(place, 9));
   const { key } = await hold(near, session, 's2');
   // A change of leader takes its part of the TTL as well.
   const share = place.ports.length > 1 ? 0.1 : 0.3;
@@ -73,7 +73,7 @@ export const slowAnswers: Claim = async (t, place) => {
 /** S5. */
 export const failingConnections: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
-  const session = await opened(far, place.ttlSeconds);
+  const session = await opened(far, patient(place, 12));
   const { key, created } = await hold(near, session, 's5');
   const prng = new Prng(5);
   let isOver = false;
@@ -102,7 +102,7 @@ export const brokenLink: Claim = async (t, place) => {
   const observe = (event: SessionEvent): void => {
     if (event.kind !== 'renewed' && event.kind !== 'stalled') kinds.push(event.kind);
   };
-  const session = await insist(() => Session.open(far, { ttlSeconds: Math.max(8, place.ttlSeconds), observe }));
+  const session = await insist(() => Session.open(far, { ttlSeconds: patient(place, 12), observe }));
   const { lease } = session;
   const { key, created } = await hold(near, session, 's6');
   let aborts = 0;
@@ -187,12 +187,13 @@ export const flappingLink: Claim = async (t, place) => {
   const { proxy, far, near } = await clients(t, place);
   let renewals = 0;
   const observe = ({ kind }: SessionEvent): unknown => kind === 'renewed' && (renewals += 1);
-  const session = await insist(() => Session.open(far, { ttlSeconds: place.ttlSeconds, observe }));
+  const session = await insist(() => Session.open(far, { ttlSeconds: patient(place, 12), observe }));
   const { key, created } = await hold(near, session, 's10');
   const trouble = place.trouble();
   for (let flap = 0; flap < 50; flap += 1) {
     proxy.cut();
-    await sleep(20 + 29 * (flap % 7));
+    // Mostly too short for anything, and now and then long enough to connect on a busy machine.
+    await sleep(flap % 7 === 6 ? 800 : 20 + 29 * (flap % 7));
     t.true(session.live, `${place.name}: after flap ${flap}`);
   }
   await trouble;
