@@ -41,7 +41,7 @@ const mails = [await a.take(), await b.take()];
 say(`a and b work on ${mails.map(({ body }) => Buffer.from(body).toString()).join(' and ')}`);
 for (const mail of mails) {
   const key = Buffer.from(`sent/${mail.position}`);
-  await mail.ack([{ kind: 'put', request: { key, value: mail.body } }]);
+  await mail.ack({ also: [{ kind: 'put', request: { key, value: mail.body } }] });
 }
 const { count } = await client.range({ key: Buffer.from('sent/'), rangeEnd: Buffer.from('sent0') });
 say(`sent: ${count}, each once`);

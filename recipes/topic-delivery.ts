@@ -36,6 +36,11 @@ export interface Claimed {
   readonly onEnd: (isGone: boolean) => void;
 }
 
+export interface AckMessageOptions extends WaitOptions {
+  /** Done in the same transaction as the acknowledgement: effectively once. */
+  readonly also?: readonly Op[];
+}
+
 export class TopicDelivery implements AsyncDisposable {
   readonly position: number;
   readonly body: Uint8Array;
@@ -97,7 +102,7 @@ export class TopicDelivery implements AsyncDisposable {
    * It is done. `also` happens in the same transaction: once, however often the message was handed out. Rejects with
    * `FencedOut` when the message is not ours any more; then nothing was written and somebody else will do it.
    */
-  ack(also: readonly Op[] = [], options: WaitOptions = {}): Promise<void> {
+  ack({ also = [], ...options }: AckMessageOptions = {}): Promise<void> {
     const { claim, pending } = this.#claimed;
     return this.#settle('acknowledging', () => this.txn().delete(pending).delete(claim).add(...also), pending, options);
   }

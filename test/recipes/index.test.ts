@@ -105,7 +105,7 @@ const QUEUES: Readonly<Record<string, Use>> = {
     return async (round) => {
       await using group = await topic.group(session, 'g', { signal });
       await topic.publish(String(round), { signal });
-      await (await group.take({ signal })).ack([], { signal });
+      await (await group.take({ signal })).ack({ signal });
     };
   },
 };

@@ -136,7 +136,7 @@ export const lateAck: Claim = async (t, place) => {
   const done: string[] = [];
   const stop = new AbortController();
   await b.consume(async (delivery) => {
-    await delivery.ack([opPut(utf8(`late-ack/${delivery.position}`), delivery.body)]);
+    await delivery.ack({ also: [opPut(utf8(`late-ack/${delivery.position}`), delivery.body)] });
     if (done.push(text(delivery.body)) === 10) stop.abort();
   }, { signal: stop.signal });
   t.deepEqual(done.toSorted((x, y) => Number(x) - Number(y)), numbers(1, 10), place.name);

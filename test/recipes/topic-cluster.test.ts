@@ -72,7 +72,7 @@ test('C2 over three members: all at work while the leader is killed: each messag
   const group = await new Topic(session.client, 'x').group(session, 'g');
   const stop = new AbortController();
   const working = group.consume(async (delivery) => {
-    await delivery.ack([opPut(utf8(`effect/${delivery.position}`), delivery.body)], { timeoutMs: 60_000 });
+    await delivery.ack({ also: [opPut(utf8(`effect/${delivery.position}`), delivery.body)], timeoutMs: 60_000 });
   }, { signal: stop.signal, concurrency: 4 });
   const reader = new Topic(newClient(), 'x').subscribe({ from: 'oldest' });
   const read: string[] = [];

@@ -80,7 +80,7 @@ test('what a lost consumer had is handed out again, before anything new, and cou
   dying.thaw();
   await t.throwsAsync(w.clock.until(first.ack()), { instanceOf: FencedOut });
   await t.throwsAsync(w.clock.until(first.txn().put('effect', 'late').commit()), { instanceOf: FencedOut });
-  await w.clock.until(again.ack([opPut(utf8('effect'), utf8('once'))]));
+  await w.clock.until(again.ack({ also: [opPut(utf8('effect'), utf8('once'))] }));
   t.is(text((await get(w.store, utf8('effect')))?.value ?? utf8('')), 'once');
   t.true(again.signal.reason instanceof Released);
   t.is(text((await w.clock.until(b.take())).body), '1');
@@ -227,7 +227,7 @@ test('a take and an acknowledgement whose answers are lost are known to be done,
   t.deepEqual(taken.map(({ body, attempt }) => `${text(body)} ${attempt}`).toSorted(), ['0 1', '1 1', '2 1']);
   for (const [i, each] of taken.entries()) {
     isLost = true;
-    await w.clock.until(each.ack([opPut(utf8(`done/${i}`), utf8(''))]));
+    await w.clock.until(each.ack({ also: [opPut(utf8(`done/${i}`), utf8(''))] }));
     t.false(isLost);
   }
   t.deepEqual(await left(w), ['cursor']);
@@ -388,7 +388,7 @@ async function consumer(storm: Storm, link: Link): Promise<void> {
           compare: [valueIs(effect, '>', utf8(''))], success: [opPut(utf8(`twice/${delivery.position}`), utf8('!'))],
           failure: [opPut(effect, utf8(`${delivery.attempt} `)), opRange(effect)],
         });
-        await delivery.ack([once], { timeoutMs: 3_000 });
+        await delivery.ack({ also: [once], timeoutMs: 3_000 });
       }
     } catch (error) {
       const known = error instanceof ApiError || error instanceof SessionLost || error instanceof FencedOut;
