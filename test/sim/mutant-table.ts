@@ -1,6 +1,6 @@
 // The planted bugs of reliability.md 3.12: what is put where in the compiled product. Seeds of this
-// simulator are to notice, or the tests named; where nothing is planted, the note says why the design leaves no line for it. It is
-// one long list, and stays together so that a number is found where it is looked for.
+// simulator are to notice, or the tests named; where nothing is planted, the note says why the design leaves no line for it. It
+// is one long list, and stays together so that a number is found where it is looked for.
 
 export interface Edit {
   readonly file: string;
