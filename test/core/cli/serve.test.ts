@@ -1,6 +1,7 @@
 // `coterie serve` as a process: what it says when it starts, how it ends, and what it refuses. Each refusal names the value
 // and the remedy, ends with the right code, and loses nothing: afterwards a right start finds the data as it was.
 
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
@@ -59,13 +60,15 @@ test('a member that is restarted has the same ids and a revision no lower', asyn
 
 test('a second signal ends at once', async (t) => {
   const server = await serveIn(t, await temporaryDirectory(t), ['--shutdown-grace', '9s']);
-  // A call that will not finish by itself: a body of which half is sent.
+  // A call that will not finish by itself: the server has said that it waits for its body, of which half is sent.
   const { hostname, port } = new URL(server.url);
   const socket = connect(Number(port), hostname);
   t.teardown(() => socket.destroy());
   socket.on('error', () => socket.destroy());
-  socket.write('POST /v3/kv/range HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{');
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  const taken = once(socket, 'data');
+  socket.write('POST /v3/kv/range HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n');
+  t.regex(String((await taken)[0]), /^HTTP\/1.1 100 /);
+  socket.write('{');
   const startedAt = performance.now();
   server.signal('SIGTERM');
   await new Promise((resolve) => setTimeout(resolve, 300));
