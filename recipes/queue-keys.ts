@@ -26,7 +26,7 @@ const NAME_BYTES_MAX = 128;
 export const PRIORITY_MAX = 255;
 export const ATTEMPTS_MAX = 255;
 export const TURNS_MAX = 255;
-const NUMBERS = 0x100_0000;
+export const NUMBERS = 0x100_0000;
 
 export type Pool = 0 | 1;
 

@@ -5,18 +5,19 @@
 //          knows that `ended` items have ended, and a number that is too old only makes him ask again
 //   order  the place is a revision. It may be one that was seen some time ago as long as nobody has put since (compared);
 //          else the answer of the refused attempt brings a fresh one. So: one call when alone, two at most, and an item
-//          that was put before another was begun always stands before it
+//          that was put before another was begun always stands before it. The puts of one producer share the revision:
+//          the first compares that nobody has put since and leaves a mark in `in`, the others compare that it is there
 //   once   every put writes ids/<id>, generated if it is not given, with a mark of its own. When an answer was lost, the
 //          same is sent again: whichever lands first, the other finds the id, and the mark tells whose it was
 //
 // The leases that ids stand on are renewed by nobody: a new one is granted after half of its time.
 
 import { onceAborted } from '../core/base/abort.js';
-import { equalBytes, utf8 } from '../core/base/bytes.js';
+import { equalBytes, text, utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
 import type { Prng } from '../core/base/prng.js';
 import type { Client, Compare, LeaseId, Op, Revision, TxnRequest, TxnResponse } from '../core/client.js';
-import { created, modified, opPut, opRange, versionIs } from '../core/client.js';
+import { created, modified, opPut, opRange, valueIs, versionIs } from '../core/client.js';
 import { ApiError, isApiError } from '../core/errors.js';
 import { asError } from './deletion.js';
 import { orStopped, isWorthRepeating } from './entry.js';
@@ -25,7 +26,7 @@ import { chance, pause } from './pause.js';
 import type { Caller } from './queue-call.js';
 import { call, follow, kvsOf, retries, versionOf } from './queue-call.js';
 import type { Head, QueueKeys } from './queue-keys.js';
-import { ATTEMPTS_MAX, checkInteger, checkName, placeAt, PRIORITY_MAX, writeItem } from './queue-keys.js';
+import { ATTEMPTS_MAX, checkInteger, checkName, NUMBERS, placeAt, PRIORITY_MAX, writeItem } from './queue-keys.js';
 import { delaying, entering } from './queue-moves.js';
 
 export const DELAY_MS_MAX = 30 * 24 * 3_600_000;
@@ -33,6 +34,8 @@ export const DELAY_MS_MAX = 30 * 24 * 3_600_000;
 const JITTER_MS = 16;
 /** Calls under way at once; further ones wait here and not at the store, where they would only run out of time. */
 const WIDTH = 64;
+/** Puts that share a place's revision; told apart by numbers, of which each takes no more than four. */
+const CHAIN_MAX = 1_000_000;
 /** Generated ids are remembered only as long as a put is tried again. */
 const GENERATED_MS = 60_000;
 const LATE_MS = 10_000;
@@ -90,6 +93,21 @@ interface Item {
   readonly delayMs: number;
 }
 
+/** Puts that stand at one revision, because between them nobody else has put. */
+interface Chain {
+  readonly revision: Revision;
+  /** In `in` for as long as that is so. */
+  readonly mark: Uint8Array;
+  left: number;
+}
+
+/** Where a put is to stand, on which condition, and what it leaves in `in`. */
+interface Stand {
+  readonly revision: Revision;
+  readonly compare: readonly Compare[];
+  readonly mark: Uint8Array;
+}
+
 /** What a put has met so far. */
 interface Progress {
   full: boolean;
@@ -108,6 +126,7 @@ export class Producer implements Caller {
   readonly #generated: Remembering;
   readonly #width = new Width(WIDTH);
   #number = 0;
+  #chain: Chain | null = null;
   /** Seen in an answer: what was put up to here stands before what is put now, unless somebody has put since. */
   #revision: Revision = 0;
   /** Items that have ended, as last seen; it only grows, unless the whole queue is deleted. */
@@ -157,13 +176,16 @@ export class Producer implements Caller {
       try {
         const lease = await ids.lease(stop);
         const delay = item.delayMs === 0 ? null : await granted(this, item.delayMs, stop);
-        const send = (): Promise<TxnResponse> => this.#send(this.#request(item, { lease, delay, ordered }), stop, progress);
+        const send = (): Promise<TxnResponse> => {
+          return this.#send(this.#request(item, { lease, delay }, this.#stand(item, ordered)), stop, progress);
+        };
         const answer = await this.#width.within(stop, send);
         this.#revision = Math.max(this.#revision, answer.header.revision);
         if (answer.succeeded) return { id: item.id, duplicate: false };
         const known = this.#known(item, answer);
         if (known !== null) return { id: item.id, duplicate: known === 'theirs' };
         ordered = false;
+        this.#chain = null;
         if (await this.#hasRoom(answer, stop, progress)) continue;
         backoff.reset();
       } catch (error) {
@@ -188,10 +210,27 @@ export class Producer implements Caller {
     }
   }
 
-  #request(item: Item, at: { lease: LeaseId; delay: LeaseId | null; ordered: boolean }) {
+  /** `isFirst`: it has not been refused yet. */
+  #stand(item: Item, isFirst: boolean): Stand {
+    const counter = this.#keys.in;
+    const [revision, present] = [this.#revision, this.#chain];
+    if (!isFirst) return { revision, compare: [], mark: utf8('') };
+    if (present !== null && present.left > 0) {
+      present.left -= 1;
+      return { revision: present.revision, compare: [valueIs(counter, '=', present.mark)], mark: present.mark };
+    }
+    // Numbers do not go round within a chain.
+    if (this.#number % NUMBERS > NUMBERS - 4 * CHAIN_MAX) this.#number += 4 * CHAIN_MAX;
+    // Another one each time, also of an item that is sent again: what waits for it stands at its revision.
+    const mark = utf8(`${text(item.mark)}.${(this.#number += 1)}`);
+    this.#chain = { revision, mark, left: CHAIN_MAX };
+    return { revision, compare: [modified(counter, '<', revision + 1)], mark };
+  }
+
+  #request(item: Item, at: { lease: LeaseId; delay: LeaseId | null }, stand: Stand) {
     const { id, mark, body, head } = item;
     const keys = this.#keys;
-    const named = { id, head: { ...head, place: placeAt(this.#revision, this.#number += 1) } };
+    const named = { id, head: { ...head, place: placeAt(stand.revision, this.#number += 1) } };
     const [itemKey, idKey] = [keys.item(id), keys.remembered(id)];
     const { place } = named.head;
     const out = { place, attempts: 0, turns: 0, entered: false, by: '' };
@@ -200,12 +239,12 @@ export class Producer implements Caller {
       created(idKey, '=', 0),
       versionIs(keys.in, '<', this.#ended + this.#options.itemsMax),
       ...(this.#ended === 0 ? [] : [versionIs(keys.done, '>', this.#ended - 1)]),
-      ...(at.ordered ? [modified(keys.in, '<', this.#revision + 1)] : []),
+      ...stand.compare,
     ];
     const success: Op[] = [
       opPut(itemKey, writeItem(named.head, body)),
       opPut(idKey, mark, { lease: at.lease }),
-      opPut(keys.in, utf8('')),
+      opPut(keys.in, stand.mark),
       ...(at.delay === null ? entering(keys, named) : delaying(keys, id, out, at.delay)),
     ];
     const failure = [

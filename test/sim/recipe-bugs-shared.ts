@@ -27,7 +27,7 @@ export const SHARED_BUGS: readonly RecipeBugs[] = [
       },
       {
         number: 225, name: 'an old place is used although others have put since', file: 'queue-put',
-        edits: [['...(at.ordered ? [modified(keys.in, \'<\', this.#revision + 1)] : []),', '']],
+        edits: [['...stand.compare,', '']],
       },
       {
         number: 226, name: 'a hold without the lease of its session', file: 'queue-take',
