@@ -119,7 +119,10 @@ test.serial('evicted, or replaced by a newer process with its id, it ends the se
     t.false(isAlive(pid));
     const older = begin(t, store.url, [...words, ...service(port)]);
     await isRegistered(t, older, name);
-    const newer = begin(t, store.url, [...words, ...service(port)]);
+    // On a port of its own: the older one still has the other.
+    const other = await freePort();
+    const newer = begin(t, store.url, [...words, '--port', String(other), ...service(other)]);
+    t.true(await pidIn(newer) > 0);
     t.is((await older.ended).code, 1);
     t.regex(older.stderr(), /superseded: a newer process registered the same id/);
     newer.signal('SIGTERM');
