@@ -32,7 +32,7 @@ test('puts of one producer that overlap cost one call each while nobody else put
 });
 
 for (const seed of [1, 2, 3]) {
-  test(`what was put before another was begun is taken before it, among producers whose puts overlap, seed ${seed}`, async (t) => {
+  test(`what was put before another was begun is taken before it, though puts overlap, seed ${seed}`, async (t) => {
     const w = await world(seed);
     const puts: { begun: number; ended: number }[] = [];
     let now = 0;
