@@ -6,7 +6,7 @@ import { Refusal } from './refusal.js';
 
 // Below the range from which the system takes ports for outgoing connections: between the probe and the listening such
 // a connection could have taken the port.
-const ANY_PORT = { from: 10_000, to: 32_000 } as const;
+export const ANY_PORT = { from: 18_000, to: 32_000 } as const;
 const ANY_PORT_TRIES = 100;
 
 /** A port nobody listens on; `flag` is what a refusal blames. */

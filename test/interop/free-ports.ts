@@ -2,13 +2,14 @@
 // tests that run at the same time may be told the same port before either listens on it. So each process (or worker thread)
 // takes a block of ports for its life by listening on the block's first one, which the kernel gives to one and takes back
 // when it ends however it ends; what it hands out comes from its own block, each port once. The blocks lie below the ports
-// that systems take for outgoing connections (from 32768), and below those of the demo.
+// that systems take for outgoing connections (from 32768), and below those that a server takes that may choose.
 
 import { randomInt } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
+import { ANY_PORT } from '../../core/cli/ports.js';
 
 const FIRST_PORT = 10_000;
-const END_PORT = 18_000;
+const END_PORT = ANY_PORT.from;
 const BLOCK_PORTS = 50;
 const BLOCKS = (END_PORT - FIRST_PORT) / BLOCK_PORTS;
 const TRIES_MAX = 10 * BLOCKS;
