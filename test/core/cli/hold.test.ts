@@ -10,6 +10,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { del, get } from '../../../core/client.js';
 import { isInstalled } from '../../interop/real-etcd.js';
 import { Proxy } from '../../recipes/homes.js';
+import { temporaryDirectory } from './binary.js';
 import { becomes, begin, isAlive, launch, startStores, type Running, type Store } from './running.js';
 
 let stores: readonly [Store, ...Store[]];
@@ -325,10 +326,12 @@ test.serial('a follower in JSON hears of a leader, of none, and of the next', as
 test.serial('the guard of a command that ends goes with it', async (t) => {
   const [{ url }] = stores;
   const name = fresh();
-  const running = begin(t, url, ['lock', name, '--', 'sh', '-c', 'echo $PPID; sleep 0.3']);
+  const goOn = path.join(await temporaryDirectory(t), 'go on');
+  const running = begin(t, url, ['lock', name, '--', 'sh', '-c', 'echo $PPID; until [ -e "$0" ]; do sleep 0.1; done', goOn]);
   const [, pid = ''] = await running.says(/^(\d+)\n/);
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
   t.is(children.length, 2, 'the command and its guard');
+  writeFileSync(goOn, '');
   t.is((await running.ended).code, 0);
   t.true(await becomes(() => !children.some(isAlive)));
   t.is(running.stderr(), '');
