@@ -196,6 +196,21 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Counted from the call; afterwards it rejects with `deadline_exceeded`. Absent: the client's default (never endless). */
   readonly timeoutMs?: number;
+  /** On whose behalf. Absent: this process's own, which inside a node may do everything. Only servers pass it on. */
+  readonly caller?: Caller;
+}
+
+/**
+ * Who asks, as `Auth.identify` found it. Whoever holds one may act as that user, so it never leaves the process; a home
+ * that asks another server carries on what it was given as the token.
+ */
+export interface Caller {
+  /** Null: nobody in particular, which is refused wherever a user is needed. */
+  readonly user: string | null;
+  /** The auth revision at which that was established. Commands carry it: an older one than the store's is refused. */
+  readonly authRevision: number;
+  /** For a home that passes calls on; else null. */
+  readonly token: string | null;
 }
 
 export interface GrantOptions extends CallOptions {
@@ -265,7 +280,87 @@ export interface Admin {
   snapshot(options?: CallOptions): SnapshotStream;
   /** Equal on members that hold the same data at `revision` (0: the newest), compacted to the same revision. */
   hash(revision: Revision, options?: CallOptions): Promise<HashResponse>;
+  /** Which alarms stand; `raise` and `clear` answer with those they changed (contract 9). */
+  alarm(request: AlarmRequest, options?: CallOptions): Promise<AlarmsResponse>;
+  /** Gives memory of removed data back, of the member asked only. The header is empty, as etcd's answer has none. */
+  defragment(options?: CallOptions): Promise<Header>;
 }
+
+export type AlarmKind = 'no_space' | 'corrupt';
+
+export interface Alarm {
+  readonly memberId: bigint;
+  readonly kind: AlarmKind;
+}
+
+export interface AlarmRequest {
+  readonly action: 'list' | 'raise' | 'clear';
+  /** 0n with `list`: of every member. */
+  readonly memberId: bigint;
+  /** Null with `list`: of every kind; with the others nothing happens. */
+  readonly kind: AlarmKind | null;
+}
+
+export interface AlarmsResponse {
+  readonly header: Header;
+  readonly alarms: readonly Alarm[];
+}
+
+// Users and roles (contract 8). Only wire and the command line use it; what it guards is guarded wherever data is served.
+
+export interface Auth {
+  /**
+   * Who a call comes from; null: auth is off and everybody may do everything. Rejects with `token_invalid` and the
+   * like. Answers at once, without a promise, unless this member has to catch up with the token first.
+   */
+  identify(credentials: Credentials): Caller | null | Promise<Caller | null>;
+  /** A token for later calls. */
+  authenticate(name: string, password: string, options?: CallOptions): Promise<{ header: Header; token: string }>;
+  authStatus(options?: CallOptions): Promise<AuthStatus>;
+  changeAuth(change: AuthChange, options?: CallOptions): Promise<Header>;
+  /** The roles of a user, ascending. */
+  user(name: string, options?: CallOptions): Promise<{ header: Header; roles: readonly string[] }>;
+  users(options?: CallOptions): Promise<{ header: Header; names: readonly string[] }>;
+  /** Ordered by key, then by range end. */
+  role(name: string, options?: CallOptions): Promise<{ header: Header; permissions: readonly Permission[] }>;
+  roles(options?: CallOptions): Promise<{ header: Header; names: readonly string[] }>;
+}
+
+/** What a connection shows of who it is. */
+export interface Credentials {
+  readonly token: string | null;
+  /** The common name of a verified certificate; it counts only where there is no token. */
+  readonly certificateName: string | null;
+}
+
+export interface AuthStatus {
+  readonly header: Header;
+  readonly enabled: boolean;
+  readonly authRevision: number;
+}
+
+export interface Permission {
+  readonly kind: 'read' | 'write' | 'readwrite';
+  readonly key: Uint8Array;
+  /** Empty: exactly `key`; `\0`: every key from there on. */
+  readonly rangeEnd: Uint8Array;
+}
+
+/** A password is plain here and hashed before it goes anywhere; null: the user has none and logs in by certificate only. */
+export type AuthChange =
+  | { readonly kind: 'enable' | 'disable' }
+  | { readonly kind: 'user_add'; readonly name: string; readonly password: Password | null }
+  | { readonly kind: 'user_delete'; readonly name: string }
+  | { readonly kind: 'user_password'; readonly name: string; readonly password: Password | null }
+  | { readonly kind: 'user_grant' | 'user_revoke'; readonly name: string; readonly role: string }
+  | { readonly kind: 'role_add' | 'role_delete'; readonly name: string }
+  | { readonly kind: 'role_grant'; readonly name: string; readonly permission: Permission | null }
+  | { readonly kind: 'role_revoke'; readonly name: string; readonly key: Uint8Array; readonly rangeEnd: Uint8Array };
+
+export type Password = { readonly plain: string } | { readonly bcrypt: string };
+
+/** All that a server serves. */
+export type Backend = Client & Admin & Auth;
 
 /** One reader, once. `remainingBytes` counts what is still to come after this piece. */
 export interface SnapshotStream extends AsyncIterable<{ readonly bytes: Uint8Array; readonly remainingBytes: number }> {

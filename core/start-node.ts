@@ -7,7 +7,7 @@ import { whenDone } from './base/done.js';
 import { systemFiles, type Files } from './base/files.js';
 import { systemLock } from './base/lock.js';
 import { Prng } from './base/prng.js';
-import type { Admin, Client } from './client.js';
+import type { Backend } from './client.js';
 import { clusterId, memberId, type MemberSpec } from './identity.js';
 import { readIdentity } from './log/identity-file.js';
 import { LogError, type LogStorage } from './log/log-storage.js';
@@ -71,7 +71,7 @@ export interface NodeOptions {
 }
 
 export interface RunningNode {
-  readonly client: Client & Admin;
+  readonly client: Backend;
   readonly name: string;
   readonly memberId: bigint;
   readonly clusterId: bigint;

@@ -21,6 +21,8 @@ export interface LeasesDoors {
   readonly clock: Clock;
   readonly observe: Observe;
   store(): Store;
+  /** So many were renewed, by this leader. */
+  renewed(leases: number): void;
   role(): Role;
   /** Proposes without regard to the callers' limits: they could keep the node so busy that no lease ever ends. */
   submit(command: Command, done: Done<Reply>): void;

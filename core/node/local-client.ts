@@ -31,7 +31,7 @@ export interface LocalClientConfig {
 const LEASE_TTL_MIN_ELECTIONS = 1.5;
 const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
 
-export class LocalClient implements api.Client, api.Admin {
+export class LocalClient implements api.Backend {
   readonly #node: Node;
   readonly #clock: Clock;
   readonly #dice: Prng;
@@ -250,6 +250,46 @@ export class LocalClient implements api.Client, api.Admin {
       if (typeof result === 'string') return done(new ApiError(result));
       done(null, { header: this.#header(), hash: result.hash, compactRevision: result.compactRevision });
     });
+  }
+
+  alarm(): Promise<api.AlarmsResponse> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  defragment(): Promise<api.Header> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  identify(): null {
+    return null;
+  }
+
+  authenticate(): Promise<{ header: api.Header; token: string }> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  authStatus(): Promise<api.AuthStatus> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  changeAuth(): Promise<api.Header> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  user(): Promise<{ header: api.Header; roles: readonly string[] }> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  users(): Promise<{ header: api.Header; names: readonly string[] }> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  role(): Promise<{ header: api.Header; permissions: readonly api.Permission[] }> {
+    return Promise.reject(new ApiError('unsupported'));
+  }
+
+  roles(): Promise<{ header: api.Header; names: readonly string[] }> {
+    return Promise.reject(new ApiError('unsupported'));
   }
 
   /** Ends this client, not the node. */

@@ -33,13 +33,14 @@ import type { Observe } from './events.js';
 import { raftConfig, resume } from './founding.js';
 import { Leases } from './leases.js';
 import { Leaving } from './leaving.js';
-import { stallMsMin, tidyRowsPerTick } from './limits.js';
+import { slowApplyMs, stallMsMin, tidyRowsPerTick } from './limits.js';
 import { Membership } from './membership.js';
 import { refusal } from './refusal.js';
 import { Reign } from './reign.js';
 import type { Settings } from './settings.js';
 import { Snapshots } from './snapshots.js';
 import { commandIn } from './tag.js';
+import { Totals } from './totals.js';
 
 export interface NodeConfig extends Settings {
   readonly id: NodeId;
@@ -67,6 +68,8 @@ export class Node {
   readonly hub: Hub;
   /** Who asks. */
   readonly desk: Desk;
+  /** What has happened so far, for metrics. */
+  readonly totals = new Totals();
   readonly #config: NodeConfig;
   readonly #doors: NodeDoors;
   readonly #peers: Peers | null;
@@ -101,6 +104,7 @@ export class Node {
     this.#reign = new Reign(electionMs, clock);
     this.#leases = new Leases(electionMs, {
       clock, observe, store, submit,
+      renewed: (leases) => void (this.totals.leasesRenewed += leases),
       role: () => this.#reign.role,
       read: (done) => this.desk.read(done),
     });
@@ -321,8 +325,10 @@ export class Node {
     for (const settled of output.settled) this.desk.onSettled(settled);
     if (output.role !== null) this.#onRole(output.role);
     if (output.restore !== null) this.#restore(output.restore);
-    for (const entry of output.apply) this.#apply(entry);
     if (output.apply.length === 0) return;
+    const beganMs = this.#doors.clock.now();
+    for (const entry of output.apply) this.#apply(entry);
+    if (this.#doors.clock.now() - beganMs > slowApplyMs) this.totals.slowApplies += 1;
     this.desk.onCaughtUp();
     this.#snapshots.saveIfDue(this.#store);
   }
@@ -373,6 +379,7 @@ export class Node {
   #applyCommand(id: EntryId, data: Uint8Array): void {
     const command = decodeCommand(commandIn(data));
     const applied = this.#store.apply(id, command);
+    this.totals.onApplied(command, applied);
     this.#leases.onApplied(command, applied);
     if (applied.events !== null) this.hub.publish(applied.events);
     this.desk.onApplied(id, data, applied.reply);

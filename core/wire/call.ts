@@ -1,9 +1,10 @@
 // The shape of a served method and of one call to it, as every transport sees them: bytes in, bytes out, no library.
 // Messages are given as views; a handler that needs them after it settled copies them.
 
-export interface CallContext {
-  /** The auth token as sent, or null. */
-  readonly token: string | null;
+import type { Credentials } from '../client.js';
+
+/** `token` is the auth token as sent; both credentials are looked up when asked for, so that they cost nothing otherwise. */
+export interface CallContext extends Credentials {
   /** The caller wants an error rather than an answer from a member without leader (contract 1.3). */
   readonly hasLeader: boolean;
   /** Address of the other side, for people. */

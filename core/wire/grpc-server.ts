@@ -190,6 +190,10 @@ class Call implements CallContext {
     return value === undefined ? null : String(value);
   }
 
+  get certificateName(): string | null {
+    return null;
+  }
+
   get hasLeader(): boolean {
     return this.#library.metadata.get('hasleader')[0] === 'true';
   }

@@ -6,7 +6,7 @@
 
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Clock } from '../base/clock.js';
-import type { Admin, Client } from '../client.js';
+import type { Backend } from '../client.js';
 import { ApiError, Status } from '../errors.js';
 import type { CallContext, Method, Methods } from './call.js';
 import { healthChecks, isHealthy, report, type HealthCheck } from './health.js';
@@ -87,7 +87,7 @@ interface Route {
   readonly mapping: JsonMapping;
 }
 
-export function httpGateway(backend: Client & Admin, methods: Methods, options: GatewayOptions): HttpGateway {
+export function httpGateway(backend: Backend, methods: Methods, options: GatewayOptions): HttpGateway {
   const app = express();
   const streams = new Set<AbortController>();
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing');
@@ -166,7 +166,7 @@ function routesOf(methods: Methods): ReadonlyMap<string, Route> {
   return routes;
 }
 
-function mountHealth(app: Express, backend: Client & Admin, options: GatewayOptions): void {
+function mountHealth(app: Express, backend: Backend, options: GatewayOptions): void {
   const { live, ready } = healthChecks(backend, options.checks);
   app.get('/health', async (request, response) => {
     const well = await isHealthy(backend, request.query['serializable'] === 'true');
@@ -207,6 +207,11 @@ class HttpCall implements CallContext {
 
   get token(): string | null {
     return this.#request.get('grpc-metadata-token') ?? this.#request.get('authorization') ?? null;
+  }
+
+  /** The gateway's connections never speak for a user by their certificate (contract 8.2). */
+  get certificateName(): null {
+    return null;
   }
 
   get hasLeader(): boolean {

@@ -7,10 +7,12 @@
 
 import { assert } from '../base/assert.js';
 import { systemClock, type Clock } from '../base/clock.js';
-import type { Admin, Client, OpResponse, TxnResponse } from '../client.js';
+import type { Backend, Caller, CallOptions, OpResponse, TxnResponse } from '../client.js';
 import { ApiError, type ErrorCode } from '../errors.js';
+import { authMethods } from './auth-methods.js';
 import { pathOf, type CallContext, type Method, type Methods, type UnaryMethod } from './call.js';
 import * as convert from './convert.js';
+import { readAlarmRequest, writeAlarms } from './convert-auth.js';
 import { demandLeader, watchLeader } from './leader-check.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
@@ -28,7 +30,7 @@ interface Codec<T> {
   decode(bytes: Uint8Array): T;
 }
 
-export function methods(backend: Client & Admin, options: MethodsOptions = {}): Methods {
+export function methods(backend: Backend, options: MethodsOptions = {}): Methods {
   const clock = options.clock ?? systemClock;
   const all = [
     ...keyValueMethods(backend, options.txnOpsMax ?? 128),
@@ -36,23 +38,24 @@ export function methods(backend: Client & Admin, options: MethodsOptions = {}): 
     ...leaseMethods(backend, clock),
     ...clusterMethods(backend),
     ...maintenanceMethods(backend),
+    ...authMethods(backend, unaryOf('etcdserverpb.Auth', backend)),
   ];
   return new Map(all.map((method) => [pathOf(method), method]));
 }
 
-function keyValueMethods(backend: Client & Admin, txnOpsMax: number): Method[] {
+function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
   const kv = unaryOf('etcdserverpb.KV', backend);
   return [
     kv(
       'Range',
       rpc.RangeRequest,
-      (message) => backend.range(convert.readRangeRequest(message)),
+      (message, options) => backend.range(convert.readRangeRequest(message), options),
       (answer) => rpc.RangeResponse.encode(convert.writeRangeResponse(answer)),
     ),
     kv(
       'Put',
       rpc.PutRequest,
-      (message) => backend.txn({ success: [{ kind: 'put', request: convert.readPutRequest(message) }] }),
+      (message, options) => backend.txn({ success: [{ kind: 'put', request: convert.readPutRequest(message) }] }, options),
       (answer) => {
         const { prevKv } = only(answer, 'put').response;
         return rpc.PutResponse.encode(convert.writePutResponse({ header: answer.header, prevKv }));
@@ -61,7 +64,9 @@ function keyValueMethods(backend: Client & Admin, txnOpsMax: number): Method[] {
     kv(
       'DeleteRange',
       rpc.DeleteRangeRequest,
-      (message) => backend.txn({ success: [{ kind: 'delete', request: convert.readDeleteRequest(message) }] }),
+      (message, options) => {
+        return backend.txn({ success: [{ kind: 'delete', request: convert.readDeleteRequest(message) }] }, options);
+      },
       (answer) => {
         const { deleted, prevKvs } = only(answer, 'delete').response;
         return rpc.DeleteRangeResponse.encode(convert.writeDeleteResponse({ header: answer.header, deleted, prevKvs }));
@@ -70,23 +75,23 @@ function keyValueMethods(backend: Client & Admin, txnOpsMax: number): Method[] {
     kv(
       'Txn',
       rpc.TxnRequest,
-      (message) => {
+      (message, options) => {
         const fault = hasHole(message) ? firstFault(message, txnOpsMax) : null;
         if (fault !== null) throw new ApiError(fault);
-        return backend.txn(convert.readTxnRequest(message));
+        return backend.txn(convert.readTxnRequest(message), options);
       },
       (answer) => rpc.TxnResponse.encode(convert.writeTxnResponse(answer)),
     ),
     kv(
       'Compact',
       rpc.CompactionRequest,
-      (message) => backend.compact(convert.clamp(message.revision), { physical: message.physical }),
+      ({ revision, physical }, options) => backend.compact(convert.clamp(revision), { ...options, physical }),
       (header) => rpc.CompactionResponse.encode({ header }),
     ),
   ];
 }
 
-function watchMethods(backend: Client & Admin, clock: Clock): Method[] {
+function watchMethods(backend: Backend, clock: Clock): Method[] {
   return [
     {
       kind: 'stream',
@@ -97,31 +102,31 @@ function watchMethods(backend: Client & Admin, clock: Clock): Method[] {
   ];
 }
 
-function leaseMethods(backend: Client & Admin, clock: Clock): Method[] {
+function leaseMethods(backend: Backend, clock: Clock): Method[] {
   const lease = unaryOf('etcdserverpb.Lease', backend);
   return [
     lease(
       'LeaseGrant',
       rpc.LeaseGrantRequest,
-      (message) => backend.grant(convert.clamp(message.TTL), { id: message.ID }),
+      ({ TTL, ID }, options) => backend.grant(convert.clamp(TTL), { ...options, id: ID }),
       (answer) => rpc.LeaseGrantResponse.encode(convert.writeLease(answer)),
     ),
     lease(
       'LeaseRevoke',
       rpc.LeaseRevokeRequest,
-      (message) => backend.revoke(message.ID),
+      ({ ID }, options) => backend.revoke(ID, options),
       (header) => rpc.LeaseRevokeResponse.encode({ header }),
     ),
     lease(
       'LeaseTimeToLive',
       rpc.LeaseTimeToLiveRequest,
-      (message) => backend.leaseInfo(message.ID, { keys: message.keys }),
+      ({ ID, keys }, options) => backend.leaseInfo(ID, { ...options, keys }),
       (info) => rpc.LeaseTimeToLiveResponse.encode(convert.writeLeaseInfo(info)),
     ),
     lease(
       'LeaseLeases',
       rpc.LeaseLeasesRequest,
-      () => backend.leases(),
+      (_message, options) => backend.leases(options),
       ({ header, ids }) => rpc.LeaseLeasesResponse.encode({ header, leases: ids.map((ID) => ({ ID })) }),
     ),
     {
@@ -135,7 +140,7 @@ function leaseMethods(backend: Client & Admin, clock: Clock): Method[] {
 
 /** Answers in the order of the requests; ends with status 0 when the caller sends no more (contract 6). */
 async function serveKeepAlive(
-  backend: Client & Admin,
+  backend: Backend,
   clock: Clock,
   requests: AsyncIterable<Uint8Array>,
   call: CallContext,
@@ -145,7 +150,7 @@ async function serveKeepAlive(
   const answer = async (): Promise<void> => {
     for await (const bytes of requests) {
       const { ID } = decode(rpc.LeaseKeepAliveRequest, bytes, 'LeaseKeepAliveRequest');
-      const renewed = await backend.keepAlive(ID);
+      const renewed = await backend.keepAlive(ID, await optionsOf(backend, call));
       await send(rpc.LeaseKeepAliveResponse.encode(convert.writeKeepAlive(ID, renewed)).finish());
     }
   };
@@ -157,13 +162,13 @@ async function serveKeepAlive(
   if (call.signal.aborted && call.signal.reason instanceof ApiError) throw call.signal.reason;
 }
 
-function clusterMethods(backend: Client & Admin): Method[] {
+function clusterMethods(backend: Backend): Method[] {
   const cluster = unaryOf('etcdserverpb.Cluster', backend);
   return [
     cluster(
       'MemberAdd',
       rpc.MemberAddRequest,
-      ({ peerURLs, isLearner }) => backend.addMember({ peerUrls: peerURLs, isLearner }),
+      ({ peerURLs, isLearner }, options) => backend.addMember({ peerUrls: peerURLs, isLearner }, options),
       ({ member, ...after }) => {
         return rpc.MemberAddResponse.encode({ ...convert.writeMembers(after), member: convert.writeMember(member) });
       },
@@ -171,56 +176,71 @@ function clusterMethods(backend: Client & Admin): Method[] {
     cluster(
       'MemberRemove',
       rpc.MemberRemoveRequest,
-      ({ ID }) => backend.removeMember(ID),
+      ({ ID }, options) => backend.removeMember(ID, options),
       (after) => rpc.MemberRemoveResponse.encode(convert.writeMembers(after)),
     ),
     cluster(
       'MemberUpdate',
       rpc.MemberUpdateRequest,
-      ({ ID, peerURLs }) => backend.updateMember(ID, peerURLs),
+      ({ ID, peerURLs }, options) => backend.updateMember(ID, peerURLs, options),
       (after) => rpc.MemberUpdateResponse.encode(convert.writeMembers(after)),
     ),
     cluster(
       'MemberPromote',
       rpc.MemberPromoteRequest,
-      ({ ID }) => backend.promoteMember(ID),
+      ({ ID }, options) => backend.promoteMember(ID, options),
       (after) => rpc.MemberPromoteResponse.encode(convert.writeMembers(after)),
     ),
     cluster(
       'MemberList',
       rpc.MemberListRequest,
-      ({ linearizable }) => backend.members({ linearizable }),
+      ({ linearizable }, options) => backend.members({ ...options, linearizable }),
       (list) => rpc.MemberListResponse.encode(convert.writeMembers(list)),
     ),
   ];
 }
 
-function maintenanceMethods(backend: Client & Admin): Method[] {
+function maintenanceMethods(backend: Backend): Method[] {
   const maintenance = unaryOf('etcdserverpb.Maintenance', backend);
   return [
     maintenance(
       'Status',
       rpc.StatusRequest,
-      () => backend.status(),
+      (_message, options) => backend.status(options),
       (status) => rpc.StatusResponse.encode(convert.writeStatus(status)),
     ),
     // etcd's covers its whole file; the two agree among members exactly when the data does, which is what they are for.
     maintenance(
       'Hash',
       rpc.HashRequest,
-      () => backend.hash(0),
+      (_message, options) => backend.hash(0, options),
       ({ header, hash }) => rpc.HashResponse.encode({ header, hash }),
     ),
     maintenance(
       'HashKV',
       rpc.HashKVRequest,
-      ({ revision }) => backend.hash(convert.clamp(revision)),
+      ({ revision }, options) => backend.hash(convert.clamp(revision), options),
       (answer) => rpc.HashKVResponse.encode(convert.writeHash(answer)),
+    ),
+    maintenance(
+      'Alarm',
+      rpc.AlarmRequest,
+      async (message, options) => {
+        const request = readAlarmRequest(message);
+        return request === null ? null : backend.alarm(request, options);
+      },
+      (answer) => rpc.AlarmResponse.encode(answer === null ? { header: undefined, alarms: [] } : writeAlarms(answer)),
+    ),
+    maintenance(
+      'Defragment',
+      rpc.DefragmentRequest,
+      (_message, options) => backend.defragment(options),
+      () => rpc.DefragmentResponse.encode({ header: undefined }),
     ),
     maintenance(
       'MoveLeader',
       rpc.MoveLeaderRequest,
-      ({ targetID }) => backend.moveLeader(targetID),
+      ({ targetID }, options) => backend.moveLeader(targetID, options),
       // Without a header, as etcd's.
       () => rpc.MoveLeaderResponse.encode({ header: undefined }),
     ),
@@ -234,21 +254,22 @@ function maintenanceMethods(backend: Client & Admin): Method[] {
           decode(rpc.SnapshotRequest, bytes, 'SnapshotRequest');
           break;
         }
-        return serveSnapshot(backend.snapshot(), call, send);
+        return serveSnapshot(backend.snapshot(await optionsOf(backend, call)), call, send);
       },
     },
   ];
 }
 
-type UnaryOf = <Request, Answer>(
+/** Makes methods of one service. */
+export type UnaryOf = <Request, Answer>(
   name: string,
   request: Codec<Request>,
-  run: (message: Request) => Promise<Answer>,
+  run: (message: Request, options: CallOptions | undefined) => Promise<Answer>,
   encode: (answer: Answer) => { finish(): Uint8Array },
 ) => UnaryMethod;
 
 /** One promise between the backend's and the transport's; whatever is thrown on the way rejects it. */
-function unaryOf(service: string, backend: Client & Admin): UnaryOf {
+function unaryOf(service: string, backend: Backend): UnaryOf {
   return (name, request, run, encode) => ({
     kind: 'unary',
     service,
@@ -256,13 +277,30 @@ function unaryOf(service: string, backend: Client & Admin): UnaryOf {
     handle(bytes, call) {
       try {
         const message = decode(request, bytes, `${service}.${name}`);
-        const answer = call.hasLeader ? demandLeader(backend).then(() => run(message)) : run(message);
+        const caller = backend.identify(call);
+        const isPlain = caller === null && !call.hasLeader;
+        const answer = isPlain ? run(message, undefined) : prepared(backend, call, caller).then((options) => run(message, options));
         return answer.then((value) => encode(value).finish());
       } catch (error) {
         return Promise.reject(error instanceof Error ? error : new Error(String(error)));
       }
     },
   });
+}
+
+/** On whose behalf the backend is asked, where that takes more than a look or the caller demands a leader. */
+async function prepared(
+  backend: Backend, call: CallContext, identified: Caller | null | Promise<Caller | null>,
+): Promise<CallOptions | undefined> {
+  const caller = await identified;
+  if (call.hasLeader) await demandLeader(backend);
+  return caller === null ? undefined : { caller };
+}
+
+/** The same for a stream, each time it asks something of the backend: who it is may change while it is open. */
+export async function optionsOf(backend: Backend, call: CallContext): Promise<CallOptions | undefined> {
+  const caller = await backend.identify(call);
+  return caller === null ? undefined : { caller };
 }
 
 function decode<T>(codec: Codec<T>, bytes: Uint8Array, what: string): T {

@@ -7,7 +7,7 @@
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { systemClock, type Clock } from '../base/clock.js';
-import type { Admin, Client } from '../client.js';
+import type { Backend } from '../client.js';
 import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
 import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
 import { GrpcServer } from './grpc-server.js';
@@ -44,7 +44,7 @@ export interface WireServer {
 }
 
 /** Listens on all urls, or on none and rejects with what to do about it. */
-export async function serve(backend: Client & Admin, options: ServeOptions = {}): Promise<WireServer> {
+export async function serve(backend: Backend, options: ServeOptions = {}): Promise<WireServer> {
   const port = new Port(backend, options);
   try {
     await port.listen(options.urls ?? ['http://127.0.0.1:2379']);
@@ -69,7 +69,7 @@ class Port implements WireServer {
   #draining: Promise<void> | null = null;
   #onEmpty: () => void = () => undefined;
 
-  constructor(backend: Client & Admin, options: ServeOptions) {
+  constructor(backend: Backend, options: ServeOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#observe = options.observe ?? (() => undefined);
     const table = methods(backend, { clock: this.#clock, txnOpsMax: options.txnOpsMax ?? 128 });

@@ -12,6 +12,7 @@ import { systemClock, type Clock } from '../base/clock.js';
 import type * as api from '../client.js';
 import { ApiError, canceled, isApiError } from '../errors.js';
 import * as convert from './convert.js';
+import { readAlarms, readPermission, writeAlarmRequest, writeAuthChange } from './convert-auth.js';
 import { Call, failureOf } from './remote-call.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
 import { Links, type Link } from './remote-links.js';
@@ -40,7 +41,7 @@ export function connect(endpoints: string | readonly string[], options: RemoteOp
   return new RemoteClient(typeof endpoints === 'string' ? endpoints.split(',') : endpoints, options);
 }
 
-export class RemoteClient implements api.Client, api.Admin {
+export class RemoteClient implements api.Backend {
   readonly #links: Links;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
@@ -217,6 +218,77 @@ export class RemoteClient implements api.Client, api.Admin {
     return this.#read('/etcdserverpb.Maintenance/HashKV', bytes, options, (answer) =>
       convert.readHash(rpc.HashKVResponse.decode(answer)),
     );
+  }
+
+  alarm(request: api.AlarmRequest, options?: api.CallOptions): Promise<api.AlarmsResponse> {
+    const bytes = rpc.AlarmRequest.encode(writeAlarmRequest(request)).finish();
+    return this.#write('/etcdserverpb.Maintenance/Alarm', bytes, options, (answer) =>
+      readAlarms(rpc.AlarmResponse.decode(answer)),
+    );
+  }
+
+  defragment(options?: api.CallOptions): Promise<api.Header> {
+    return this.#write('/etcdserverpb.Maintenance/Defragment', NOTHING, options, (answer) =>
+      convert.readHeader(rpc.DefragmentResponse.decode(answer).header),
+    );
+  }
+
+  /** What the server at the other end is to judge is handed on to it. */
+  identify({ token }: api.Credentials): api.Caller | null {
+    return token === null ? null : { user: null, authRevision: 0, token };
+  }
+
+  authenticate(name: string, password: string, options?: api.CallOptions): Promise<{ header: api.Header; token: string }> {
+    const bytes = rpc.AuthenticateRequest.encode({ name, password }).finish();
+    return this.#read('/etcdserverpb.Auth/Authenticate', bytes, options, (answer) => {
+      const { header, token } = rpc.AuthenticateResponse.decode(answer);
+      return { header: convert.readHeader(header), token };
+    });
+  }
+
+  authStatus(options?: api.CallOptions): Promise<api.AuthStatus> {
+    return this.#read('/etcdserverpb.Auth/AuthStatus', NOTHING, options, (answer) => {
+      const { header, enabled, authRevision } = rpc.AuthStatusResponse.decode(answer);
+      return { header: convert.readHeader(header), enabled, authRevision };
+    });
+  }
+
+  /** The answers to all changes have a header and nothing else. */
+  changeAuth(change: api.AuthChange, options?: api.CallOptions): Promise<api.Header> {
+    const { name, bytes } = writeAuthChange(change);
+    return this.#write(`/etcdserverpb.Auth/${name}`, bytes, options, (answer) =>
+      convert.readHeader(rpc.AuthEnableResponse.decode(answer).header),
+    );
+  }
+
+  user(name: string, options?: api.CallOptions): Promise<{ header: api.Header; roles: readonly string[] }> {
+    const bytes = rpc.AuthUserGetRequest.encode({ name }).finish();
+    return this.#read('/etcdserverpb.Auth/UserGet', bytes, options, (answer) => {
+      const { header, roles } = rpc.AuthUserGetResponse.decode(answer);
+      return { header: convert.readHeader(header), roles };
+    });
+  }
+
+  users(options?: api.CallOptions): Promise<{ header: api.Header; names: readonly string[] }> {
+    return this.#read('/etcdserverpb.Auth/UserList', NOTHING, options, (answer) => {
+      const { header, users } = rpc.AuthUserListResponse.decode(answer);
+      return { header: convert.readHeader(header), names: users };
+    });
+  }
+
+  role(name: string, options?: api.CallOptions): Promise<{ header: api.Header; permissions: readonly api.Permission[] }> {
+    const bytes = rpc.AuthRoleGetRequest.encode({ role: name }).finish();
+    return this.#read('/etcdserverpb.Auth/RoleGet', bytes, options, (answer) => {
+      const { header, perm } = rpc.AuthRoleGetResponse.decode(answer);
+      return { header: convert.readHeader(header), permissions: perm.map(readPermission) };
+    });
+  }
+
+  roles(options?: api.CallOptions): Promise<{ header: api.Header; names: readonly string[] }> {
+    return this.#read('/etcdserverpb.Auth/RoleList', NOTHING, options, (answer) => {
+      const { header, roles } = rpc.AuthRoleListResponse.decode(answer);
+      return { header: convert.readHeader(header), names: roles };
+    });
   }
 
   /**

@@ -9,7 +9,7 @@
 import { onceAborted } from '../base/abort.js';
 import { isOpenEnd } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
-import type { Admin, Client, Header, Watch, WatchBatch } from '../client.js';
+import type { Backend, Header, Watch, WatchBatch } from '../client.js';
 import { ApiError, ERRORS, isApiError } from '../errors.js';
 import type { CallContext } from './call.js';
 import { readWatchCreate, writeEvent } from './convert.js';
@@ -20,7 +20,7 @@ import { WatchRequest, WatchResponse, type WatchCreateRequest } from './schema/g
 
 /** Resolves when the caller is gone; rejects when the stream must end with an error. */
 export async function serveWatch(
-  backend: Client & Admin,
+  backend: Backend,
   clock: Clock,
   requests: AsyncIterable<Uint8Array>,
   call: CallContext,
@@ -71,7 +71,7 @@ interface ProgressRound {
 const NO_WATCH = -1n;
 
 class WatchStream {
-  readonly #backend: Client & Admin;
+  readonly #backend: Backend;
   readonly #send: (answer: Uint8Array) => Promise<void>;
   readonly #entries = new Map<bigint, Entry>();
   #nextId = 0n;
@@ -83,7 +83,7 @@ class WatchStream {
   /** Rejects when a watch fails in a way that ends the whole stream; never resolves. */
   readonly failed: Promise<never>;
 
-  constructor(backend: Client & Admin, send: (answer: Uint8Array) => Promise<void>) {
+  constructor(backend: Backend, send: (answer: Uint8Array) => Promise<void>) {
     this.#backend = backend;
     this.#send = send;
     this.failed = new Promise<never>((_resolve, reject) => {

@@ -2,7 +2,7 @@
 // turn and compares. Every question checks that the work was really done.
 
 import { text, utf8 } from '../../core/base/bytes.js';
-import { opPut, prefixRange, put, type Admin, type Client } from '../../core/client.js';
+import { opPut, prefixRange, put, type Backend } from '../../core/client.js';
 import { connect } from '../../core/wire/remote-client.js';
 import { grpcFrame, runLoad } from './load.js';
 import type { Target } from './targets.js';
@@ -42,7 +42,7 @@ const PUT = Buffer.concat([field(1, utf8(KEY)), field(2, VALUE)]);
 export const GET = field(1, utf8(KEY));
 export const SERIALIZABLE_GET = Buffer.concat([GET, Buffer.from([(7 << 3) | 0, 1])]);
 
-async function withClient<T>(target: Addressed, use: (client: Client & Admin) => Promise<T>): Promise<T> {
+async function withClient<T>(target: Addressed, use: (client: Backend) => Promise<T>): Promise<T> {
   const client = connect(target.url);
   try {
     return await use(client);

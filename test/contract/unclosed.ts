@@ -1,9 +1,9 @@
 // A client for the contract's `another`, where one process has only one: closing it would end it for all tests.
 
-import type { Admin, Client } from '../../core/client.js';
+import type { Backend } from '../../core/client.js';
 
 /** The same client, but for `close`, which does nothing. */
-export function unclosed(client: Client & Admin): Client & Admin {
+export function unclosed(client: Backend): Backend {
   return new Proxy(client, {
     get: (target, name) => {
       if (name === 'close') return () => Promise.resolve();

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
 import { Prng } from '../../core/base/prng.js';
-import type { Admin, Client } from '../../core/client.js';
+import type { Backend, Client } from '../../core/client.js';
 import { isApiError } from '../../core/errors.js';
 import type { Leader } from '../../recipes/election-state.js';
 import { leader, observe } from '../../recipes/election-state.js';
@@ -215,7 +215,7 @@ export const frozenLeader: Claim = async (t, place) => {
   await long.close();
 };
 
-async function forget(store: Client & Admin): Promise<void> {
+async function forget(store: Backend): Promise<void> {
   await insist(async () => {
     const { header } = await store.range({ key: utf8('x') });
     await store.compact(header.revision).catch((error: unknown) => {

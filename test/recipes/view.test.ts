@@ -3,7 +3,7 @@
 import test from 'ava';
 import { latin1, text, utf8 } from '../../core/base/bytes.js';
 import type { Clock } from '../../core/base/clock.js';
-import type { Admin, Client, Event, KeyValue, WatchBatch } from '../../core/client.js';
+import type { Backend, Client, Event, KeyValue, WatchBatch } from '../../core/client.js';
 import { del, get, put } from '../../core/client.js';
 import { ApiError, isApiError } from '../../core/errors.js';
 import type { ViewChange, ViewEvent } from '../../recipes/view.js';
@@ -111,7 +111,7 @@ test('R15 10,000 random changes under flaps: the cache equals the store, every l
   await w.end();
 });
 
-async function compactNow(store: Client & Admin): Promise<void> {
+async function compactNow(store: Backend): Promise<void> {
   const { revision } = (await store.range({ key: utf8('r15/') })).header;
   try {
     await store.compact(revision);

@@ -2,7 +2,7 @@
 // ask of its store.
 
 import { utf8 } from '../../core/base/bytes.js';
-import type { Admin, Client, KeyValue, LeaseId } from '../../core/client.js';
+import type { Admin, Backend, Client, KeyValue, LeaseId } from '../../core/client.js';
 import { get, prefixRange } from '../../core/client.js';
 import { startNode } from '../../core/index.js';
 import { Prng } from '../../core/base/prng.js';
@@ -12,7 +12,7 @@ import { Link } from './link.js';
 export interface World {
   readonly clock: SimClock;
   /** Straight to the store, without a network in between. */
-  readonly store: Client & Admin;
+  readonly store: Backend;
   readonly prng: Prng;
   link(): Link;
   end(): Promise<void>;

@@ -7,7 +7,7 @@
 
 import { Pipe } from '../../core/base/pipe.js';
 import type {
-  Admin, CallOptions, Client, GrantOptions, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, TxnRequest,
+  Backend, CallOptions, Client, GrantOptions, Header, KeepAlive, Lease, LeaseId, RangeRequest, RangeResponse, TxnRequest,
   TxnResponse, Watch, WatchBatch, WatchRequest,
 } from '../../core/client.js';
 import { ApiError, canceled } from '../../core/errors.js';
@@ -23,7 +23,7 @@ const DEFAULT_TIMEOUT_MS = 5000;
 /** Batches on their way to a slow reader before the member's side waits for it. */
 const WATCH_WINDOW = 4;
 
-type Server = Client & Admin;
+type Server = Backend;
 export type Call<T> = (server: Server, rest: { timeoutMs: number }) => Promise<T>;
 
 export class Connection implements Client {

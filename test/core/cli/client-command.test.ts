@@ -2,7 +2,7 @@
 // and that flags and environment mean the same. What they print when all is well is test/interop/cluster.test.ts.
 
 import test from 'ava';
-import type { Admin, Client } from '../../../core/client.js';
+import type { Admin, Backend } from '../../../core/client.js';
 import { ApiError, type ErrorCode } from '../../../core/errors.js';
 import { serve } from '../../../core/wire/port.js';
 import { coterie } from './binary.js';
@@ -62,8 +62,8 @@ test('each group and each command explains itself', async (t) => {
 async function failing(code: ErrorCode): Promise<{ url: string; close(): Promise<void> }> {
   const no = (): Promise<never> => Promise.reject(new ApiError(code));
   const admin: Partial<Admin> = { members: no, removeMember: no, addMember: no, promoteMember: no, status: no };
-  const backend: Partial<Client & Admin> = { ...admin, range: no };
-  const server = await serve(backend as Client & Admin, { urls: ['http://127.0.0.1:0'] });
+  const backend: Partial<Backend> = { ...admin, range: no };
+  const server = await serve(backend as Backend, { urls: ['http://127.0.0.1:0'] });
   return { url: server.urls[0] ?? '', close: () => server.close() };
 }
 
@@ -104,8 +104,8 @@ test('--cluster asks whom it knows of, even when no majority is left to confirm 
     if (options?.linearizable !== false) return Promise.reject(new ApiError('timeout'));
     return Promise.resolve({ header, members: [known] });
   };
-  const backend: Partial<Client & Admin> = { members };
-  const server = await serve(backend as Client & Admin, { urls: ['http://127.0.0.1:0'] });
+  const backend: Partial<Backend> = { members };
+  const server = await serve(backend as Backend, { urls: ['http://127.0.0.1:0'] });
   const { code, stderr } = await coterie(['endpoint', 'health', '--cluster', '--endpoints', server.urls.join()]);
   await server.close();
   t.is(code, 1);

@@ -3,7 +3,7 @@
 
 import type { Clock } from '../../../core/base/clock.js';
 import { whenDone } from '../../../core/base/done.js';
-import type { Admin, Client } from '../../../core/client.js';
+import type { Backend } from '../../../core/client.js';
 import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import { defaultLimits, type NodeLimits } from '../../../core/node/limits.js';
@@ -140,7 +140,7 @@ export class Cluster {
     return life.member;
   }
 
-  client(id: bigint): Client & Admin {
+  client(id: bigint): Backend {
     return this.member(id).client;
   }
 

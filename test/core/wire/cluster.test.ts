@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
-import type { Admin, Client, Header, Member, MembersResponse, SnapshotStream } from '../../../core/client.js';
+import type { Backend, Header, Member, MembersResponse, SnapshotStream } from '../../../core/client.js';
 import { ApiError, isApiError, type ErrorCode } from '../../../core/errors.js';
 import { connect } from '../../../core/wire/remote-client.js';
 import { serve } from '../../../core/wire/port.js';
@@ -23,13 +23,13 @@ interface Asked {
   leader: bigint;
 }
 
-function backendOf(asked: Asked): Client & Admin {
+function backendOf(asked: Asked): Backend {
   const note = <T>(answer: T) => (...args: unknown[]): Promise<T> => {
     asked.calls.push(args);
     if (asked.hangs) return new Promise<T>(() => undefined);
     return asked.fail === null ? Promise.resolve(answer) : Promise.reject(new ApiError(asked.fail));
   };
-  const admin: Partial<Client & Admin> = {
+  const admin: Partial<Backend> = {
     members: note(list),
     addMember: note({ ...list, member }),
     removeMember: note(list),
@@ -46,7 +46,7 @@ function backendOf(asked: Asked): Client & Admin {
     snapshot: () => streamOf(asked.snapshot),
     close: () => Promise.resolve(),
   };
-  return admin as Client & Admin;
+  return admin as Backend;
 }
 
 function streamOf(chunks: readonly Uint8Array[]): SnapshotStream {
@@ -64,7 +64,7 @@ async function start(t: ExecutionContext): Promise<{ asked: Asked; url: string }
   return { asked, url: server.urls[0] ?? '' };
 }
 
-function client(t: ExecutionContext, ...urls: string[]): Client & Admin {
+function client(t: ExecutionContext, ...urls: string[]): Backend {
   const remote = connect(urls);
   t.teardown(() => remote.close());
   return remote;

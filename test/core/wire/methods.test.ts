@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
-import { put, type Admin, type Client } from '../../../core/client.js';
+import { put, type Backend } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
 import { startNode } from '../../../core/start-node.js';
 import { pathOf, unknownMethodText, type CallContext, type StreamMethod, type UnaryMethod } from '../../../core/wire/call.js';
@@ -10,7 +10,7 @@ import { methods } from '../../../core/wire/methods.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { errorOf, statusOf } from '../../../core/wire/status.js';
 
-async function start(t: ExecutionContext): Promise<Client & Admin> {
+async function start(t: ExecutionContext): Promise<Backend> {
   const node = await startNode({ dataDir: null });
   t.teardown(() => node.close());
   return node.client;
@@ -18,16 +18,16 @@ async function start(t: ExecutionContext): Promise<Client & Admin> {
 
 function call(options: { hasLeader?: boolean; abort?: AbortController } = {}): CallContext {
   const { hasLeader = false, abort = new AbortController() } = options;
-  return { token: null, hasLeader, peer: 'test', signal: abort.signal };
+  return { token: null, certificateName: null, hasLeader, peer: 'test', signal: abort.signal };
 }
 
-function unary(backend: Client & Admin, path: string): UnaryMethod {
+function unary(backend: Backend, path: string): UnaryMethod {
   const method = methods(backend, { txnOpsMax: 4 }).get(path);
   if (method?.kind !== 'unary') throw new Error(`${path} is not a plain call`);
   return method;
 }
 
-function stream(backend: Client & Admin, path: string): StreamMethod {
+function stream(backend: Backend, path: string): StreamMethod {
   const method = methods(backend).get(path);
   if (method?.kind !== 'stream') throw new Error(`${path} is not a stream`);
   return method;

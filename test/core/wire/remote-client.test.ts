@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { createServer, type Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { text, utf8 } from '../../../core/base/bytes.js';
-import { get, put, type Admin, type Client, type WatchBatch } from '../../../core/client.js';
+import { get, put, type Backend, type WatchBatch } from '../../../core/client.js';
 import { ApiError, isApiError } from '../../../core/errors.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { serve, type WireServer } from '../../../core/wire/port.js';
@@ -139,7 +139,7 @@ test('no endpoint is left out of a search during which the current one fails som
   let fail: (error: ApiError) => void = () => undefined;
   const held = Object.create(node.client, {
     range: { value: () => new Promise((_resolve, reject) => void (fail = reject)) },
-  }) as Client & Admin;
+  }) as Backend;
   const leaving = await serve(held, { urls: ['http://127.0.0.1:0'] });
   const relay = await TcpRelay.start(portOf(leaving));
   const silent = createServer((socket) => void socket.on('error', () => undefined));
