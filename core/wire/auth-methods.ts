@@ -4,8 +4,8 @@
 import type { AuthChange, Backend } from '../client.js';
 import type { Method } from './call.js';
 import { readPassword, readPermission, writePermission } from './convert-auth.js';
-import type { UnaryOf } from './methods.js';
 import * as rpc from './schema/generated/rpc.js';
+import type { UnaryOf } from './unary.js';
 
 export function authMethods(backend: Backend, auth: UnaryOf): Method[] {
   return [...tokenMethods(backend, auth), ...userMethods(backend, auth), ...roleMethods(backend, auth)];

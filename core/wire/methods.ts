@@ -7,27 +7,22 @@
 
 import { assert } from '../base/assert.js';
 import { systemClock, type Clock } from '../base/clock.js';
-import type { Backend, Caller, CallOptions, OpResponse, TxnResponse } from '../client.js';
+import type { Backend, OpResponse, TxnResponse } from '../client.js';
 import { ApiError, type ErrorCode } from '../errors.js';
 import { authMethods } from './auth-methods.js';
-import { pathOf, type CallContext, type Method, type Methods, type UnaryMethod } from './call.js';
+import { pathOf, type CallContext, type Method, type Methods } from './call.js';
 import * as convert from './convert.js';
 import { readAlarmRequest, writeAlarms } from './convert-auth.js';
-import { demandLeader, watchLeader } from './leader-check.js';
+import { watchLeader } from './leader-check.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
+import { decode, optionsOf, unaryOf } from './unary.js';
 import { serveWatch } from './watch-stream.js';
 
 export interface MethodsOptions {
   /** Operations in one branch of a transaction; etcd: --max-txn-ops. Default 128. */
   readonly txnOpsMax?: number;
   readonly clock?: Clock;
-}
-
-/** What generated code offers for each message. */
-interface Codec<T> {
-  encode(message: T): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): T;
 }
 
 export function methods(backend: Backend, options: MethodsOptions = {}): Methods {
@@ -258,57 +253,6 @@ function maintenanceMethods(backend: Backend): Method[] {
       },
     },
   ];
-}
-
-/** Makes methods of one service. */
-export type UnaryOf = <Request, Answer>(
-  name: string,
-  request: Codec<Request>,
-  run: (message: Request, options: CallOptions | undefined) => Promise<Answer>,
-  encode: (answer: Answer) => { finish(): Uint8Array },
-) => UnaryMethod;
-
-/** One promise between the backend's and the transport's; whatever is thrown on the way rejects it. */
-function unaryOf(service: string, backend: Backend): UnaryOf {
-  return (name, request, run, encode) => ({
-    kind: 'unary',
-    service,
-    name,
-    handle(bytes, call) {
-      try {
-        const message = decode(request, bytes, `${service}.${name}`);
-        const caller = backend.identify(call);
-        const isPlain = caller === null && !call.hasLeader;
-        const answer = isPlain ? run(message, undefined) : prepared(backend, call, caller).then((options) => run(message, options));
-        return answer.then((value) => encode(value).finish());
-      } catch (error) {
-        return Promise.reject(error instanceof Error ? error : new Error(String(error)));
-      }
-    },
-  });
-}
-
-/** On whose behalf the backend is asked, where that takes more than a look or the caller demands a leader. */
-async function prepared(
-  backend: Backend, call: CallContext, identified: Caller | null | Promise<Caller | null>,
-): Promise<CallOptions | undefined> {
-  const caller = await identified;
-  if (call.hasLeader) await demandLeader(backend);
-  return caller === null ? undefined : { caller };
-}
-
-/** The same for a stream, each time it asks something of the backend: who it is may change while it is open. */
-export async function optionsOf(backend: Backend, call: CallContext): Promise<CallOptions | undefined> {
-  const caller = await backend.identify(call);
-  return caller === null ? undefined : { caller };
-}
-
-function decode<T>(codec: Codec<T>, bytes: Uint8Array, what: string): T {
-  try {
-    return codec.decode(bytes);
-  } catch (error) {
-    throw new ApiError('invalid_request', { detail: `the bytes are not a message of ${what}`, cause: error });
-  }
 }
 
 /** The answer to the only operation of a transaction that was a plain put or delete. */
