@@ -105,6 +105,10 @@ export class Desk {
     return this.#pending.proposals;
   }
 
+  get failures(): Pending['failures'] {
+    return this.#pending.failures;
+  }
+
   /** The node takes part from now on. */
   open(): void {
     this.#isOpen = true;

@@ -141,10 +141,12 @@ export class Leases {
 
   #renewed(ids: readonly LeaseId[]): readonly number[] {
     const now = this.#doors.clock.now();
-    return ids.map((id) => {
+    const kept = ids.map((id) => {
       const lease = this.#doors.store().lease(id);
       return lease !== null && this.lessor.renew(id, now) ? lease.ttlSeconds : 0;
     });
+    this.#doors.renewed(kept.filter((ttlSeconds) => ttlSeconds > 0).length);
+    return kept;
   }
 
   #onGone(id: LeaseId): void {

@@ -54,6 +54,8 @@ export const appendBytesMax = 1024 * 1024;
 export const expiringMax = 1000;
 /** A timer later than this, or than two ticks, means that the event loop stood still (reliability D4). */
 export const stallMsMin = 100;
+/** A turn whose entries take the store longer than this counts as slow; etcd: 100 ms for one. */
+export const slowApplyMs = 100;
 /** How often what is left of long leases is written down, so that a change of leader does not start them over; etcd: 5 min. */
 export const leaseCheckpointMs = 300_000;
 /** Leases in one such entry. */

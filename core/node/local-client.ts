@@ -55,6 +55,7 @@ export class LocalClient implements api.Backend {
       const code = checkRange(request);
       if (code !== null) return done(new ApiError(code));
       const answer = (): void => {
+        this.#node.totals.ranges += 1;
         const result = this.#node.store.range(request);
         if (typeof result === 'string') done(new ApiError(result));
         else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
@@ -75,7 +76,11 @@ export class LocalClient implements api.Backend {
         done(null, { header: this.#header(revision), succeeded, responses });
       };
       if (!isReadOnly(request)) return this.#node.desk.propose({ kind: 'txn', request }, settle);
-      const answer = (): void => settle(null, this.#node.store.read(request));
+      const answer = (): void => {
+        const reply = this.#node.store.read(request);
+        if (reply.kind === 'txn') this.#node.totals.onOps(reply.responses);
+        settle(null, reply);
+      };
       if (isSerializable(request)) answer();
       else this.#node.desk.read((error) => (error === null ? answer() : done(error)));
     });
@@ -86,6 +91,7 @@ export class LocalClient implements api.Backend {
       clock: this.#clock,
       header: (revision) => this.#header(revision),
       progressMs: this.#progressMs(),
+      delivered: (events) => void (this.#node.totals.events += events),
       onEnd: (ended) => this.#watches.delete(ended),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });

@@ -12,6 +12,8 @@ interface LocalWatchOptions {
   readonly clock: Clock;
   readonly header: (revision: number) => Header;
   readonly progressMs: number;
+  /** So many events were taken from the hub. */
+  readonly delivered: (events: number) => void;
   readonly signal?: AbortSignal;
   readonly onEnd: (watch: LocalWatch) => void;
 }
@@ -67,6 +69,7 @@ export class LocalWatch implements Watch {
     }
     const { kind, revision, events } = result.batch;
     if (kind === 'events') this.#quiet = false;
+    this.#options.delivered(events.length);
     this.#pipe.push({ kind, header: this.#options.header(revision), events });
   }
 

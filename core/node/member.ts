@@ -9,11 +9,12 @@ import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import { Prng } from '../base/prng.js';
 import type { LogStorage } from '../log/log-storage.js';
-import type { Transport } from '../peer/transport.js';
+import type { Traffic, Transport } from '../peer/transport.js';
 import type { Observe } from './events.js';
 import { LocalClient } from './local-client.js';
 import { Node } from './node.js';
 import type { Settings } from './settings.js';
+import type { TotalsFacts } from './totals.js';
 
 /** Whose data a directory holds. */
 export interface MemberIdentity {
@@ -58,11 +59,18 @@ export interface NodeFacts {
   readonly leases: number;
   readonly watchers: number;
   readonly slowWatchers: number;
+  /** Events that wait for watches to take them. */
+  readonly pendingEvents: number;
+  /** Since the start. */
+  readonly totals: TotalsFacts;
+  readonly failures: { readonly proposals: number; readonly lateReads: number; readonly reads: number };
   /** The other members, ascending. `match` and `isActive` are known to the leader only; else 0 and the connection. */
   readonly peers: readonly {
     readonly id: bigint;
     readonly match: number;
     readonly isActive: boolean;
+    /** Bytes of frames that left for it and came from it; null without a network that counts. */
+    readonly traffic: Traffic | null;
   }[];
 }
 
@@ -128,7 +136,7 @@ export class Member {
 
   facts(): NodeFacts {
     const raft = this.node.status();
-    const { store, hub, isLearner, desk } = this.node;
+    const { store, hub, isLearner, desk, totals } = this.node;
     const progress = new Map(raft.peers.map((peer) => [peer.id, peer]));
     const others = store.members().filter(({ id }) => id !== this.identity.memberId);
     return {
@@ -145,9 +153,13 @@ export class Member {
       leases: store.leaseCount,
       watchers: hub.watcherCount,
       slowWatchers: hub.slowWatcherCount,
+      pendingEvents: hub.pendingEventCount,
+      totals,
+      failures: desk.failures,
       peers: others.map(({ id }) => {
         const peer = progress.get(id);
-        return { id, match: peer?.match ?? 0, isActive: peer?.isActive ?? this.node.isConnected(id) };
+        const isActive = peer?.isActive ?? this.node.isConnected(id);
+        return { id, match: peer?.match ?? 0, isActive, traffic: this.node.traffic(id) };
       }),
     };
   }

@@ -16,7 +16,7 @@ import type { LeaseId } from '../client.js';
 import { ApiError } from '../errors.js';
 import type { LogStorage } from '../log/log-storage.js';
 import { Peers, type PeersHandlers } from '../peer/peers.js';
-import type { Transport } from '../peer/transport.js';
+import type { Traffic, Transport } from '../peer/transport.js';
 import { decodeMembers } from '../raft/members.js';
 import { Raft } from '../raft/raft.js';
 import type {
@@ -170,6 +170,10 @@ export class Node {
 
   isConnected(peer: NodeId): boolean {
     return this.#doors.transport?.isConnected(peer) === true;
+  }
+
+  traffic(peer: NodeId): Traffic | null {
+    return this.#doors.transport?.traffic?.(peer) ?? null;
   }
 
   /** What is left of a lease, as far as this member knows without asking. */

@@ -75,6 +75,8 @@ class Timeline<T> {
 }
 
 export class Pending {
+  /** What came to nothing, for metrics: wishes, groups of reads whose time ran out, groups of reads cut off by the end. */
+  readonly failures = { proposals: 0, lateReads: 0, reads: 0 };
   readonly #nextToken: () => Token;
   #sequence = 0;
   #count = 0;
@@ -346,6 +348,7 @@ export class Pending {
     let anyRead = false;
     this.#readTimeline.expire(nowMs, (readers) => readers.callers === null, (readers) => {
       anyRead = true;
+      this.failures.lateReads += 1;
       this.#settleRead(readers, late(readers.beganMs));
     });
     if (!anyRead) return;
@@ -358,7 +361,10 @@ export class Pending {
   failAll(error: Error): void {
     for (const proposal of this.#timeline.drain()) this.#tell(proposal, error);
     this.closeGroup(0, 0);
-    for (const readers of this.#readTimeline.drain()) this.#settleRead(readers, error);
+    for (const readers of this.#readTimeline.drain()) {
+      if (readers.callers !== null) this.failures.reads += 1;
+      this.#settleRead(readers, error);
+    }
     this.#count = 0;
     this.#sizeBytes = 0;
     this.#ready = [];
@@ -395,8 +401,9 @@ export class Pending {
     const done = proposal.done;
     if (done === null) return;
     proposal.done = null;
-    if (error === null) done(null, reply);
-    else done(error);
+    if (error === null) return done(null, reply);
+    this.failures.proposals += 1;
+    done(error);
   }
 
   #settleRead(readers: Readers, error: Error | null): void {

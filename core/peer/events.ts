@@ -23,6 +23,8 @@ export type DropReason =
 export type PeerEvent =
   | { readonly kind: 'peer_connected'; readonly peer: NodeId }
   | { readonly kind: 'peer_lost'; readonly peer: NodeId; readonly reason: string }
+  /** A heartbeat was answered: twice a second for each member at most. */
+  | { readonly kind: 'peer_round_trip'; readonly peer: NodeId; readonly tookMs: number }
   /** `count` frames since the last report of this kind; reported at a bounded rate. */
   | {
       readonly kind: 'frames_dropped';

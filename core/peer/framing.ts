@@ -6,7 +6,8 @@
 //
 // A connection begins with one record from each side. Hello: magic · protocol u16 · group u8 · cluster u64 · from u64 ·
 // to u64. Its answer is `welcome` with the same form, or `refused` with the reason as text. Somebody who has no id yet may
-// send `describe` instead, and gets `description`. Afterwards: frames of the lanes, and heartbeats (no body) when idle.
+// send `describe` instead, and gets `description`. Afterwards: frames of the lanes, and heartbeats when idle: no body,
+// or a byte that says whether an echo is wanted (0) or this is it (1), and eight bytes that come back as they are.
 
 import { assert } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
@@ -41,12 +42,13 @@ export const HEAD_BYTES = 16;
 export const PROTOCOL = 1;
 const MAGIC = 'coterie\n';
 const HELLO_BYTES = 35;
+const HEARTBEAT_BYTES = 9;
 const GROUPS: readonly LaneGroup[] = ['control', 'bulk'];
 const KINDS: readonly RecordKind[] = [
   'heartbeat', 'hello', 'welcome', 'refused', 'describe', 'description', 'raft', 'call', 'snapshot',
 ];
 const BODY_BYTES_MAX: Readonly<Record<RecordKind, number>> = {
-  heartbeat: 0, hello: HELLO_BYTES_MAX, welcome: HELLO_BYTES_MAX, refused: HELLO_BYTES_MAX, describe: HELLO_BYTES_MAX,
+  heartbeat: HEARTBEAT_BYTES, hello: HELLO_BYTES_MAX, welcome: HELLO_BYTES_MAX, refused: HELLO_BYTES_MAX, describe: HELLO_BYTES_MAX,
   description: DESCRIPTION_BYTES_MAX, raft: FRAME_BYTES_MAX, call: FRAME_BYTES_MAX, snapshot: FRAME_BYTES_MAX,
 };
 

@@ -7,7 +7,7 @@
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../base/clock.js';
-import { EMPTY } from '../base/bytes.js';
+import { EMPTY, view } from '../base/bytes.js';
 import { DecodeError } from './codec.js';
 import { groupOf, recordHead, type FrameReader, type FrameRecord, type LaneGroup, type RecordKind } from './framing.js';
 import { COPIED_BYTES_MAX, HEARTBEAT_MS, LANES, SILENCE_MS, SOCKET_BYTES_MAX } from './limits.js';
@@ -16,6 +16,8 @@ import type { Lane } from './transport.js';
 export interface LinkDoors {
   readonly clock: Clock;
   onFrame(lane: Lane, frame: Uint8Array): void;
+  /** How long an echo took to come back; absent: none are asked for. */
+  onRoundTrip?(tookMs: number): void;
   /** Once. The socket is gone. */
   onClose(reason: string): void;
 }
@@ -25,6 +27,11 @@ interface Queue {
   readonly frames: Uint8Array[];
   bytes: number;
 }
+
+/** A heartbeat that asks for its echo, and the echo: a byte and the asker's clock. */
+const ECHO_BYTES = 9;
+const ECHO_WANTED = 0;
+const ECHO = 1;
 
 const ORDER: readonly Lane[] = ['raft', 'call', 'snapshot'];
 
@@ -98,7 +105,10 @@ export class Link {
   #deliver(records: readonly FrameRecord[]): void {
     for (const { kind, body } of records) {
       if (!this.#isOpen) return;
-      if (kind === 'heartbeat') continue;
+      if (kind === 'heartbeat') {
+        this.#onHeartbeat(body);
+        continue;
+      }
       const lane = this.#queues.find((each) => each.lane === kind)?.lane;
       if (lane === undefined) throw new DecodeError(`a ${kind} record on a ${this.group} connection`);
       this.#doors.onFrame(lane, body);
@@ -145,13 +155,34 @@ export class Link {
     this.#cancelLook = this.#doors.clock.schedule(HEARTBEAT_MS, () => this.#look());
   }
 
+  #onHeartbeat(body: Uint8Array): void {
+    if (body.length !== ECHO_BYTES) return;
+    if (body[0] === ECHO_WANTED) {
+      // Whoever does not take what is said here gets no echo either.
+      if (this.#socket.writableLength > 0) return;
+      const echo = Buffer.from(body);
+      echo[0] = ECHO;
+      return this.#write('heartbeat', echo);
+    }
+    const tookMs = this.#doors.clock.now() - view(body).readDoubleLE(1);
+    if (tookMs >= 0 && tookMs < SILENCE_MS) this.#doors.onRoundTrip?.(tookMs);
+  }
+
+  #heartbeat(): void {
+    if (this.#doors.onRoundTrip === undefined) return this.#write('heartbeat', EMPTY);
+    const body = Buffer.alloc(ECHO_BYTES, ECHO_WANTED);
+    body.writeDoubleLE(this.#doors.clock.now(), 1);
+    this.#write('heartbeat', body);
+  }
+
   #look(): void {
     const now = this.#doors.clock.now();
     const wasAsleep = now - this.#lookedAt > 2 * HEARTBEAT_MS;
     this.#lookedAt = now;
     if (wasAsleep) this.#heardAt = Math.max(this.#heardAt, now - HEARTBEAT_MS);
     if (now - this.#heardAt >= SILENCE_MS) return this.close(`nothing was heard for ${Math.round(now - this.#heardAt)} ms`);
-    if (now - this.#wroteAt >= HEARTBEAT_MS / 2 && this.#socket.writableLength === 0) this.#write('heartbeat', EMPTY);
+    const isDue = now - this.#wroteAt >= HEARTBEAT_MS / 2 || this.#doors.onRoundTrip !== undefined;
+    if (isDue && this.#socket.writableLength === 0) this.#heartbeat();
     this.#lookLater();
   }
 }

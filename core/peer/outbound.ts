@@ -23,6 +23,8 @@ export interface OutboundDoors {
   dial(url: string, ready: () => void): Socket;
   onFrame(lane: Lane, frame: Uint8Array): void;
   onUp(): void;
+  /** How long bytes take there and back, twice a second while it is up; absent: nobody asks. */
+  onRoundTrip?(tookMs: number): void;
   onDown(reason: string): void;
   /** One attempt came to nothing. */
   onFailure(url: string, reason: string): void;
@@ -144,11 +146,12 @@ export class Outbound {
   }
 
   #open(socket: Socket, reader: FrameReader): Link {
-    const { clock } = this.#doors;
+    const { clock, onRoundTrip } = this.#doors;
     const upAt = clock.now();
     const link = new Link(socket, this.#group, reader, {
       clock,
       onFrame: (lane, frame) => this.#doors.onFrame(lane, frame),
+      ...(onRoundTrip === undefined ? {} : { onRoundTrip }),
       onClose: (reason) => {
         this.#link = null;
         // One that breaks at once is waited for like one that never came.

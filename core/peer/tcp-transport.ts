@@ -27,7 +27,7 @@ import { isHttp, isTlsGreeting, ONE_SCHEME } from './opening.js';
 import { Outbound } from './outbound.js';
 import { Tally } from './tally.js';
 import { dial, reasonOf, TlsGate, type PeerTls } from './tls.js';
-import type { Lane, Receive, Transport } from './transport.js';
+import type { Lane, Receive, Traffic, Transport } from './transport.js';
 
 export interface TcpTransportOptions {
   /** Such as `http://127.0.0.1:2380`; port 0 picks a free one. */
@@ -68,6 +68,7 @@ export class TcpTransport implements Transport {
   /** The newest connection of each member and group, dialled by them. */
   readonly #inbound = new Map<NodeId, Map<LaneGroup, Link>>();
   readonly #links = new Set<Link>();
+  readonly #traffic = new Map<NodeId, { sentBytes: number; receivedBytes: number }>();
   readonly #sockets = new Set<Socket>();
   readonly #reports: Tally;
   /** Those who have not said who they are, the oldest first. */
@@ -260,7 +261,7 @@ export class TcpTransport implements Transport {
   #open(socket: Socket, reader: FrameReader, { from, group }: Hello, early: readonly FrameRecord[]): void {
     const link: Link = new Link(socket, group, reader, {
       clock: this.#options.clock,
-      onFrame: (lane, frame) => this.#receive?.(from, lane, frame),
+      onFrame: (lane, frame) => this.#onFrame(from, lane, frame),
       onClose: () => {
         this.#links.delete(link);
         const links = this.#inbound.get(from);
@@ -285,6 +286,7 @@ export class TcpTransport implements Transport {
     for (const [id, outbound] of this.#outbound) {
       if (addresses.has(id)) continue;
       this.#outbound.delete(id);
+      this.#traffic.delete(id);
       for (const each of outbound.values()) each.close();
       for (const link of [...(this.#inbound.get(id)?.values() ?? [])]) link.close('it is no member any more');
     }
@@ -301,7 +303,8 @@ export class TcpTransport implements Transport {
     return new Outbound(id, group, urls, {
       clock, dice, clusterId, self,
       dial: (url, ready) => dial(url, tls, ready),
-      onFrame: (lane, frame) => this.#receive?.(id, lane, frame),
+      onFrame: (lane, frame) => this.#onFrame(id, lane, frame),
+      ...(isControl ? { onRoundTrip: (tookMs: number) => observe({ kind: 'peer_round_trip', peer: id, tookMs }) } : {}),
       onUp: () => { if (isControl) observe({ kind: 'peer_connected', peer: id }); },
       onDown: (reason) => { if (isControl && !this.#isClosed) observe({ kind: 'peer_lost', peer: id, reason }); },
       onFailure: (url, reason) => {
@@ -314,9 +317,28 @@ export class TcpTransport implements Transport {
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean {
     if (this.#isClosed) return false;
     const group = groupOf(lane);
-    const outbound = this.#outbound.get(to);
-    if (outbound !== undefined) return outbound.get(group)?.send(lane, frame) ?? false;
-    return this.#inbound.get(to)?.get(group)?.send(lane, frame) ?? false;
+    const way = (this.#outbound.get(to) ?? this.#inbound.get(to))?.get(group);
+    if (way === undefined || !way.send(lane, frame)) return false;
+    this.#trafficOf(to).sentBytes += frame.length;
+    return true;
+  }
+
+  traffic(peer: NodeId): Traffic | null {
+    return this.#traffic.get(peer) ?? null;
+  }
+
+  #onFrame(from: NodeId, lane: Lane, frame: Uint8Array): void {
+    // Of those in the address book alone: anybody else could fill this table.
+    if (this.#outbound.has(from)) this.#trafficOf(from).receivedBytes += frame.length;
+    this.#receive?.(from, lane, frame);
+  }
+
+  #trafficOf(peer: NodeId): { sentBytes: number; receivedBytes: number } {
+    const known = this.#traffic.get(peer);
+    if (known !== undefined) return known;
+    const traffic = { sentBytes: 0, receivedBytes: 0 };
+    if (this.#outbound.has(peer)) this.#traffic.set(peer, traffic);
+    return traffic;
   }
 
   isConnected(to: NodeId): boolean {

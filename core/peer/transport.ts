@@ -15,6 +15,12 @@ export type Lane = 'raft' | 'call' | 'snapshot';
 
 export type Receive = (from: NodeId, lane: Lane, frame: Uint8Array) => void;
 
+/** Bytes of frames since the start, all lanes together; what was dropped does not count. */
+export interface Traffic {
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+}
+
 export interface Transport {
   /**
    * Begins to listen and to connect. `receive` gets every frame, from a later turn, never re-entrant; `from` is what the
@@ -30,5 +36,7 @@ export interface Transport {
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean;
   /** Whether a connection to `to` stands, as far as one can know. */
   isConnected(to: NodeId): boolean;
+  /** Absent where nobody counts; null for somebody this one never spoke with. */
+  traffic?(peer: NodeId): Traffic | null;
   close(done: Done): void;
 }

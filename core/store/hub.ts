@@ -83,6 +83,13 @@ export class Hub {
     return this.#behind;
   }
 
+  /** Events that wait in the buffers of watchers for their consumers. */
+  get pendingEventCount(): number {
+    let count = 0;
+    for (const watcher of this.#watchers) count += watcher.pendingEventCount;
+    return count;
+  }
+
   open(request: WatchRequest): Watcher {
     this.#noticeRestore();
     const watcher = new Watcher(request, this.#limits, {
@@ -297,6 +304,12 @@ export class Watcher {
   /** The store has reached the revision before the one it waits for. */
   isLevel(level: Revision): boolean {
     return this.#from <= level + 1;
+  }
+
+  get pendingEventCount(): number {
+    let count = 0;
+    for (let i = this.#bufferAt; i < this.#buffer.length; i++) count += this.#buffer[i]?.batch.events.length ?? 0;
+    return count;
   }
 
   get isBehind(): boolean {

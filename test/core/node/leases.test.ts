@@ -18,6 +18,7 @@ function bench(ttls: readonly number[]): { leases: Leases; wishes: Wish[]; time:
   const leases = new Leases(0, {
     clock: { now: () => time.now, schedule: () => () => undefined },
     observe: () => undefined,
+    renewed: () => undefined,
     store: () => store,
     role: () => ({ state: 'leader', term: 1, leader: 1n }),
     submit: (command, done) => void wishes.push({ command, done }),

@@ -214,6 +214,24 @@ on('a call does not wait for all that the machine has queued', async (rig, t) =>
   relay.close();
 });
 
+on('bytes to and from a member are counted, and echoes say how long there and back takes', async (rig, t) => {
+  const [a, b] = [await rig.member(1n), await rig.member(2n)];
+  t.is(a.transport.traffic(2n), null, 'nobody was spoken with yet');
+  a.transport.setPeers(new Map([[2n, b.urls]]));
+  b.transport.setPeers(new Map([[1n, a.urls]]));
+  await rig.until(() => a.transport.isConnected(2n) && b.transport.isConnected(1n), 'both are connected');
+  t.true(a.transport.send(2n, 'call', Buffer.alloc(1000)));
+  t.true(b.transport.send(1n, 'snapshot', Buffer.alloc(7)) || b.transport.send(1n, 'call', Buffer.alloc(7)));
+  await rig.until(() => a.got.length === 1 && b.got.length === 1, 'both frames arrive');
+  t.deepEqual(a.transport.traffic(2n), { sentBytes: 1000, receivedBytes: 7 });
+  t.deepEqual(b.transport.traffic(1n), { sentBytes: 7, receivedBytes: 1000 });
+  const trips = (): readonly number[] => a.events.flatMap((event) => (event.kind === 'peer_round_trip' ? [event.tookMs] : []));
+  await rig.until(() => trips().length > 0, 'an echo comes back');
+  t.true(trips().every((tookMs) => tookMs >= 0 && tookMs < SILENCE_MS));
+  a.transport.setPeers(new Map());
+  t.is(a.transport.traffic(2n), null, 'who is no member any more is not counted');
+});
+
 on('several URLs are tried in turn', async (rig, t) => {
   const [one, two] = [await rig.member(1n), await rig.member(2n)];
   one.transport.setPeers(new Map([[2n, ['http://127.0.0.1:1', 'nonsense', ...two.urls]]]));
