@@ -3,7 +3,6 @@
 import test from 'ava';
 import { getEventListeners } from 'node:events';
 import { utf8 } from '../../core/base/bytes.js';
-import type { Clock } from '../../core/base/clock.js';
 import type { Client } from '../../core/client.js';
 import { get, put } from '../../core/client.js';
 import { ApiError } from '../../core/errors.js';
@@ -11,7 +10,7 @@ import type { RegistrationEvent } from '../../recipes/registry.js';
 import { evict, readServices, register } from '../../recipes/registry.js';
 import { Session } from '../../recipes/session.js';
 import { Link } from './link.js';
-import { leaseIds, switching, type World, world } from './world.js';
+import { guarded, leaseIds, switching, type World, world } from './world.js';
 
 const spec = { service: 'api', id: 'a1', address: '10.0.0.1', port: 8080 };
 const KEY = utf8('coterie/services/api/instances/a1');
@@ -173,22 +172,12 @@ test('what cannot be asked of a lease or a wait is refused at once and names the
 test('an observer that throws breaks nothing: the instance is registered, restored and removed', async (t) => {
   const w = await world(1);
   const { clock } = w;
-  const thrown: unknown[] = [];
-  const guarded: Clock = {
-    now: () => clock.now(),
-    schedule: (delayMs, run) => clock.schedule(delayMs, () => {
-      try {
-        run();
-      } catch (error) {
-        thrown.push(error);
-      }
-    }),
-  };
+  const { clock: watched, thrown } = guarded(clock);
   const link = w.link();
   const observe = (): never => {
     throw new Error('a broken observer');
   };
-  const api = await clock.until(register(link, spec, { clock: guarded, ttlSeconds: 5, observe }));
+  const api = await clock.until(register(link, spec, { clock: watched, ttlSeconds: 5, observe }));
   link.down();
   await clock.advance(8_000);
   t.is(await clock.until(get(w.store, KEY)), null);

@@ -3,7 +3,6 @@
 
 import test from 'ava';
 import { utf8 } from '../../core/base/bytes.js';
-import type { Clock } from '../../core/base/clock.js';
 import { put } from '../../core/client.js';
 import { ApiError, isApiError } from '../../core/errors.js';
 import type { Client } from '../../core/client.js';
@@ -11,7 +10,7 @@ import type { SimClock } from '../sim/clock.js';
 import type { Link } from './link.js';
 import type { SessionEvent } from '../../recipes/session.js';
 import { Session, SessionLost } from '../../recipes/session.js';
-import { exists, leaseIds, switching, world } from './world.js';
+import { exists, guarded, leaseIds, switching, world } from './world.js';
 
 function kinds(events: readonly SessionEvent[]): string[] {
   return events.map((event) => event.kind).filter((kind) => kind !== 'renewed');
@@ -526,22 +525,12 @@ test('S10 50 link flaps: renewals go on, and while connected no gap exceeds half
 test('an observer that throws neither ends the renewals nor hides the loss, and close still resolves', async (t) => {
   const w = await world(1);
   const { clock } = w;
-  const thrown: unknown[] = [];
-  const guarded: Clock = {
-    now: () => clock.now(),
-    schedule: (delayMs, run) => clock.schedule(delayMs, () => {
-      try {
-        run();
-      } catch (error) {
-        thrown.push(error);
-      }
-    }),
-  };
+  const { clock: watched, thrown } = guarded(clock);
   const link = w.link();
   const observe = (event: SessionEvent): never => {
     throw new Error(event.kind);
   };
-  const session = await clock.until(Session.open(link, { ttlSeconds: 6, clock: guarded, observe }));
+  const session = await clock.until(Session.open(link, { ttlSeconds: 6, clock: watched, observe }));
   const told: string[] = [];
   session.onLost(() => {
     throw new Error('a listener');

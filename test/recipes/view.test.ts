@@ -2,14 +2,13 @@
 
 import test from 'ava';
 import { latin1, text, utf8 } from '../../core/base/bytes.js';
-import type { Clock } from '../../core/base/clock.js';
 import type { Backend, Client, Event, KeyValue, WatchBatch } from '../../core/client.js';
 import { del, get, put } from '../../core/client.js';
 import { ApiError, isApiError } from '../../core/errors.js';
 import type { ViewChange, ViewEvent } from '../../recipes/view.js';
 import { View } from '../../recipes/view.js';
 import { Link } from './link.js';
-import { keysUnder, switching, world } from './world.js';
+import { guarded, keysUnder, switching, world } from './world.js';
 
 function plain(kvs: readonly KeyValue[]): Record<string, string> {
   return Object.fromEntries(kvs.map((kv) => [text(kv.key), `${text(kv.value)}@${kv.modRevision}`]));
@@ -384,20 +383,10 @@ test('events that do not follow from what is held change nothing until everythin
 test('an observer that throws does not end a view, and options that would make it spin are refused', async (t) => {
   const w = await world(1);
   const { clock } = w;
-  const thrown: unknown[] = [];
-  const guarded: Clock = {
-    now: () => clock.now(),
-    schedule: (delayMs, run) => clock.schedule(delayMs, () => {
-      try {
-        run();
-      } catch (error) {
-        thrown.push(error);
-      }
-    }),
-  };
+  const { clock: watched, thrown } = guarded(clock);
   const link = w.link();
   const view = View.follow(link, { prefix: 't/' }, {
-    clock: guarded,
+    clock: watched,
     livenessMs: 3_000,
     observe: ({ kind }) => {
       throw new Error(kind);

@@ -2,6 +2,7 @@
 // ask of its store.
 
 import { utf8 } from '../../core/base/bytes.js';
+import type { Clock } from '../../core/base/clock.js';
 import type { Admin, Backend, Client, KeyValue, LeaseId } from '../../core/client.js';
 import { get, prefixRange } from '../../core/client.js';
 import { startNode } from '../../core/index.js';
@@ -54,4 +55,17 @@ export function switching(stores: { now: Client }): Client {
     revoke: (lease, options) => stores.now.revoke(lease, options),
     close: () => stores.now.close(),
   };
+}
+
+/** What runs on it and throws is noted, as a process that survives uncaught errors would. */
+export function guarded(clock: Clock): { readonly clock: Clock; readonly thrown: readonly unknown[] } {
+  const thrown: unknown[] = [];
+  const schedule = (delayMs: number, run: () => void): (() => void) => clock.schedule(delayMs, () => {
+    try {
+      run();
+    } catch (error) {
+      thrown.push(error);
+    }
+  });
+  return { clock: { now: () => clock.now(), schedule }, thrown };
 }

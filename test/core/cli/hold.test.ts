@@ -11,24 +11,9 @@ import { del, get } from '../../../core/client.js';
 import { isInstalled } from '../../interop/real-etcd.js';
 import { Proxy } from '../../recipes/homes.js';
 import { temporaryDirectory } from './binary.js';
-import { becomes, begin, isAlive, launch, startStores, type Running, type Store } from './running.js';
+import { becomes, begin, isAlive, launch, useStores, type Running } from './running.js';
 
-let stores: readonly [Store, ...Store[]];
-let names = 0;
-
-test.before('stores start', async (t) => {
-  stores = await startStores((line) => t.log(line));
-});
-
-test.after.always('all end', async () => {
-  await Promise.all(stores.map((store) => store.close()));
-});
-
-/** A name that no other test has. */
-function fresh(): string {
-  names += 1;
-  return `n${names}`;
-}
+const { stores, fresh } = useStores('n');
 
 /** Says its own number, cannot be talked into ending, and has a child of its own that cannot either. */
 const STUBBORN = ['sh', '-c', 'trap "" TERM; sh -c "while :; do sleep 0.1; done" & echo $! $$; while :; do sleep 0.1; done'];
@@ -38,7 +23,7 @@ function numbersIn(running: Running): Promise<readonly number[]> {
 }
 
 test.serial('the command runs while the lock is held, knows its fence, and its exit code is ours', async (t) => {
-  for (const { url, countOf, name: home } of stores) {
+  for (const { url, countOf, name: home } of stores()) {
     const name = fresh();
     const script = 'echo "$COTERIE_LOCK_KEY $COTERIE_FENCE $ETCD_LOCK_KEY $ETCD_LOCK_REV"; exit 7';
     const [first, second] = await Promise.all([1, 2].map(() => begin(t, url, ['lock', name, '--', 'sh', '-c', script]).ended));
@@ -55,7 +40,7 @@ test.serial('the command runs while the lock is held, knows its fence, and its e
 });
 
 test.serial('without a command it prints the key and holds until asked to end; the next one comes when it has', async (t) => {
-  for (const { url, client, countOf } of stores) {
+  for (const { url, client, countOf } of stores()) {
     const name = fresh();
     const holder = begin(t, url, ['lock', name]);
     const [, key = ''] = await holder.says(/^(coterie\/locks\/n\d+\/[0-9a-f]+)\n$/);
@@ -75,7 +60,7 @@ test.serial('without a command it prints the key and holds until asked to end; t
 });
 
 test.serial('signals go to the command, and the lock is held until that has ended', async (t) => {
-  const [{ url, countOf }] = stores;
+  const [{ url, countOf }] = stores();
   const name = fresh();
   const script = 'trap "echo usr" USR1; trap "sleep 0.5; exit 9" TERM; echo ready; while :; do sleep 0.05; done';
   const running = begin(t, url, ['lock', name, '--', 'sh', '-c', script]);
@@ -91,7 +76,7 @@ test.serial('signals go to the command, and the lock is held until that has ende
 });
 
 test.serial('a command that ignores SIGTERM is gone with all it has started before others get the lock', async (t) => {
-  for (const { port, countOf, name: home } of stores) {
+  for (const { port, countOf, name: home } of stores()) {
     const name = fresh();
     const proxy = await Proxy.start(t, port);
     const running = begin(t, `http://127.0.0.1:${proxy.port}`, ['lock', name, '--ttl', '6', '--', ...STUBBORN]);
@@ -109,7 +94,7 @@ test.serial('a command that ignores SIGTERM is gone with all it has started befo
 });
 
 test.serial('when somebody deletes the key, or revokes the lease, the command is ended and it is said why', async (t) => {
-  for (const { url, client } of stores) {
+  for (const { url, client } of stores()) {
     const name = fresh();
     const running = begin(t, url, ['lock', name, '--', 'sh', '-c', 'echo $COTERIE_LOCK_KEY; sleep 1000']);
     const [, key = ''] = await running.says(/^(.*)\n/);
@@ -127,7 +112,7 @@ test.serial('when somebody deletes the key, or revokes the lease, the command is
 });
 
 test.serial('when it is killed itself, the command and what that has started end before others get the lock', async (t) => {
-  const [{ url, countOf }] = stores;
+  const [{ url, countOf }] = stores();
   const name = fresh();
   const running = begin(t, url, ['lock', name, '--ttl', '6', '--', ...STUBBORN]);
   const pids = await numbersIn(running);
@@ -139,7 +124,7 @@ test.serial('when it is killed itself, the command and what that has started end
 });
 
 test.serial('a process that stood still ends its command as soon as it goes on', async (t) => {
-  const [{ url, countOf }] = stores;
+  const [{ url, countOf }] = stores();
   const name = fresh();
   const running = begin(t, url, ['lock', name, '--ttl', '3', '--', 'sh', '-c', 'echo $$; sleep 1000']);
   const [, pid = ''] = await running.says(/^(\d+)\n/);
@@ -153,7 +138,7 @@ test.serial('a process that stood still ends its command as soon as it goes on',
 });
 
 test.serial('asked to end while it waits, it leaves the line', async (t) => {
-  const [{ url, countOf }] = stores;
+  const [{ url, countOf }] = stores();
   const name = fresh();
   const holder = begin(t, url, ['lock', name]);
   await holder.says(/locks/);
@@ -167,7 +152,7 @@ test.serial('asked to end while it waits, it leaves the line', async (t) => {
 });
 
 test.serial('who does not want to wait is told who has it, with the exit code of their choice', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   const holder = begin(t, url, ['lock', name, '--info', 'x']);
   await holder.says(/locks/);
@@ -184,7 +169,7 @@ test.serial('who does not want to wait is told who has it, with the exit code of
 });
 
 test.serial('a command that cannot be run has a shell\'s exit code, and the lock is given back', async (t) => {
-  const [{ url, countOf }] = stores;
+  const [{ url, countOf }] = stores();
   const name = fresh();
   const directory = mkdtempSync(path.join(tmpdir(), 'coterie-cli-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
@@ -199,7 +184,7 @@ test.serial('a command that cannot be run has a shell\'s exit code, and the lock
 });
 
 test.serial('words after -- are the command\'s, ours or not', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   const command = ['sh', '-c', 'echo "$@"', 'sh', '--help', '--ttl', '-w'];
   const { code, stdout } = await begin(t, url, ['lock', name, '--', ...command]).ended;
@@ -207,7 +192,7 @@ test.serial('words after -- are the command\'s, ours or not', async (t) => {
 });
 
 test.serial('when nobody reads what it would say it gives the lock back', async (t) => {
-  const [{ url, countOf }] = stores;
+  const [{ url, countOf }] = stores();
   const name = fresh();
   const holder = begin(t, url, ['lock', name]);
   await holder.says(/locks/);
@@ -233,7 +218,7 @@ test.serial('etcdctl lock and ours exclude each other, and coterie locks shows b
     t.pass();
     return;
   }
-  for (const { url, countOf } of stores) {
+  for (const { url, countOf } of stores()) {
     const name = fresh();
     const env = { ETCDCTL_API: '3', ETCDCTL_ENDPOINTS: url };
     const theirs = launch(t, 'etcdctl', ['lock', name], env);
@@ -261,7 +246,7 @@ test.serial('etcdctl elect and ours lead one after the other, and each follows t
     t.pass();
     return;
   }
-  for (const { url, countOf, name: home } of stores) {
+  for (const { url, countOf, name: home } of stores()) {
     const name = fresh();
     const env = { ETCDCTL_API: '3', ETCDCTL_ENDPOINTS: url };
     const followed = launch(t, 'etcdctl', ['elect', '-l', name], env);
@@ -288,7 +273,7 @@ test.serial('etcdctl elect and ours lead one after the other, and each follows t
 });
 
 test.serial('a command runs while it leads, and is ended when the leadership is lost', async (t) => {
-  for (const { url, client, countOf, name: home } of stores) {
+  for (const { url, client, countOf, name: home } of stores()) {
     const name = fresh();
     const quick = await begin(t, url, ['elect', name, 'me', '--', 'sh', '-c', 'echo $COTERIE_FENCE; exit 3']).ended;
     t.is(quick.code, 3, home);
@@ -311,7 +296,7 @@ test.serial('a command runs while it leads, and is ended when the leadership is 
 });
 
 test.serial('a follower in JSON hears of a leader, of none, and of the next', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   const following = begin(t, url, ['elect', '--listen', name, '--json']);
   await following.says(/^\{"leader":false\}\n$/);
@@ -324,7 +309,7 @@ test.serial('a follower in JSON hears of a leader, of none, and of the next', as
 });
 
 test.serial('the guard of a command that ends goes with it', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   const goOn = path.join(await temporaryDirectory(t), 'go on');
   const running = begin(t, url, ['lock', name, '--', 'sh', '-c', 'echo $PPID; until [ -e "$0" ]; do sleep 0.1; done', goOn]);

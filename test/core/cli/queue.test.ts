@@ -5,23 +5,9 @@ import test from 'ava';
 import { Queue } from '../../../recipes/queue.js';
 import { Session } from '../../../recipes/session.js';
 import { environment, MAIN } from './binary.js';
-import { begin, isAlive, startStores, type Store } from './running.js';
+import { begin, isAlive, useStores } from './running.js';
 
-let stores: readonly [Store, ...Store[]];
-let names = 0;
-
-test.before('stores start', async (t) => {
-  stores = await startStores((line) => t.log(line));
-});
-
-test.after.always('all end', async () => {
-  await Promise.all(stores.map((store) => store.close()));
-});
-
-function fresh(): string {
-  names += 1;
-  return `q${names}`;
-}
+const { stores, fresh } = useStores('q');
 
 function run(url: string, args: readonly string[], input: string): Promise<string> {
   const env = environment({ COTERIE_ENDPOINTS: url });
@@ -33,7 +19,7 @@ function run(url: string, args: readonly string[], input: string): Promise<strin
 }
 
 test.serial('what one puts another takes: as JSON, as text, as bytes', async (t) => {
-  for (const { url, client, name: home } of stores) {
+  for (const { url, client, name: home } of stores()) {
     const name = fresh();
     const say = async (...words: string[]): Promise<string> => (await begin(t, url, ['queue', ...words]).ended).stdout;
     t.is(await say('put', name, 'two words', '--id', 'one'), 'one\n', home);
@@ -59,7 +45,7 @@ test.serial('what one puts another takes: as JSON, as text, as bytes', async (t)
 });
 
 test.serial('an item is done when its command ends with 0, tried again when not, and dead at last', async (t) => {
-  for (const { url } of stores) {
+  for (const { url } of stores()) {
     const name = fresh();
     const script = 'read line; echo "$COTERIE_ITEM_ID $COTERIE_ITEM_ATTEMPT $line"; exit $1';
     const take = ['queue', 'take', name, '--', 'sh', '-c', script, 'sh'];
@@ -80,7 +66,7 @@ test.serial('an item is done when its command ends with 0, tried again when not,
 });
 
 test.serial('a worker goes on until asked to end; what it was asked to leave is not held against the item', async (t) => {
-  for (const { url } of stores) {
+  for (const { url } of stores()) {
     const name = fresh();
     const script = 'read line; echo "$line $$"; [ "$line" != slow ] || sleep 1000';
     const worker = begin(t, url, ['queue', 'take', name, '--follow', '--', 'sh', '-c', script]);
@@ -100,7 +86,7 @@ test.serial('a worker goes on until asked to end; what it was asked to leave is 
 });
 
 test.serial('of a worker that is killed the command ends, and another gets the item', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   await begin(t, url, ['queue', 'put', name, 'work', '--id', 'x']).ended;
   const script = 'trap "" TERM; echo $$; while :; do sleep 0.1; done';
@@ -113,7 +99,7 @@ test.serial('of a worker that is killed the command ends, and another gets the i
 });
 
 test.serial('what is removed from under a worker ends its command', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   await begin(t, url, ['queue', 'put', name, 'work', '--id', 'x']).ended;
   const worker = begin(t, url, ['queue', 'take', name, '--', 'sh', '-c', 'echo here; sleep 1000']);
@@ -128,7 +114,7 @@ test.serial('what is removed from under a worker ends its command', async (t) =>
 });
 
 test.serial('an item that nobody reads is not done, a command that does not exist does not count', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   const mute = begin(t, url, ['queue', 'take', name]);
   mute.child.stdout?.destroy();
@@ -142,7 +128,7 @@ test.serial('an item that nobody reads is not done, a command that does not exis
 });
 
 test.serial('nothing to take, a pause, and words that are wrong', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   for (const flags of [['--try'], ['--timeout', '200ms']]) {
     const none = await begin(t, url, ['queue', 'take', name, ...flags]).ended;

@@ -5,23 +5,9 @@ import test, { type ExecutionContext } from 'ava';
 import { discover, evict, readServices, type Instance } from '../../../recipes/registry.js';
 import { freePort } from '../../interop/free-ports.js';
 import { Proxy } from '../../recipes/homes.js';
-import { becomes, begin, isAlive, startStores, type Running, type Store } from './running.js';
+import { becomes, begin, isAlive, useStores, type Running, type Store } from './running.js';
 
-let stores: readonly [Store, ...Store[]];
-let names = 0;
-
-test.before('stores start', async (t) => {
-  stores = await startStores((line) => t.log(line));
-});
-
-test.after.always('all end', async () => {
-  await Promise.all(stores.map((store) => store.close()));
-});
-
-function fresh(): string {
-  names += 1;
-  return `s${names}`;
-}
+const { stores, fresh } = useStores('s');
 
 async function instancesOf({ client }: Store, service: string): Promise<readonly Instance[]> {
   return (await readServices(client, [service])).services.get(service) ?? [];
@@ -52,7 +38,7 @@ function isRegistered(t: ExecutionContext, running: Running, name: string): Prom
 }
 
 test.serial('registered once its port answers; at the end draining, then out, then asked to end', async (t) => {
-  for (const store of stores) {
+  for (const store of stores()) {
     const [name, port] = [fresh(), await freePort()];
     const flags = ['--id', 'i1', '--weight', '5', '--zone', 'z', '--tags', 'a,b', '--meta', 'v=1.2,w=x=y', '--drain', '1s'];
     const command = ['register', name, '--port', String(port), ...flags, ...service(port, { afterMs: 800 })];
@@ -81,7 +67,7 @@ test.serial('registered once its port answers; at the end draining, then out, th
 });
 
 test.serial('a service that ends by itself is taken out at once, and not started again', async (t) => {
-  const [store] = stores;
+  const [store] = stores();
   const [name, port] = [fresh(), await freePort()];
   const running = begin(t, store.url, ['register', name, '--port', String(port), ...service(port)]);
   const pid = await pidIn(running);
@@ -93,7 +79,7 @@ test.serial('a service that ends by itself is taken out at once, and not started
 });
 
 test.serial('a service that never answers is ended, and was never registered', async (t) => {
-  const [store] = stores;
+  const [store] = stores();
   const [name, port] = [fresh(), await freePort()];
   const words = ['register', name, '--port', String(port), '--wait', '500ms', ...service(port, { afterMs: 1_000_000 })];
   const running = begin(t, store.url, words);
@@ -106,7 +92,7 @@ test.serial('a service that never answers is ended, and was never registered', a
 });
 
 test.serial('evicted, or replaced by a newer process with its id, it ends the service and says so', async (t) => {
-  for (const store of stores) {
+  for (const store of stores()) {
     const [name, port] = [fresh(), await freePort()];
     const words = ['register', name, '--port', String(port), '--id', 'one', '--wait', '0'];
     const running = begin(t, store.url, [...words, ...service(port)]);
@@ -131,7 +117,7 @@ test.serial('evicted, or replaced by a newer process with its id, it ends the se
 });
 
 test.serial('an outage of the store ends nothing: the service goes on and is registered again', async (t) => {
-  for (const store of stores) {
+  for (const store of stores()) {
     const [name, port] = [fresh(), await freePort()];
     const proxy = await Proxy.start(t, store.port);
     const words = ['register', name, '--port', String(port), '--ttl', '2', '--drain', '0', ...service(port)];
@@ -151,7 +137,7 @@ test.serial('an outage of the store ends nothing: the service goes on and is reg
 });
 
 test.serial('a service that does not end when asked is ended; a second signal cuts the draining short', async (t) => {
-  const [store] = stores;
+  const [store] = stores();
   const [name, port] = [fresh(), await freePort()];
   const words = ['register', name, '--port', String(port), '--drain', '10m', '--grace', '300ms', ...service(port, { atEnd: '' })];
   const running = begin(t, store.url, words);
@@ -167,7 +153,7 @@ test.serial('a service that does not end when asked is ended; a second signal cu
 });
 
 test.serial('when it is killed itself the service ends, and the registry says that it expired', async (t) => {
-  const [store] = stores;
+  const [store] = stores();
   const [name, port] = [fresh(), await freePort()];
   const words = ['register', name, '--port', String(port), '--ttl', '2', '--grace', '300ms', ...service(port, { atEnd: '' })];
   const running = begin(t, store.url, words);
@@ -179,7 +165,7 @@ test.serial('when it is killed itself the service ends, and the registry says th
 });
 
 test.serial('without a command it keeps registered what somebody else runs, until asked to end', async (t) => {
-  const [store] = stores;
+  const [store] = stores();
   const name = fresh();
   const running = begin(t, store.url, ['register', name, '--port', '9', '--id', 'x', '--drain', '0', '--json']);
   const [line] = await running.says(/^.*\n/);
@@ -191,7 +177,7 @@ test.serial('without a command it keeps registered what somebody else runs, unti
 });
 
 test.serial('while the store cannot be told, or the words are wrong, nothing is started', async (t) => {
-  const [store] = stores;
+  const [store] = stores();
   const echo = ['--', 'echo', 'never'];
   const none = await begin(t, 'http://127.0.0.1:1', ['register', 'a', '--port', '1', '--dial-timeout', '300ms', ...echo]).ended;
   t.deepEqual([none.code, none.stdout], [1, '']);

@@ -4,7 +4,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ExecutionContext } from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { prefixRange } from '../../../core/client.js';
 import { connect, serve, startNode } from '../../../core/index.js';
@@ -60,6 +60,25 @@ export function launch(t: ExecutionContext, program: string, args: readonly stri
     complains: (pattern) => until(pattern, () => stderr),
     signal: (name) => void child.kill(name),
     ended,
+  };
+}
+
+/** Starts the stores for all tests of a file, and ends them; `fresh` gives names that begin so and that no other test has. */
+export function useStores(letter: string): { readonly stores: () => readonly [Store, ...Store[]]; readonly fresh: () => string } {
+  let stores: readonly [Store, ...Store[]] | null = null;
+  let names = 0;
+  test.before('stores start', async (t) => {
+    stores = await startStores((line) => t.log(line));
+  });
+  test.after.always('all end', async () => {
+    await Promise.all((stores ?? []).map((store) => store.close()));
+  });
+  return {
+    stores: () => {
+      if (stores === null) throw new Error('the stores of this file have not started');
+      return stores;
+    },
+    fresh: () => `${letter}${(names += 1)}`,
   };
 }
 

@@ -4,23 +4,9 @@
 import test from 'ava';
 import { Topic } from '../../../recipes/topic.js';
 import { Proxy } from '../../recipes/homes.js';
-import { begin, startStores, type Running, type Store } from './running.js';
+import { begin, useStores, type Running } from './running.js';
 
-let stores: readonly [Store, ...Store[]];
-let names = 0;
-
-test.before('stores start', async (t) => {
-  stores = await startStores((line) => t.log(line));
-});
-
-test.after.always('all end', async () => {
-  await Promise.all(stores.map((store) => store.close()));
-});
-
-function fresh(): string {
-  names += 1;
-  return `t${names}`;
-}
+const { stores, fresh } = useStores('t');
 
 /** A reader prints nothing of its own; it is there once it has printed the first message. */
 async function isThere(reader: Running, publish: (body: string) => Promise<unknown>): Promise<void> {
@@ -28,7 +14,7 @@ async function isThere(reader: Running, publish: (body: string) => Promise<unkno
 }
 
 test.serial('what is published reaches every reader, in order, and a reader goes on where it was', async (t) => {
-  for (const { url, port, name: home } of stores) {
+  for (const { url, port, name: home } of stores()) {
     const name = fresh();
     const publish = async (...words: string[]): Promise<string> => {
       return (await begin(t, url, ['publish', name, ...words]).ended).stdout;
@@ -51,7 +37,7 @@ test.serial('what is published reaches every reader, in order, and a reader goes
 });
 
 test.serial('a reader from now on sees what comes, of either kind of topic', async (t) => {
-  for (const { url } of stores) {
+  for (const { url } of stores()) {
     for (const kind of [[], ['--live']]) {
       const name = fresh();
       const publish = (body: string): Promise<unknown> => begin(t, url, ['publish', name, body, ...kind]).ended;
@@ -68,7 +54,7 @@ test.serial('a reader from now on sees what comes, of either kind of topic', asy
 });
 
 test.serial('what is not kept any more is told, with what to do, or passed over when asked to', async (t) => {
-  const [{ url, client }] = stores;
+  const [{ url, client }] = stores();
   const name = fresh();
   const topic = new Topic(client, name, { retain: { count: 1 } });
   const first = (await topic.publish('m0')).position;
@@ -86,7 +72,7 @@ test.serial('what is not kept any more is told, with what to do, or passed over 
 });
 
 test.serial('a reader whose reader has gone ends; words that are wrong, or no store, are said', async (t) => {
-  const [{ url }] = stores;
+  const [{ url }] = stores();
   const name = fresh();
   const reader = begin(t, url, ['subscribe', name]);
   await isThere(reader, (body) => begin(t, url, ['publish', name, body]).ended);
