@@ -4,9 +4,10 @@
 
 import { assert, present, unreachable } from '../base/assert.js';
 import type {
-  Compare, CompareResult, DeleteRequest, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, SortTarget, TxnRequest,
+  Alarm, Compare, CompareResult, DeleteRequest, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, SortTarget, TxnRequest,
 } from '../client.js';
 import { text, utf8 } from '../base/bytes.js';
+import { readChange, writeChange, type StoredChange } from './auth-records.js';
 import { ByteReader, ByteWriter, varintBytes, writeVarint } from './binary.js';
 import { TXN_DEPTH_MAX } from './limits.js';
 
@@ -34,7 +35,19 @@ export type Command =
       readonly clientUrls: readonly string[] | null;
       readonly incarnation: bigint;
     }
-  | { readonly kind: 'compact'; readonly revision: Revision };
+  | { readonly kind: 'compact'; readonly revision: Revision }
+  | { readonly kind: 'alarm'; readonly action: 'raise' | 'clear'; readonly alarm: Alarm }
+  /**
+   * On whose behalf, and at which auth revision that was established: what auth.ts is asked before it is carried out.
+   * `user` null: this process's own. Written around commands while auth is on; one without was written by a member that did
+   * not know yet that it is, and is refused then.
+   */
+  | { readonly kind: 'as_user'; readonly user: string | null; readonly authRevision: number; readonly command: Command }
+  | { readonly kind: 'auth_change'; readonly change: StoredChange }
+  /** A password was found right at that auth revision: a token with this digest is good from now on. */
+  | { readonly kind: 'authenticate'; readonly user: string; readonly digest: string; readonly authRevision: number }
+  /** The password that `from` is of was given, so it is kept with the cost that is wanted now. */
+  | { readonly kind: 'rehash'; readonly name: string; readonly from: string; readonly to: string };
 
 const FORM = 1;
 const PUT = 1;
@@ -45,6 +58,11 @@ const LEASE_REVOKE = 5;
 const COMPACT = 6;
 const LEASE_CHECKPOINT = 7;
 const MEMBER_UPDATE = 8;
+const ALARM = 9;
+const AS_USER = 16;
+const AUTH_CHANGE = 17;
+const AUTHENTICATE = 18;
+const REHASH = 19;
 
 const PUT_LEASE = 1;
 const PUT_PREV = 2;
@@ -69,6 +87,8 @@ const RESULTS: readonly (CompareResult | 'any')[] = ['=', '>', '<', '!=', 'any']
 const TARGETS: readonly Compare['target'][] = ['version', 'create', 'mod', 'value', 'lease'];
 const ORDERS: readonly SortOrder[] = ['none', 'ascend', 'descend'];
 const SORT_TARGETS: readonly SortTarget[] = ['key', 'version', 'create', 'mod', 'value'];
+const ALARM_ACTIONS: readonly ('raise' | 'clear')[] = ['raise', 'clear'];
+const ALARM_KINDS: readonly Alarm['kind'][] = ['no_space', 'corrupt'];
 
 const NOTHING: readonly never[] = Object.freeze([]);
 
@@ -111,6 +131,38 @@ export function encodeCommand(command: Command): Uint8Array {
       });
     case 'compact':
       return encodeWith(COMPACT, (writer) => writer.integer(command.revision));
+    case 'alarm':
+      return encodeWith(ALARM, (writer) => {
+        writer.byte(codeOf(ALARM_ACTIONS, command.action));
+        writer.byte(codeOf(ALARM_KINDS, command.alarm.kind));
+        writer.i64(BigInt.asIntN(64, command.alarm.memberId));
+      });
+    default:
+      return encodeAuth(command);
+  }
+}
+
+function encodeAuth(command: Extract<Command, { kind: 'as_user' | 'auth_change' | 'authenticate' | 'rehash' }>): Uint8Array {
+  switch (command.kind) {
+    case 'as_user':
+      return encodeWith(AS_USER, (writer) => {
+        writer.varint(command.authRevision);
+        writer.byte(command.user === null ? 0 : 1);
+        writer.bytes(utf8(command.user ?? ''));
+        writer.raw(encodeCommand(command.command));
+      });
+    case 'auth_change':
+      return encodeWith(AUTH_CHANGE, (writer) => writeChange(writer, command.change));
+    case 'authenticate':
+      return encodeWith(AUTHENTICATE, (writer) => {
+        writer.bytes(utf8(command.user));
+        writer.bytes(Buffer.from(command.digest, 'hex'));
+        writer.varint(command.authRevision);
+      });
+    case 'rehash':
+      return encodeWith(REHASH, (writer) => {
+        for (const each of [command.name, command.from, command.to]) writer.bytes(utf8(each));
+      });
     default:
       return unreachable(command);
   }
@@ -124,6 +176,11 @@ export function decodeCommand(bytes: Uint8Array): Command {
   const command = readCommand(reader, kind);
   assert(reader.rest === 0, `a command of kind ${kind} has ${reader.rest} bytes too many`);
   return command;
+}
+
+/** What is to be done, whoever wishes it. */
+export function deedOf(command: Command): Exclude<Command, { kind: 'as_user' }> {
+  return command.kind === 'as_user' ? deedOf(command.command) : command;
 }
 
 /** The op of a request that has one op on success, none on failure and compares nothing; else null. */
@@ -194,6 +251,35 @@ function readCommand(reader: ByteReader, kind: number | undefined): Command {
     }
     case COMPACT:
       return { kind: 'compact', revision: reader.integer() };
+    case ALARM: {
+      const action = present(ALARM_ACTIONS[reader.byte()], 'what happens to an alarm');
+      const kind = present(ALARM_KINDS[reader.byte()], 'the kind of an alarm');
+      return { kind: 'alarm', action, alarm: { memberId: BigInt.asUintN(64, reader.i64()), kind } };
+    }
+    default:
+      return readAuth(reader, kind);
+  }
+}
+
+function readAuth(reader: ByteReader, kind: number | undefined): Command {
+  switch (kind) {
+    case AS_USER: {
+      const authRevision = reader.varint();
+      const isOwn = reader.byte() === 0;
+      const user = text(reader.bytes());
+      const command = decodeCommand(reader.raw(reader.rest));
+      assert(command.kind !== 'as_user', 'a command has two authors');
+      return { kind: 'as_user', user: isOwn ? null : user, authRevision, command };
+    }
+    case AUTH_CHANGE:
+      return { kind: 'auth_change', change: readChange(reader) };
+    case AUTHENTICATE: {
+      const user = text(reader.bytes());
+      const digest = Buffer.from(reader.bytes()).toString('hex');
+      return { kind: 'authenticate', user, digest, authRevision: reader.varint() };
+    }
+    case REHASH:
+      return { kind: 'rehash', name: text(reader.bytes()), from: text(reader.bytes()), to: text(reader.bytes()) };
     default:
       assert(false, `${kind} is no kind of command`);
   }

@@ -7,6 +7,8 @@
 //   LEASES  id, ttl, granted at, remaining   in the order they were granted
 //   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
 //   ROWS    key number, revision, …, length of the value    in the order of revisions; then the values of the frame
+//   ALARMS  kind, member          only when one stands, so that a store without any is read by releases that know none
+//   AUTH    users, roles, tokens  only when there ever were any
 //   END
 //
 // Only what can be seen is written (not what compaction superseded, though it may still lie in memory), in an order that
@@ -17,7 +19,9 @@ import { assert } from '../base/assert.js';
 import { EMPTY } from '../base/bytes.js';
 import { checksum } from '../base/crc.js';
 import type { Revision } from '../client.js';
+import { Alarms } from './alarms.js';
 import type { Arena } from './arena.js';
+import { AuthTable } from './auth.js';
 import { ByteReader, ByteWriter } from './binary.js';
 import type { LeaseRecord } from './leases.js';
 import { SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STEPS } from './limits.js';
@@ -37,6 +41,10 @@ export interface Frozen {
   readonly leases: readonly Lease[];
   /** Written when the store was frozen. */
   readonly members: Uint8Array;
+  /** The same. */
+  readonly alarms: Uint8Array;
+  /** The same. */
+  readonly auth: Uint8Array;
 }
 
 type Lease = Pick<LeaseRecord, 'id' | 'ttlSeconds' | 'granted' | 'remainingSeconds'>;
@@ -44,6 +52,8 @@ type Lease = Pick<LeaseRecord, 'id' | 'ttlSeconds' | 'granted' | 'remainingSecon
 export interface Loaded {
   readonly table: Table;
   readonly members: MemberTable;
+  readonly alarms: Alarms;
+  readonly auth: AuthTable;
   readonly applied: { readonly term: number; readonly index: number };
   readonly revision: Revision;
   readonly compacted: Revision;
@@ -57,6 +67,11 @@ const LEASES = 3;
 const KEYS = 4;
 const ROWS = 5;
 const END = 6;
+const ALARMS = 7;
+const AUTH = 8;
+
+/** Sections stand in this order, whatever their numbers are. */
+const SECTIONS: readonly number[] = [0, HEAD, MEMBERS, LEASES, KEYS, ROWS, ALARMS, AUTH, END];
 
 const FRAME_HEADER_BYTES = 8;
 /** A length above this is damage: no key or value comes near it. */
@@ -86,6 +101,16 @@ export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
   yield* leaseFrames(frozen, frames);
   yield* keyFrames(frozen, frames, counted.numbers);
   yield* rowFrames(frozen, frames, counted.numbers);
+  if (frozen.alarms.length > 0) {
+    writer.byte(ALARMS);
+    writer.raw(frozen.alarms);
+    yield frames.close();
+  }
+  if (frozen.auth.length > 0) {
+    writer.byte(AUTH);
+    writer.raw(frozen.auth);
+    yield frames.close();
+  }
   writer.byte(END);
   yield frames.close();
 }
@@ -249,6 +274,8 @@ class FrameWriter {
 export class SnapshotReader {
   readonly #table = new Table();
   #members = new MemberTable();
+  #alarms = new Alarms();
+  #auth = new AuthTable();
   #checksum = 0;
   #read = 0;
   /** The bytes of a frame that has not all arrived. */
@@ -282,7 +309,8 @@ export class SnapshotReader {
       throw new Error(`the snapshot ends too early: ${this.#partialBytes} bytes after byte ${this.#read} are no whole frame`);
     }
     const { term, index, revision, compacted } = head;
-    return { table: this.#table, members: this.#members, applied: { term, index }, revision, compacted };
+    const { table, members, alarms, auth } = { table: this.#table, members: this.#members, alarms: this.#alarms, auth: this.#auth };
+    return { table, members, alarms, auth, applied: { term, index }, revision, compacted };
   }
 
   /** Bytes of the next frame, as far as known. */
@@ -311,7 +339,8 @@ export class SnapshotReader {
   #payload(reader: ByteReader): void {
     const section = reader.byte();
     assert(this.#section !== END, 'something follows the end');
-    assert(section >= this.#section && (section === HEAD) === (this.#section === 0), `section ${section} is out of place`);
+    const isInPlace = SECTIONS.indexOf(section) >= SECTIONS.indexOf(this.#section) && (section === HEAD) === (this.#section === 0);
+    assert(isInPlace, `section ${section} is out of place`);
     this.#section = section;
     switch (section) {
       case HEAD:
@@ -328,6 +357,12 @@ export class SnapshotReader {
         return this.#readKeys(reader);
       case ROWS:
         return this.#readRows(reader);
+      case ALARMS:
+        this.#alarms = Alarms.read(reader);
+        return;
+      case AUTH:
+        this.#auth = AuthTable.read(reader);
+        return;
       case END:
         return this.#end();
       default:

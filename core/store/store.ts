@@ -6,9 +6,10 @@
 
 import { assert, unreachable } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
-import type { Event, KeyValue, LeaseId, OpResponse, RangeRequest, Revision, TxnRequest } from '../client.js';
+import type { Alarm, AlarmKind, Event, KeyValue, LeaseId, OpResponse, RangeRequest, Revision, TxnRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import type { Configuration } from '../raft/types.js';
+import { Alarms } from './alarms.js';
 import { ByteWriter } from './binary.js';
 import { loneOp, type Command } from './command.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
@@ -35,7 +36,8 @@ export type Reply =
   | { readonly kind: 'lease_checkpoint'; readonly revision: Revision }
   | { readonly kind: 'members'; readonly revision: Revision }
   | { readonly kind: 'member_update'; readonly revision: Revision }
-  | { readonly kind: 'compact'; readonly revision: Revision };
+  | { readonly kind: 'compact'; readonly revision: Revision }
+  | { readonly kind: 'alarm'; readonly revision: Revision; readonly alarms: readonly Alarm[] };
 
 /** All events of one revision, in the order they were written. `prevKv` is null in each: the hub fills it in where asked. */
 export interface EventBatch {
@@ -87,6 +89,7 @@ export interface StoreHash {
 export class Store {
   #table = new Table();
   #members = new MemberTable();
+  #alarms = new Alarms();
   #revision: Revision = 1;
   #compacted: Revision = NEVER_COMPACTED;
   #applied: EntryId = { term: 0, index: 0 };
@@ -132,6 +135,10 @@ export class Store {
   /** The only writer. Entries come in order, each once. */
   apply(id: EntryId, command: Command): Applied {
     this.skip(id);
+    if (!this.#alarms.isQuiet) {
+      const code = this.#alarms.refusal(command);
+      if (code !== null) return refused(code);
+    }
     switch (command.kind) {
       case 'txn':
         return this.#applyTxn(command.request);
@@ -147,6 +154,8 @@ export class Store {
       }
       case 'compact':
         return this.#applyCompact(command.revision);
+      case 'alarm':
+        return this.#applyAlarm(command);
       default:
         return unreachable(command);
     }
@@ -194,6 +203,16 @@ export class Store {
     return this.#reply(outcome);
   }
 
+  /** Those of a member, 0n: of all; of a kind, null: of all. */
+  alarms(memberId = 0n, kind: AlarmKind | null = null): readonly Alarm[] {
+    return this.#alarms.list(memberId, kind);
+  }
+
+  /** The members are known to differ: nothing is written until somebody has cleared the alarm. */
+  get isCorrupt(): boolean {
+    return this.#alarms.isCorrupt;
+  }
+
   /** Ascending by id. */
   members(): readonly MemberRecord[] {
     return this.#members.records;
@@ -236,6 +255,7 @@ export class Store {
       slots: keys.inOrder(),
       leases: Array.from(leases.all(), (lease) => ({ ...lease })),
       members: this.#writtenMembers(),
+      alarms: this.#writtenAlarms(),
     };
     let released = false;
     this.#frozen += 1;
@@ -267,6 +287,8 @@ export class Store {
     const { configuration, members, revisionsSkipped } = founding;
     this.#members = new MemberTable();
     this.#members.change(configuration, members);
+    // They were of members that are strangers now.
+    this.#alarms = new Alarms();
     if (revisionsSkipped === 0) return;
     this.#revision += revisionsSkipped;
     this.#compacted = this.#revision;
@@ -292,7 +314,7 @@ export class Store {
       writer.i64(rows.lease(row));
       hash = checksum(this.#table.value(row), checksum(writer.peek(), hash));
     }
-    return { hash, revision: this.#revision, compactRevision: this.compacted };
+    return { hash, revision: this.#revision, compactRevision: this.#compacted };
   }
 
   /** Equal on replicas that have applied the same entries: over all there is, not only the pairs. Costs a snapshot. */
@@ -321,6 +343,7 @@ export class Store {
     const store = new Store();
     store.#table = loaded.table;
     store.#members = loaded.members;
+    store.#alarms = loaded.alarms;
     store.#revision = loaded.revision;
     store.#compacted = loaded.compacted;
     store.#sweptTo = loaded.compacted;
@@ -372,6 +395,17 @@ export class Store {
     this.#compacted = revision;
     this.tidy(SWEEP_ROWS_PER_APPLY);
     return { reply: { kind: 'compact', revision: this.#revision }, events: null };
+  }
+
+  #applyAlarm({ action, alarm }: Extract<Command, { kind: 'alarm' }>): Applied {
+    const alarms = action === 'raise' ? this.#alarms.raise(alarm) : this.#alarms.clear(alarm);
+    return { reply: { kind: 'alarm', revision: this.#revision, alarms }, events: null };
+  }
+
+  #writtenAlarms(): Uint8Array {
+    const writer = new ByteWriter();
+    this.#alarms.write(writer);
+    return writer.take();
   }
 
   #writtenMembers(): Uint8Array {

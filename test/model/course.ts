@@ -82,6 +82,7 @@ export class Replay {
         if (command.revision > this.compacted && command.revision <= this.timeline.revision) this.compacted = command.revision;
         return;
       case 'lease_checkpoint':
+      case 'alarm':
       case 'member_update':
         return;
     }

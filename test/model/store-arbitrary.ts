@@ -111,6 +111,18 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('compact' as const), revision: fc.integer({ min: -1, max: 25 }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('alarm' as const),
+      // Mostly cleared, or little else would happen.
+      action: fc.constantFrom('raise' as const, 'clear' as const, 'clear' as const, 'clear' as const),
+      alarm: fc.record({
+        memberId: fc.constantFrom(1n, 2n ** 63n + 1n),
+        kind: fc.constantFrom('no_space' as const, 'no_space' as const, 'corrupt' as const),
+      }),
+    }),
+  },
 );
 
 export const watchRequest: fc.Arbitrary<WatchRequest> = fc.record({

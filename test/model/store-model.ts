@@ -3,7 +3,7 @@
 // store; slow on purpose, and not to be made clever.
 
 import type {
-  Compare, Event, KeyValue, LeaseId, Op, OpResponse, PutRequest, RangeRequest, Revision, TxnRequest, WatchRequest,
+  Alarm, Compare, Event, KeyValue, LeaseId, Op, OpResponse, PutRequest, RangeRequest, Revision, TxnRequest, WatchRequest,
 } from '../../core/client.js';
 import { inRange } from '../../core/client.js';
 import type { ErrorCode } from '../../core/errors.js';
@@ -27,6 +27,7 @@ export class StoreModel {
   /** Entries applied. */
   index = 0;
   compacted: Revision = -1;
+  alarms: Alarm[] = [];
 
   get revision(): Revision {
     return this.states.length - 1;
@@ -34,6 +35,8 @@ export class StoreModel {
 
   apply(term: number, command: Command): Reply {
     this.index++;
+    const alarming = this.#alarming(command);
+    if (alarming !== null) return { kind: 'error', code: alarming };
     switch (command.kind) {
       case 'txn':
         return this.#txn(command.request);
@@ -72,6 +75,14 @@ export class StoreModel {
         if (command.revision <= this.compacted) return { kind: 'error', code: 'compacted' };
         this.compacted = command.revision;
         return { kind: 'compact', revision: this.revision };
+      case 'alarm': {
+        const { memberId, kind } = command.alarm;
+        const others = this.alarms.filter((each) => each.memberId !== memberId || each.kind !== kind);
+        const stood = others.length < this.alarms.length;
+        this.alarms = command.action === 'raise' ? [...others, command.alarm] : others;
+        const isTold = stood || command.action === 'raise';
+        return { kind: 'alarm', revision: this.revision, alarms: isTold ? [command.alarm] : [] };
+      }
     }
   }
 
@@ -128,6 +139,25 @@ export class StoreModel {
     if (more) kvs = kvs.slice(0, limit);
     if (request.keysOnly === true) kvs = kvs.map((kv) => ({ ...kv, value: none }));
     return { kvs, more, count: all.length };
+  }
+
+  /** A transaction that only reads, which no alarm concerns. */
+  read(request: TxnRequest): Reply {
+    return this.#txn(request);
+  }
+
+  /** Contract 9: what is refused while an alarm stands. */
+  #alarming(command: Command): ErrorCode | null {
+    const stands = (kind: Alarm['kind']): boolean => this.alarms.some((each) => each.kind === kind);
+    const puts = (ops: readonly Op[]): boolean => ops.some((op) => {
+      return op.kind === 'put' || (op.kind === 'txn' && (puts(op.request.success ?? []) || puts(op.request.failure ?? [])));
+    });
+    if (!['txn', 'lease_grant', 'lease_revoke', 'compact'].includes(command.kind)) return null;
+    if (stands('corrupt')) return 'corrupt';
+    if (!stands('no_space')) return null;
+    if (command.kind === 'lease_grant') return 'no_space';
+    const takes = command.kind === 'txn' && puts([...(command.request.success ?? []), ...(command.request.failure ?? [])]);
+    return takes ? 'no_space' : null;
   }
 
   #txn(request: TxnRequest): Reply {

@@ -103,6 +103,7 @@ class World {
     const told = [...leases].map(([id, ttl]) => [id, ttl, granted.get(id), remaining.get(id)]);
     const kept = [...this.store.leases()].map((each) => [each.id, each.ttlSeconds, each.granted, each.remainingSeconds]);
     same(kept, told, 'leases');
+    same(new Set(this.store.alarms()), new Set(this.model.alarms), 'alarms');
     same([this.store.hash(0), this.store.stateHash()], [this.other.hash(0), this.other.stateHash()], 'hashes');
     for (const id of this.model.leases.keys()) same(this.store.leaseKeys(id), this.model.leaseKeys(id), `keys of lease ${id}`);
     same(this.store.keyCount, this.model.states.at(-1)?.length, 'number of keys');
@@ -144,7 +145,7 @@ class World {
 
   #read(request: TxnRequest): void {
     if (!isReadOnly(request)) return;
-    same(this.store.read(request), this.model.apply(1, { kind: 'txn', request }), 'read');
+    same(this.store.read(request), this.model.read(request), 'read');
   }
 
   #watch(request: WatchRequest): void {
