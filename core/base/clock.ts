@@ -1,5 +1,5 @@
-// Door 1: time. Monotonic milliseconds with an arbitrary origin; no calendar. Everything that waits, waits here, so a
-// simulated clock can drift, jump, freeze and choose the order of equal deadlines.
+// Door 1: time. Monotonic milliseconds with an arbitrary origin; the calendar is only for certificates, which bear dates.
+// Everything that waits, waits here, so a simulated clock can drift, jump, freeze and choose the order of equal deadlines.
 
 export interface Clock {
   /** Milliseconds since an arbitrary origin. Never decreases, never NaN; fractions are allowed. */
@@ -27,6 +27,11 @@ export const systemClock: Clock = {
 /** Monotonic nanoseconds that all threads of this process agree on: the origin of `performance.now()` is each thread's own. */
 export function processNs(): bigint {
   return process.hrtime.bigint();
+}
+
+/** Milliseconds since 1970 as this machine believes: to be compared with the dates in certificates, with nothing else. */
+export function calendarMs(): number {
+  return Date.now();
 }
 
 // Node turns a longer timer into 1 ms. Callers that wait longer than 24 days re-arm when woken early.

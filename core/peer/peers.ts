@@ -19,7 +19,7 @@ import {
 } from './limits.js';
 import { SnapshotReceiver } from './snapshot-receiver.js';
 import { SnapshotSenders, type SendEnd } from './snapshot-sender.js';
-import { Tally } from './tally.js';
+import { Tally } from '../base/tally.js';
 import type { Lane, Transport } from './transport.js';
 
 export { CallFailed } from './call-lane.js';

@@ -25,7 +25,7 @@ import {
 import { Link } from './link.js';
 import { isHttp, isTlsGreeting, ONE_SCHEME } from './opening.js';
 import { Outbound } from './outbound.js';
-import { Tally } from './tally.js';
+import { Tally } from '../base/tally.js';
 import { dial, reasonOf, TlsGate, type PeerTls } from './tls.js';
 import type { Lane, Receive, Traffic, Transport } from './transport.js';
 

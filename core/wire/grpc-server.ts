@@ -27,6 +27,8 @@ export interface GrpcServerOptions {
   readonly observe: ObserveWire;
   /** Goes out as the header `coterie-version` on streams, by which our own client knows what it may rely on. */
   readonly version: string;
+  /** The name that the certificate of who calls from this address gives him; null: certificates name nobody. */
+  readonly nameOf: ((peer: string) => string | null) | null;
 }
 
 /** Rewords what the library says about an oversized message. */
@@ -37,6 +39,7 @@ export class GrpcServer {
   readonly #injector: ConnectionInjector;
   readonly #observe: ObserveWire;
   readonly #version: string;
+  readonly #nameOf: ((peer: string) => string | null) | null;
   readonly #open = new Set<Call>();
   #draining = false;
   #onIdle: () => void = () => undefined;
@@ -44,6 +47,7 @@ export class GrpcServer {
   constructor(methods: Methods, options: GrpcServerOptions) {
     this.#observe = options.observe;
     this.#version = options.version;
+    this.#nameOf = options.nameOf;
     this.#server = new Server({
       'grpc.max_receive_message_length': options.requestBytesMax + RECEIVE_OVERHEAD_BYTES,
       'grpc.max_send_message_length': -1,
@@ -133,7 +137,7 @@ export class GrpcServer {
   }
 
   #begin(method: Method, library: UnaryCall | Stream): Call {
-    const call = new Call(method, library);
+    const call = new Call(method, library, this.#nameOf);
     this.#open.add(call);
     this.#observe({ kind: 'call_started', method });
     return call;
@@ -167,6 +171,7 @@ function reworded(text: string): string {
 class Call implements CallContext {
   readonly method: Method;
   readonly #library: UnaryCall | Stream;
+  readonly #nameOf: ((peer: string) => string | null) | null;
   #abort: AbortController | null = null;
   #stopped = false;
   gone = false;
@@ -175,9 +180,10 @@ class Call implements CallContext {
   bytesReceived = 0;
   bytesSent = 0;
 
-  constructor(method: Method, library: UnaryCall | Stream) {
+  constructor(method: Method, library: UnaryCall | Stream, nameOf: ((peer: string) => string | null) | null) {
     this.method = method;
     this.#library = library;
+    this.#nameOf = nameOf;
     library.on('cancelled', () => {
       this.gone = true;
       this.#abort?.abort();
@@ -191,7 +197,7 @@ class Call implements CallContext {
   }
 
   get certificateName(): string | null {
-    return null;
+    return this.#nameOf === null ? null : this.#nameOf(this.peer);
   }
 
   get hasLeader(): boolean {

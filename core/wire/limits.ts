@@ -31,3 +31,11 @@ export const CLIENT_SNAPSHOT_BYTES_MAX = 1024 * 1024;
 export const HTTP_HEADERS_MS = 15_000;
 /** How long an HTTP/1 connection may idle between requests. */
 export const HTTP_IDLE_MS = 60_000;
+/** From the first byte of a connection to the end of its TLS handshake. */
+export const HANDSHAKE_MS = 10_000;
+/** TLS handshakes at the same time, in total and from one address; of more the oldest makes room if it is slow. */
+export const HANDSHAKES_MAX = 2048;
+export const HANDSHAKES_PER_ADDRESS_MAX = 512;
+/** Handshakes that came to nothing are told at most this often for each address and reason; others are counted together. */
+export const REPORT_MS = 10_000;
+export const REPORTED_MAX = 256;

@@ -1,25 +1,35 @@
 // One port for gRPC and HTTP/1 (contract 1.1): the first bytes of a connection say which it is. HTTP/2 opens with `PRI`,
-// which no HTTP/1 method begins with. `serve` makes an etcd endpoint of any client and is the inverse of `connect`.
+// which no HTTP/1 method begins with. With https they are the first within TLS: ALPN offers both, and what is then spoken
+// decides. `serve` makes an etcd endpoint of any client and is the inverse of `connect`.
 //
 // Ending is in two steps: `drain` stops accepting, tells streams, lets calls finish and cuts off what is left when the
 // grace is over; `close` cuts off at once.
 
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { systemClock, type Clock } from '../base/clock.js';
+import { calendarMs, systemClock, type Clock } from '../base/clock.js';
+import { Tally } from '../base/tally.js';
+import { TlsGate } from '../base/tls-gate.js';
+import { JudgedTls, type TlsTerms } from '../base/tls-terms.js';
 import type { Backend } from '../client.js';
 import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
 import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
 import { GrpcServer } from './grpc-server.js';
 import type { HealthCheck } from './health.js';
 import { httpGateway, type HttpGateway, type MetricsText } from './http-gateway.js';
-import { CONNECTIONS_MAX, HTTP_HEADERS_MS, HTTP_IDLE_MS, REQUEST_BYTES_MAX, SNIFF_MS } from './limits.js';
+import {
+  CONNECTIONS_MAX, HANDSHAKE_MS, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEADERS_MS, HTTP_IDLE_MS, REPORT_MS,
+  REPORTED_MAX, REQUEST_BYTES_MAX, SNIFF_MS,
+} from './limits.js';
 import { methods } from './methods.js';
+import { NamedCallers } from './named-callers.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface ServeOptions {
-  /** Such as `http://127.0.0.1:2379`; port 0 picks a free one. Default: loopback, 2379. */
+  /** Such as `http://127.0.0.1:2379`; port 0 picks a free one. https needs `tls`. Default: loopback, 2379. */
   readonly urls?: readonly string[];
+  /** For https. With `requireClientCert: true` the CommonName of a gRPC caller's certificate names a user. */
+  readonly tls?: TlsTerms;
   /** etcd: --max-request-bytes. */
   readonly requestBytesMax?: number;
   /** etcd: --max-txn-ops. */
@@ -37,6 +47,11 @@ export interface ServeOptions {
 export interface WireServer {
   /** Where it listens, with actual ports, in the order asked for. */
   readonly urls: readonly string[];
+  /**
+   * New certificates, authorities or revocation lists: the next connection meets them, and who is connected by a certificate
+   * that is no longer believed is cut off. Throws a `TlsFault`, and keeps the old, when they cannot be used.
+   */
+  renewTls(tls: TlsTerms): void;
   /** Resolves when nothing is open any more: at most `graceMs` later. Idempotent. */
   drain(graceMs: number): Promise<void>;
   close(): Promise<void>;
@@ -62,6 +77,10 @@ class Port implements WireServer {
   readonly #gateway: HttpGateway;
   readonly #http: HttpServer;
   readonly #listeners: Server[] = [];
+  readonly #gate: TlsGate | null;
+  /** Null: certificates name nobody. */
+  readonly #named: NamedCallers | null;
+  readonly #refusals: Tally;
   readonly #sockets = new Set<Socket>();
   /** Connections that have not yet shown what they speak. */
   readonly #unknown = new Set<Socket>();
@@ -74,7 +93,12 @@ class Port implements WireServer {
     this.#observe = options.observe ?? (() => undefined);
     const table = methods(backend, { clock: this.#clock, txnOpsMax: options.txnOpsMax ?? 128 });
     const requestBytesMax = options.requestBytesMax ?? REQUEST_BYTES_MAX;
-    this.#grpc = new GrpcServer(table, { requestBytesMax, observe: this.#observe, version: coterieVersion });
+    this.#refusals = new Tally(this.#clock, { intervalMs: REPORT_MS, kindsMax: REPORTED_MAX });
+    this.#gate = options.tls === undefined ? null : this.#makeGate(options.tls);
+    const named = options.tls?.requireClientCert === true ? new NamedCallers() : null;
+    this.#named = named;
+    const nameOf = named === null ? null : (peer: string) => named.nameOf(peer);
+    this.#grpc = new GrpcServer(table, { requestBytesMax, observe: this.#observe, version: coterieVersion, nameOf });
     const serving: HealthCheck = {
       name: 'serving',
       run: () => Promise.resolve(this.#draining === null ? null : 'the server is shutting down'),
@@ -91,7 +115,10 @@ class Port implements WireServer {
     const limits = { headersTimeout: HTTP_HEADERS_MS, requestTimeout: 0, keepAliveTimeout: HTTP_IDLE_MS };
     this.#http = createHttpServer(limits, (request, response) => {
       if (this.#draining !== null) response.setHeader('Connection', 'close');
-      this.#gateway.app(request, response);
+      if (named === null) return this.#gateway.app(request, response);
+      const serveIt = (): void => this.#gateway.app(request, response);
+      // Should it not be known whether there are users: a caller of the gateway has no name in any case.
+      named.refuse(request, response, backend).then((isRefused) => (isRefused ? undefined : serveIt()), serveIt);
     });
     // This server never listens itself; without the event it would not time out slow headers nor know idle connections.
     this.#http.emit('listening');
@@ -105,9 +132,27 @@ class Port implements WireServer {
     for (const url of urls) this.#urls.push(await this.#listenOn(url));
   }
 
+  #makeGate(tls: TlsTerms): TlsGate {
+    return new TlsGate(new JudgedTls(tls, calendarMs()), {
+      clock: this.#clock,
+      handshakeMs: HANDSHAKE_MS,
+      handshakesMax: HANDSHAKES_MAX,
+      perAddressMax: HANDSHAKES_PER_ADDRESS_MAX,
+      protocols: PROTOCOLS,
+      onSwept: (address, reason) => this.#observe({ kind: 'connection_swept', address, reason }),
+    });
+  }
+
+  renewTls(tls: TlsTerms): void {
+    if (this.#gate === null) throw new Error('this server was started without TLS; start it with TLS');
+    this.#gate.renew(new JudgedTls(tls, calendarMs()));
+  }
+
   async #listenOn(url: string): Promise<string> {
-    const { host, port } = parseUrl(url);
-    const listener = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
+    const { host, port, isTls } = parseUrl(url);
+    const gate = isTls ? this.#gate : null;
+    if (isTls && gate === null) throw new Error(`cannot listen on ${url}: https needs a certificate; give one as \`tls\``);
+    const listener = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket, gate));
     listener.maxConnections = CONNECTIONS_MAX;
     listener.on('drop', () => this.#observe({ kind: 'connection_refused', connections: this.#sockets.size }));
     await new Promise<void>((resolve, reject) => {
@@ -118,7 +163,7 @@ class Port implements WireServer {
     this.#listeners.push(listener);
     const address = listener.address();
     const actual = isTcp(address) ? address.port : port;
-    return `http://${host.includes(':') ? `[${host}]` : host}:${actual}`;
+    return `${isTls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${actual}`;
   }
 
   drain(graceMs: number): Promise<void> {
@@ -155,6 +200,7 @@ class Port implements WireServer {
   #stopAccepting(): void {
     for (const listener of this.#listeners.splice(0)) listener.close();
     for (const socket of this.#unknown) socket.destroy();
+    this.#gate?.close();
     // Ends idle connections and the timer; that it was not listening is an error nobody asked about.
     this.#http.close(() => undefined);
   }
@@ -180,7 +226,7 @@ class Port implements WireServer {
     });
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, gate: TlsGate | null): void {
     this.#sockets.add(socket);
     socket.on('close', () => {
       this.#sockets.delete(socket);
@@ -189,7 +235,26 @@ class Port implements WireServer {
     });
     // Whoever takes the connection over adds its own; this one keeps a reset from ending the process.
     socket.on('error', () => socket.destroy());
+    if (gate !== null) return this.#secure(socket, gate);
+    this.#named?.add(socket, null);
     this.#sniff(socket);
+  }
+
+  #secure(socket: Socket, gate: TlsGate): void {
+    const address = socket.remoteAddress ?? 'unknown';
+    gate.open(socket, (refused, secured) => {
+      if (refused !== null) this.#refuse(address, refused.text);
+      if (secured === null) return;
+      const { socket: secure, certificateName } = secured;
+      secure.on('error', () => secure.destroy());
+      this.#named?.add(secure, certificateName);
+      this.#sniff(secure);
+    });
+  }
+
+  #refuse(address: string, reason: string): void {
+    const count = this.#refusals.add(`${address} ${reason}`);
+    if (count > 0) this.#observe({ kind: 'handshake_refused', address, reason, count });
   }
 
   #sniff(socket: Socket): void {
@@ -213,8 +278,13 @@ class Port implements WireServer {
       if (!(chunk instanceof Buffer)) return;
       seen = Buffer.concat([seen, chunk]);
       const known = Math.min(seen.length, PREFACE.length);
+      if (seen[0] === TLS_HANDSHAKE) return wrongDoor();
       if (!seen.subarray(0, known).equals(PREFACE.subarray(0, known))) decide(http1);
       else if (seen.length >= OPENING_BYTES) decide(grpc);
+    };
+    const wrongDoor = (): void => {
+      this.#refuse(socket.remoteAddress ?? 'unknown', 'it speaks TLS, and this port does not');
+      socket.destroy();
     };
     const end = (): void => void socket.destroy();
     // A silent connection may be an HTTP/1 client keeping one ready: it is handed on, and bounded there.
@@ -225,18 +295,25 @@ class Port implements WireServer {
 
 /** How HTTP/2 begins; no HTTP/1 request does. */
 const PREFACE = Buffer.from('PRI ');
+/** By our preference: clients of gRPC offer h2 alone, and who can speak both speaks HTTP/1 to the gateway. */
+const PROTOCOLS: readonly string[] = ['http/1.1', 'h2'];
+/** How TLS begins (RFC 8446 5.1); no text does. */
+const TLS_HANDSHAKE = 0x16;
 const DRAIN_LOOK_MS = 50;
 
 function isTcp(address: AddressInfo | string | null): address is AddressInfo {
   return address !== null && typeof address === 'object';
 }
 
-function parseUrl(url: string): { host: string; port: number } {
+function parseUrl(url: string): { host: string; port: number; isTls: boolean } {
   const parsed = URL.canParse(url) ? new URL(url) : null;
-  if (parsed === null || parsed.protocol !== 'http:' || (parsed.pathname !== '/' && parsed.pathname !== '')) {
+  const isTls = parsed?.protocol === 'https:';
+  if (parsed === null || !(isTls || parsed.protocol === 'http:') || (parsed.pathname !== '/' && parsed.pathname !== '')) {
     throw new Error(`cannot listen on ${JSON.stringify(url)}: expected a url such as http://127.0.0.1:2379`);
   }
-  return { host: parsed.hostname.replace(/^\[(.*)\]$/, '$1'), port: parsed.port === '' ? 80 : Number(parsed.port) };
+  const usual = isTls ? 443 : 80;
+  const port = parsed.port === '' ? usual : Number(parsed.port);
+  return { host: parsed.hostname.replace(/^\[(.*)\]$/, '$1'), port, isTls };
 }
 
 /** Why one cannot listen there, and, after the semicolon, what to do. */

@@ -21,6 +21,10 @@ export type WireEvent =
   /** Something failed that is nobody's request: a broken handler, a listener, a connection. */
   | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
   /** A connection was refused because the port has as many as it may have. */
-  | { readonly kind: 'connection_refused'; readonly connections: number };
+  | { readonly kind: 'connection_refused'; readonly connections: number }
+  /** Handshakes from `address` came to nothing, or met the wrong kind of port; `count` since the last report of this kind. */
+  | { readonly kind: 'handshake_refused'; readonly address: string; readonly reason: string; readonly count: number }
+  /** Somebody who was connected is not trusted any more, and was cut off. */
+  | { readonly kind: 'connection_swept'; readonly address: string; readonly reason: string };
 
 export type ObserveWire = (event: WireEvent) => void;

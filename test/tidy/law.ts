@@ -92,9 +92,14 @@ export interface Door {
 
 export const DOORS: readonly Door[] = [
   { path: 'core/base/abort.ts', words: [], modules: ['node:events'] },
-  { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate', 'process'], modules: [] },
+  { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate', 'process', 'Date'], modules: [] },
   { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs'] },
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
+  // Certificates are verified, and bear dates; what was signed is checked where it is read.
+  { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:tls', 'node:crypto'] },
+  { path: 'core/base/tls-gate.ts', words: [], modules: ['node:net', 'node:tls', 'node:crypto'] },
+  { path: 'core/base/revocation.ts', words: [], modules: ['node:crypto'] },
+  { path: 'core/base/issue-certificate.ts', words: [], modules: ['node:crypto'] },
   // One process per data directory.
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // Ids and seeds: SHA-1 by etcd's rule, and the one true roll of the dice that seeds our own generator.
@@ -104,6 +109,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net'] },
   { path: 'core/peer/tls.ts', words: [], modules: ['node:net', 'node:tls'] },
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
+  { path: 'core/wire/named-callers.ts', words: [], modules: ['node:http', 'node:stream'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
   { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
   // Leases kept from beside the main loop: one thread, and what runs in it.

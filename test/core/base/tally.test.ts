@@ -1,7 +1,7 @@
 // Counting what happens too often to be told: the first at once, the others together, and no flood silences what is new.
 
 import test from 'ava';
-import { Tally } from '../../../core/peer/tally.js';
+import { Tally } from '../../../core/base/tally.js';
 import { SimClock } from '../../sim/clock.js';
 
 test('the first of a kind is told at once, the others together, later', async (t) => {

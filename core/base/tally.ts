@@ -1,7 +1,7 @@
 // Counts what happens too often to be told each time: the first of a kind is told at once, those that follow together, at
 // most once in an interval. Kinds beyond a bound are one kind.
 
-import type { Clock } from '../base/clock.js';
+import type { Clock } from './clock.js';
 
 interface Counted {
   toldAt: number;

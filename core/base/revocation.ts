@@ -1,0 +1,106 @@
+// Certificate revocation lists (RFC 5280 5): read, believed only when one of the given authorities signed them and while they
+// are valid, then asked about the chains of whoever connects. Unlike etcd, which takes any list's serial numbers for those of
+// any authority, a number counts only for certificates of the authority whose list it is in.
+
+import { verify, type X509Certificate } from 'node:crypto';
+import { fieldsOf, hex } from './certificate.js';
+import { element, elements, TAG, timeOf, type Element } from './der.js';
+
+interface List {
+  readonly issuer: string;
+  readonly serials: ReadonlySet<string>;
+  readonly nextUpdateMs: number;
+}
+
+const PEM = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]+)-----END X509 CRL-----/g;
+
+/** By the signature algorithm's OID, in hex of its DER content. null: the key says which. */
+const HASHES: ReadonlyMap<string, string | null> = new Map([
+  ['2a864886f70d01010b', 'sha256'], ['2a864886f70d01010c', 'sha384'], ['2a864886f70d01010d', 'sha512'],
+  ['2a8648ce3d040302', 'sha256'], ['2a8648ce3d040303', 'sha384'], ['2a8648ce3d040304', 'sha512'],
+  ['2b6570', null], ['2b6571', null],
+]);
+
+export class Revocations {
+  readonly #lists: readonly List[];
+
+  private constructor(lists: readonly List[]) {
+    this.#lists = lists;
+  }
+
+  /** Throws an `Error` that says what is wrong with the lists, and what to do, unless all of them can be believed now. */
+  static read(pem: string, authorities: readonly X509Certificate[], nowMs: number): Revocations {
+    const texts = [...pem.matchAll(PEM)].map((match) => Buffer.from(match[1] ?? '', 'base64'));
+    if (texts.length === 0) throw new Error('it holds no revocation list; give a file with a block BEGIN X509 CRL');
+    return new Revocations(texts.map((bytes) => {
+      try {
+        return readList(bytes, authorities, nowMs);
+      } catch (cause) {
+        if (!(cause instanceof RangeError)) throw cause;
+        throw new Error(`it is damaged (${cause.message}); fetch it anew`, { cause });
+      }
+    }));
+  }
+
+  /** When the first of the lists ends. */
+  get nextUpdateMs(): number {
+    return Math.min(...this.#lists.map(({ nextUpdateMs }) => nextUpdateMs));
+  }
+
+  /** Why the chain, leaf first, is not to be believed; null: nothing speaks against it. */
+  against(chain: readonly X509Certificate[]): string | null {
+    let isCovered = false;
+    for (const certificate of chain) {
+      const { issuer, serial } = fieldsOf(certificate.raw);
+      for (const list of this.#lists) {
+        if (list.issuer !== issuer) continue;
+        isCovered = true;
+        if (list.serials.has(serial)) return `its certificate was revoked (serial ${certificate.serialNumber})`;
+      }
+    }
+    return isCovered ? null : 'no revocation list is there for the authority of its certificate';
+  }
+}
+
+function readList(bytes: Uint8Array, authorities: readonly X509Certificate[], nowMs: number): List {
+  const [body, algorithm, signature] = elements(element(bytes, TAG.sequence).content);
+  if (body === undefined || algorithm === undefined || signature === undefined) throw new RangeError('parts are missing');
+  const parts = [...elements(body.content)];
+  if (parts[0]?.tag === TAG.integer) parts.shift();
+  const [, issuer, thisUpdate, ...rest] = parts;
+  if (issuer === undefined || thisUpdate === undefined) throw new RangeError('parts are missing');
+  const next = rest[0];
+  const hasEnd = next?.tag === TAG.utcTime || next?.tag === TAG.generalizedTime;
+  const nextUpdateMs = hasEnd ? timeOf(next) : Infinity;
+  refuseUnsigned({ body, algorithm, signature }, hex(issuer.whole), authorities);
+  if (timeOf(thisUpdate) > nowMs) throw new Error('it is not valid yet; set this machine\'s clock, or fetch it anew');
+  if (nextUpdateMs <= nowMs) throw new Error(`it has expired, ${shown(next)}; fetch the newest from its authority`);
+  const revoked = rest.slice(hasEnd ? 1 : 0).find(({ tag }) => tag === TAG.sequence);
+  const entries = revoked === undefined ? [] : elements(revoked.content);
+  return { issuer: hex(issuer.whole), serials: new Set(entries.map(({ content }) => serialOf(content))), nextUpdateMs };
+}
+
+function shown(end: Element | undefined): string {
+  return end === undefined ? '' : String.fromCharCode(...end.content);
+}
+
+interface Signed {
+  readonly body: Element;
+  readonly algorithm: Element;
+  readonly signature: Element;
+}
+
+function refuseUnsigned({ body, algorithm, signature }: Signed, issuer: string, authorities: readonly X509Certificate[]): void {
+  const named = authorities.filter((authority) => fieldsOf(authority.raw).subject === issuer);
+  if (named.length === 0) {
+    throw new Error('it is the list of another authority; give the list of one in the file of trusted authorities');
+  }
+  const hash = HASHES.get(hex(element(algorithm.content, TAG.oid).content));
+  if (hash === undefined) throw new Error('its signature is of an unknown kind; sign it with RSA, ECDSA or EdDSA and SHA-2');
+  const isSigned = named.some(({ publicKey }) => verify(hash, body.whole, publicKey, signature.content.subarray(1)));
+  if (!isSigned) throw new Error('its signature is wrong; fetch it anew from its authority');
+}
+
+function serialOf(content: Uint8Array): string {
+  return hex(element(content, TAG.integer).content);
+}

@@ -1,0 +1,218 @@
+// Where connections become TLS: one gate for each listening side. It bounds handshakes, in time and in number, lets in whom
+// the terms let in, and knows who is within, so that a change of terms reaches those who are connected as well.
+//
+// A server of `node:tls` does not say whose handshake came to nothing once the socket is gone; so each handshake has one to
+// itself, which serves the next afterwards.
+
+import type { Socket } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { X509Certificate } from 'node:crypto';
+import { commonNameOf } from './certificate.js';
+import { calendarMs, type Clock } from './clock.js';
+import { reasonOf, type JudgedTls } from './tls-terms.js';
+
+/** Servers that are kept for the next handshakes; making one reads the certificates anew. */
+const KEPT_MAX = 8;
+/** A handshake that made way for others was under way for so long at least: who is served is not thrown out. */
+const SLOW_MS = 1000;
+/** How often it is looked whose certificate has expired, where that counts. */
+const SWEEP_MS = 2000;
+/** Certificates of one chain; those beyond are not looked at. */
+const CHAIN_MAX = 16;
+
+export interface TlsGateOptions {
+  readonly clock: Clock;
+  /** From the first byte to the end of the handshake. */
+  readonly handshakeMs: number;
+  /** Handshakes at the same time, from everywhere and from one address. */
+  readonly handshakesMax: number;
+  readonly perAddressMax: number;
+  /** What is spoken within, by preference (ALPN). */
+  readonly protocols?: readonly string[];
+  /** Somebody who was connected was cut off. */
+  readonly onSwept: (address: string, reason: string) => void;
+}
+
+export interface TlsRefusal {
+  /** Of OpenSSL or of the system; empty: our own word. */
+  readonly code: string;
+  readonly text: string;
+}
+
+export interface Secured {
+  readonly socket: TLSSocket;
+  /** The CommonName of the certificate that was shown and verified. */
+  readonly certificateName: string | null;
+}
+
+type Opened = (refused: TlsRefusal | null, secured: Secured | null) => void;
+
+interface Handshake {
+  readonly address: string;
+  readonly startedAt: number;
+  readonly giveUp: (reason: string) => void;
+}
+
+interface Connected {
+  readonly address: string;
+  readonly chain: readonly X509Certificate[];
+}
+
+export class TlsGate {
+  readonly #options: TlsGateOptions;
+  #tls: JudgedTls;
+  #idle: Server[] = [];
+  /** Oldest first. */
+  readonly #handshakes = new Set<Handshake>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #connected = new Map<TLSSocket, Connected>();
+  #cancelSweep: () => void = () => undefined;
+
+  constructor(tls: JudgedTls, options: TlsGateOptions) {
+    this.#tls = tls;
+    this.#options = options;
+    this.#sweepLater();
+  }
+
+  /** From now on on these terms: the next handshake, those under way, and those who are connected. */
+  renew(tls: JudgedTls): void {
+    this.#tls = tls;
+    this.#idle = [];
+    this.#cancelSweep();
+    this.#sweep();
+    this.#sweepLater();
+  }
+
+  close(): void {
+    this.#cancelSweep();
+    for (const handshake of [...this.#handshakes]) handshake.giveUp('closed here');
+  }
+
+  /** `done` once: with the connection within, or why there is none; then the socket is gone. */
+  open(socket: Socket, done: Opened): void {
+    // Once it is cut off nobody can tell.
+    const address = socket.remoteAddress ?? 'unknown';
+    const full = this.#makeRoom(address);
+    if (full !== null) {
+      socket.destroy();
+      return done({ code: '', text: full }, null);
+    }
+    const tls = this.#tls;
+    const server = this.#idle.pop() ?? this.#server();
+    const end = (refused: TlsRefusal | null, secured: Secured | null): void => {
+      if (!this.#handshakes.delete(handshake)) return;
+      cancel();
+      this.#leave(address);
+      server.off('secureConnection', onSecure);
+      if (refused !== null) socket.destroy();
+      done(refused, secured);
+    };
+    // A server that was given up on may still tell of this handshake: it serves no other.
+    const spare = (): void => {
+      server.off('tlsClientError', onError);
+      if (tls === this.#tls && this.#idle.length < KEPT_MAX) this.#idle.push(server);
+    };
+    const onSecure = (secure: TLSSocket): void => {
+      spare();
+      this.#admit(secure, address, tls, end);
+    };
+    const onError = (error: Error, secure: TLSSocket): void => {
+      spare();
+      end(refusalOf(error, secure), null);
+    };
+    const { clock, handshakeMs } = this.#options;
+    const handshake: Handshake = {
+      address, startedAt: clock.now(), giveUp: (reason) => end({ code: '', text: reason }, null),
+    };
+    const cancel = clock.schedule(handshakeMs, () => handshake.giveUp(`no end of the TLS handshake within ${handshakeMs} ms`));
+    this.#handshakes.add(handshake);
+    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
+    server.on('secureConnection', onSecure).on('tlsClientError', onError);
+    // Who leaves before a word of TLS leaves no error behind.
+    socket.on('close', () => handshake.giveUp('it hung up during the TLS handshake'));
+    server.emit('connection', socket);
+  }
+
+  #server(): Server {
+    const { handshakeMs, protocols } = this.#options;
+    const alpn = protocols === undefined ? {} : { ALPNProtocols: [...protocols] };
+    return createServer({ ...this.#tls.serverOptions, ...alpn, handshakeTimeout: 2 * handshakeMs });
+  }
+
+  /** Of too many the oldest makes room, if it is slow; else nobody is let in. Null: there is room. */
+  #makeRoom(address: string): string | null {
+    const { handshakesMax, perAddressMax, clock } = this.#options;
+    const isCrowded = (this.#perAddress.get(address) ?? 0) >= perAddressMax;
+    if (!isCrowded && this.#handshakes.size < handshakesMax) return null;
+    const reason = isCrowded
+      ? `too many TLS handshakes at the same time from one address: ${perAddressMax}`
+      : `too many TLS handshakes at the same time: ${handshakesMax}`;
+    for (const handshake of this.#handshakes) {
+      if (isCrowded && handshake.address !== address) continue;
+      if (clock.now() - handshake.startedAt < SLOW_MS) return reason;
+      handshake.giveUp(reason);
+      return null;
+    }
+    return reason;
+  }
+
+  #leave(address: string): void {
+    const left = (this.#perAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#perAddress.set(address, left);
+    else this.#perAddress.delete(address);
+  }
+
+  #admit(secure: TLSSocket, address: string, began: JudgedTls, end: Opened): void {
+    if (!this.#tls.requiresCertificate) return end(null, { socket: secure, certificateName: null });
+    const chain = chainOf(secure);
+    const against = began === this.#tls ? this.#tls.against(chain) : this.#tls.againstConnected(chain, calendarMs());
+    if (against !== null) {
+      end({ code: '', text: against }, null);
+      return void secure.destroy();
+    }
+    this.#connected.set(secure, { address, chain });
+    secure.on('close', () => this.#connected.delete(secure));
+    const [leaf] = chain;
+    end(null, { socket: secure, certificateName: leaf === undefined ? null : commonNameOf(leaf.raw) });
+  }
+
+  #sweep(): void {
+    for (const [socket, { address, chain }] of this.#connected) {
+      const against = this.#tls.againstConnected(chain, calendarMs());
+      if (against === null) continue;
+      this.#connected.delete(socket);
+      socket.destroy();
+      this.#options.onSwept(address, against);
+    }
+  }
+
+  #sweepLater(): void {
+    if (!this.#tls.sweepsExpired) return;
+    this.#cancelSweep = this.#options.clock.schedule(SWEEP_MS, () => {
+      this.#sweep();
+      this.#sweepLater();
+    });
+  }
+}
+
+/** The certificates the other end has shown, leaf first, with those of authorities as far as they are known. */
+export function chainOf(socket: TLSSocket): readonly X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  let shown = socket.getPeerCertificate(true);
+  while (shown?.raw !== undefined && chain.length < CHAIN_MAX) {
+    chain.push(new X509Certificate(shown.raw));
+    if (shown.issuerCertificate === shown || shown.issuerCertificate === undefined) break;
+    shown = shown.issuerCertificate;
+  }
+  return chain;
+}
+
+/** A certificate that is not believed shows only as a connection that was cut; the reason stands beside it, as a code. */
+function refusalOf(error: Error, { authorizationError }: { readonly authorizationError: unknown }): TlsRefusal {
+  if (typeof authorizationError === 'string') {
+    return { code: authorizationError, text: `its certificate is not accepted (${authorizationError})` };
+  }
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (code === 'ECONNRESET') return { code, text: 'it hung up during the TLS handshake' };
+  return { code, text: reasonOf(error) };
+}
