@@ -309,7 +309,7 @@ export class SnapshotReader {
       throw new Error(`the snapshot ends too early: ${this.#partialBytes} bytes after byte ${this.#read} are no whole frame`);
     }
     const { term, index, revision, compacted } = head;
-    const { table, members, alarms, auth } = { table: this.#table, members: this.#members, alarms: this.#alarms, auth: this.#auth };
+    const [table, members, alarms, auth] = [this.#table, this.#members, this.#alarms, this.#auth];
     return { table, members, alarms, auth, applied: { term, index }, revision, compacted };
   }
 

@@ -9,9 +9,11 @@ import { checksum } from '../base/crc.js';
 import type { Alarm, AlarmKind, Event, KeyValue, LeaseId, OpResponse, RangeRequest, Revision, TxnRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import type { Configuration } from '../raft/types.js';
+import { refuseCommand, type LeaseKeys } from './access.js';
 import { Alarms } from './alarms.js';
+import { AuthTable } from './auth.js';
 import { ByteWriter } from './binary.js';
-import { loneOp, type Command } from './command.js';
+import { deedOf, loneOp, type Command } from './command.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
 import { SWEEP_ROWS_PER_APPLY } from './limits.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
@@ -37,7 +39,9 @@ export type Reply =
   | { readonly kind: 'members'; readonly revision: Revision }
   | { readonly kind: 'member_update'; readonly revision: Revision }
   | { readonly kind: 'compact'; readonly revision: Revision }
-  | { readonly kind: 'alarm'; readonly revision: Revision; readonly alarms: readonly Alarm[] };
+  | { readonly kind: 'alarm'; readonly revision: Revision; readonly alarms: readonly Alarm[] }
+  /** `index`: of the entry, which is a part of the token it made. */
+  | { readonly kind: 'auth'; readonly revision: Revision; readonly index: number };
 
 /** All events of one revision, in the order they were written. `prevKv` is null in each: the hub fills it in where asked. */
 export interface EventBatch {
@@ -77,6 +81,8 @@ export interface LeaseFacts {
 
 export type { RangeResult } from './range.js';
 
+type Deed = ReturnType<typeof deedOf>;
+
 /** Before the first compaction, so that compacting a fresh store to 0 is not a repetition (contract 4.7). */
 const NEVER_COMPACTED = -1;
 
@@ -90,6 +96,7 @@ export class Store {
   #table = new Table();
   #members = new MemberTable();
   #alarms = new Alarms();
+  #auth = new AuthTable();
   #revision: Revision = 1;
   #compacted: Revision = NEVER_COMPACTED;
   #applied: EntryId = { term: 0, index: 0 };
@@ -135,6 +142,13 @@ export class Store {
   /** The only writer. Entries come in order, each once. */
   apply(id: EntryId, command: Command): Applied {
     this.skip(id);
+    if (command.kind !== 'as_user') return this.#auth.isEnabled ? refused('auth_revision_old') : this.#carryOut(command);
+    const deed = deedOf(command);
+    const code = command.user === null ? null : refuseCommand(this.#auth, command, deed, this.#leaseKeys);
+    return code === null ? this.#carryOut(deed) : refused(code);
+  }
+
+  #carryOut(command: Deed): Applied {
     if (!this.#alarms.isQuiet) {
       const code = this.#alarms.refusal(command);
       if (code !== null) return refused(code);
@@ -156,6 +170,15 @@ export class Store {
         return this.#applyCompact(command.revision);
       case 'alarm':
         return this.#applyAlarm(command);
+      case 'auth_change':
+        return this.#applyAuth(this.#auth.change(command.change));
+      case 'authenticate': {
+        const { digest, user, authRevision } = command;
+        return this.#applyAuth(this.#auth.addToken({ digest, user, index: this.#applied.index }, authRevision));
+      }
+      case 'rehash':
+        this.#auth.rehash(command.name, command.from, command.to);
+        return this.#applyAuth(null);
       default:
         return unreachable(command);
     }
@@ -213,6 +236,11 @@ export class Store {
     return this.#alarms.isCorrupt;
   }
 
+  /** Who may do what. Written by applying entries only. */
+  get auth(): AuthTable {
+    return this.#auth;
+  }
+
   /** Ascending by id. */
   members(): readonly MemberRecord[] {
     return this.#members.records;
@@ -239,10 +267,14 @@ export class Store {
 
   /** In byte order; none for a lease that does not exist. */
   leaseKeys(id: LeaseId): readonly Uint8Array[] {
+    return this.#leaseKeys(id);
+  }
+
+  readonly #leaseKeys: LeaseKeys = (id) => {
     const { keys, leases } = this.#table;
     const lease = leases.get(id);
     return lease === null ? [] : Array.from(leases.slotsOf(lease), (slot) => keys.bytes(slot));
-  }
+  };
 
   freeze(): FrozenStore {
     const { keys, leases, rows } = this.#table;
@@ -256,6 +288,7 @@ export class Store {
       leases: Array.from(leases.all(), (lease) => ({ ...lease })),
       members: this.#writtenMembers(),
       alarms: this.#writtenAlarms(),
+      auth: this.#writtenAuth(),
     };
     let released = false;
     this.#frozen += 1;
@@ -344,6 +377,7 @@ export class Store {
     store.#table = loaded.table;
     store.#members = loaded.members;
     store.#alarms = loaded.alarms;
+    store.#auth = loaded.auth;
     store.#revision = loaded.revision;
     store.#compacted = loaded.compacted;
     store.#sweptTo = loaded.compacted;
@@ -400,6 +434,17 @@ export class Store {
   #applyAlarm({ action, alarm }: Extract<Command, { kind: 'alarm' }>): Applied {
     const alarms = action === 'raise' ? this.#alarms.raise(alarm) : this.#alarms.clear(alarm);
     return { reply: { kind: 'alarm', revision: this.#revision, alarms }, events: null };
+  }
+
+  #applyAuth(code: ErrorCode | null): Applied {
+    if (code !== null) return refused(code);
+    return { reply: { kind: 'auth', revision: this.#revision, index: this.#applied.index }, events: null };
+  }
+
+  #writtenAuth(): Uint8Array {
+    const writer = new ByteWriter();
+    this.#auth.write(writer);
+    return writer.take();
   }
 
   #writtenAlarms(): Uint8Array {

@@ -67,6 +67,12 @@ export class StoreModel {
           if (ttl !== undefined) this.remaining.set(id, Math.min(ttl, remainingSeconds));
         }
         return { kind: 'lease_checkpoint', revision: this.revision };
+      case 'as_user':
+      case 'auth_change':
+      case 'authenticate':
+      case 'rehash':
+        // The model has no users: those have an oracle of their own.
+        return { kind: 'error', code: 'auth_disabled' };
       case 'member_update':
         // The model has no members: there is nobody to update.
         return { kind: 'error', code: 'member_not_found' };
