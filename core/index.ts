@@ -7,6 +7,8 @@ export { startNode, type NodeFacts, type NodeOptions, type PeerTls, type Running
 export type { MemberSpec } from './identity.js';
 export { keepAliver, type KeepAliverOptions } from './wire/keep-aliver.js';
 export { connect, type RemoteOptions } from './wire/remote-client.js';
+export type { ClientTls } from './wire/client-tls.js';
+export { TlsFault, type TlsTerms, type TlsVersion } from './base/tls-terms.js';
 export { serve, type ServeOptions, type WireServer } from './wire/port.js';
 export type { NodeEvent, Observe } from './node/events.js';
 export type { NodeLimits } from './node/limits.js';

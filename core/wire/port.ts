@@ -253,6 +253,7 @@ class Port implements WireServer {
   }
 
   #refuse(address: string, reason: string): void {
+    if (this.#draining !== null) return;
     const count = this.#refusals.add(`${address} ${reason}`);
     if (count > 0) this.#observe({ kind: 'handshake_refused', address, reason, count });
   }

@@ -14,6 +14,7 @@ import { ApiError, canceled, isApiError } from '../errors.js';
 import * as convert from './convert.js';
 import { readAlarms, readPermission, writeAlarmRequest, writeAuthChange } from './convert-auth.js';
 import { Call, failureOf } from './remote-call.js';
+import type { ClientTls } from './client-tls.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
 import { Links, type Link } from './remote-links.js';
 import type { ByteStream, OpenStream, StreamHandlers } from './remote-stream.js';
@@ -33,10 +34,12 @@ export interface RemoteOptions {
   readonly pingMs?: number;
   /** How long a ping may take. Default 4,000. */
   readonly pingTimeoutMs?: number;
+  /** For endpoints with https, and for those without a scheme. Default: trust as this machine does, show nothing. */
+  readonly tls?: ClientTls;
   readonly clock?: Clock;
 }
 
-/** A client of the servers at `endpoints` (`http://host:port` or `host:port`). Connects when first used. */
+/** A client of the servers at `endpoints` (`http://host:port`, `https://host:port` or `host:port`). Connects when first used. */
 export function connect(endpoints: string | readonly string[], options: RemoteOptions = {}): RemoteClient {
   return new RemoteClient(typeof endpoints === 'string' ? endpoints.split(',') : endpoints, options);
 }

@@ -2,22 +2,32 @@
 // and somebody waits, it is connected, then after a moment the next one too, and the first to be ready becomes current. So a
 // dead endpoint costs a fraction of a second, once, and one that serves badly loses its place (`suspect`).
 
-import { Client as GrpcClient, connectivityState, credentials } from '@grpc/grpc-js';
+import { Client as GrpcClient, ChannelCredentials, connectivityState, type ChannelOptions } from '@grpc/grpc-js';
 import type { Clock } from '../base/clock.js';
 import { ApiError } from '../errors.js';
+import { channelSecurity, type ClientTls } from './client-tls.js';
 
 /** One endpoint and its connection. */
 export interface Link {
   readonly address: string;
   readonly client: GrpcClient;
+  readonly isTls: boolean;
   /** A change of its state is being waited for. */
   watched: boolean;
+}
+
+export interface LinkOptions {
+  readonly pingMs: number;
+  readonly pingTimeoutMs: number;
+  /** For endpoints with https, and for those without a scheme. */
+  readonly tls?: ClientTls;
 }
 
 type OnLink = (error: ApiError, link: Link | null) => void;
 
 export class Links {
   readonly #links: readonly Link[];
+  readonly #isTls: boolean;
   readonly #clock: Clock;
   readonly #waiting = new Set<OnLink>();
   #current = 0;
@@ -29,13 +39,11 @@ export class Links {
   #cancelNext: () => void = () => undefined;
   #closed = false;
 
-  constructor(endpoints: readonly string[], clock: Clock, options: { readonly pingMs: number; readonly pingTimeoutMs: number }) {
+  constructor(endpoints: readonly string[], clock: Clock, options: LinkOptions) {
     if (endpoints.length === 0) throw new ApiError('invalid_request', { detail: 'no endpoints given' });
     this.#clock = clock;
-    this.#links = endpoints.map((endpoint) => {
-      const address = addressOf(endpoint);
-      return { address, client: new GrpcClient(address, credentials.createInsecure(), channelOptions(options)), watched: false };
-    });
+    this.#links = endpoints.map((endpoint) => ({ ...dialled(endpoint, options), watched: false }));
+    this.#isTls = this.#links.some(({ isTls }) => isTls);
   }
 
   get count(): number {
@@ -87,7 +95,8 @@ export class Links {
 
   #unavailable(): ApiError {
     const addresses = this.#links.map(({ address }) => address).join(', ');
-    return new ApiError('unavailable', { detail: `${addresses}; is the server running, and is the address right?` });
+    const certificate = this.#isTls ? ', and its certificate one of the trusted authority, for that name' : '';
+    return new ApiError('unavailable', { detail: `${addresses}; is the server running, and is the address right${certificate}?` });
   }
 
   #seek(): void {
@@ -141,17 +150,28 @@ const FOUND = new ApiError('unavailable');
 const NEXT_ENDPOINT_MS = 250;
 const SUSPECTED_ENDPOINT_MS = 2000;
 
-function addressOf(endpoint: string): string {
-  const url = endpoint.includes('://') ? endpoint.trim() : `http://${endpoint.trim()}`;
+function dialled(endpoint: string, options: LinkOptions): { address: string; client: GrpcClient; isTls: boolean } {
+  const { tls } = options;
+  const words = endpoint.trim();
+  const url = words.includes('://') ? words : `${tls === undefined ? 'http' : 'https'}://${words}`;
   const parsed = URL.canParse(url) ? new URL(url) : null;
-  if (parsed === null || parsed.protocol !== 'http:' || parsed.hostname === '') {
-    const detail = `${JSON.stringify(endpoint)} is not an endpoint; expected http://host:port`;
+  const isTls = parsed?.protocol === 'https:';
+  if (parsed === null || !(isTls || parsed.protocol === 'http:') || parsed.hostname === '') {
+    const detail = `${JSON.stringify(endpoint)} is not an endpoint; expected http://host:port or https://host:port`;
     throw new ApiError('invalid_request', { detail });
   }
-  return `${parsed.hostname}:${parsed.port === '' ? 80 : parsed.port}`;
+  const usual = isTls ? 443 : 80;
+  const address = `${parsed.hostname}:${parsed.port === '' ? usual : parsed.port}`;
+  const channel = channelOptions(options);
+  if (!isTls) return { address, isTls, client: new GrpcClient(address, ChannelCredentials.createInsecure(), channel) };
+  const { context, indication, ...verify } = channelSecurity(tls ?? {}, parsed.hostname.replace(/^\[(.*)\]$/, '$1'));
+  const client = new GrpcClient(address, ChannelCredentials.createFromSecureContext(context, verify), {
+    ...channel, 'grpc.ssl_target_name_override': indication,
+  });
+  return { address, isTls, client };
 }
 
-function channelOptions(options: { readonly pingMs: number; readonly pingTimeoutMs: number }): Record<string, number> {
+function channelOptions(options: LinkOptions): ChannelOptions {
   return {
     'grpc.max_receive_message_length': -1,
     'grpc.max_send_message_length': -1,

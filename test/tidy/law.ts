@@ -112,6 +112,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/wire/named-callers.ts', words: [], modules: ['node:http', 'node:stream'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },
   { path: 'core/wire/remote-client.ts', words: [], modules: ['node:net', 'node:crypto'] },
+  { path: 'core/wire/client-tls.ts', words: [], modules: ['node:net', 'node:tls'] },
   // Leases kept from beside the main loop: one thread, and what runs in it.
   { path: 'core/wire/keep-aliver.ts', words: [], modules: ['node:worker_threads'] },
   { path: 'core/wire/keeper-thread.ts', words: [], modules: ['node:worker_threads'] },
