@@ -101,6 +101,11 @@ export const ERRORS = Object.freeze({
   permission_not_granted: never(Status.failed_precondition, 'etcdserver: permission is not granted to the role'),
   auth_disabled: never(Status.failed_precondition, 'etcdserver: authentication is not enabled'),
   token_invalid: never(Status.unauthenticated, 'etcdserver: invalid auth token'),
+  // Of the Lock and Election services (contract 10).
+  session_expired: never(Status.unknown, 'mutex: session is expired'),
+  election_no_leader: later(Status.unknown, 'election: no leader'),
+  election_not_leader: never(Status.unknown, 'election: not leader'),
+  leader_missing: never(Status.unknown, '"leader" field must be provided'),
   // Of the client's own making.
   canceled: unknown(Status.canceled, 'canceled: the caller gave up on the call'),
   deadline_exceeded: unknown(Status.deadline_exceeded, 'deadline exceeded: no answer within the time-out'),

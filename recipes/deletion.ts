@@ -9,7 +9,7 @@ export type Range = Pick<RangeRequest, 'key' | 'rangeEnd'>;
 
 /** Which range something was deleted from after `revision`; or what kept us from seeing it: then look again. */
 export async function deletion(
-  client: Client,
+  client: Pick<Client, 'watch'>,
   ranges: readonly Range[],
   revision: Revision,
   stop: AbortSignal,

@@ -17,6 +17,8 @@ export interface UnaryMethod {
   readonly kind: 'unary';
   readonly service: string;
   readonly name: string;
+  /** It may take as long as it likes, so it is ended as a stream is when the server goes away. */
+  readonly waits?: boolean;
   /** Never throws: it rejects. */
   handle(request: Uint8Array, call: CallContext): Promise<Uint8Array>;
 }

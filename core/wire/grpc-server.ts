@@ -117,6 +117,7 @@ export class GrpcServer {
   #onStream(method: StreamMethod, stream: Stream): void {
     const call = this.#begin(method, stream);
     // The headers tell our own client whom it talks to; etcd's clients ignore what they do not know.
+    if (this.#draining) call.stop();
     const headers = stream.metadata.clone();
     for (const key of Object.keys(headers.getMap())) headers.remove(key);
     headers.set('coterie-version', this.#version);
@@ -220,7 +221,7 @@ class Call implements CallContext {
   /** The server goes away: a stream ends with that word, a plain call is left to finish. */
   stop(): void {
     this.#stopped = true;
-    if (this.method.kind === 'stream') this.#abort?.abort(new ApiError('stopped'));
+    if (this.method.kind === 'stream' || this.method.waits === true) this.#abort?.abort(new ApiError('stopped'));
   }
 
   received(bytes: Uint8Array): void {

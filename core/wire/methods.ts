@@ -14,6 +14,7 @@ import { pathOf, type CallContext, type Method, type Methods } from './call.js';
 import * as convert from './convert.js';
 import { readAlarmRequest, writeAlarms } from './convert-auth.js';
 import { watchLeader } from './leader-check.js';
+import { electionMethods, lockMethods } from './lock-methods.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
 import { decode, optionsOf, unaryOf } from './unary.js';
@@ -34,6 +35,8 @@ export function methods(backend: Backend, options: MethodsOptions = {}): Methods
     ...clusterMethods(backend),
     ...maintenanceMethods(backend),
     ...authMethods(backend, unaryOf('etcdserverpb.Auth', backend)),
+    ...lockMethods(backend, clock),
+    ...electionMethods(backend, clock),
   ];
   return new Map(all.map((method) => [pathOf(method), method]));
 }

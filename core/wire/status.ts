@@ -8,10 +8,22 @@ export interface WireStatus {
   readonly text: string;
 }
 
+/** Said with another status than the error's own, where a service of etcd's does so. */
+export class WireError extends Error {
+  override readonly name = 'WireError';
+  readonly status: number;
+
+  constructor(status: number, text: string, cause?: unknown) {
+    super(text, cause === undefined ? undefined : { cause });
+    this.status = status;
+  }
+}
+
 export const OK: WireStatus = { code: Status.ok, text: '' };
 
 /** What the wire says about an error. Only here do status and table differ (contract 3, second table). */
 export function statusOf(error: unknown): WireStatus {
+  if (error instanceof WireError) return { code: error.status, text: error.message };
   if (isApiError(error)) {
     // A server that goes away says so; `closed` is a word for whoever closed it.
     if (error.code === 'closed') return { code: Status.unavailable, text: 'etcdserver: server stopped' };

@@ -57,7 +57,7 @@ export async function optionsOf(backend: Backend, call: CallContext): Promise<Ca
   return caller === null ? undefined : { caller };
 }
 
-export function decode<T>(codec: Codec<T>, bytes: Uint8Array, what: string): T {
+export function decode<T>(codec: Pick<Codec<T>, 'decode'>, bytes: Uint8Array, what: string): T {
   try {
     return codec.decode(bytes);
   } catch (error) {

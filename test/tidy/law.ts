@@ -27,6 +27,8 @@ export const ROOMS: readonly Room[] = [
   { path: 'core/node/events.ts', imports: ['core/raft/types.ts', 'core/peer/events.ts'] },
   { path: 'core/node/', imports: ['core/base/', ...WORDS, 'core/raft/', 'core/store/', 'core/log/', 'core/peer/'] },
   { path: 'core/wire/', imports: ['core/base/', ...WORDS, 'core/version.ts'] },
+  // etcd's Lock and Election services are recipes that a server runs for its callers; against `Client`, like all recipes.
+  { path: 'core/wire/lock-methods.ts', imports: ['core/wire/', 'core/base/', ...WORDS, 'recipes/borrowed-line.ts'] },
   // Composition roots: they, and only they, choose implementations.
   { path: 'core/index.ts', imports: ['core/'] },
   { path: 'core/start-node.ts', imports: ['core/'] },
