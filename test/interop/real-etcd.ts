@@ -21,9 +21,11 @@ export function isInstalled(command: string, log: (line: string) => void): boole
   return false;
 }
 
-export async function startEtcd(options: { name?: string; flags?: readonly string[] } = {}): Promise<RealEtcd> {
+export async function startEtcd(
+  options: { name?: string; dataDir?: string; flags?: readonly string[] } = {},
+): Promise<RealEtcd> {
   const [clientPort = 0, peerPort = 0] = await freePorts(2);
-  const directory = mkdtempSync(path.join(tmpdir(), 'coterie-etcd-'));
+  const directory = options.dataDir ?? mkdtempSync(path.join(tmpdir(), 'coterie-etcd-'));
   const url = `http://127.0.0.1:${clientPort}`;
   const peerUrl = `http://127.0.0.1:${peerPort}`;
   const name = options.name ?? 'default';

@@ -1,0 +1,160 @@
+// Which operation comes next: the weights of a world, and the short stories that only make sense in one piece.
+
+import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+import type { CallName } from './calls.js';
+import { Dice } from './dice.js';
+import { KeyValueRequests, survivable } from './generate-kv.js';
+import type { Operation } from './operation.js';
+import type { World } from './world.js';
+
+const INT64_MAX = 2n ** 63n - 1n;
+const INT64_MIN = -(2n ** 63n);
+/** Long enough that none runs out in a world; leases that shall run out are granted in `#expiry`. */
+const TTLS = [100_000n, 250_000n, 1_000_000n, 9_000_000_000n];
+const STREAMS = 3;
+const WATCHES_MAX = 8;
+
+export interface Taste {
+  /** Leases that run out take seconds. */
+  readonly hasExpiry: boolean;
+}
+
+export class Generator {
+  readonly #dice: Dice;
+  readonly #world: World;
+  readonly #kv: KeyValueRequests;
+  readonly #taste: Taste;
+  /** The rest of a story. */
+  readonly #next: Operation[] = [];
+  #drawn = 0;
+
+  constructor(seed: number, world: World, taste: Taste) {
+    this.#dice = new Dice(seed);
+    this.#world = world;
+    this.#taste = taste;
+    this.#kv = new KeyValueRequests(this.#dice, world.known);
+  }
+
+  next(): Operation {
+    this.#drawn++;
+    // Not more than so much is held for a comparison.
+    if (this.#drawn % 40 === 0) return { kind: 'sync' };
+    return this.#next.shift() ?? this.#draw();
+  }
+
+  #draw(): Operation {
+    const kv = this.#kv;
+    return this.#dice.weighted<() => Operation>([
+      [260, () => call('range', rpc.RangeRequest.encode(kv.range()))],
+      [250, () => call('put', rpc.PutRequest.encode(kv.put()))],
+      [70, () => call('delete', rpc.DeleteRangeRequest.encode(kv.delete()))],
+      [200, () => this.#txn(kv.txn(this.#dice.below(4), this.#dice.one([1, 2, 3, 6])))],
+      [50, () => this.#txn(kv.readTxn())],
+      [5, () => this.#txn(kv.bigTxn())],
+      [8, () => call('compact', rpc.CompactionRequest.encode(kv.compaction()))],
+      [25, () => this.#grant()],
+      [18, () => call('revoke', rpc.LeaseRevokeRequest.encode({ ID: kv.someLease() }))],
+      [25, () => call('ttl', rpc.LeaseTimeToLiveRequest.encode({ ID: kv.someLease(), keys: this.#dice.once(2) }))],
+      [10, () => call('leases', rpc.LeaseLeasesRequest.encode({}))],
+      [15, () => ({ kind: 'keep_alive', bytes: rpc.LeaseKeepAliveRequest.encode({ ID: kv.someLease() }).finish() })],
+      [6, () => call('hash', rpc.HashKVRequest.encode({ revision: this.#dice.once(3) ? 0n : kv.revision() }))],
+      [30, () => this.#watch()],
+      [2, () => this.#large()],
+      ...(this.#taste.hasExpiry ? [[1, () => this.#expiry()] as const] : []),
+    ])();
+  }
+
+  #txn(request: rpc.TxnRequest): Operation {
+    return call('txn', rpc.TxnRequest.encode(survivable(request)));
+  }
+
+  #grant(): Operation {
+    const dice = this.#dice;
+    if (dice.once(20)) {
+      const TTL = dice.one([9_000_000_001n, INT64_MAX, 9_000_000_000n]);
+      return call('grant', rpc.LeaseGrantRequest.encode({ TTL, ID: dice.one([1n, 2n, 5n]) }));
+    }
+    const isChosen = dice.once(12) && this.#world.known.chosen < 20;
+    const ID = isChosen ? 0n : dice.one([1n, 1n, 2n, 2n, 3n, 4n, -3n, INT64_MAX, INT64_MIN]);
+    return call('grant', rpc.LeaseGrantRequest.encode({ TTL: dice.one(TTLS), ID }));
+  }
+
+  /** A lease too short to be left alone: it gets a key, and runs out. */
+  #expiry(): Operation {
+    if (!this.#dice.once(8)) return { kind: 'sync' };
+    const ID = 4242n;
+    const bytes = rpc.LeaseTimeToLiveRequest.encode({ ID, keys: true }).finish();
+    const put = (): Operation => call('put', rpc.PutRequest.encode({ ...this.#kv.put(), lease: ID, ignoreLease: false }));
+    this.#next.push(
+      ...this.#dice.times(this.#dice.below(4), put),
+      { kind: 'keep_alive', bytes: rpc.LeaseKeepAliveRequest.encode({ ID }).finish() },
+      { kind: 'expire', bytes },
+      call('range', rpc.RangeRequest.encode({ ...this.#kv.range(), serializable: false })),
+    );
+    return call('grant', rpc.LeaseGrantRequest.encode({ TTL: this.#dice.one([0n, 1n, 2n, -5n, INT64_MIN]), ID }));
+  }
+
+  /** Sizes around what is allowed; what was taken is removed again. */
+  #large(): Operation {
+    const dice = this.#dice;
+    const key = new Uint8Array(Buffer.from('large'));
+    const value = new Uint8Array(dice.one([1_572_864 - 40, 1_400_000, 700_000]) + dice.below(60) - 30).fill(97);
+    const put: rpc.PutRequest = { key, value, lease: 0n, prevKv: dice.once(2), ignoreValue: false, ignoreLease: false };
+    this.#next.push({ kind: 'sync' });
+    if (dice.once(2)) this.#next.push(call('range', rpc.RangeRequest.encode({ ...this.#kv.range(), key })));
+    this.#next.push(call('delete', rpc.DeleteRangeRequest.encode({ key, rangeEnd: new Uint8Array(0), prevKv: dice.once(2) })));
+    this.#next.push({ kind: 'sync' });
+    if (dice.once(2)) return call('put', rpc.PutRequest.encode(put));
+    const success: rpc.RequestOp[] = [{ request: { $case: 'requestPut', value: put } }];
+    return call('txn', rpc.TxnRequest.encode({ compare: [], success, failure: [] }));
+  }
+
+  #watch(): Operation {
+    const dice = this.#dice;
+    const { watches, known } = this.#world;
+    const stream = dice.below(STREAMS);
+    const open = watches.openIds(stream);
+    const kind = dice.weighted([
+      [open.length < WATCHES_MAX ? 10 : 0, 'create'],
+      [open.length > 0 ? 6 : 1, 'cancel'],
+      [watches.isPresent(stream, known.revision) ? 3 : 0, 'progress'],
+      [1, 'nothing'],
+      [1, 'leave'],
+    ] as const);
+    if (kind === 'leave') return { kind: 'leave', stream };
+    const request = (requestUnion: rpc.WatchRequest['requestUnion']): Operation =>
+      ({ kind: 'watch', stream, bytes: rpc.WatchRequest.encode({ requestUnion }).finish() });
+    if (kind === 'nothing') return request(undefined);
+    if (kind === 'progress') return request({ $case: 'progressRequest', value: {} });
+    const someId = (): bigint => (dice.once(5) || open.length === 0 ? dice.one([0n, 7n, 9n, 100n, -5n, INT64_MAX]) : dice.one(open));
+    if (kind === 'cancel') return request({ $case: 'cancelRequest', value: { watchId: someId() } });
+    return request({ $case: 'createRequest', value: this.#creation(someId) });
+  }
+
+  #creation(someId: () => bigint): rpc.WatchCreateRequest {
+    const dice = this.#dice;
+    const { revision, compacted } = this.#world.known;
+    const drawn = dice.once(2) ? 0n : this.#kv.revision();
+    // Negative ones are a difference of their own; beyond 2^53 the future is as far.
+    const startRevision = drawn < 0n ? BigInt(Math.max(1, revision - 3)) : drawn;
+    const isAtCompaction = Number(startRevision) === compacted;
+    const watchId = dice.once(3) ? someId() : 0n;
+    const filter = (): rpc.WatchCreateRequest['filters'][number] => dice.one([0, 1, 0, 1, 2 as 0, -1 as 0]);
+    return {
+      key: this.#kv.key(),
+      rangeEnd: this.#kv.rangeEnd(),
+      startRevision,
+      progressNotify: dice.once(4),
+      filters: dice.once(3) ? dice.times(1 + dice.below(2), filter) : [],
+      prevKv: dice.once(2),
+      // What is lost at the compacted revision must be known before the watch is answered.
+      watchId: isAtCompaction ? BigInt(1000 + dice.below(1_000_000)) : watchId,
+      fragment: dice.once(4),
+    };
+  }
+}
+
+function call(name: CallName, encoded: { finish(): Uint8Array }): Operation {
+  return { kind: 'call', call: name, bytes: encoded.finish() };
+}
+
