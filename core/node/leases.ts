@@ -157,7 +157,8 @@ export class Leases {
   /** A slice; the next one follows when this one is gone, so that very many at once delay nobody else. */
   #expire(): void {
     const { term, state } = this.#doors.role();
-    if (state !== 'leader' || this.#expiring > 0 || this.#isInDoubt) return;
+    // While the members are known to differ nothing is written, so what has expired waits.
+    if (state !== 'leader' || this.#expiring > 0 || this.#isInDoubt || this.#doors.store().isCorrupt) return;
     for (const id of this.lessor.expired(this.#tickedMs, expiringMax)) {
       const granted = this.#doors.store().lease(id)?.granted;
       if (granted === undefined) {

@@ -17,6 +17,8 @@ export interface NodeLimits {
   readonly logBytesMax: number;
   /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
   readonly catchUpEntries: number;
+  /** Bytes the store may hold before it takes no more (`no_space`); Infinity: no such bound. etcd: --quota-backend-bytes. */
+  readonly quotaBytes: number;
   /** A quiet watch that asked for progress hears after this long (contract 5), plus up to a tenth. */
   readonly progressNotifyMs: number;
 }
@@ -65,6 +67,9 @@ export const snapshotPieceBytes = 64 * 1024;
 
 /** Rows of compacted history looked at in each tick, so that memory comes back also where nobody writes: some milliseconds. */
 export const tidyRowsPerTick = 8192;
+/** The same for each turn of a defragmentation, some milliseconds of work; and how long one waits while a copy is read. */
+export const defragmentRowsPerTurn = 4096;
+export const frozenWaitMs = 50;
 
 export const defaultLimits: NodeLimits = Object.freeze({
   txnOpsMax: 128,
@@ -75,5 +80,26 @@ export const defaultLimits: NodeLimits = Object.freeze({
   watchCatchUpRevisionsMax: 1000,
   logBytesMax: 128 * 1024 * 1024,
   catchUpEntries: 5000,
+  quotaBytes: 2 * 1024 * 1024 * 1024,
   progressNotifyMs: 600_000,
 });
+
+/** Passwords waiting for the one thread that hashes them; more is `too_many_logins`. */
+export const passwordsWaitingMax = 32;
+/** Of those, for one name. */
+export const passwordsPerNameMax = 8;
+/** Wrong passwords in a row for one name before the next attempt has to wait; then it waits twice as long each time. */
+export const loginFailuresFree = 5;
+export const loginPauseMsMin = 100;
+export const loginPauseMsMax = 5000;
+/** Names whose failures are remembered; then the one tried least recently is forgotten. */
+export const loginNamesMax = 1000;
+/** How long a caller waits for a member that has not yet applied the entry its token is from, and how many may. */
+export const tokenWaitMs = 10_000;
+export const tokenWaitersMax = 1000;
+/** How often such a member looks again. */
+export const tokenLookMs = 20;
+/** A login begins anew when users or roles changed while its password was checked; no more often than this. */
+export const loginRoundsMax = 10;
+/** How often open watches are held against permissions that may have changed, where no event makes them look (SC7: 5 s). */
+export const watchSweepMs = 1000;

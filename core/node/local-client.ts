@@ -10,6 +10,7 @@ import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
 import { ApiError, canceled } from '../errors.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable } from '../store/check.js';
+import { LEASE_COST, txnCost } from '../store/cost.js';
 import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
@@ -17,6 +18,7 @@ import type { NodeLimits } from './limits.js';
 import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
 import type { Node } from './node.js';
+import { Quota } from './quota.js';
 
 export interface LocalClientConfig {
   readonly clusterId: bigint;
@@ -38,6 +40,7 @@ export class LocalClient implements api.Backend {
   readonly #config: LocalClientConfig;
   readonly #watches = new Set<LocalWatch>();
   readonly #snapshots = new Set<LocalSnapshot>();
+  readonly #quota: Quota;
   #closed = false;
   #cancelAll = new Set<(error: ApiError) => void>();
 
@@ -47,6 +50,10 @@ export class LocalClient implements api.Backend {
     this.#clock = doors.clock;
     this.#dice = doors.dice;
     this.#config = config;
+    this.#quota = new Quota(config.memberId, config.limits, {
+      store: () => node.store,
+      submit: (command, done) => node.desk.submit(command, done),
+    });
   }
 
   range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
@@ -67,6 +74,8 @@ export class LocalClient implements api.Backend {
 
   txn(request: api.TxnRequest, options?: api.CallOptions): Promise<api.TxnResponse> {
     return this.#call<api.TxnResponse>(options, (done) => {
+      // Before it is looked at any closer, as in etcd.
+      if (!this.#quota.isAmple && !this.#quota.hasRoom(txnCost(request))) return this.#quota.refuse(done);
       const code = checkTxn(request, this.#config.limits);
       if (code !== null) return done(new ApiError(code));
       const settle = (error: Error | null, reply?: Reply): void => {
@@ -101,6 +110,7 @@ export class LocalClient implements api.Backend {
 
   grant(ttlSeconds: number, options: api.GrantOptions = {}): Promise<api.Lease> {
     return this.#call<api.Lease>(options, (done) => {
+      if (!this.#quota.isAmple && !this.#quota.hasRoom(LEASE_COST)) return this.#quota.refuse(done);
       if (ttlSeconds > LEASE_TTL_MAX_SECONDS) return done(new ApiError('lease_ttl_too_large'));
       if (options.id !== undefined && BigInt.asIntN(64, options.id) !== options.id) {
         return done(new ApiError('invalid_request', { detail: `lease id ${options.id} does not fit into 64 bits` }));
@@ -189,7 +199,7 @@ export class LocalClient implements api.Backend {
         raftIndex: raft.commit,
         raftAppliedIndex: raft.applied,
         raftTerm: raft.term,
-        errors: raft.leader === 0n ? ['etcdserver: no leader'] : [],
+        errors: [...(raft.leader === 0n ? ['etcdserver: no leader'] : []), ...store.alarms().map(alarmText)],
         isLearner: this.#node.isLearner,
       });
     }, true);
@@ -258,12 +268,26 @@ export class LocalClient implements api.Backend {
     });
   }
 
-  alarm(): Promise<api.AlarmsResponse> {
-    return Promise.reject(new ApiError('unsupported'));
+  alarm({ action, memberId, kind }: api.AlarmRequest, options?: api.CallOptions): Promise<api.AlarmsResponse> {
+    return this.#call<api.AlarmsResponse>(options, (done) => {
+      if (action === 'list') {
+        return this.#node.desk.read((error) => {
+          if (error !== null) return done(error);
+          done(null, { header: this.#header(), alarms: this.#node.store.alarms(memberId, kind) });
+        });
+      }
+      if (kind === null) return done(null, { header: this.#header(), alarms: [] });
+      this.#node.desk.propose({ kind: 'alarm', action, alarm: { memberId, kind } }, (error, reply) => {
+        const answer = this.#expect('alarm', error, reply, done);
+        if (answer !== null) done(null, { header: this.#header(answer.revision), alarms: answer.alarms });
+      });
+    });
   }
 
-  defragment(): Promise<api.Header> {
-    return Promise.reject(new ApiError('unsupported'));
+  defragment(options?: api.CallOptions): Promise<api.Header> {
+    return this.#call<api.Header>(options, (done) => {
+      this.#node.defragment((error) => (error === null ? done(null, this.#header()) : done(error)));
+    });
   }
 
   identify(): null {
@@ -435,6 +459,11 @@ function begin<T>(start: (done: Done<T>) => void, done: Done<T>): void {
   } catch (error) {
     done(error instanceof Error ? error : new Error(String(error)));
   }
+}
+
+/** As etcd's status lists it, with a space at the end. */
+function alarmText({ memberId, kind }: api.Alarm): string {
+  return `memberID:${memberId} alarm:${kind === 'no_space' ? 'NOSPACE' : 'CORRUPT'} `;
 }
 
 function isKind<K extends Reply['kind']>(reply: Reply, kind: K): reply is Extract<Reply, { kind: K }> {

@@ -28,6 +28,7 @@ import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
 import { encodeRequest } from './calls.js';
 import { caught } from './caught.js';
+import { defragment } from './defragment.js';
 import { Desk } from './desk.js';
 import type { Observe } from './events.js';
 import { raftConfig, resume } from './founding.js';
@@ -179,6 +180,12 @@ export class Node {
   /** What is left of a lease, as far as this member knows without asking. */
   leaseRemainingHere(lease: LeaseId): number | null {
     return this.#leases.remainingMs(lease);
+  }
+
+  /** Done when all memory is given back that removed data left behind, in this member. */
+  defragment(done: Done): void {
+    const { clock } = this.#doors;
+    defragment({ clock, store: () => this.#store, isRunning: () => this.running, end: (error) => this.#end(error) }, done);
   }
 
   /**

@@ -31,6 +31,8 @@ export class Arena {
   readonly #chunks: Uint8Array[] = [];
   readonly #live: number[] = [];
   readonly #free: number[] = [];
+  /** To be emptied by whoever walks over its users (defragment.ts). */
+  readonly #condemned = new Set<number>();
   #tail = -1;
   #tailUsed = 0;
   #sizeBytes = 0;
@@ -120,6 +122,22 @@ export class Arena {
     return chunk !== this.#tail && (this.#live[chunk] as number) * 2 < (this.#chunks[chunk] as Uint8Array).length;
   }
 
+  /** From now on bytes are appended elsewhere, and chunks with an eighth or more to win are to be emptied. */
+  condemn(): void {
+    const tail = this.#tail;
+    this.#tail = -1;
+    this.#tailUsed = 0;
+    if (tail >= 0 && this.#live[tail] === 0) this.#drop(tail);
+    this.#condemned.clear();
+    this.#chunks.forEach((bytes, chunk) => {
+      if ((this.#live[chunk] as number) * 8 < bytes.length * 7) this.#condemned.add(chunk);
+    });
+  }
+
+  isCondemned(chunk: number): boolean {
+    return this.#condemned.has(chunk);
+  }
+
   #nextTail(length: number): void {
     const last = this.#tail;
     // As much again as is in use: few chunks when there is much, little waste when there is little.
@@ -144,6 +162,7 @@ export class Arena {
   #drop(chunk: number): void {
     this.#sizeBytes -= (this.#chunks[chunk] as Uint8Array).length;
     this.#chunks[chunk] = GONE;
+    this.#condemned.delete(chunk);
     this.#free.push(chunk);
   }
 }

@@ -224,7 +224,57 @@ export class Keys {
   relocate(slot: number): void {
     const length = this.#get(slot, LENGTH);
     const chunk = this.#get(slot, CHUNK);
-    if (length === 0 || !this.#bytes.isSparse(chunk)) return;
+    if (length > 0 && this.#bytes.isSparse(chunk)) this.#moveBytes(slot, chunk, length);
+  }
+
+  // Defragmentation: see defragment.ts.
+
+  condemn(): void {
+    this.#bytes.condemn();
+  }
+
+  /** Copies the key's bytes out of a chunk that is to be emptied. */
+  rescue(slot: number): void {
+    const length = this.#get(slot, LENGTH);
+    const chunk = this.#get(slot, CHUNK);
+    if (length > 0 && this.#bytes.isCondemned(chunk)) this.#moveBytes(slot, chunk, length);
+  }
+
+  /** A free slot below the highest in use; NONE when there is none. `slotsEnd` is then right behind the highest. */
+  takeVacancy(): number {
+    while (this.#slots > 0 && this.#get(this.#slots - 1, LENGTH) === 0) this.#slots -= 1;
+    return this.#vacancy();
+  }
+
+  /** The key of the highest slot, `from`, has the free slot `to` from now on. Its rows and its lease are the caller's. */
+  renumber(from: number, to: number): void {
+    this.#order.renumber(from, to);
+    for (let word = 0; word < WORDS; word++) this.#set(to, word, this.#get(from, word));
+    this.#set(from, LENGTH, 0);
+    this.#set(from, NEWEST, NONE);
+    this.#remember(this.#get(to, HASH), to);
+    this.#slots = from;
+  }
+
+  /** Lets go of the memory behind the highest slot, and of a memo that is too large. */
+  trim(): void {
+    this.#free.length = 0;
+    this.#pages.length = (this.#slots + PAGE_MASK) >>> PAGE_SHIFT;
+    let length = RECALL_MIN;
+    while (this.#order.size * 2 > length) length *= 2;
+    this.#recall = new Uint32Array(length);
+    this.#recallAll();
+  }
+
+  /** Out of those that were freed; numbers above `slotsEnd`, or in use again, are forgotten. */
+  #vacancy(): number {
+    for (let slot = this.#free.pop(); slot !== undefined; slot = this.#free.pop()) {
+      if (slot < this.#slots && this.#get(slot, LENGTH) === 0) return slot;
+    }
+    return NONE;
+  }
+
+  #moveBytes(slot: number, chunk: number, length: number): void {
     this.#bytes.append(this.bytes(slot));
     this.#set(slot, CHUNK, this.#bytes.chunk);
     this.#set(slot, OFFSET, this.#bytes.offset);
@@ -232,7 +282,8 @@ export class Keys {
   }
 
   #newSlot(key: Uint8Array, length = key.length): number {
-    const slot = this.#free.pop() ?? this.#slots++;
+    const vacancy = this.#free.length === 0 ? NONE : this.#vacancy();
+    const slot = vacancy === NONE ? this.#slots++ : vacancy;
     if (slot >>> PAGE_SHIFT === this.#pages.length) this.#pages.push(new Uint32Array(PAGE_SLOTS * WORDS));
     this.#bytes.append(key, length);
     const page = this.#pages[slot >>> PAGE_SHIFT] as Uint32Array;

@@ -73,6 +73,17 @@ export class Leases {
     lease.keyCount -= 1;
   }
 
+  /** A key on the lease gets another slot. */
+  renumber(id: LeaseId, from: number, to: number): void {
+    const lease = this.#byId.get(id);
+    assert(lease !== undefined, `a key hangs on lease ${id}, which does not exist`);
+    const prev = this.#keys.leasePrev(from);
+    const next = this.#keys.leaseNext(from);
+    if (prev === NONE) lease.head = to;
+    else this.#keys.setLeaseNext(prev, to);
+    if (next !== NONE) this.#keys.setLeasePrev(next, to);
+  }
+
   /** The slots on a lease, in byte order of their keys. */
   slotsOf(lease: LeaseRecord): Uint32Array {
     const keys = this.#keys;

@@ -125,6 +125,14 @@ export class Order {
     if (chunk.size <= SMALL_SLOTS) this.#shrink(chunk);
   }
 
+  /** The key of slot `from` has slot `to` from now on. */
+  renumber(from: number, to: number): void {
+    const { slots, size } = this.#chunkWith(from);
+    const position = slots.subarray(0, size).indexOf(from);
+    assert(position >= 0, 'a slot is not in its chunk');
+    slots[position] = to;
+  }
+
   /** The slot came alive (1) or died (-1). */
   changeLive(slot: number, by: 1 | -1): void {
     this.#chunkWith(slot).live += by;

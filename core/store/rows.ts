@@ -134,6 +134,10 @@ export class Rows {
     return this.#getNarrow(row, NEXT);
   }
 
+  setSlot(row: number, slot: number): void {
+    this.#setNarrow(row, SLOT, slot);
+  }
+
   setPrev(row: number, prev: number): void {
     this.#setNarrow(row, PREV, prev);
   }

@@ -13,6 +13,7 @@ import { refuseCommand, type LeaseKeys } from './access.js';
 import { Alarms } from './alarms.js';
 import { AuthTable } from './auth.js';
 import { ByteWriter } from './binary.js';
+import { Defragmentation } from './defragment.js';
 import { deedOf, loneOp, type Command } from './command.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
 import { SWEEP_ROWS_PER_APPLY } from './limits.js';
@@ -103,6 +104,7 @@ export class Store {
   /** Removal of history up to here is finished, or `#sweep` is at it. */
   #sweptTo: Revision = NEVER_COMPACTED;
   #sweep: Sweep | null = null;
+  #defragmentation: Defragmentation | null = null;
   /** Frozen copies not released: rows must not move. */
   #frozen = 0;
 
@@ -205,13 +207,23 @@ export class Store {
   tidy(rowsMax: number): boolean {
     if (this.#frozen > 0) return false;
     if (this.#sweep === null) {
-      if (this.#sweptTo === this.#compacted) return true;
+      if (this.#sweptTo === this.#compacted) return this.#defragmentStep(rowsMax);
       this.#sweptTo = this.#compacted;
       this.#sweep = new Sweep(this.#table, this.#compacted);
     }
     if (!this.#sweep.step(rowsMax)) return false;
     this.#sweep = null;
-    return this.#sweptTo === this.#compacted;
+    return this.#sweptTo === this.#compacted && this.#defragmentation === null;
+  }
+
+  /** Wishes for all memory that nothing is in any more; `tidy` gives it back, from now on until it says true. */
+  defragment(): void {
+    this.#defragmentation ??= new Defragmentation(this.#table);
+  }
+
+  /** Nothing can be tidied: somebody reads a frozen copy. */
+  get isFrozen(): boolean {
+    return this.#frozen > 0;
   }
 
   range(request: RangeRequest): RangeResult | ErrorCode {
@@ -445,6 +457,12 @@ export class Store {
     const writer = new ByteWriter();
     this.#auth.write(writer);
     return writer.take();
+  }
+
+  #defragmentStep(rowsMax: number): boolean {
+    if (this.#defragmentation === null) return true;
+    if (this.#defragmentation.step(rowsMax)) this.#defragmentation = null;
+    return this.#defragmentation === null;
   }
 
   #writtenAlarms(): Uint8Array {

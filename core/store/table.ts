@@ -57,6 +57,24 @@ export class Table {
     return row;
   }
 
+  /** Gives up to `slotsMax` of the keys with the highest slots lower ones that are free. True when all below are in use. */
+  packSlots(slotsMax: number): boolean {
+    const { rows, keys, leases } = this;
+    for (let left = slotsMax; left > 0; left--) {
+      const to = keys.takeVacancy();
+      if (to === NONE) {
+        keys.trim();
+        return true;
+      }
+      const from = keys.slotsEnd - 1;
+      const newest = keys.newest(from);
+      for (let row = newest; row !== NONE; row = rows.prev(row)) rows.setSlot(row, to);
+      if (rows.hasLease(newest)) leases.renumber(rows.lease(newest), from, to);
+      keys.renumber(from, to);
+    }
+    return false;
+  }
+
   /** The row of a slot as of `revision`; NONE when the key did not exist then. */
   rowAt(slot: number, revision: Revision): number {
     const rows = this.rows;

@@ -23,6 +23,7 @@ type Step =
   | { do: 'drain'; watcher: number }
   | { do: 'restore' }
   | { do: 'tidy'; rows: number }
+  | { do: 'defragment' }
   | { do: 'freeze' };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -34,6 +35,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restore' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('tidy' as const), rows: fc.nat(20) }) },
   { weight: 2, arbitrary: fc.constant({ do: 'freeze' as const }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'defragment' as const }) },
 );
 
 interface Watching {
@@ -77,6 +79,8 @@ class World {
       }
       case 'freeze':
         return this.#freeze();
+      case 'defragment':
+        return this.store.defragment();
       case 'restore':
         this.#thaw();
         this.store = reloaded(this.store);
