@@ -77,6 +77,8 @@ export interface RunningNode {
   readonly clusterId: bigint;
   /** Facts for metrics and health; cheap. */
   facts(): NodeFacts;
+  /** New certificates, authorities and lists for members; throws, and keeps the old, when they cannot be used. */
+  renewPeerTls(tls: PeerTls): void;
   /** Resolves when the node has stopped: with null after `close`, else with what stopped it. Never rejects. */
   readonly ended: Promise<Error | null>;
   /** Stops taking part, waits for the log, releases the data directory. Idempotent. */
@@ -110,12 +112,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     seed: options.seed ?? randomInt(2 ** 32),
   };
   const observe: Observe = options.observe ?? ignore;
+  let transport: TcpTransport | null = null;
   const member: Member = new Member(config, {
     clock,
     observe,
     readIdentity: (done) => clock.schedule(0, () => done(null, onDisk)),
     openLog: (identity) => openLog(options, identity, clock, observe),
-    connect: connector(options, clock, observe, () => describe(member)),
+    connect: connector(options, clock, observe, { describe: () => describe(member), onOpen: (opened) => (transport = opened) }),
   });
   const { ended } = await begin(member);
   const close = async (): Promise<void> => {
@@ -130,6 +133,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     memberId: member.identity.memberId,
     clusterId: member.identity.clusterId,
     facts: () => member.facts(),
+    renewPeerTls: (tls) => transport?.renewTls(tls),
     ended,
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => running.close(),
@@ -325,17 +329,21 @@ function connector(
   options: NodeOptions,
   clock: Clock,
   observe: Observe,
-  describeCluster: () => Uint8Array,
+  on: { readonly describe: () => Uint8Array; readonly onOpen: (transport: TcpTransport) => void },
 ): ((identity: MemberIdentity) => Transport) | null {
   if (options.transport !== undefined) return options.transport;
   const peerUrls = options.peerUrls ?? ['http://localhost:2380'];
   const isAlone = (options.initialCluster ?? []).length < 2 && options.initialClusterState !== 'existing';
   const listen = options.listenPeerUrls ?? (isAlone ? [] : peerUrls);
   if (listen.length === 0) return null;
-  return ({ memberId: self, clusterId: cluster }) => new TcpTransport({
-    listen, self, clusterId: cluster, clock, dice: new Prng(randomInt(2 ** 32)), observe, describe: describeCluster,
-    ...(options.peerTls === undefined ? {} : { tls: options.peerTls }),
-  });
+  return ({ memberId: self, clusterId: cluster }) => {
+    const transport = new TcpTransport({
+      listen, self, clusterId: cluster, clock, dice: new Prng(randomInt(2 ** 32)), observe, describe: on.describe,
+      ...(options.peerTls === undefined ? {} : { tls: options.peerTls }),
+    });
+    on.onOpen(transport);
+    return transport;
+  };
 }
 
 function openLog(options: NodeOptions, identity: MemberIdentity, clock: Clock, observe: Observe): LogStorage {

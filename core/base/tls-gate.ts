@@ -41,7 +41,9 @@ export interface TlsRefusal {
 
 export interface Secured {
   readonly socket: TLSSocket;
-  /** The CommonName of the certificate that was shown and verified. */
+  /** The certificates that were shown and verified, leaf first. */
+  readonly chain: readonly X509Certificate[];
+  /** The CommonName of the first. */
   readonly certificateName: string | null;
 }
 
@@ -128,8 +130,6 @@ export class TlsGate {
     this.#handshakes.add(handshake);
     this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
     server.on('secureConnection', onSecure).on('tlsClientError', onError);
-    // Who leaves before a word of TLS leaves no error behind.
-    socket.on('close', () => handshake.giveUp('it hung up during the TLS handshake'));
     server.emit('connection', socket);
   }
 
@@ -163,7 +163,7 @@ export class TlsGate {
   }
 
   #admit(secure: TLSSocket, address: string, began: JudgedTls, end: Opened): void {
-    if (!this.#tls.requiresCertificate) return end(null, { socket: secure, certificateName: null });
+    if (!this.#tls.requiresCertificate) return end(null, { socket: secure, chain: [], certificateName: null });
     const chain = chainOf(secure);
     const against = began === this.#tls ? this.#tls.against(chain) : this.#tls.againstConnected(chain, calendarMs());
     if (against !== null) {
@@ -173,7 +173,7 @@ export class TlsGate {
     this.#connected.set(secure, { address, chain });
     secure.on('close', () => this.#connected.delete(secure));
     const [leaf] = chain;
-    end(null, { socket: secure, certificateName: leaf === undefined ? null : commonNameOf(leaf.raw) });
+    end(null, { socket: secure, chain, certificateName: leaf === undefined ? null : commonNameOf(leaf.raw) });
   }
 
   #sweep(): void {

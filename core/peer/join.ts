@@ -9,7 +9,7 @@ import { addressOf } from './address.js';
 import { FrameReader, recordHead } from './framing.js';
 import { DESCRIPTION_BYTES_MAX } from './limits.js';
 import { readAnswer } from './opening.js';
-import { dial, hungUp, reasonOf, type PeerTls } from './tls.js';
+import { dial, hungUp, PeerSecurity, reasonOf, type PeerTls } from './tls.js';
 
 /** Asks the member at `url`; an error says what happened there. */
 export function fetchDescription(
@@ -29,7 +29,8 @@ export function fetchDescription(
     else done(new Error(`asking ${url} who the members are: ${error}`));
   };
   const cancel = clock.schedule(timeoutMs, () => end(`no answer within ${timeoutMs} ms`));
-  const socket = dial(url, tls ?? undefined, () => socket.write(recordHead('describe', EMPTY)));
+  const security = tls === null ? null : new PeerSecurity(tls, clock, () => undefined);
+  const socket = dial(url, security, () => socket.write(recordHead('describe', EMPTY)));
   socket.on('error', (error) => end(reasonOf(error)));
   socket.on('close', () => end(hungUp(url)));
   socket.on('data', (chunk: Buffer) => {

@@ -83,8 +83,8 @@ export const BACKOFF_MAX_MS = 2000;
 /** Connections that others may hold to us, and those among them that have not said who they are. */
 export const INBOUND_MAX = 512;
 export const STRANGERS_MAX = 128;
-/** Ends of TLS that are kept for the next handshakes; making one reads the certificates anew. */
-export const GATES_KEPT_MAX = 8;
+/** Names of a certificate that are looked up, to see whether it is shown from where it may be. */
+export const NAMES_MAX = 16;
 /** Bytes of a hello, of the reason why somebody is refused, and of a description of the cluster for somebody who joins. */
 export const HELLO_BYTES_MAX = 1024;
 export const REASON_BYTES_MAX = 500;

@@ -9,10 +9,12 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { assert } from '../base/assert.js';
 import { EMPTY, utf8 } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
+import type { TlsGate } from '../base/tls-gate.js';
 import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type { NodeId } from '../raft/types.js';
 import { addressOf } from './address.js';
+import { checkAddress } from './address-check.js';
 import { DecodeError } from './codec.js';
 import type { PeerEvent } from './events.js';
 import {
@@ -26,7 +28,7 @@ import { Link } from './link.js';
 import { isHttp, isTlsGreeting, ONE_SCHEME } from './opening.js';
 import { Outbound } from './outbound.js';
 import { Tally } from '../base/tally.js';
-import { dial, reasonOf, TlsGate, type PeerTls } from './tls.js';
+import { dial, PeerSecurity, reasonOf, whyNot, type PeerTls } from './tls.js';
 import type { Lane, Receive, Traffic, Transport } from './transport.js';
 
 export interface TcpTransportOptions {
@@ -74,6 +76,9 @@ export class TcpTransport implements Transport {
   /** Those who have not said who they are, the oldest first. */
   readonly #strangers = new Set<Stranger>();
   #receive: Receive | null = null;
+  #security: PeerSecurity | null = null;
+  /** Where members are reached, for certificates that name them. */
+  #hosts: readonly string[] = [];
   #isClosed = false;
 
   constructor(options: TcpTransportOptions) {
@@ -94,7 +99,20 @@ export class TcpTransport implements Transport {
   start(receive: Receive, done: Done): void {
     assert(this.#receive === null, 'a transport starts once');
     this.#receive = receive;
+    const { tls, clock } = this.#options;
+    try {
+      this.#security = tls === undefined ? null : new PeerSecurity(tls, clock, (address, reason) => this.#report(address, reason));
+    } catch (error) {
+      const problem = `cannot meet other members with TLS: ${reasonOf(error)}`;
+      return void clock.schedule(0, () => done(new Error(`${problem}. Give other files with --peer-cert-file and the like`)));
+    }
     this.#listen(0, done);
+  }
+
+  /** New certificates, authorities and lists; throws a `TlsFault`, and keeps the old, where they cannot be used. */
+  renewTls(tls: PeerTls): void {
+    assert(this.#security !== null, 'TLS is renewed where there is some');
+    this.#security.renew(tls);
   }
 
   #listen(i: number, done: Done): void {
@@ -108,12 +126,7 @@ export class TcpTransport implements Transport {
     const address = addressOf(url);
     if (address === null) return fail('it is not an http:// or https:// address');
     if (address.isTls && tls === undefined) return fail('https needs a certificate: --peer-cert-file and --peer-key-file');
-    let gate: TlsGate | null;
-    try {
-      gate = address.isTls && tls !== undefined ? new TlsGate(tls) : null;
-    } catch (error) {
-      return fail(reasonOf(error));
-    }
+    const gate = address.isTls ? this.#security?.gate ?? null : null;
     const server = createServer((socket) => this.#admit(socket, gate));
     this.#servers.push(server);
     const onError = (error: Error): void => fail(reasonOf(error));
@@ -220,11 +233,19 @@ export class TcpTransport implements Transport {
     };
     socket.pause();
     socket.unshift(first);
-    gate.open(socket, (refused, secure) => {
-      if (refused === null) return this.#accept(secure, stranger, null);
-      stranger.tell(refused);
-      secure.destroy();
-      socket.destroy();
+    const address = socket.remoteAddress ?? 'unknown';
+    gate.open(socket, (refused, secured) => {
+      if (refused !== null) stranger.tell(whyNot(refused));
+      if (secured === null) return;
+      const { socket: secure, chain: [leaf] } = secured;
+      secure.on('error', () => secure.destroy());
+      if (leaf === undefined || this.#security?.checksAddress !== true) return this.#accept(secure, stranger, null);
+      checkAddress(leaf, address, this.#hosts, (reason) => {
+        if (secure.destroyed || this.#isClosed) return;
+        if (reason === null) return this.#accept(secure, stranger, null);
+        stranger.tell(`${reason}; give each member a certificate for its own address`);
+        secure.destroy();
+      });
     });
   }
 
@@ -283,6 +304,7 @@ export class TcpTransport implements Transport {
 
   setPeers(addresses: ReadonlyMap<NodeId, readonly string[]>): void {
     if (this.#isClosed) return;
+    this.#hosts = [...addresses.values()].flat().map((url) => addressOf(url)?.host ?? '');
     for (const [id, outbound] of this.#outbound) {
       if (addresses.has(id)) continue;
       this.#outbound.delete(id);
@@ -298,11 +320,11 @@ export class TcpTransport implements Transport {
   }
 
   #connect(id: NodeId, group: LaneGroup, urls: readonly string[]): Outbound {
-    const { clock, dice, clusterId, self, tls, observe } = this.#options;
+    const { clock, dice, clusterId, self, observe } = this.#options;
     const isControl = group === 'control';
     return new Outbound(id, group, urls, {
       clock, dice, clusterId, self,
-      dial: (url, ready) => dial(url, tls, ready),
+      dial: (url, ready) => dial(url, this.#security, ready),
       onFrame: (lane, frame) => this.#onFrame(id, lane, frame),
       ...(isControl ? { onRoundTrip: (tookMs: number) => observe({ kind: 'peer_round_trip', peer: id, tookMs }) } : {}),
       onUp: () => { if (isControl) observe({ kind: 'peer_connected', peer: id }); },
@@ -348,6 +370,7 @@ export class TcpTransport implements Transport {
   close(done: Done): void {
     this.#isClosed = true;
     this.#receive = null;
+    this.#security?.gate.close();
     for (const outbound of this.#outbound.values()) for (const each of outbound.values()) each.close();
     this.#outbound.clear();
     for (const link of [...this.#links]) link.close('closed here');

@@ -2,85 +2,100 @@
 // With https both ends show certificates of the same authority, and the dialled end one for the name or address dialled.
 
 import { connect as connectPlain, isIP, type Socket } from 'node:net';
-import { connect as connectTls, createServer, type Server, type TLSSocket } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { calendarMs, type Clock } from '../base/clock.js';
+import { chainOf, TlsGate, type TlsRefusal } from '../base/tls-gate.js';
+import { JudgedTls, reasonOf as wordsOf, type TlsTerms } from '../base/tls-terms.js';
 import { addressOf } from './address.js';
-import { GATES_KEPT_MAX, HANDSHAKE_MS } from './limits.js';
+import { HANDSHAKE_MS, STRANGERS_MAX } from './limits.js';
 import { ONE_SCHEME } from './opening.js';
 
-/** PEM texts. */
-export interface PeerTls {
-  readonly cert: string;
-  readonly key: string;
-  /** Who may sign certificates of members. Absent: the authorities this machine trusts. */
-  readonly ca?: string;
-  /** Default true: a member without a certificate is refused. */
-  readonly requireClientCert?: boolean;
+/** Texts are PEM. Here a member without a certificate is refused unless `requireClientCert` is false. */
+export interface PeerTls extends TlsTerms {
+  /** Shown where this member dials; default: `cert`, with its key. */
+  readonly clientCert?: string;
+  readonly clientKey?: string;
+  /** Nobody vouches for anybody (etcd: --peer-auto-tls): what passes cannot be read, but who is there is not known. */
+  readonly isAnonymous?: boolean;
+  /** A certificate that names hosts is taken from these alone (address-check.ts). Default true. */
+  readonly checksAddress?: boolean;
+}
+
+/** TLS of one member, to both sides. Throws a `TlsFault` where it cannot be used. */
+export class PeerSecurity {
+  readonly gate: TlsGate;
+  readonly #dialled = new Set<TLSSocket>();
+  readonly #onSwept: (address: string, reason: string) => void;
+  #tls: PeerTls;
+  #judged: JudgedTls;
+
+  constructor(tls: PeerTls, clock: Clock, onSwept: (address: string, reason: string) => void) {
+    this.#tls = tls;
+    this.#judged = judged(tls);
+    this.#onSwept = onSwept;
+    const limits = { handshakeMs: HANDSHAKE_MS, handshakesMax: STRANGERS_MAX, perAddressMax: STRANGERS_MAX };
+    this.gate = new TlsGate(this.#judged, { clock, ...limits, onSwept });
+  }
+
+  get checksAddress(): boolean {
+    return this.#tls.checksAddress ?? true;
+  }
+
+  /** New certificates, authorities and lists, for whoever comes and for whoever is connected. Throws as the constructor. */
+  renew(tls: PeerTls): void {
+    this.#judged = judged(tls);
+    this.#tls = tls;
+    this.gate.renew(this.#judged);
+    for (const socket of this.#dialled) {
+      const against = tls.isAnonymous === true ? null : this.#judged.againstConnected(chainOf(socket), calendarMs());
+      if (against === null) continue;
+      this.#onSwept(socket.remoteAddress ?? 'unknown', against);
+      socket.destroy();
+    }
+  }
+
+  /** `ready` once, when the other end has proven to be who it should be. */
+  dial(to: { readonly host: string; readonly port: number }, ready: () => void): Socket {
+    const { cert, key, clientCert = cert, clientKey = key, ca, isAnonymous = false } = this.#tls;
+    const authority = ca === undefined ? {} : { ca };
+    const name = isIP(to.host) === 0 ? { servername: to.host } : {};
+    const socket: TLSSocket = connectTls({
+      ...to, ...authority, ...name, cert: clientCert, key: clientKey, rejectUnauthorized: !isAnonymous, minVersion: 'TLSv1.2',
+    }, () => {
+      const against = isAnonymous ? null : this.#judged.against(chainOf(socket));
+      if (against !== null) return void socket.destroy(new Error(`${against}; ${ONE_AUTHORITY}`));
+      this.#dialled.add(socket);
+      ready();
+    });
+    socket.on('close', () => this.#dialled.delete(socket));
+    return socket;
+  }
+}
+
+function judged(tls: PeerTls): JudgedTls {
+  return new JudgedTls({ ...tls, requireClientCert: tls.requireClientCert ?? true }, calendarMs());
 }
 
 /** Connects to a member's URL. `ready` once, when the other end has proven to be who it should be, as far as its URL asks. */
-export function dial(url: string, tls: PeerTls | undefined, ready: () => void): Socket {
-  const address = addressOf(url) ?? { host: '', port: 0, isTls: false };
-  const { host, port, isTls } = address;
+export function dial(url: string, security: PeerSecurity | null, ready: () => void): Socket {
+  const { host, port, isTls } = addressOf(url) ?? { host: '', port: 0, isTls: false };
   // An address nobody can dial fails like one where nobody answers.
   const to = { host: host === '' ? '0.0.0.0' : host, port };
-  let socket: Socket;
-  if (isTls) {
-    const { cert, key, ca } = tls ?? {};
-    const own = cert === undefined || key === undefined ? {} : { cert, key };
-    const authority = ca === undefined ? {} : { ca };
-    const name = isIP(host) === 0 ? { servername: host } : {};
-    socket = connectTls({ ...to, ...own, ...authority, ...name, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, ready);
-  } else {
-    socket = connectPlain(to, ready);
-  }
+  const socket = isTls ? dialTls(to, security, ready) : connectPlain(to, ready);
   socket.setNoDelay(true);
   return socket;
 }
 
-type Opened = (refused: string | null, secure: TLSSocket) => void;
-
-/**
- * Lets TLS in, over connections whose first bytes were looked at. A server of `node:tls` does not say whose handshake came to
- * nothing once the socket is gone; so each handshake has one to itself, which serves the next afterwards.
- */
-export class TlsGate {
-  readonly #tls: PeerTls;
-  readonly #idle: Server[];
-
-  /** Throws where certificate and key are none, or not a pair. */
-  constructor(tls: PeerTls) {
-    this.#tls = tls;
-    this.#idle = [this.#server()];
-  }
-
-  #server(): Server {
-    const { cert, key, ca, requireClientCert = true } = this.#tls;
-    const authority = ca === undefined ? {} : { ca };
-    const verify = { requestCert: requireClientCert, rejectUnauthorized: requireClientCert };
-    return createServer({ cert, key, ...authority, ...verify, handshakeTimeout: HANDSHAKE_MS, minVersion: 'TLSv1.2' });
-  }
-
-  /** `done` once: with the connection within, or why there is none. */
-  open(socket: Socket, done: Opened): void {
-    const server = this.#idle.pop() ?? this.#server();
-    const end: Opened = (refused, secure) => {
-      server.off('secureConnection', onSecure).off('tlsClientError', onError);
-      if (this.#idle.length < GATES_KEPT_MAX) this.#idle.push(server);
-      done(refused, secure);
-    };
-    const onSecure = (secure: TLSSocket): void => end(null, secure);
-    const onError = (error: Error, secure: TLSSocket): void => end(whyNot(error, secure), secure);
-    server.on('secureConnection', onSecure).on('tlsClientError', onError);
-    server.emit('connection', socket);
-  }
+/** Without a certificate of our own, whoever this machine trusts is believed. */
+function dialTls(to: { readonly host: string; readonly port: number }, security: PeerSecurity | null, ready: () => void): Socket {
+  if (security !== null) return security.dial(to, ready);
+  const name = isIP(to.host) === 0 ? { servername: to.host } : {};
+  return connectTls({ ...to, ...name, rejectUnauthorized: true, minVersion: 'TLSv1.2' }, ready);
 }
 
-/** A certificate that is not believed shows only as a connection that was cut; the reason stands beside it, as a code. */
-function whyNot(error: Error, { authorizationError }: { readonly authorizationError: unknown }): string {
-  if (typeof authorizationError === 'string') {
-    return advised(`its certificate is not accepted (${authorizationError})`, authorizationError);
-  }
-  return codeOf(error) === 'ECONNRESET' ? `it hung up during the TLS handshake; ${ONE_AUTHORITY}` : reasonOf(error);
+/** Why somebody was not let in, with what to do about it. */
+export function whyNot({ code, text }: TlsRefusal): string {
+  return code === 'ECONNRESET' ? `${text}; ${ONE_AUTHORITY}` : advised(text, code);
 }
 
 const ONE_AUTHORITY = 'compare --peer-trusted-ca-file of both members: each must name the authority of the other\'s certificate';
@@ -110,9 +125,7 @@ const ADVICE: Readonly<Record<string, string>> = {
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = codeOf(error);
-  // The message of an error of OpenSSL is a line of its log.
-  const isOpenSsl = code.startsWith('ERR_SSL_') && 'reason' in error && typeof error.reason === 'string';
-  return advised(isOpenSsl ? String(error.reason) : error.message, code);
+  return advised(code.startsWith('ERR_SSL_') ? wordsOf(error) : error.message, code);
 }
 
 /** A connection that ended before its first answer. */

@@ -109,6 +109,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/start-node.ts', words: [], modules: ['node:crypto'] },
   // Members meet on sockets, with certificates where the addresses say https.
   { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net'] },
+  { path: 'core/peer/address-check.ts', words: [], modules: ['node:dns', 'node:crypto'] },
   { path: 'core/peer/tls.ts', words: [], modules: ['node:net', 'node:tls'] },
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/wire/named-callers.ts', words: [], modules: ['node:http', 'node:stream'] },
