@@ -7,7 +7,7 @@ import path from 'node:path';
 import test from 'ava';
 import { serve, startNode } from '../../core/index.js';
 import { TestAuthority, type Identity } from '../certificates.js';
-import { etcdctl } from './pair.js';
+import { etcdctl } from './etcdctl-run.js';
 import { isInstalled } from './real-etcd.js';
 
 const authority = new TestAuthority();
@@ -71,7 +71,7 @@ test('etcdctl is let in with a certificate of the authority, and not without', a
   t.teardown(() => server.close());
   t.is((await etcdctl(server.url, [...trusting, ...alice, 'put', 'a', 'by alice'])).stdout, 'OK\n');
   t.not((await etcdctl(server.url, [...trusting, '--command-timeout', '1s', 'get', 'a'])).code, 0);
-  const quiet = await etcdctl(server.url, [...trusting, ...alice, 'watch', 'a', '--rev', '1'], { quietMs: 1000 });
+  const quiet = await etcdctl(server.url, [...trusting, ...alice, 'watch', 'a', '--rev', '1'], 'by alice');
   t.regex(quiet.stdout, /PUT\na\nby alice/);
 });
 
