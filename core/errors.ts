@@ -80,6 +80,9 @@ export const ERRORS = Object.freeze({
   timeout: unknown(Status.unavailable, 'etcdserver: request timed out'),
   timeout_leader_lost: unknown(Status.unavailable, 'etcdserver: request timed out, possibly due to previous leader failure'),
   corrupt: never(Status.data_loss, 'etcdserver: corrupt cluster'),
+  downgrade_format: never(Status.invalid_argument, 'etcdserver: wrong downgrade target version format'),
+  downgrade_target: never(Status.invalid_argument, 'etcdserver: invalid downgrade target version'),
+  downgrade_none: never(Status.failed_precondition, 'etcdserver: no inflight downgrade job'),
   // Users and roles (contract 8).
   user_empty: never(Status.invalid_argument, 'etcdserver: user name is empty'),
   role_empty: never(Status.invalid_argument, 'etcdserver: role name is empty'),

@@ -13,8 +13,10 @@ import { authMethods } from './auth-methods.js';
 import { pathOf, type CallContext, type Method, type Methods } from './call.js';
 import * as convert from './convert.js';
 import { readAlarmRequest, writeAlarms } from './convert-auth.js';
+import { healthMethods } from './health-methods.js';
 import { watchLeader } from './leader-check.js';
 import { electionMethods, lockMethods } from './lock-methods.js';
+import { reflectionMethods } from './reflection-methods.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
 import { decode, optionsOf, unaryOf } from './unary.js';
@@ -24,6 +26,8 @@ export interface MethodsOptions {
   /** Operations in one branch of a transaction; etcd: --max-txn-ops. Default 128. */
   readonly txnOpsMax?: number;
   readonly clock?: Clock;
+  /** What gRPC's health service says. Default: always. */
+  readonly isServing?: () => boolean;
 }
 
 export function methods(backend: Backend, options: MethodsOptions = {}): Methods {
@@ -37,8 +41,9 @@ export function methods(backend: Backend, options: MethodsOptions = {}): Methods
     ...authMethods(backend, unaryOf('etcdserverpb.Auth', backend)),
     ...lockMethods(backend, clock),
     ...electionMethods(backend, clock),
+    ...healthMethods(options.isServing ?? (() => true)),
   ];
-  return new Map(all.map((method) => [pathOf(method), method]));
+  return new Map([...all, ...reflectionMethods(all)].map((method) => [pathOf(method), method]));
 }
 
 function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
@@ -242,6 +247,16 @@ function maintenanceMethods(backend: Backend): Method[] {
       // Without a header, as etcd's.
       () => rpc.MoveLeaderResponse.encode({ header: undefined }),
     ),
+    maintenance(
+      'Downgrade',
+      rpc.DowngradeRequest,
+      async (message, options) => {
+        // Only an administrator may ask: the same rule as for who the users are.
+        await backend.users(options);
+        throw new ApiError(downgradeFault(message));
+      },
+      () => rpc.DowngradeResponse.encode({ header: undefined, version: '' }),
+    ),
     {
       kind: 'stream',
       service: 'etcdserverpb.Maintenance',
@@ -256,6 +271,12 @@ function maintenanceMethods(backend: Backend): Method[] {
       },
     },
   ];
+}
+
+/** The data has one format, of which no release of etcd is a lower version: no target is right, and no job is ever under way. */
+function downgradeFault({ action, version }: rpc.DowngradeRequest): ErrorCode {
+  if (action === rpc.DowngradeRequest_DowngradeAction.CANCEL) return 'downgrade_none';
+  return /^\d+\.\d+(\.\d+)?$/.test(version) ? 'downgrade_target' : 'downgrade_format';
 }
 
 /** The answer to the only operation of a transaction that was a plain put or delete. */

@@ -91,7 +91,8 @@ class Port implements WireServer {
   constructor(backend: Backend, options: ServeOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#observe = options.observe ?? (() => undefined);
-    const table = methods(backend, { clock: this.#clock, txnOpsMax: options.txnOpsMax ?? 128 });
+    const isServing = (): boolean => this.#draining === null;
+    const table = methods(backend, { clock: this.#clock, txnOpsMax: options.txnOpsMax ?? 128, isServing });
     const requestBytesMax = options.requestBytesMax ?? REQUEST_BYTES_MAX;
     this.#refusals = new Tally(this.#clock, { intervalMs: REPORT_MS, kindsMax: REPORTED_MAX });
     this.#gate = options.tls === undefined ? null : this.#makeGate(options.tls);
