@@ -2,22 +2,18 @@
 // say no. One command is data: its words, its flags, and what to do. Exit codes are the house's: 0 done, 1 the world
 // refused, 2 the words were wrong.
 
-import { parseArgs } from 'node:util';
 import { utf8 } from '../base/bytes.js';
 import { ApiError, isApiError, type ErrorCode } from '../errors.js';
 import { connect, type RemoteClient } from '../wire/remote-client.js';
+import { remoteOptions, settleCredentials } from './connection.js';
+import { contextWords, type Context } from './contexts.js';
+import { firstArgument, FlagValues, parseWords, type CommandFlag } from './flags.js';
+import { fromEnvironment, GLOBAL_FLAGS, OUTPUT_FLAGS } from './global-flags.js';
 import { FORMATS, type Format } from './output.js';
-import { nearest, Refusal, refusalOfWords } from './refusal.js';
-import { readDuration } from './values.js';
+import { nearest, Refusal } from './refusal.js';
+import { systemTerminal, type Terminal } from './terminal.js';
 
-export interface CommandFlag {
-  readonly name: string;
-  /** What stands for the value in the help; absent: a switch. */
-  readonly value?: string;
-  /** One letter. */
-  readonly short?: string;
-  readonly help: string;
-}
+export type { CommandFlag } from './flags.js';
 
 export interface ClientCommand {
   /** Such as `member add`. */
@@ -32,88 +28,102 @@ export interface ClientCommand {
   readonly formats: readonly Format[];
   /** Talks to nobody: no endpoints. */
   readonly offline?: true;
+  /** What stands behind `--` is a command to run, and no argument. */
+  readonly runsCommand?: true;
+  /** Stands under its help. */
+  readonly notes?: string;
   run(invocation: Invocation): Promise<number>;
 }
-
-const COMMON: readonly CommandFlag[] = [
-  { name: 'write-out', value: 'FORMAT', short: 'w', help: 'simple, table, json or fields (-w); default simple' },
-  { name: 'json', help: 'the same as --write-out json' },
-];
-const REMOTE: readonly CommandFlag[] = [
-  { name: 'endpoints', value: 'URLS', help: 'where to ask, separated by commas; default http://127.0.0.1:2379' },
-  { name: 'command-timeout', value: 'DURATION', help: 'how long one call may take; default 5s' },
-  { name: 'dial-timeout', value: 'DURATION', help: 'how long to look for a server; default 2s' },
-];
-const PREFIXES: readonly string[] = ['COTERIE', 'ETCDCTL'];
 
 /** One command with its words, as settled. */
 export class Invocation {
   /** Of the command: `member add`. */
   readonly words: string;
   readonly args: readonly string[];
+  /** What stands behind `--`, where that is a command to run. */
+  readonly command: readonly string[];
   readonly format: Format;
   readonly endpoints: readonly string[];
-  readonly #values: Readonly<Record<string, string | boolean | undefined>>;
+  readonly flags: FlagValues;
+  readonly terminal: Terminal;
   readonly #open: RemoteClient[] = [];
+  readonly #given: Given;
+  #context: Context | null = null;
 
-  constructor(command: ClientCommand, args: readonly string[], values: Readonly<Record<string, string | boolean | undefined>>) {
+  constructor(command: ClientCommand, given: Given, terminal: Terminal) {
     this.words = command.words;
-    this.args = args;
-    this.#values = values;
-    this.format = formatOf(command, values);
-    this.endpoints = this.list('endpoints') ?? ['http://127.0.0.1:2379'];
+    this.args = given.args;
+    this.command = given.command;
+    this.terminal = terminal;
+    this.#given = given;
+    this.flags = new FlagValues((name) => this.#said(name));
+    this.format = formatOf(command, this.flags);
+    this.endpoints = command.offline === true ? [] : this.list('endpoints') ?? ['http://127.0.0.1:2379'];
+  }
+
+  /** The flag's word, for those of the table the environment's or the context's, else null. */
+  #said(name: string): string | boolean | null {
+    const own = this.#given.values.get(name);
+    if (own !== undefined) return own;
+    if (!this.#given.fromOutside.has(name)) return null;
+    const found = fromEnvironment(this.terminal.env, name);
+    if (found !== null || name === 'context') return found;
+    this.#context ??= this.#contextOf();
+    return this.#context[name] ?? null;
+  }
+
+  /**
+   * Credentials go nowhere but where they were saved for: whoever names other endpoints uses a context only by naming it, too,
+   * and whoever names a user or a password does not get the other half from there.
+   */
+  #contextOf(): Context {
+    const isSaid = (name: string): boolean => {
+      return this.#given.values.has(name) || fromEnvironment(this.terminal.env, name) !== null;
+    };
+    const wanted = this.text('context');
+    if (wanted === null && isSaid('endpoints')) return {};
+    const words = contextWords(this.terminal.env, wanted);
+    const secrets = ['password', 'password-file'];
+    if (!['user', ...secrets].some(isSaid)) return words;
+    return Object.fromEntries(Object.entries(words).filter(([name]) => !secrets.includes(name)));
   }
 
   isSet(name: string): boolean {
-    return this.#values[name] === true;
+    return this.flags.isSet(name);
   }
 
-  /** The flag's word, else the environment's, else null. */
   text(name: string): string | null {
-    const word = this.#values[name];
-    if (typeof word === 'string') return word;
-    const variable = name.toUpperCase().replaceAll('-', '_');
-    for (const prefix of PREFIXES) {
-      const found = process.env[`${prefix}_${variable}`] ?? '';
-      if (found !== '') return found;
-    }
-    return null;
+    return this.flags.text(name);
   }
 
   list(name: string): readonly string[] | null {
-    const word = this.text(name);
-    return word === null ? null : word.split(',').map((part) => part.trim()).filter((part) => part !== '');
+    return this.flags.list(name);
   }
 
   milliseconds(name: string, fallback: number): number {
-    const word = this.text(name);
-    if (word === null) return fallback;
-    const reading = readDuration(word);
-    if (typeof reading === 'number') return reading;
-    throw new Refusal(`--${name} ${word}: ${reading.wrong}`, reading.remedy);
+    return this.flags.milliseconds(name, fallback);
   }
 
-  /** Whole seconds, as etcdctl takes them, or a duration. */
   seconds(name: string, fallback: number): number {
-    const word = this.text(name);
-    return word !== null && /^\d+$/.test(word) ? Number(word) : this.milliseconds(name, fallback * 1000) / 1000;
+    return this.flags.seconds(name, fallback);
   }
 
   whole(name: string, fallback: number, bounds: { readonly min: number; readonly max: number }): number {
-    const word = this.text(name);
-    if (word === null) return fallback;
-    if (/^\d{1,15}$/.test(word) && Number(word) >= bounds.min && Number(word) <= bounds.max) return Number(word);
-    throw new Refusal(`--${name} ${word}: not such a number`, `give a whole number from ${bounds.min} to ${bounds.max}`);
+    return this.flags.whole(name, fallback, bounds);
   }
 
   get timeoutMs(): number {
     return this.milliseconds('command-timeout', 5000);
   }
 
+  /** Asks for what must be known before anybody is called: a password that was not given. */
+  async prepare(): Promise<void> {
+    await settleCredentials(this.flags, this.terminal);
+  }
+
   /** A client of these endpoints, closed with the command. */
   connect(endpoints: readonly string[] = this.endpoints): RemoteClient {
-    const connectTimeoutMs = this.milliseconds('dial-timeout', 2000);
-    const client = connect(endpoints, { timeoutMs: this.timeoutMs, connectTimeoutMs });
+    const client = connect(endpoints, { ...remoteOptions(this.flags), timeoutMs: this.timeoutMs });
     this.#open.push(client);
     return client;
   }
@@ -124,12 +134,22 @@ export class Invocation {
    */
   async reached(): Promise<RemoteClient> {
     const client = this.connect();
-    await client.range({ key: utf8('\0'), serializable: true, limit: 1, keysOnly: true });
+    try {
+      await client.range({ key: utf8('\0'), serializable: true, limit: 1, keysOnly: true });
+    } catch (error) {
+      // Whoever refuses has answered.
+      if (!isApiError(error, 'permission_denied')) throw error;
+    }
     return client;
   }
 
-  print(text: string): void {
-    process.stdout.write(text);
+  print(text: string | Uint8Array): void {
+    this.terminal.out(text);
+  }
+
+  /** For people, beside what a program may read. */
+  say(line: string): void {
+    this.terminal.err(`${line}\n`);
   }
 
   async close(): Promise<void> {
@@ -137,42 +157,68 @@ export class Invocation {
   }
 }
 
-function formatOf(command: ClientCommand, values: Readonly<Record<string, string | boolean | undefined>>): Format {
-  const wanted = values['write-out'];
-  const asked = typeof wanted === 'string' ? wanted : 'simple';
-  const word = values['json'] === true ? 'json' : asked;
+/** What stood on the command line. */
+interface Given {
+  readonly values: ReadonlyMap<string, string | boolean>;
+  readonly args: readonly string[];
+  readonly command: readonly string[];
+  /** Flags whose words may also come from the environment or from a context. */
+  readonly fromOutside: ReadonlySet<string>;
+}
+
+function formatOf(command: ClientCommand, flags: FlagValues): Format {
+  // `--json` is wherever a command has a form of our own for it; elsewhere it is etcd's.
+  const ours = command.formats.includes('decoded') ? 'decoded' : 'json';
+  const word = flags.isSet('json') ? ours : flags.text('write-out') ?? 'simple';
   const format = FORMATS.find((known) => known === word);
-  if (format === undefined) throw new Refusal(`--write-out ${word}: no such format`, `give one of ${FORMATS.join(', ')}`);
+  const forms = command.formats.filter((known) => known !== 'decoded').join(', ');
+  if (format === undefined || (format === 'decoded' && !flags.isSet('json'))) {
+    throw new Refusal(`--write-out ${word}: no such format`, `give one of ${FORMATS.slice(0, -1).join(', ')}`);
+  }
   if (command.formats.includes(format)) return format;
-  throw new Refusal(`${command.words} has no ${format} form`, `give one of ${command.formats.join(', ')}`);
+  throw new Refusal(`${command.words} has no ${format} form`, `give one of ${forms}`);
 }
 
 /** Runs the command of `group` that `argv` begins with. `group` is the word after `coterie`. */
-export async function runGroup(group: string, commands: readonly ClientCommand[], argv: readonly string[]): Promise<number> {
-  const command = commands.find(({ words }) => words === group || words === `${group} ${argv[0] ?? ''}`);
+export async function runGroup(
+  group: string,
+  commands: readonly ClientCommand[],
+  argv: readonly string[],
+  terminal: Terminal = systemTerminal,
+): Promise<number> {
+  const { command, rest, word } = chosen(group, commands, argv);
   // What follows `--` are words of another command.
   const own = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
-  const wantsHelp = own.some((word) => word === '--help' || word === '-h');
+  const wantsHelp = own.some((one) => one === '--help' || one === '-h');
   if (command === undefined) {
-    if (wantsHelp) return say(groupHelp(group, commands));
-    return complain(group, unknownWord(group, commands, argv[0]));
+    if (wantsHelp) return say(terminal, groupHelp(group, commands));
+    return complain(group, unknownWord(group, commands, word), terminal);
   }
-  if (wantsHelp) return say(commandHelp(command));
+  if (wantsHelp) return say(terminal, commandHelp(command));
   let invocation: Invocation | null = null;
   try {
-    const { values, positionals } = parse(command, argv);
-    const args = command.words === group ? positionals : positionals.slice(1);
-    const [least, most] = command.takes;
-    if (args.length < least || args.length > most) {
-      throw new Refusal(args.length < least ? 'a word is missing' : `${args[most] ?? ''}: one word too many`, usageOf(command));
-    }
-    invocation = new Invocation(command, args, values);
+    invocation = new Invocation(command, givenTo(command, rest), terminal);
+    await invocation.prepare();
     return await command.run(invocation);
   } catch (error) {
-    return complain(command.words, error);
+    return complain(command.words, error, terminal);
   } finally {
     await invocation?.close();
   }
+}
+
+/** Flags of all commands may stand before the word that says which. */
+function chosen(
+  group: string,
+  commands: readonly ClientCommand[],
+  argv: readonly string[],
+): { command: ClientCommand | undefined; rest: readonly string[]; word: string | undefined } {
+  const alone = commands.find(({ words }) => words === group);
+  if (alone !== undefined) return { command: alone, rest: argv, word: undefined };
+  const at = firstArgument([...commands.flatMap(({ flags }) => flags), ...GLOBAL_FLAGS], argv);
+  const word = at < 0 ? undefined : argv[at];
+  const command = commands.find(({ words }) => words === `${group} ${word ?? ''}`);
+  return { command, rest: argv.toSpliced(at, 1), word };
 }
 
 function unknownWord(group: string, commands: readonly ClientCommand[], word: string | undefined): Refusal {
@@ -183,29 +229,28 @@ function unknownWord(group: string, commands: readonly ClientCommand[], word: st
   return new Refusal(`${word}: no such command`, guess === null ? all : `did you mean coterie ${group} ${guess}?`);
 }
 
-interface Words {
-  readonly values: Readonly<Record<string, string | boolean | undefined>>;
-  readonly positionals: readonly string[];
-}
-
-function parse(command: ClientCommand, argv: readonly string[]): Words {
+function givenTo(command: ClientCommand, argv: readonly string[]): Given {
   const flags = flagsOf(command);
-  const options = Object.fromEntries(flags.map(({ name, value, short }) => {
-    const type: 'string' | 'boolean' = value === undefined ? 'boolean' : 'string';
-    return [name, { type, ...(short === undefined ? {} : { short }) }];
-  }));
-  try {
-    const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
-    const plain = Object.entries(values).map(([name, value]) => [name, Array.isArray(value) ? value.at(-1) : value] as const);
-    return { values: Object.fromEntries(plain), positionals };
-  } catch (error) {
-    const usage = `${usageOf(command)}${command.usage.includes('[-- COMMAND') ? '; flags of the command stand behind --' : ''}`;
-    throw refusalOfWords(error, flags.map(({ name }) => name), usage);
+  const usage = `${usageOf(command)}${command.usage.includes('[-- COMMAND') ? '; flags of the command stand behind --' : ''}`;
+  const { values, args: before, behind } = parseWords(flags, argv, usage);
+  const runs = command.runsCommand === true;
+  const args = runs || behind === null ? before : [...before, ...behind];
+  const [least, most] = command.takes;
+  if (args.length < least || args.length > most) {
+    throw new Refusal(args.length < least ? 'a word is missing' : `${args[most] ?? ''}: one word too many`, usageOf(command));
   }
+  const own = new Set(command.flags.map(({ name }) => name));
+  const fromOutside = new Set(globalFlagsOf(command).map(({ name }) => name).filter((name) => !own.has(name)));
+  return { values, args, command: runs ? behind ?? [] : [], fromOutside };
 }
 
-function flagsOf(command: ClientCommand): readonly CommandFlag[] {
-  return [...command.flags, ...COMMON, ...(command.offline === true ? [] : REMOTE)];
+function globalFlagsOf(command: ClientCommand): readonly CommandFlag[] {
+  return command.offline === true ? OUTPUT_FLAGS : GLOBAL_FLAGS;
+}
+
+/** The command's own ones come first, and win over one of the same name. */
+export function flagsOf(command: ClientCommand): readonly CommandFlag[] {
+  return [...command.flags, ...globalFlagsOf(command)];
 }
 
 function usageOf(command: ClientCommand): string {
@@ -213,11 +258,18 @@ function usageOf(command: ClientCommand): string {
 }
 
 function commandHelp(command: ClientCommand): string {
-  const wordsOf = ({ name, value }: CommandFlag): string => `--${name}${value === undefined ? '' : ` ${value}`}`;
-  const rows = flagsOf(command).map((flag) => [wordsOf(flag), flag.help] as const);
-  const width = Math.max(...rows.map(([left]) => left.length));
-  const lines = rows.map(([left, help]) => `  ${left.padEnd(width)}  ${help}\n`);
-  return `coterie ${command.words}: ${command.summary}\n\n${usageOf(command)}\n\n${lines.join('')}`;
+  const wordsOf = ({ name, value, short }: CommandFlag): string => {
+    return `${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`;
+  };
+  const rows = (flags: readonly CommandFlag[]): (readonly [string, string])[] => flags.map((flag) => [wordsOf(flag), flag.help]);
+  const [own, shared] = [rows(command.flags), rows(globalFlagsOf(command))];
+  const width = Math.max(...[...own, ...shared].map(([left]) => left.length));
+  const lines = (some: readonly (readonly [string, string])[]): string => {
+    return some.map(([left, help]) => `  ${left.padEnd(width)}  ${help}\n`).join('');
+  };
+  const ours = own.length === 0 ? '' : `${lines(own)}\n`;
+  const notes = command.notes === undefined ? '' : `${command.notes}\n\n`;
+  return `coterie ${command.words}: ${command.summary}\n\n${usageOf(command)}\n\n${notes}${ours}${lines(shared)}`;
 }
 
 function groupHelp(group: string, commands: readonly ClientCommand[]): string {
@@ -226,8 +278,8 @@ function groupHelp(group: string, commands: readonly ClientCommand[]): string {
   return `Usage: coterie ${group} <command> [flags]\n\n${lines.join('')}\nFlags of each: coterie ${group} <command> --help\n`;
 }
 
-function say(text: string): number {
-  process.stdout.write(text);
+function say(terminal: Terminal, text: string): number {
+  terminal.out(text);
   return 0;
 }
 
@@ -254,17 +306,35 @@ const REMEDIES: Readonly<Partial<Record<ErrorCode, string>>> = {
   future_revision: 'coterie endpoint status --json shows the newest revision',
   compacted: 'that revision is gone; ask for a later one',
   unsupported: 'this server does not have the method',
+  key_empty: 'give a key, or --prefix or --from-key for all of them',
+  key_not_found: 'there is nothing to keep yet: put it once with its value',
+  lease_not_found: 'coterie lease list shows the leases there are; one that has run out took its keys with it',
+  no_space: 'compact and defragment, or raise --quota-backend-bytes; then coterie alarm disarm',
+  too_many_ops: 'split it, or start the servers with a larger --max-txn-ops',
+  duplicate_key: 'a transaction may write a key once',
+  request_too_large: 'split it, or start the servers with a larger --max-request-bytes',
+  user_empty: 'the server wants to know who asks: --user NAME, or a context with one',
+  auth_failed: 'look at --user and its password',
+  permission_denied: 'a user with the role root can grant it: coterie role grant-permission, coterie user grant-role',
+  token_invalid: 'the token ran out or the server was restarted; ask again',
+  auth_disabled: 'the server knows no users yet: leave out --user, or coterie auth enable',
+  root_missing: 'coterie user add root, then try again',
+  root_role_missing: 'coterie role add root, coterie user grant-role root root, then try again',
+  user_not_found: 'coterie user list shows who there is',
+  role_not_found: 'coterie role list shows which there are',
+  user_exists: 'coterie user passwd changes the password of one that is there',
+  permission_not_granted: 'coterie role get shows what was granted, range by range',
 };
 
 /** Says what went wrong and what to do; gives the exit code. Faults of ours go on as they are. */
-export function complain(words: string, error: unknown): number {
+export function complain(words: string, error: unknown, terminal: Terminal = systemTerminal): number {
   if (error instanceof Refusal) {
-    process.stderr.write(`coterie ${words}: ${error.message}\n  ${error.remedy}\n`);
+    terminal.err(`coterie ${words}: ${error.message}\n  ${error.remedy}\n`);
     return error.exitCode;
   }
   if (!(error instanceof ApiError)) throw error;
   const remedy = REMEDIES[error.code];
-  process.stderr.write(`coterie ${words}: ${error.message}\n${remedy === undefined ? '' : `  ${remedy}\n`}`);
+  terminal.err(`coterie ${words}: ${error.message}\n${remedy === undefined ? '' : `  ${remedy}\n`}`);
   return isApiError(error, 'invalid_request') ? 2 : 1;
 }
 

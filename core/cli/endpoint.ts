@@ -8,6 +8,7 @@ import type { RemoteClient } from '../wire/remote-client.js';
 import { readId, runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { bytesText, durationText, fields, headerFields, headerJson, hex, json, table, unlessEmpty, type Json } from './output.js';
 import { Refusal } from './refusal.js';
+import type { Terminal } from './terminal.js';
 
 const CLUSTER = { name: 'cluster', help: 'ask every member of the list, not only --endpoints' } as const;
 const ALL = ['simple', 'table', 'json', 'fields'] as const;
@@ -66,12 +67,14 @@ const MOVE_LEADER: ClientCommand = {
   },
 };
 
-export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('endpoint', [STATUS, HEALTH, HASHKV], argv);
+export const COMMANDS: readonly ClientCommand[] = [STATUS, HEALTH, HASHKV, MOVE_LEADER];
+
+export function main(argv: readonly string[], terminal?: Terminal): Promise<number> {
+  return runGroup('endpoint', COMMANDS.slice(0, 3), argv, terminal);
 }
 
-export function moveLeader(argv: readonly string[]): Promise<number> {
-  return runGroup('move-leader', [MOVE_LEADER], argv);
+export function moveLeader(argv: readonly string[], terminal?: Terminal): Promise<number> {
+  return runGroup('move-leader', [MOVE_LEADER], argv, terminal);
 }
 
 /** `--endpoints`, or with `--cluster` all client URLs of the member list. */
@@ -100,7 +103,7 @@ async function askEach<T>(
       return { endpoint, answer: await ask(invocation.connect([endpoint])) };
     } catch (error) {
       if (!isApiError(error)) throw error;
-      process.stderr.write(`Failed to get ${what} of endpoint ${endpoint} (${error.message})\n`);
+      invocation.say(`Failed to get ${what} of endpoint ${endpoint} (${error.message})`);
       return null;
     }
   }));
@@ -173,7 +176,7 @@ function showHealth(found: readonly Health[], invocation: Invocation): void {
   const { format } = invocation;
   if (format === 'simple') {
     for (const { endpoint, tookMs, error } of found) {
-      if (error !== null) process.stderr.write(`${endpoint} is unhealthy: failed to commit proposal: ${error}\n`);
+      if (error !== null) invocation.say(`${endpoint} is unhealthy: failed to commit proposal: ${error}`);
       else invocation.print(`${endpoint} is healthy: successfully committed proposal: took = ${durationText(tookMs)}\n`);
     }
   } else if (format === 'table') {

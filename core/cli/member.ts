@@ -4,6 +4,7 @@ import type { Member, MemberAdded, MembersResponse } from '../client.js';
 import { readId, runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { fields, headerFields, headerJson, hex, hex16, json, table, unlessEmpty, type Json } from './output.js';
 import { Refusal } from './refusal.js';
+import type { Terminal } from './terminal.js';
 
 const PEER_URLS = { name: 'peer-urls', value: 'URLS', help: 'where other members reach it, separated by commas' } as const;
 
@@ -55,8 +56,10 @@ const PROMOTE: ClientCommand = {
   run: (invocation) => change(invocation, 'promoted in', (id) => invocation.connect().promoteMember(id)),
 };
 
-export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('member', [LIST, ADD, REMOVE, UPDATE, PROMOTE], argv);
+export const COMMANDS: readonly ClientCommand[] = [LIST, ADD, REMOVE, UPDATE, PROMOTE];
+
+export function main(argv: readonly string[], terminal?: Terminal): Promise<number> {
+  return runGroup('member', COMMANDS, argv, terminal);
 }
 
 async function change(invocation: Invocation, what: string, call: (id: bigint) => Promise<MembersResponse>): Promise<number> {

@@ -4,8 +4,9 @@
 import { styleText } from 'node:util';
 import type { Header } from '../client.js';
 
-export type Format = 'simple' | 'table' | 'json' | 'fields';
-export const FORMATS: readonly Format[] = ['simple', 'table', 'json', 'fields'];
+/** `decoded` is the JSON of our own, by `--json`: keys and values as text, ids in hex. */
+export type Format = 'simple' | 'table' | 'json' | 'fields' | 'protobuf' | 'decoded';
+export const FORMATS: readonly Format[] = ['simple', 'table', 'json', 'fields', 'protobuf', 'decoded'];
 
 export type Json = string | number | bigint | boolean | readonly Json[] | { readonly [name: string]: Json | undefined };
 

@@ -6,6 +6,7 @@ import { runGroup, type ClientCommand, type Invocation } from './client-command.
 import { bytesText, fields, json, table } from './output.js';
 import { Refusal } from './refusal.js';
 import { RESTORE } from './restore.js';
+import type { Terminal } from './terminal.js';
 
 const SAVE: ClientCommand = {
   words: 'snapshot save', usage: 'FILE', summary: 'the data of one member, as it is now, into a file', takes: [1, 1], flags: [],
@@ -70,6 +71,8 @@ function statusText(facts: SnapshotFacts, { format }: Invocation): string {
   return format === 'table' ? table(['HASH', 'REVISION', 'TOTAL KEYS', 'TOTAL SIZE'], [row]) : `${row.join(', ')}\n`;
 }
 
-export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('snapshot', [SAVE, STATUS, RESTORE], argv);
+export const COMMANDS: readonly ClientCommand[] = [SAVE, STATUS, RESTORE];
+
+export function main(argv: readonly string[], terminal?: Terminal): Promise<number> {
+  return runGroup('snapshot', COMMANDS, argv, terminal);
 }

@@ -22,10 +22,10 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Neither the machine's ETCD_ variables nor ours may decide a test. */
+/** Neither the machine's ETCD_ variables nor ours, nor saved contexts, may decide a test. */
 export function environment(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !/^(?:ETCD|COTERIE)_|^FORCE_COLOR$/.test(name));
-  return { ...Object.fromEntries(own), NO_COLOR: '1', ...extra };
+  return { ...Object.fromEntries(own), NO_COLOR: '1', COTERIE_CONTEXTS: '/nonexistent/contexts.json', ...extra };
 }
 
 export async function temporaryDirectory(t: ExecutionContext): Promise<string> {

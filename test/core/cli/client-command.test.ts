@@ -62,7 +62,7 @@ test('each group and each command explains itself', async (t) => {
 async function failing(code: ErrorCode): Promise<{ url: string; close(): Promise<void> }> {
   const no = (): Promise<never> => Promise.reject(new ApiError(code));
   const admin: Partial<Admin> = { members: no, removeMember: no, addMember: no, promoteMember: no, status: no };
-  const backend: Partial<Backend> = { ...admin, range: no };
+  const backend: Partial<Backend> = { ...admin, range: no, identify: () => null };
   const server = await serve(backend as Backend, { urls: ['http://127.0.0.1:0'] });
   return { url: server.urls[0] ?? '', close: () => server.close() };
 }
@@ -104,7 +104,7 @@ test('--cluster asks whom it knows of, even when no majority is left to confirm 
     if (options?.linearizable !== false) return Promise.reject(new ApiError('timeout'));
     return Promise.resolve({ header, members: [known] });
   };
-  const backend: Partial<Backend> = { members };
+  const backend: Partial<Backend> = { members, identify: () => null };
   const server = await serve(backend as Backend, { urls: ['http://127.0.0.1:0'] });
   const { code, stderr } = await coterie(['endpoint', 'health', '--cluster', '--endpoints', server.urls.join()]);
   await server.close();

@@ -1,0 +1,63 @@
+// How a command reaches its servers: from the flags of global-flags.ts to a client's options, credentials included. A
+// password is read from a file or asked for without being shown, and is never printed.
+
+import { readFileSync } from 'node:fs';
+import type { RemoteOptions } from '../wire/remote-client.js';
+import type { FlagValues } from './flags.js';
+import { Refusal } from './refusal.js';
+import type { Terminal } from './terminal.js';
+
+/** etcd closes connections whose clients ask more often than every five seconds. */
+const PING_MS_LEAST = 6_000;
+
+export function remoteOptions(flags: FlagValues): RemoteOptions {
+  return {
+    connectTimeoutMs: flags.milliseconds('dial-timeout', 2000),
+    pingMs: Math.max(PING_MS_LEAST, flags.milliseconds('keepalive-time', PING_MS_LEAST)),
+    pingTimeoutMs: flags.milliseconds('keepalive-timeout', 4000),
+  };
+}
+
+function userOf(flags: FlagValues): string | null {
+  const word = flags.text('user');
+  if (word === null || word === '') return null;
+  return word.split(':', 1)[0] ?? null;
+}
+
+/** The password of `--user`; null where nobody is named. */
+export async function settleCredentials(flags: FlagValues, terminal: Terminal): Promise<string | null> {
+  const name = userOf(flags);
+  const given = passwordGiven(flags);
+  if (name === null) {
+    if (given === null) return null;
+    throw new Refusal('a password, but nobody whose it is', 'name the user with --user');
+  }
+  if (name === '') throw new Refusal('--user without a name', 'write --user NAME or --user NAME:PASSWORD');
+  if (given !== null) return given;
+  if (!terminal.isInteractive) {
+    throw new Refusal(`--user ${name} without a password`, 'give --password-file, COTERIE_PASSWORD or --user NAME:PASSWORD');
+  }
+  return await terminal.secret(`Password of ${name}: `);
+}
+
+function passwordGiven(flags: FlagValues): string | null {
+  const user = flags.text('user') ?? '';
+  const colon = user.indexOf(':');
+  const inUser = colon < 0 ? null : user.slice(colon + 1);
+  const apart = flags.text('password');
+  const file = flags.text('password-file');
+  const ways = [inUser, apart, file].filter((way) => way !== null);
+  if (ways.length > 1) {
+    throw new Refusal('the password is given more than once', 'give it in --user, in --password or in --password-file');
+  }
+  return file === null ? inUser ?? apart : firstLine(file);
+}
+
+function firstLine(file: string): string {
+  try {
+    return (readFileSync(file, 'utf8').split('\n', 1)[0] ?? '').replace(/\r$/, '');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Refusal(`--password-file ${file}: ${why}`, 'give a file that you may read', { exitCode: 1, cause });
+  }
+}
