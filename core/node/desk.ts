@@ -23,7 +23,7 @@ import { attempt } from './caught.js';
 import { Changes } from './changes.js';
 import { Forwarding } from './forwarding.js';
 import type { Leases } from './leases.js';
-import type { NodeLimits } from './limits.js';
+import { commandOverheadBytesMax, type NodeLimits } from './limits.js';
 import type { Membership } from './membership.js';
 import { Pending } from './pending.js';
 import { Questions } from './questions.js';
@@ -147,7 +147,7 @@ export class Desk {
     if (!this.#isOpen) return this.#refuse(done, 'stopped');
     const data = encodeCommand(command);
     const { requestBytesMax, proposalsMax, proposalBytesMax } = this.#config.limits;
-    if (data.length > requestBytesMax) return this.#refuse(done, 'request_too_large');
+    if (data.length > requestBytesMax + commandOverheadBytesMax) return this.#refuse(done, 'request_too_large');
     if (this.#pending.proposals >= proposalsMax || this.#pending.sizeBytes + data.length > proposalBytesMax) {
       return this.#refuse(done, 'too_many_requests');
     }

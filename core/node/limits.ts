@@ -3,7 +3,7 @@
 export interface NodeLimits {
   /** Ops in one branch of a transaction; more is `too_many_ops`. etcd: --max-txn-ops. */
   readonly txnOpsMax: number;
-  /** Bytes of one encoded command; more is `request_too_large`. etcd: --max-request-bytes. */
+  /** Bytes of one request; more is `request_too_large`. etcd: --max-request-bytes. */
   readonly requestBytesMax: number;
   /** Commands proposed and not yet decided, and as many callers that wait to read; more is `too_many_requests`. */
   readonly proposalsMax: number;
@@ -23,6 +23,11 @@ export interface NodeLimits {
   readonly progressNotifyMs: number;
 }
 
+/**
+ * A command may be larger than the request it came in by so much: whose limit is `requestBytesMax`, in its wire form
+ * (store/request-size.ts).
+ */
+export const commandOverheadBytesMax = 64 * 1024;
 /** Entries in one call of a follower to the leader, and their bytes; one larger entry still goes alone. */
 export const callItemsMax = 1000;
 export const callBytesMax = 1024 * 1024;

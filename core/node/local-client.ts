@@ -9,8 +9,9 @@ import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
 import { ApiError, canceled } from '../errors.js';
-import { checkRange, checkTxn, isReadOnly, isSerializable } from '../store/check.js';
+import { checkRange, checkTxn, isReadOnly, isSerializable, type Limits } from '../store/check.js';
 import { LEASE_COST, txnCost } from '../store/cost.js';
+import { envelopeOf } from '../store/request-size.js';
 import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
@@ -41,6 +42,7 @@ export class LocalClient implements api.Backend {
   readonly #watches = new Set<LocalWatch>();
   readonly #snapshots = new Set<LocalSnapshot>();
   readonly #quota: Quota;
+  readonly #limits: Limits;
   #closed = false;
   #cancelAll = new Set<(error: ApiError) => void>();
 
@@ -50,6 +52,7 @@ export class LocalClient implements api.Backend {
     this.#clock = doors.clock;
     this.#dice = doors.dice;
     this.#config = config;
+    this.#limits = { ...config.limits, envelope: envelopeOf(config.memberId) };
     this.#quota = new Quota(config.memberId, config.limits, {
       store: () => node.store,
       submit: (command, done) => node.desk.submit(command, done),
@@ -76,7 +79,7 @@ export class LocalClient implements api.Backend {
     return this.#call<api.TxnResponse>(options, (done) => {
       // Before it is looked at any closer, as in etcd.
       if (!this.#quota.isAmple && !this.#quota.hasRoom(txnCost(request))) return this.#quota.refuse(done);
-      const code = checkTxn(request, this.#config.limits);
+      const code = checkTxn(request, this.#limits);
       if (code !== null) return done(new ApiError(code));
       const settle = (error: Error | null, reply?: Reply): void => {
         const answer = this.#expect('txn', error, reply, done);

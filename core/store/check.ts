@@ -8,12 +8,15 @@ import { latin1 } from '../base/bytes.js';
 import type { DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import { loneOp } from './command.js';
-import { TXN_DEPTH_MAX } from './limits.js';
+import { PUT_OVERHEAD_BYTES, TXN_DEPTH_MAX } from './limits.js';
+import { requestBytes, type Envelope } from './request-size.js';
 
 export interface Limits {
   /** In one branch of a transaction; nested ones share the budget of their parent (contract 4.6). */
   readonly txnOpsMax: number;
   readonly requestBytesMax: number;
+  /** What goes around a request in etcd's log, and counts. */
+  readonly envelope: Envelope;
 }
 
 const ORDERS: ReadonlySet<string | undefined> = new Set([undefined, 'none', 'ascend', 'descend']);
@@ -24,13 +27,21 @@ export function checkTxn(request: TxnRequest, limits: Limits): ErrorCode | null 
   if (lone !== null && lone.kind !== 'txn' && limits.txnOpsMax >= 1) {
     const code = checkOp(lone, 0, 0);
     if (code !== null || lone.kind === 'range') return code;
-    return payloadBytes(request) > limits.requestBytesMax ? 'request_too_large' : null;
+    return isTooLarge(request, limits) ? 'request_too_large' : null;
   }
   const code = checkShape(request, limits.txnOpsMax, 0);
   if (code !== null) return code;
   if (writesOf(request.success ?? []) === null || writesOf(request.failure ?? []) === null) return 'duplicate_key';
-  if (!isReadOnly(request) && payloadBytes(request) > limits.requestBytesMax) return 'request_too_large';
+  if (!isReadOnly(request) && isTooLarge(request, limits)) return 'request_too_large';
   return null;
+}
+
+/** A put, which nearly every request is, need not be counted to the byte unless it comes near. */
+function isTooLarge(request: TxnRequest, { requestBytesMax, envelope }: Limits): boolean {
+  const lone = loneOp(request);
+  const payload = lone?.kind === 'put' ? lone.request.key.length + lone.request.value.length : Infinity;
+  if (payload < requestBytesMax - PUT_OVERHEAD_BYTES) return false;
+  return requestBytes(request, envelope) > requestBytesMax;
 }
 
 export function checkRange(request: RangeRequest): ErrorCode | null {
@@ -183,20 +194,4 @@ function countBelow(sorted: readonly string[], bound: string, inclusive: boolean
     else high = middle;
   }
   return low;
-}
-
-/** Bytes of keys and values: less than the encoded command, so that a request found too large here surely is. */
-function payloadBytes(request: TxnRequest): number {
-  let bytes = 0;
-  for (const compare of request.compare ?? []) {
-    bytes += compare.key.length + (compare.target === 'value' ? compare.operand.length : 0);
-  }
-  for (const branch of [request.success ?? [], request.failure ?? []]) {
-    for (const op of branch) {
-      if (op.kind === 'txn') bytes += payloadBytes(op.request);
-      else if (op.kind === 'put') bytes += op.request.key.length + op.request.value.length;
-      else bytes += op.request.key.length + (op.request.rangeEnd?.length ?? 0);
-    }
-  }
-  return bytes;
 }

@@ -4,6 +4,8 @@
 export const REQUEST_BYTES_MAX = 1_572_864;
 /** What a message may exceed the request limit by, for the envelope (contract 1.4). */
 export const RECEIVE_OVERHEAD_BYTES = 512 * 1024;
+/** Messages inside each other in one request, and in an answer that a remote client reads: 300 transactions deep. */
+export const MESSAGE_DEPTH_MAX = 600;
 /** A watch answer this large is split by events when the watch asked for fragments (contract 1.4). */
 export const FRAGMENT_BYTES = 2 * 1024 * 1024;
 /** Watches on one stream. */

@@ -4,6 +4,7 @@
 //
 // Every failure has status 2, whatever it is elsewhere: the text alone says what it is, as in etcd.
 
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { Clock } from '../base/clock.js';
 import { equalBytes } from '../base/bytes.js';
 import type { Backend, CallOptions, Header } from '../client.js';
@@ -71,7 +72,7 @@ export function electionMethods(backend: Backend, clock: Clock): Method[] {
 }
 
 interface Codec<T> {
-  decode(bytes: Uint8Array): T;
+  decode(input: BinaryReader | Uint8Array): T;
 }
 
 type WaitingOf = <Request>(

@@ -17,6 +17,7 @@ import { Call, failureOf } from './remote-call.js';
 import type { ClientTls } from './client-tls.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
 import { Links, type Link } from './remote-links.js';
+import { deepReader } from './deep-reader.js';
 import type { ByteStream, OpenStream, StreamHandlers } from './remote-stream.js';
 import { RemoteWatches } from './remote-watch.js';
 import * as rpc from './schema/generated/rpc.js';
@@ -81,7 +82,7 @@ export class RemoteClient implements api.Backend {
     if (op?.kind === 'put') return this.#put(op.request, options);
     if (op?.kind === 'delete') return this.#delete(op.request, options);
     const bytes = rpc.TxnRequest.encode(convert.writeTxnRequest(request)).finish();
-    const decode = (answer: Uint8Array): api.TxnResponse => convert.readTxnResponse(rpc.TxnResponse.decode(answer));
+    const decode = (answer: Uint8Array): api.TxnResponse => convert.readTxnResponse(rpc.TxnResponse.decode(deepReader(answer)));
     const path = '/etcdserverpb.KV/Txn';
     return isReadOnly(request) ? this.#read(path, bytes, options, decode) : this.#write(path, bytes, options, decode);
   }

@@ -1,15 +1,17 @@
 // What every plain method is made of: bytes to a message, whoever asks to a `Caller`, the backend's answer to bytes. A method
 // that is not made here asks `optionsOf` itself, so that nothing reaches the backend without saying on whose behalf.
 
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { Backend, Caller, CallOptions } from '../client.js';
 import { ApiError } from '../errors.js';
 import type { CallContext, UnaryMethod } from './call.js';
+import { deepReader } from './deep-reader.js';
 import { demandLeader } from './leader-check.js';
 
 /** What generated code offers for each message. */
 interface Codec<T> {
   encode(message: T): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): T;
+  decode(input: BinaryReader | Uint8Array): T;
 }
 
 /** Makes methods of one service. */
@@ -59,7 +61,7 @@ export async function optionsOf(backend: Backend, call: CallContext): Promise<Ca
 
 export function decode<T>(codec: Pick<Codec<T>, 'decode'>, bytes: Uint8Array, what: string): T {
   try {
-    return codec.decode(bytes);
+    return codec.decode(deepReader(bytes));
   } catch (error) {
     throw new ApiError('invalid_request', { detail: `the bytes are not a message of ${what}`, cause: error });
   }

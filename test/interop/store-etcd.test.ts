@@ -13,7 +13,7 @@ import { Store, type RangeResult, type Reply } from '../../core/store/store.js';
 import { command, plain, rangeRequest } from '../model/store-arbitrary.js';
 import { isInstalled, startEtcd } from './real-etcd.js';
 
-const LIMITS = { txnOpsMax: 128, requestBytesMax: 1_572_864 };
+const LIMITS = { txnOpsMax: 128, requestBytesMax: 1_572_864, envelope: { callIdBytes: 10 } };
 const COMMANDS = Number(process.env['STORE_ETCD_COMMANDS'] ?? 400);
 
 type Json = Readonly<Record<string, unknown>>;

@@ -6,7 +6,7 @@ import type { Op, SortTarget, TxnRequest } from '../../../core/client.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable } from '../../../core/store/check.js';
 import { bytes } from './script.js';
 
-const LIMITS = { txnOpsMax: 128, requestBytesMax: 1000 };
+const LIMITS = { txnOpsMax: 128, requestBytesMax: 10_000, envelope: { callIdBytes: 10 } };
 const put = (key: string): Op => opPut(bytes(key), bytes('v'));
 const del = (key: string, rangeEnd = ''): Op => opDelete(bytes(key), { rangeEnd: bytes(rangeEnd) });
 const nested = (...success: Op[]): Op => opTxn({ success });
@@ -83,13 +83,13 @@ test('an op of no kind is a key not found', (t) => {
   t.is(check(nothing), 'key_not_found');
 });
 
-test('a request that is surely too large is refused last, and a read never', (t) => {
-  const large = opPut(bytes('k'), new Uint8Array(1001));
+test('a request that is too large is refused last, and a read never', (t) => {
+  const large = opPut(bytes('k'), new Uint8Array(10_001));
   t.is(check(large), 'request_too_large');
   t.is(check(nested(large)), 'request_too_large');
   t.is(check(large, large), 'duplicate_key');
-  t.is(check(opRange(new Uint8Array(2000).fill(1))), null);
-  t.is(check(opRange(new Uint8Array(2000).fill(1)), opRange(bytes('a'))), null);
+  t.is(check(opRange(new Uint8Array(20_000).fill(1))), null);
+  t.is(check(opRange(new Uint8Array(20_000).fill(1)), opRange(bytes('a'))), null);
 });
 
 test('read-only and serializable look at both branches and into nested transactions', (t) => {

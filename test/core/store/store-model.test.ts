@@ -13,7 +13,7 @@ import { Store, type FrozenStore } from '../../../core/store/store.js';
 import { command, plain, rangeRequest, txnRequest, watchRequest } from '../../model/store-arbitrary.js';
 import { StoreModel } from '../../model/store-model.js';
 
-const LIMITS = { txnOpsMax: 128, requestBytesMax: 1_572_864 };
+const LIMITS = { txnOpsMax: 128, requestBytesMax: 1_572_864, envelope: { callIdBytes: 10 } };
 
 type Step =
   | { do: 'apply'; command: Command }

@@ -63,6 +63,24 @@ test('a transaction with an empty operation is refused for its first fault, in t
   }
 });
 
+test('transactions inside each other are read as deep as etcd takes them', async (t) => {
+  const backend = await start(t);
+  const method = methods(backend).get('/etcdserverpb.KV/Txn');
+  if (method?.kind !== 'unary') throw new Error('Txn is a plain call');
+  const nested = (depth: number): rpc.TxnRequest => {
+    const value = { key: utf8('a'), value: utf8(`${depth}`), lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
+    let request: rpc.TxnRequest = { compare: [], success: [{ request: { $case: 'requestPut', value } }], failure: [] };
+    for (let i = 0; i < depth; i++) request = { compare: [], success: [{ request: { $case: 'requestTxn', value: request } }], failure: [] };
+    return request;
+  };
+  const send = (depth: number): Promise<Uint8Array> => method.handle(rpc.TxnRequest.encode(nested(depth)).finish(), call());
+  t.true((await send(127)).length > 0);
+  await t.throwsAsync(send(128), { message: 'etcdserver: too many operations in txn request' });
+  // Deeper than any budget of etcd's: refused all the same, and nothing overflows.
+  await t.throwsAsync(send(2000), { message: /^invalid request/ });
+  t.deepEqual((await backend.range({ key: utf8('a') })).kvs.map(({ value }) => Buffer.from(value).toString()), ['127']);
+});
+
 test('a caller that demands a leader is refused by a member without one, at once or in a while', async (t) => {
   const backend = await start(t);
   const status = await backend.status();

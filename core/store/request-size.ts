@@ -1,0 +1,100 @@
+// How large a request is to etcd: what it would write into its log, byte for byte. A client that was told "too large" by one
+// and not by the other would find out at the worst time, so the limit (contract 1.4) is counted as etcd counts it, in the
+// wire form of the request and its envelope, not in the form of our own log.
+
+import type { Compare, DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '../client.js';
+import { loneOp } from './command.js';
+
+/** Around the request: its header with a call id, and its own tag. The id counts as it would for this member. */
+export interface Envelope {
+  readonly callIdBytes: number;
+}
+
+/** An id begins with the last 16 bits of the member's, written in groups of seven bits. */
+export function envelopeOf(memberId: bigint): Envelope {
+  const bits = 48 + BigInt.asUintN(16, memberId).toString(2).length;
+  return { callIdBytes: Math.ceil(bits / 7) };
+}
+
+const HEADER_TAG_BYTES = 2;
+
+/** A put or delete alone counts as the plain call it nearly always was. */
+export function requestBytes(request: TxnRequest, { callIdBytes }: Envelope): number {
+  const lone = loneOp(request);
+  const bytes = lone !== null && lone.kind !== 'txn' ? opBytes(lone) : txnBytes(request);
+  return HEADER_TAG_BYTES + 1 + 1 + callIdBytes + field(bytes);
+}
+
+function txnBytes({ compare = [], success = [], failure = [] }: TxnRequest): number {
+  let bytes = 0;
+  for (const each of compare) bytes += field(compareBytes(each));
+  for (const branch of [success, failure]) for (const op of branch) bytes += field(field(opBytes(op)));
+  return bytes;
+}
+
+function opBytes(op: Op): number {
+  switch (op.kind) {
+    case 'range':
+      return rangeBytes(op.request);
+    case 'put':
+      return putBytes(op.request);
+    case 'delete':
+      return deleteBytes(op.request);
+    case 'txn':
+      return txnBytes(op.request);
+  }
+}
+
+function putBytes({ key, value, lease, prevKv, ignoreValue, ignoreLease }: PutRequest): number {
+  return text(key) + text(value) + number(lease) + flag(prevKv) + flag(ignoreValue) + flag(ignoreLease);
+}
+
+function deleteBytes({ key, rangeEnd, prevKv }: DeleteRequest): number {
+  return text(key) + text(rangeEnd) + flag(prevKv);
+}
+
+function rangeBytes(request: RangeRequest): number {
+  const { key, rangeEnd, limit, revision, sortOrder = 'none', sortTarget = 'key' } = request;
+  const { serializable, keysOnly, countOnly, minModRevision, maxModRevision, minCreateRevision, maxCreateRevision } = request;
+  const bounds = number(minModRevision) + number(maxModRevision) + number(minCreateRevision) + number(maxCreateRevision);
+  const flags = flag(sortOrder !== 'none') + flag(sortTarget !== 'key') + flag(serializable) + flag(keysOnly) + flag(countOnly);
+  return text(key) + text(rangeEnd) + number(limit) + number(revision) + flags + bounds;
+}
+
+function compareBytes(compare: Compare): number {
+  const { key, rangeEnd, result, target, operand } = compare;
+  // An operand is written even when it is 0; the end of the range has a tag of two bytes.
+  const operandBytes = operand instanceof Uint8Array ? field(operand.length) : 1 + varint(operand);
+  const end = rangeEnd === undefined || rangeEnd.length === 0 ? 0 : 1 + field(rangeEnd.length);
+  return flag(result !== '=') + flag(target !== 'version') + text(key) + operandBytes + end;
+}
+
+/** Something of this many bytes with its tag and length. */
+function field(bytes: number): number {
+  return 1 + varint(bytes) + bytes;
+}
+
+function text(bytes: Uint8Array | undefined): number {
+  return bytes === undefined || bytes.length === 0 ? 0 : field(bytes.length);
+}
+
+function number(value: number | bigint | undefined): number {
+  return value === undefined || Number(value) === 0 ? 0 : 1 + varint(value);
+}
+
+function flag(isSet: boolean | undefined): number {
+  return isSet === true ? 2 : 0;
+}
+
+/** Seven bits in a byte; negative numbers are written as 64 bits. */
+function varint(value: number | bigint): number {
+  if (typeof value === 'number' && value >= 0 && value < 0x80) return 1;
+  let rest = typeof value === 'bigint' ? value : BigInt(Math.ceil(value));
+  if (rest < 0n) return 10;
+  let bytes = 1;
+  while (rest >= 0x80n) {
+    rest >>= 7n;
+    bytes++;
+  }
+  return bytes;
+}
