@@ -74,6 +74,8 @@ class WatchStream {
   readonly #backend: Backend;
   readonly #send: (answer: Uint8Array) => Promise<void>;
   readonly #entries = new Map<bigint, Entry>();
+  /** Ended by compaction, and not cancelled: to etcd such an id is still taken, and cancelling it is answered. */
+  readonly #spent = new Set<bigint>();
   #nextId = 0n;
   #round: ProgressRound | null = null;
   /** Progress requests that came while a round was under way. */
@@ -123,8 +125,8 @@ class WatchStream {
     if (end.length > 0 && !isOpenEnd(end) && Buffer.compare(request.key, end) >= 0) {
       return this.#refuse('mvcc: watcher range is empty');
     }
-    if (this.#entries.size >= WATCHES_PER_STREAM_MAX) return this.#refuse(ERRORS.too_many_requests.text);
-    if (message.watchId !== 0n && this.#entries.has(message.watchId)) {
+    if (this.#entries.size + this.#spent.size >= WATCHES_PER_STREAM_MAX) return this.#refuse(ERRORS.too_many_requests.text);
+    if (message.watchId !== 0n && this.#isTaken(message.watchId)) {
       return this.#refuse('mvcc: duplicate watch ID provided on the WatchStream');
     }
     const watch = this.#backend.watch(request);
@@ -143,14 +145,18 @@ class WatchStream {
   }
 
   #freeId(): bigint {
-    while (this.#entries.has(this.#nextId)) this.#nextId++;
+    while (this.#isTaken(this.#nextId)) this.#nextId++;
     return this.#nextId++;
+  }
+
+  #isTaken(id: bigint): boolean {
+    return this.#entries.has(id) || this.#spent.has(id);
   }
 
   async #onCancel(id: bigint): Promise<void> {
     const entry = this.#entries.get(id);
-    if (entry === undefined) return;
-    this.#remove(entry);
+    if (entry === undefined && !this.#spent.delete(id)) return;
+    if (entry !== undefined) this.#remove(entry);
     await this.#answer({ header: (await this.#backend.status()).header, watchId: id, canceled: true });
     await this.#checkRound();
   }
@@ -212,6 +218,7 @@ class WatchStream {
     if (error.code === 'compacted') {
       if (first) await this.#answer({ header, watchId: entry.id, created: true });
       this.#remove(entry);
+      this.#spent.add(entry.id);
       const { compactRevision } = error;
       // The header of this answer says revision 0 (contract 1.5).
       await this.#answer({ header: { ...header, revision: 0 }, watchId: entry.id, canceled: true, compactRevision });

@@ -176,6 +176,36 @@ test('one stream carries many watches, told apart by ids of either side’s choo
   t.true(watch.answers[7]?.canceled);
 });
 
+test('the id of a watch that compaction ended is taken until it is cancelled', async (t) => {
+  const { client, node } = await setUp(t);
+  const watch = new WatchStream(client);
+  t.teardown(() => watch.stream.cancel());
+  const { revision } = (await put(node.client, utf8('a'), utf8('1'))).header;
+  await put(node.client, utf8('a'), utf8('2'));
+  await node.client.compact(revision + 1);
+  watch.create({ key: utf8('a'), startRevision: 1n, watchId: 1n });
+  await watch.until(() => watch.answers.length === 2);
+  watch.create({ key: utf8('a'), watchId: 1n });
+  watch.create({ key: utf8('a') });
+  watch.create({ key: utf8('a') });
+  watch.send({ $case: 'cancelRequest', value: { watchId: 1n } });
+  watch.send({ $case: 'cancelRequest', value: { watchId: 1n } });
+  watch.create({ key: utf8('a'), watchId: 1n });
+  await watch.until(() => watch.answers.length === 7);
+  t.deepEqual(
+    watch.answers.map(({ watchId, created, canceled, compactRevision }) => [watchId, created, canceled, compactRevision]),
+    [
+      [1n, true, false, 0],
+      [1n, false, true, revision + 1],
+      [-1n, true, true, 0],
+      [0n, true, false, 0],
+      [2n, true, false, 0],
+      [1n, false, true, 0],
+      [1n, true, false, 0],
+    ],
+  );
+});
+
 test('a half-close leaves the watches of a stream alive', async (t) => {
   const { client, node } = await setUp(t);
   const watch = new WatchStream(client);
