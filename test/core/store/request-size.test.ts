@@ -28,6 +28,8 @@ test('a request is as large as what etcd would write of it', (t) => {
   const put = { key: new Uint8Array(5), value: new Uint8Array(300), lease: 7n, prevKv: true };
   const lone = rpc.PutRequest.encode(convert.writePutRequest(put)).finish().length;
   t.is(requestBytes({ success: [{ kind: 'put', request: put }] }, envelope), around(lone));
+  const framed: TxnRequest = { compare: [], success: [{ kind: 'put', request: put }], failure: [] };
+  t.is(requestBytes(framed, envelope), around(rpc.TxnRequest.encode(convert.writeTxnRequest(framed)).finish().length));
 });
 
 test('the id in the envelope is as long as the member\'s makes it', (t) => {
