@@ -52,12 +52,30 @@ export function parseConfig(text: string, file: string): FileEntry[] {
   return root.items.flatMap((pair) => readGroup(pair, place) ?? [readEntry(pair, place)]);
 }
 
-/** etcd's files keep the certificates of members in a group: `cert-file` in it is the flag `peer-cert-file`. */
+/**
+ * etcd's files keep certificates in two groups: `cert-file` in the one of members is the flag `peer-cert-file`, in the other
+ * one `cert-file`. Some names in them are short for what no rule would give.
+ */
+const GROUPS: ReadonlyMap<unknown, { readonly prefix: string; readonly short: Readonly<Record<string, string>> }> = new Map([
+  ['peer-transport-security', {
+    prefix: 'peer-',
+    short: { 'allowed-cn': 'cert-allowed-cn', 'allowed-hostname': 'cert-allowed-hostname' },
+  }],
+  ['client-transport-security', {
+    prefix: '',
+    short: { 'allowed-hostname': 'client-cert-allowed-hostname', 'crl-file': 'client-crl-file' },
+  }],
+]);
+
 function readGroup(pair: Pair<Node, Node | null>, place: (offset: number) => string): FileEntry[] | null {
-  if (!isScalar(pair.key) || pair.key.value !== 'peer-transport-security' || !isMap<Node, Node | null>(pair.value)) return null;
+  const group = isScalar(pair.key) ? GROUPS.get(pair.key.value) : undefined;
+  if (group === undefined) return null;
+  // A group with nothing in it, as in etcd's sample file.
+  if (pair.value === null || (isScalar(pair.value) && pair.value.value === null)) return [];
+  if (!isMap<Node, Node | null>(pair.value)) return null;
   return pair.value.items.map((inner) => {
     const entry = readEntry(inner, place);
-    return { ...entry, key: `peer-${entry.key}` };
+    return { ...entry, key: `${group.prefix}${group.short[entry.key] ?? entry.key}` };
   });
 }
 
@@ -69,9 +87,6 @@ function readEntry(pair: Pair<Node, Node | null>, place: (offset: number) => str
   if (isScalar(value)) return { key, word: wordOf(value), place: at };
   if (isSeq<Node>(value) && value.items.every((item) => isScalar(item))) {
     return { key, word: value.items.map((item) => (isScalar(item) ? wordOf(item) : '')).join(','), place: at };
-  }
-  if (key.endsWith('-transport-security')) {
-    throw new Refusal(`${at}: ${key}: TLS is not available yet`, `leave ${key} out; serve on a trusted network`);
   }
   throw new Refusal(`${at}: ${key}: a group of values`, 'give one value, or a list of plain values');
 }

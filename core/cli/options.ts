@@ -7,7 +7,11 @@ export type Kind =
   | 'text' | 'path' | 'integer' | 'duration' | 'boolean' | 'choice'
   | 'listen_urls' | 'urls'
   /** Of members, where https may stand as well. */
-  | 'listen_peer_urls' | 'peer_urls' | 'cluster';
+  | 'listen_peer_urls' | 'peer_urls' | 'cluster'
+  /** Words between commas: of an origin, a host, an output. */
+  | 'words'
+  /** A domain name, or none. */
+  | 'domain';
 
 export interface Option {
   readonly flag: string;
@@ -40,6 +44,26 @@ const MEMBER: readonly Option[] = [
     help: 'What the member list tells clients to dial. Required when --listen-client-urls is given.',
   },
   {
+    flag: 'listen-client-http-urls', kind: 'listen_peer_urls', fallback: '', group: 'Member',
+    help: 'Where clients are served HTTP alone; then --listen-client-urls serves gRPC alone.',
+  },
+  {
+    flag: 'listen-metrics-urls', kind: 'listen_peer_urls', fallback: '', group: 'Member',
+    help: 'Where health and metrics are served beside the ports for clients.',
+  },
+  {
+    flag: 'metrics', kind: 'choice', fallback: 'basic', choices: ['basic', 'extensive'], group: 'Member',
+    help: 'extensive: how long calls of each method took, too.',
+  },
+  {
+    flag: 'enable-grpc-gateway', kind: 'boolean', fallback: 'true', group: 'Member',
+    help: 'Serve the JSON gateway of the API at /v3.',
+  },
+  {
+    flag: 'enable-pprof', kind: 'boolean', fallback: 'false', group: 'Member',
+    help: 'Profiles of this process below /debug/pprof/, on --listen-metrics-urls of the loopback alone.',
+  },
+  {
     flag: 'heartbeat-interval', kind: 'integer', fallback: '100', min: 1, max: 10_000, unit: 'milliseconds', group: 'Member',
     help: 'Milliseconds between a leader\'s signs of life.',
   },
@@ -67,6 +91,18 @@ const CLUSTERING: readonly Option[] = [
     help: 'All members as name=url,name=url; a member with two URLs stands there twice. Default: this one alone.',
   },
   {
+    flag: 'discovery-srv', kind: 'domain', fallback: '', group: 'Clustering',
+    help: 'The members are those that DNS names for this domain (SRV records), in place of --initial-cluster.',
+  },
+  {
+    flag: 'discovery-srv-name', kind: 'domain', fallback: '', group: 'Clustering',
+    help: 'What follows the name of the service in those records, behind a dash.',
+  },
+  {
+    flag: 'dns-servers', kind: 'words', fallback: '', group: 'Clustering',
+    help: 'Whom to ask in place of the system\'s servers, such as 127.0.0.1:8600. Ours, not etcd\'s.',
+  },
+  {
     flag: 'initial-cluster-token', kind: 'text', fallback: 'etcd-cluster', group: 'Clustering',
     help: 'Keeps the ids of separate clusters apart.',
   },
@@ -85,6 +121,18 @@ const CLUSTERING: readonly Option[] = [
 ];
 
 const SECURITY: readonly Option[] = [
+  {
+    flag: 'shared-data-dir', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'Take a data directory that others than its owner may look into. Ours, not etcd\'s.',
+  },
+  {
+    flag: 'cors', kind: 'words', fallback: '*', group: 'Security',
+    help: 'Origins whose pages may call this server, such as https://console.example:8080; * is any.',
+  },
+  {
+    flag: 'host-whitelist', kind: 'words', fallback: '*', group: 'Security',
+    help: 'Names under which HTTP without TLS may call this server; * is any.',
+  },
   { flag: 'peer-cert-file', kind: 'path', fallback: '', group: 'Security', help: 'Certificate shown to other members, PEM.' },
   { flag: 'peer-key-file', kind: 'path', fallback: '', group: 'Security', help: 'The key of that certificate, PEM.' },
   {
@@ -111,6 +159,18 @@ const LIMITS: readonly Option[] = [
     help: 'A quiet watch that asked for progress hears after this long.',
   },
   {
+    flag: 'max-concurrent-streams', kind: 'integer', fallback: '4294967295', min: 1, max: 4_294_967_295, unit: 'streams',
+    group: 'Limits', help: 'gRPC calls open at once on one connection.',
+  },
+  {
+    flag: 'grpc-keepalive-interval', kind: 'duration', fallback: '2h', min: 1000, max: 86_400_000, group: 'Limits',
+    help: 'A silent gRPC connection is pinged this often.',
+  },
+  {
+    flag: 'grpc-keepalive-timeout', kind: 'duration', fallback: '20s', min: 100, max: 3_600_000, group: 'Limits',
+    help: 'And closed when no answer comes for this long.',
+  },
+  {
     flag: 'shutdown-grace', kind: 'duration', fallback: '5s', min: 0, max: 9_000, group: 'Limits',
     help: 'How long requests under way may take to finish after SIGTERM. Ours, not etcd\'s.',
   },
@@ -126,8 +186,12 @@ const LOGGING: readonly Option[] = [
     help: 'auto is console on a terminal, else json.',
   },
   {
-    flag: 'log-outputs', kind: 'choice', fallback: 'default', choices: ['default', 'stderr', 'stdout'], group: 'Logging',
-    help: 'Where lines go; default is stderr.',
+    flag: 'log-outputs', kind: 'words', fallback: 'default', group: 'Logging',
+    help: 'Where lines go: default (stderr), stderr, stdout or files, several with commas.',
+  },
+  {
+    flag: 'logger', kind: 'choice', fallback: 'zap', choices: ['zap', 'capnslog'], group: 'Logging',
+    help: 'etcd\'s choice of a logger: taken, and without effect.',
   },
 ];
 
@@ -160,7 +224,7 @@ export interface Unavailable {
 }
 
 const TLS = 'TLS';
-const DISCOVERY = 'discovery (name the members with --initial-cluster)';
+const DISCOVERY = 'discovery by another cluster (use --discovery-srv or --initial-cluster)';
 const QUOTA = 'a storage quota';
 const COMPACTION = 'automatic compaction';
 
@@ -181,14 +245,13 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   ...set(TLS, [''], 'peer-cert-allowed-hostname', 'cipher-suites', 'client-cert-file', 'client-key-file'),
   ...set(TLS, [''], 'peer-client-cert-file', 'peer-client-key-file', 'tls-max-version'),
   ...set(TLS, ['', 'TLS1.2'], 'tls-min-version'),
-  ...set(DISCOVERY, [''], 'discovery', 'discovery-proxy', 'discovery-srv', 'discovery-srv-name', 'discovery-token'),
+  ...set(DISCOVERY, [''], 'discovery', 'discovery-proxy', 'discovery-token'),
   ...set(DISCOVERY, [''], 'discovery-endpoints'),
   ...set(DISCOVERY, ['proxy', 'exit'], 'discovery-fallback'),
   ...set('more than one learner at a time', ['1'], 'max-learners'),
   ...set('the proxy of the v2 API', ['off'], 'proxy'),
-  { flag: 'enable-grpc-gateway', harmless: ['true'], boolean: true, lacks: 'a server without the JSON gateway' },
   ...off('running without a durable log', 'unsafe-no-fsync'),
-  ...set('a separate log directory', [''], 'wal-dir'),
+  ...set('a directory for the log alone (put --data-dir on the fast disk)', [''], 'wal-dir'),
   ...set(QUOTA, ['0'], 'quota-backend-bytes'),
   ...set(COMPACTION, ['0', ''], 'auto-compaction-retention'),
   ...set(COMPACTION, ['periodic'], 'auto-compaction-mode'),
@@ -197,29 +260,24 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   ...set('users and roles', ['simple'], 'auth-token'),
   ...set('users and roles', ['10'], 'bcrypt-cost'),
   ...set('users and roles', ['300'], 'auth-token-ttl'),
-  ...off('profiling by this flag (use node --inspect)', 'enable-pprof'),
-  ...set('extensive metrics', ['basic'], 'metrics'),
-  ...set('a separate port for metrics', [''], 'listen-metrics-urls'),
-  ...set('a separate port for HTTP', [''], 'listen-client-http-urls'),
-  ...set('restricting origins', ['*'], 'cors'),
-  ...set('restricting host names', ['*'], 'host-whitelist'),
   ...off('corruption checks', 'experimental-initial-corrupt-check'),
   ...off('lease checkpoints', 'experimental-enable-lease-checkpoint', 'experimental-enable-lease-checkpoint-persist'),
-  ...off('sharing a port between processes', 'socket-reuse-port', 'socket-reuse-address'),
+  ...off('sharing a port between processes', 'socket-reuse-port'),
   ...off('log rotation (rotate from outside)', 'enable-log-rotation'),
   ...set('switchable features', [''], 'feature-gates'),
-  ...set('that limit', ['4294967295'], 'max-concurrent-streams'),
   ...set('that limit', ['5s'], 'grpc-keepalive-min-time'),
-  ...set('that limit', ['2h'], 'grpc-keepalive-interval'),
-  ...set('that limit', ['20s'], 'grpc-keepalive-timeout'),
 ];
 
 /** Flags whose every value leaves us doing what we do: they tune machinery of etcd that we do not have. */
 export const WITHOUT_EFFECT: readonly string[] = [
-  'initial-election-tick-advance', 'max-snapshots', 'max-wals', 'logger', 'debug',
+  'initial-election-tick-advance', 'max-snapshots', 'max-wals', 'debug',
   'backend-batch-interval', 'backend-batch-limit', 'backend-bbolt-freelist-type', 'experimental-backend-bbolt-freelist-type',
   'experimental-compaction-batch-limit', 'experimental-warning-apply-duration', 'warning-apply-duration', 'log-package-levels',
   'snapshot-catchup-entries', 'experimental-memory-mlock', 'v2-deprecation', 'log-output',
+  'proxy-dial-timeout', 'proxy-failure-wait', 'proxy-read-timeout', 'proxy-refresh-interval', 'proxy-write-timeout',
+  // etcd itself has taken these without effect since its second version.
+  'cluster-active-size', 'cluster-remove-delay', 'cluster-sync-interval', 'max-result-buffer', 'max-retry-attempts',
+  'peer-heartbeat-interval', 'peer-election-timeout', 'retry-interval', 'raft-read-timeout', 'raft-write-timeout',
 ];
 const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
   'initial-election-tick-advance', 'debug', 'experimental-memory-mlock',
@@ -227,6 +285,7 @@ const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
 
 /** Switches that stand on here whatever is said; to turn one off is answered with the reason, in the log. */
 export const ALWAYS_ON: Readonly<Record<string, string>> = {
+  'socket-reuse-address': 'Node asks for it whenever it listens',
   'pre-vote': 'a member that was cut off must not disturb the others when it comes back',
 };
 

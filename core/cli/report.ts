@@ -48,8 +48,14 @@ export function reportNode(log: Logger, event: NodeEvent): void {
       return log.info(fieldsOf(event), 'snapshot of another member installed');
     case 'refused':
       return log.error({ reason: event.reason, by: event.by.toString(16) }, 'the cluster will not have this member');
+    case 'peer_round_trip':
+      return undefined;
     case 'lease_expired':
       return log.debug({ lease: event.id.toString(16) }, 'lease expired');
+    case 'members_differ': {
+      const members = event.members.map((id) => id.toString(16)).join(',');
+      return log.error({ revision: event.revision, members }, 'members hold other data than the rest: nothing is written any more');
+    }
     case 'stopped':
       return event.error === null ? undefined : log.error({ error: event.error }, 'the node stopped');
   }

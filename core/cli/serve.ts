@@ -7,7 +7,7 @@ import { coterieVersion, etcdVersion } from '../version.js';
 import { helpText, readArguments } from './arguments.js';
 import { printConfig } from './print-config.js';
 import { Refusal } from './refusal.js';
-import { isSet, settle, textOf } from './settings.js';
+import { isSet, listOf, settle, textOf, withMembers, type Settings } from './settings.js';
 
 export async function main(argv: readonly string[]): Promise<number> {
   try {
@@ -24,12 +24,23 @@ async function run(argv: readonly string[]): Promise<number> {
   const words = readArguments(argv);
   if (words.kind === 'help') return say(helpText());
   if (words.kind !== 'run') return say(`coterie Version: ${coterieVersion}\netcd API: ${etcdVersion}\n`);
-  const settings = settle(words.words, process.env);
+  const settings = await discovered(settle(words.words, process.env));
   if (settings.bootstrapFault !== null && !holdsData(textOf(settings.all, 'data-dir'))) throw settings.bootstrapFault;
   if (isSet(settings.all, 'print-config')) return say(printConfig(settings, isSet(settings.all, 'json')));
   if (isSet(settings.all, 'json')) throw new Refusal('--json without --print-config', 'for JSON lines use --log-format json');
   const { runServer } = await import('./server.js');
   return runServer(settings);
+}
+
+/** Data says who the members are, whatever DNS says by now. */
+async function discovered(settings: Settings): Promise<Settings> {
+  const { all } = settings;
+  const domain = textOf(all, 'discovery-srv');
+  if (domain === '' || holdsData(textOf(all, 'data-dir'))) return settings;
+  const { discoverMembers } = await import('./discovery.js');
+  const zone = { domain, serviceName: textOf(all, 'discovery-srv-name'), servers: listOf(all, 'dns-servers') };
+  const own = { name: textOf(all, 'name'), peerUrls: listOf(all, 'initial-advertise-peer-urls') };
+  return withMembers(settings, await discoverMembers(zone, own));
 }
 
 /** A start on existing data founds nothing. */

@@ -4,6 +4,7 @@
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
+import { url as inspectorUrl } from 'node:inspector';
 import { whenDone } from '../base/done.js';
 import { systemFiles } from '../base/files.js';
 import { memberId } from '../identity.js';
@@ -15,10 +16,13 @@ import { startNode, type NodeOptions, type RunningNode } from '../start-node.js'
 import { coterieVersion, etcdVersion } from '../version.js';
 import { listenError, serve, type WireServer } from '../wire/port.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
+import { guardDataDir, runtimeWarnings } from './hardening.js';
 import { dieOfTheUnexpected, endWithOwner, runUntilEnd } from './lifecycle.js';
 import { openLog, type Logger } from './log.js';
 import { ServerMetrics } from './metrics.js';
+import { openNotice } from './notify.js';
 import { faultOf, freePort } from './ports.js';
+import { profiles } from './profiles.js';
 import { Refusal } from './refusal.js';
 import { reportNode, reportWire } from './report.js';
 import { clusterOf, isSet, listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
@@ -26,29 +30,43 @@ import { addressOf } from './values.js';
 
 type All = ReadonlyMap<string, Setting>;
 
+/** What etcd counts as its quota where none is given. */
+const QUOTA_BYTES = 2 * 1024 * 1024 * 1024;
+
 /** Ends with the process; comes back only to refuse. */
 export async function runServer({ all, warnings }: Settings): Promise<number> {
-  const output = textOf(all, 'log-outputs') === 'stdout' ? process.stdout : process.stderr;
-  const wanted = textOf(all, 'log-format');
-  const format = wanted === 'console' || (wanted === 'auto' && output.isTTY) ? 'console' : 'json';
-  const log = openLog({ level: textOf(all, 'log-level'), format, output });
+  const outputs = listOf(all, 'log-outputs');
+  const format = formatOf(all);
+  const log = openLog({ level: textOf(all, 'log-level'), format, outputs });
   dieOfTheUnexpected(log);
   endWithOwner();
+  const notice = openNotice(process.env, log);
   for (const warning of warnings) log.warn(warning);
+  for (const warning of runtimeWarnings(process.env, process.execArgv, inspectorUrl())) log.warn(warning);
   const startedAt = performance.now();
-  const metrics = new ServerMetrics();
+  const metrics = new ServerMetrics({ isExtensive: textOf(all, 'metrics') === 'extensive' });
   const urls = await choosePorts(all);
+  notice.say('STATUS=waiting for a majority of the members');
   const node = await openNode(all, urls.advertised, { metrics, log });
   const server = await openPort(node, all, urls.listening, { metrics, log });
   const facts = { ...factsOf(all, node), clientUrls: server.urls, advertisedUrls: urls.advertised };
-  announce({ ...facts, tookMs: performance.now() - startedAt }, log, output.isTTY && format === 'console' ? output : null);
-  const code = await runUntilEnd(
-    { drain: (graceMs) => server.drain(graceMs), close: () => node.close(), ended: node.ended },
-    log,
-    numberOf(all, 'shutdown-grace'),
-  );
+  const terminal = outputs.includes('stdout') ? process.stdout : process.stderr;
+  announce({ ...facts, tookMs: performance.now() - startedAt }, log, terminal.isTTY && format !== 'json' ? terminal : null);
+  for (const url of server.sideUrls) log.info({ url }, 'health and metrics are served here, too');
+  notice.say('READY=1', `STATUS=serving on ${server.urls.join(' ')}`);
+  const drain = (graceMs: number): Promise<void> => {
+    notice.say('STOPPING=1', 'STATUS=finishing requests under way');
+    return server.drain(graceMs);
+  };
+  const running = { drain, close: () => node.close(), ended: node.ended };
+  const code = await runUntilEnd(running, log, numberOf(all, 'shutdown-grace'));
   // Nothing of ours is open any more; what a library still holds must not keep the process.
   process.exit(code);
+}
+
+function formatOf(all: All): 'auto' | 'json' | 'console' {
+  const format = textOf(all, 'log-format');
+  return format === 'json' || format === 'console' ? format : 'auto';
 }
 
 interface Observers {
@@ -58,6 +76,7 @@ interface Observers {
 
 async function openNode(all: All, clientUrls: readonly string[], { metrics, log }: Observers): Promise<RunningNode> {
   const dataDir = textOf(all, 'data-dir');
+  guardDataDir(dataDir, isSet(all, 'shared-data-dir'));
   refuseEtcdsData(dataDir);
   refuseForceOnNothing(all);
   await refuseOthersData(all);
@@ -83,6 +102,7 @@ async function openNode(all: All, clientUrls: readonly string[], { metrics, log 
     });
     metrics.attach({
       memberId: node.memberId,
+      quotaBytes: numberOf(all, 'quota-backend-bytes') || QUOTA_BYTES,
       facts: () => node.facts(),
       dbSizes: async () => {
         const { dbSizeBytes, dbSizeInUseBytes } = await node.client.status();
@@ -102,6 +122,16 @@ async function openPort(node: RunningNode, all: All, urls: readonly string[], { 
       requestBytesMax: numberOf(all, 'max-request-bytes'),
       txnOpsMax: numberOf(all, 'max-txn-ops'),
       metrics: () => metrics.scrape(),
+      httpUrls: listOf(all, 'listen-client-http-urls'),
+      sideUrls: listOf(all, 'listen-metrics-urls'),
+      ...(isSet(all, 'enable-pprof') ? { debug: profiles(() => node.facts()) } : {}),
+      crossSite: { origins: restriction(all, 'cors'), hosts: restriction(all, 'host-whitelist') },
+      servesGateway: isSet(all, 'enable-grpc-gateway'),
+      connection: {
+        streamsMax: numberOf(all, 'max-concurrent-streams'),
+        pingEveryMs: numberOf(all, 'grpc-keepalive-interval'),
+        pingTimeoutMs: numberOf(all, 'grpc-keepalive-timeout'),
+      },
       observe: (event) => {
         metrics.onWire(event);
         reportWire(log, event);
@@ -111,6 +141,12 @@ async function openPort(node: RunningNode, all: All, urls: readonly string[], { 
     await node.close();
     throw refusePort('listen-client-urls', error);
   }
+}
+
+/** Null: any will do. */
+function restriction(all: All, flag: string): readonly string[] | null {
+  const words = listOf(all, flag);
+  return words.includes('*') ? null : words;
 }
 
 function refusePort(flag: string, error: unknown): Refusal {
@@ -214,6 +250,9 @@ async function choosePorts(all: All): Promise<{ listening: readonly string[]; ad
     listening.push(`http://${host.includes(':') ? `[${host}]` : host}:${chosen}`);
     const first = advertised.findIndex((candidate) => addressOf(candidate).port === 0);
     if (port === 0) advertised = advertised.map((old, i) => (i === first ? old.replace(/:0(\/?)$/, `:${chosen}$1`) : old));
+  }
+  for (const flag of ['listen-client-http-urls', 'listen-metrics-urls']) {
+    for (const url of listOf(all, flag)) if (addressOf(url).port !== 0) await refuseTakenPort(flag, url);
   }
   return { listening, advertised };
 }

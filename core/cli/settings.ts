@@ -6,7 +6,7 @@ import { ALIASES, ALWAYS_ON, environmentName, OPTIONS, UNAVAILABLE, WITHOUT_EFFE
 import { KNOWN_FLAGS } from './arguments.js';
 import { readConfigFile, type FileEntry } from './config-file.js';
 import { nearest, Refusal } from './refusal.js';
-import { isCluster, isList, readValue, showValue, type ClusterValue, type Value } from './values.js';
+import { addressOf, isCluster, isList, readValue, showValue, type ClusterValue, type Value } from './values.js';
 
 export type Origin = 'flag' | 'environment' | 'file' | 'default';
 
@@ -51,7 +51,9 @@ export function settle(words: ReadonlyMap<string, string>, environment: Readonly
   for (const [flag, word] of readEnvironment(environment, warnings)) take(flag, word);
   const file = given.get('config-file')?.word ?? '';
   for (const entry of file === '' ? [] : readConfigFile(file)) {
-    take(keyOf(entry), { word: fileWord(entry), origin: 'file', place: `${entry.place}: ${entry.key}` });
+    const key = keyOf(entry);
+    // etcd's sample file names what it leaves open.
+    if (entry.word !== '') take(key, { word: fileWord(entry), origin: 'file', place: `${entry.place}: ${entry.key}` });
   }
   const all = new Map(OPTIONS.map((option) => [option.flag, settleOne(option, given.get(option.flag))]));
   addDerived(all);
@@ -157,6 +159,25 @@ function judgeTogether(all: ReadonlyMap<string, Setting>): void {
     );
   }
   judgePeerTls(all);
+  if (textOf(all, 'discovery-srv') !== '' && all.get('initial-cluster')?.origin !== 'default') {
+    const problem = `${show(all, 'discovery-srv')} and ${show(all, 'initial-cluster')} both say who the members are`;
+    throw new Refusal(problem, 'choose one of them');
+  }
+  judgeOperation(all);
+}
+
+function judgeOperation(all: ReadonlyMap<string, Setting>): void {
+  const aside = listOf(all, 'listen-metrics-urls');
+  if (isSet(all, 'enable-pprof') && !aside.some((url) => isLoopback(addressOf(url).host))) {
+    const remedy = 'give a port of the loopback for it: --listen-metrics-urls http://127.0.0.1:2381';
+    const problem = `${show(all, 'enable-pprof')}: profiles are shown on the loopback only, beside the ports for clients`;
+    throw new Refusal(problem, remedy);
+  }
+}
+
+/** Of addresses to listen on, where names other than localhost do not occur. */
+function isLoopback(host: string): boolean {
+  return host === '::1' || host.startsWith('127.');
 }
 
 function judgePeerTls(all: ReadonlyMap<string, Setting>): void {
@@ -174,6 +195,17 @@ function judgePeerTls(all: ReadonlyMap<string, Setting>): void {
     const remedy = 'say whose certificates are believed: --peer-trusted-ca-file FILE';
     throw new Refusal(`${show(all, 'peer-client-cert-auth')} without --peer-trusted-ca-file`, remedy);
   }
+}
+
+/** The same with the members that DNS has named; this one is advertised as it stands there. */
+export function withMembers(settings: Settings, members: ClusterValue): Settings {
+  const all = new Map(settings.all);
+  const put = (flag: string, value: Value): void => {
+    all.set(flag, { flag, value, origin: 'default', place: 'follows --discovery-srv' });
+  };
+  put('initial-cluster', members);
+  put('initial-advertise-peer-urls', members.get(textOf(all, 'name')) ?? []);
+  return { ...settings, all, bootstrapFault: bootstrapFault(all) };
 }
 
 /** In etcd's order: our own place in the list, then what each of its URLs stands for (contract 14.3, reliability E12). */

@@ -12,7 +12,8 @@ export type Value = string | number | boolean | readonly string[] | ClusterValue
 export type Reading = { readonly value: Value } | { readonly wrong: string; readonly remedy: string };
 
 export function readValue(option: Option, word: string): Reading {
-  return READERS[option.kind](option, word.trim());
+  // What may be nothing may be said to be nothing.
+  return word.trim() === '' && option.fallback === '' ? { value: '' } : READERS[option.kind](option, word.trim());
 }
 
 export function isCluster(value: Value | undefined): value is ClusterValue {
@@ -42,6 +43,8 @@ const READERS: Readonly<Record<Option['kind'], (option: Option, word: string) =>
   listen_peer_urls: (_option, word) => readUrls(word, checkListenUrl, PEER_SCHEMES),
   peer_urls: (_option, word) => readUrls(word, () => null, PEER_SCHEMES),
   cluster: readCluster,
+  words: readWords,
+  domain: readDomain,
 };
 
 function readText(_option: Option, word: string): Reading {
@@ -51,6 +54,21 @@ function readText(_option: Option, word: string): Reading {
     return { wrong: 'not a plain name', remedy: 'use up to 255 characters without spaces, commas, equal signs and slashes' };
   }
   return { value: word };
+}
+
+function readWords(option: Option, word: string): Reading {
+  const words = word.split(',').map((part) => part.trim());
+  const bad = words.find((part) => !/^[^\s\p{Cc}]{1,4096}$/u.test(part));
+  if (bad === undefined) return { value: words };
+  if (word === '') return { value: [option.fallback ?? ''] };
+  return { wrong: bad === '' ? 'nothing between two commas' : `${JSON.stringify(bad)} is no word`, remedy: 'write a,b,c' };
+}
+
+function readDomain(_option: Option, word: string): Reading {
+  if (word === '' || /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?$/.test(word)) {
+    return { value: word };
+  }
+  return { wrong: 'not a name in DNS', remedy: 'give one such as example.com' };
 }
 
 function readInteger(option: Option, word: string): Reading {

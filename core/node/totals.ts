@@ -21,14 +21,14 @@ export interface TotalsFacts {
   readonly leasesRevoked: number;
   /** By this member, while it led. */
   readonly leasesRenewed: number;
-  /** How many granted leases had a TTL of at most 2^i seconds, and above that of 2^(i-1); the last: longer than all. */
+  /** How many granted leases fell into each bucket of `TTL_BUCKETS`; the last one: longer than all. */
   readonly leaseTtls: readonly number[];
   readonly leaseTtlSeconds: number;
   /** Turns whose entries took the store longer than `slowApplyMs`. */
   readonly slowApplies: number;
 }
 
-/** Of TTLs: 1 s, doubling, 24 times, as etcd counts them. */
+/** Upper bounds of TTLs: 1 s, doubling, 24 times, as etcd counts them. */
 export const TTL_BUCKETS: readonly number[] = Array.from({ length: 24 }, (_, i) => 2 ** i);
 
 export class Totals implements TotalsFacts {
@@ -41,7 +41,7 @@ export class Totals implements TotalsFacts {
   leasesGranted = 0;
   leasesRevoked = 0;
   leasesRenewed = 0;
-  readonly leaseTtls = new Array<number>(TTL_BUCKETS.length + 1).fill(0);
+  readonly leaseTtls = Array.from({ length: TTL_BUCKETS.length + 1 }, () => 0);
   leaseTtlSeconds = 0;
   slowApplies = 0;
 

@@ -17,7 +17,7 @@ export interface LinkDoors {
   readonly clock: Clock;
   onFrame(lane: Lane, frame: Uint8Array): void;
   /** How long an echo took to come back; absent: none are asked for. */
-  onRoundTrip?(tookMs: number): void;
+  readonly onRoundTrip?: (tookMs: number) => void;
   /** Once. The socket is gone. */
   onClose(reason: string): void;
 }

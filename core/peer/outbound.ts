@@ -24,7 +24,7 @@ export interface OutboundDoors {
   onFrame(lane: Lane, frame: Uint8Array): void;
   onUp(): void;
   /** How long bytes take there and back, twice a second while it is up; absent: nobody asks. */
-  onRoundTrip?(tookMs: number): void;
+  readonly onRoundTrip?: (tookMs: number) => void;
   onDown(reason: string): void;
   /** One attempt came to nothing. */
   onFailure(url: string, reason: string): void;

@@ -9,12 +9,14 @@ import {
   ServerCredentials,
   type ConnectionInjector,
   type ServerInterceptingCall,
+  type ServerOptions,
   type ServerDuplexStream,
   type ServerUnaryCall,
   type sendUnaryData,
 } from '@grpc/grpc-js';
 import type { Duplex } from 'node:stream';
 import { view } from '../base/bytes.js';
+import type { Clock } from '../base/clock.js';
 import { ApiError, Status } from '../errors.js';
 import { pathOf, unknownMethodText } from './call.js';
 import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
@@ -22,9 +24,21 @@ import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES } from './limits.js';
 import { OK, statusOf, type WireStatus } from './status.js';
 import type { ObserveWire } from './wire-events.js';
 
+export interface ConnectionLimits {
+  /** etcd: --max-concurrent-streams. */
+  readonly streamsMax: number;
+  /** etcd: --grpc-keepalive-interval. */
+  readonly pingEveryMs: number;
+  /** etcd: --grpc-keepalive-timeout. */
+  readonly pingTimeoutMs: number;
+}
+
 export interface GrpcServerOptions {
   readonly requestBytesMax: number;
   readonly observe: ObserveWire;
+  readonly clock: Clock;
+  /** Streams open at once on one connection, pings of ours and how long they may go unanswered. */
+  readonly connection?: ConnectionLimits;
   /** Goes out as the header `coterie-version` on streams, by which our own client knows what it may rely on. */
   readonly version: string;
   /** The name that the certificate of who calls from this address gives him; null: certificates name nobody. */
@@ -38,6 +52,7 @@ export class GrpcServer {
   readonly #server: Server;
   readonly #injector: ConnectionInjector;
   readonly #observe: ObserveWire;
+  readonly #clock: Clock;
   readonly #version: string;
   readonly #nameOf: ((peer: string) => string | null) | null;
   readonly #open = new Set<Call>();
@@ -45,6 +60,7 @@ export class GrpcServer {
   #onIdle: () => void = () => undefined;
 
   constructor(methods: Methods, options: GrpcServerOptions) {
+    this.#clock = options.clock;
     this.#observe = options.observe;
     this.#version = options.version;
     this.#nameOf = options.nameOf;
@@ -52,6 +68,7 @@ export class GrpcServer {
       'grpc.max_receive_message_length': options.requestBytesMax + RECEIVE_OVERHEAD_BYTES,
       'grpc.max_send_message_length': -1,
       'grpc.enable_channelz': 0,
+      ...connectionOptions(options.connection),
       // Every status leaves through here, the library's own too, so its words can be etcd's.
       interceptors: [
         (_method, call) => {
@@ -100,6 +117,7 @@ export class GrpcServer {
   #onUnary(method: UnaryMethod, library: UnaryCall, reply: Reply): void {
     const call = this.#begin(method, library);
     call.received(library.request);
+    if (this.#draining) call.stop();
     method.handle(library.request, call).then(
       (answer) => {
         call.sent(answer);
@@ -117,7 +135,6 @@ export class GrpcServer {
   #onStream(method: StreamMethod, stream: Stream): void {
     const call = this.#begin(method, stream);
     // The headers tell our own client whom it talks to; etcd's clients ignore what they do not know.
-    if (this.#draining) call.stop();
     const headers = stream.metadata.clone();
     for (const key of Object.keys(headers.getMap())) headers.remove(key);
     headers.set('coterie-version', this.#version);
@@ -138,9 +155,9 @@ export class GrpcServer {
   }
 
   #begin(method: Method, library: UnaryCall | Stream): Call {
-    const call = new Call(method, library, this.#nameOf);
+    const call = new Call(method, library, this.#nameOf, this.#clock.now());
     this.#open.add(call);
-    this.#observe({ kind: 'call_started', method });
+    this.#observe({ kind: 'call_started', method, clientVersion: call.clientVersion });
     return call;
   }
 
@@ -148,9 +165,18 @@ export class GrpcServer {
     this.#open.delete(call);
     const { method, messagesReceived, messagesSent, bytesReceived, bytesSent } = call;
     const code = call.gone ? Status.canceled : status.code;
-    this.#observe({ kind: 'call_handled', method, code, messagesReceived, messagesSent, bytesReceived, bytesSent });
+    const tookMs = this.#clock.now() - call.beganMs;
+    this.#observe({ kind: 'call_handled', method, code, messagesReceived, messagesSent, bytesReceived, bytesSent, tookMs });
     if (this.#open.size === 0) this.#onIdle();
   }
+}
+
+function connectionOptions(limits: ConnectionLimits | undefined): ServerOptions {
+  if (limits === undefined) return {};
+  const { streamsMax, pingEveryMs, pingTimeoutMs } = limits;
+  return {
+    'grpc.max_concurrent_streams': streamsMax, 'grpc.keepalive_time_ms': pingEveryMs, 'grpc.keepalive_timeout_ms': pingTimeoutMs,
+  };
 }
 
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
@@ -171,6 +197,7 @@ function reworded(text: string): string {
 /** One open call: what the handler sees of it, and what is counted. */
 class Call implements CallContext {
   readonly method: Method;
+  readonly beganMs: number;
   readonly #library: UnaryCall | Stream;
   readonly #nameOf: ((peer: string) => string | null) | null;
   #abort: AbortController | null = null;
@@ -181,7 +208,8 @@ class Call implements CallContext {
   bytesReceived = 0;
   bytesSent = 0;
 
-  constructor(method: Method, library: UnaryCall | Stream, nameOf: ((peer: string) => string | null) | null) {
+  constructor(method: Method, library: UnaryCall | Stream, nameOf: ((peer: string) => string | null) | null, beganMs: number) {
+    this.beganMs = beganMs;
     this.method = method;
     this.#library = library;
     this.#nameOf = nameOf;
@@ -201,6 +229,12 @@ class Call implements CallContext {
     return this.#nameOf === null ? null : this.#nameOf(this.peer);
   }
 
+  /** As etcd's own client says it of itself. */
+  get clientVersion(): string | null {
+    const value = this.#library.metadata.get('client-api-version')[0];
+    return value === undefined ? null : String(value);
+  }
+
   get hasLeader(): boolean {
     return this.#library.metadata.get('hasleader')[0] === 'true';
   }
@@ -218,7 +252,7 @@ class Call implements CallContext {
     return this.#abort.signal;
   }
 
-  /** The server goes away: a stream ends with that word, a plain call is left to finish. */
+  /** The server goes away: what may wait for long ends with that word, a plain call is left to finish. */
   stop(): void {
     this.#stopped = true;
     if (this.method.kind === 'stream' || this.method.waits === true) this.#abort?.abort(new ApiError('stopped'));

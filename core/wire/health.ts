@@ -3,7 +3,7 @@
 
 import type { Clock } from '../base/clock.js';
 import { utf8 } from '../base/bytes.js';
-import type { Admin, Client } from '../client.js';
+import type { Admin, Backend, Client } from '../client.js';
 
 export interface HealthCheck {
   /** As it stands in the answer and in `?exclude=`. */
@@ -34,8 +34,10 @@ export function healthChecks(backend: Client & Admin, extra: readonly HealthChec
     name: 'non_learner',
     run: async () => ((await backend.status()).isLearner ? 'this member is a learner' : null),
   };
-  // Damage to the data stops a node, so a member that answers has found none.
-  const corruption: HealthCheck = { name: 'data_corruption', run: () => Promise.resolve(null) };
+  const corruption: HealthCheck = {
+    name: 'data_corruption',
+    run: async () => (alarmsIn((await backend.status()).errors).includes('CORRUPT') ? 'alarm activated: CORRUPT' : null),
+  };
   return { live: [serializableRead], ready: [corruption, serializableRead, linearizableRead, nonLearner, ...extra] };
 }
 
@@ -44,14 +46,29 @@ async function probe(backend: Client, serializable: boolean): Promise<string | n
   return null;
 }
 
-/** `/health`: a leader is known and a quorum read works. A learner, which may not read so, is well when it has a leader. */
-export async function isHealthy(backend: Client & Admin, serializable: boolean): Promise<boolean> {
+/** etcd tells of alarms in the errors of a status, so that asking costs no round through the log. */
+const ALARM = /alarm:\s*(NOSPACE|CORRUPT)/i;
+
+function alarmsIn(errors: readonly string[]): readonly string[] {
+  return errors.flatMap((error) => ALARM.exec(error)?.[1]?.toUpperCase() ?? []);
+}
+
+/**
+ * `/health`: no alarm but the excluded ones stands, a leader is known, and a quorum read works; null: so it is, else why not, in
+ * etcd's words. A learner, which may not read so, is well when it has a leader.
+ */
+export async function healthFault(
+  backend: Backend, options: { readonly excluded: ReadonlySet<string>; readonly isSerializable: boolean },
+): Promise<string | null> {
   try {
-    const { leader, isLearner } = await backend.status({ timeoutMs: PROBE_MS });
-    if (leader === 0n) return false;
-    return (await probe(backend, serializable || isLearner)) === null;
-  } catch {
-    return false;
+    const { leader, isLearner, errors } = await backend.status({ timeoutMs: PROBE_MS });
+    const alarm = alarmsIn(errors).find((kind) => !options.excluded.has(kind));
+    if (alarm !== undefined) return `ALARM ${alarm}`;
+    if (leader === 0n) return 'RAFT NO LEADER';
+    await probe(backend, options.isSerializable || isLearner);
+    return null;
+  } catch (error) {
+    return `RANGE ERROR:${error instanceof Error ? error.message : String(error)}`;
   }
 }
 

@@ -5,30 +5,23 @@
 // writes; nothing here is cached, and nothing of the framework shows.
 
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
-import type { Clock } from '../base/clock.js';
 import type { Backend } from '../client.js';
 import { ApiError, Status } from '../errors.js';
 import type { CallContext, Method, Methods } from './call.js';
-import { healthChecks, isHealthy, report, type HealthCheck } from './health.js';
+import { counted } from './counted.js';
+import { crossSiteGuard, type CrossSiteRules } from './cross-site.js';
+import { healthPaths, mountHealthRoutes, notAllowed, sendText, type HealthRouteOptions } from './health-routes.js';
 import { jsonMappings, type JsonMapping } from './json-mapping.js';
 import { JsonFault, JsonSplitter } from './json-text.js';
 import { RECEIVE_OVERHEAD_BYTES } from './limits.js';
 import { statusOf, type WireStatus } from './status.js';
-import type { ObserveWire } from './wire-events.js';
 
-export interface MetricsText {
-  readonly contentType: string;
-  readonly body: string;
-}
-
-export interface GatewayOptions {
+export interface GatewayOptions extends HealthRouteOptions {
   readonly requestBytesMax: number;
   readonly version: { readonly etcdserver: string; readonly etcdcluster: string };
-  /** Checks of /readyz beyond the server's own. */
-  readonly checks: readonly HealthCheck[];
-  readonly metrics: (() => Promise<MetricsText>) | null;
-  readonly observe: ObserveWire;
-  readonly clock: Clock;
+  readonly crossSite: CrossSiteRules;
+  /** False: health, version and metrics alone; etcd: --enable-grpc-gateway. */
+  readonly servesApi: boolean;
 }
 
 export interface HttpGateway {
@@ -96,32 +89,18 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
     response.setHeader('Content-Type', 'text/plain; charset=utf-8');
     response.status(400).end('400 Bad Request');
   });
-  app.use((request, response, next) => {
-    response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
-    response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
-    response.setHeader('Access-Control-Allow-Origin', '*');
-    if (request.method === 'OPTIONS') response.status(200).end();
-    else next();
-  });
-  const { metrics } = options;
-  const served = ['/version', '/health', '/livez', '/readyz', ...(metrics === null ? [] : ['/metrics'])];
+  app.use(crossSiteGuard(options.crossSite));
+  const served = ['/version', ...healthPaths(options)];
   // The framework would answer HEAD like GET; etcd does not serve it.
   app.head(served, notAllowed);
-  mountHealth(app, backend, options);
+  mountHealthRoutes(app, backend, options);
   app.get('/version', (_request, response) => {
     response.setHeader('Content-Type', 'application/json');
     response.end(JSON.stringify(options.version));
   });
-  if (metrics !== null) {
-    app.get('/metrics', async (_request, response) => {
-      const { contentType, body } = await metrics();
-      response.setHeader('Content-Type', contentType);
-      response.end(body);
-    });
-  }
   app.all(served, notAllowed);
-  const routes = routesOf(methods);
-  app.all(['/v3/*path', '/v3beta/*path'], (request, response) => {
+  const routes = routesOf(methods, options);
+  if (options.servesApi) app.all(['/v3/*path', '/v3beta/*path'], (request, response) => {
     const route = routes.get((decodedPath(request) ?? '').replace(/^\/v3(?:beta)?\//, ''));
     if (route === undefined) return sendText(response, 404, 'Not Found');
     if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
@@ -141,11 +120,6 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
   return { app, stopStreams };
 }
 
-function notAllowed(_request: Request, response: Response): void {
-  response.setHeader('Allow', 'GET');
-  sendText(response, 405, 'Method Not Allowed');
-}
-
 /** The path without its escapes; null when they are not valid. */
 function decodedPath(request: Request): string | null {
   try {
@@ -156,41 +130,15 @@ function decodedPath(request: Request): string | null {
   }
 }
 
-function routesOf(methods: Methods): ReadonlyMap<string, Route> {
+function routesOf(methods: Methods, options: GatewayOptions): ReadonlyMap<string, Route> {
   const mapping = jsonMappings();
   const routes = new Map<string, Route>();
   for (const [path, name] of ROUTES) {
     const method = methods.get(`/${name}`);
-    if (method !== undefined) routes.set(path, { method, mapping: mapping(method.service, method.name) });
+    if (method === undefined) continue;
+    routes.set(path, { method: counted(method, options), mapping: mapping(method.service, method.name) });
   }
   return routes;
-}
-
-function mountHealth(app: Express, backend: Backend, options: GatewayOptions): void {
-  const { live, ready } = healthChecks(backend, options.checks);
-  app.get('/health', async (request, response) => {
-    const well = await isHealthy(backend, request.query['serializable'] === 'true');
-    response.setHeader('Content-Type', 'text/plain; charset=utf-8');
-    response.status(well ? 200 : 503).end(JSON.stringify({ health: String(well) }));
-  });
-  const mount = (path: string, checks: readonly HealthCheck[]): void => {
-    app.get([path, `${path}/:check`], async (request, response) => {
-      const { check } = request.params;
-      const chosen = check === undefined ? checks : checks.filter(({ name }) => name === check);
-      if (chosen.length === 0) return sendText(response, 404, '404 page not found');
-      const { well, lines } = await report(chosen, queryValues(request.query['exclude']), options.clock);
-      const verbose = request.query['verbose'] !== undefined;
-      const text = well && !verbose ? 'ok' : [...lines, ...(well ? ['ok'] : [])].join('\n');
-      return sendText(response, well ? 200 : 503, text);
-    });
-  };
-  mount('/livez', live);
-  mount('/readyz', ready);
-}
-
-function queryValues(value: unknown): ReadonlySet<string> {
-  const values: unknown[] = Array.isArray(value) ? value : [value];
-  return new Set(values.filter((one) => typeof one === 'string'));
 }
 
 /** What a handler sees of an HTTP request. */
@@ -381,12 +329,6 @@ function errorLine({ code, text }: WireStatus): string {
   const http = HTTP_STATUS[code] ?? 500;
   const error = { grpc_code: code, http_code: http, message: text, http_status: HTTP_TEXT.get(http) ?? '' };
   return `${JSON.stringify({ error })}\n`;
-}
-
-function sendText(response: Response, status: number, text: string): void {
-  response.setHeader('Content-Type', 'text/plain; charset=utf-8');
-  response.setHeader('X-Content-Type-Options', 'nosniff');
-  response.status(status).end(`${text}\n`);
 }
 
 function drained(response: Response, signal: AbortSignal): Promise<void> {

@@ -7,7 +7,10 @@ export interface CallName {
 }
 
 export type WireEvent =
-  | { readonly kind: 'call_started'; readonly method: CallName }
+  /** The methods that will be served: counters begin at 0 for each. */
+  | { readonly kind: 'serving'; readonly methods: readonly CallName[] }
+  /** `clientVersion` as the caller claims it; null: it says none. */
+  | { readonly kind: 'call_started'; readonly method: CallName; readonly clientVersion: string | null }
   /** Once per started call. `code` is the gRPC status, 1 when the caller left. */
   | {
       readonly kind: 'call_handled';
@@ -17,7 +20,10 @@ export type WireEvent =
       readonly messagesSent: number;
       readonly bytesReceived: number;
       readonly bytesSent: number;
+      readonly tookMs: number;
     }
+  /** Somebody asked /health. */
+  | { readonly kind: 'health_checked'; readonly well: boolean }
   /** Something failed that is nobody's request: a broken handler, a listener, a connection. */
   | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
   /** A connection was refused because the port has as many as it may have. */

@@ -64,11 +64,11 @@ export const ANNOUNCED: readonly string[] = [];
 
 /**
  * Where reading starts: every source file of core, recipes and sidecar is imported, step by step, from one of these.
- * keeper-thread.ts is where a thread starts.
+ * keeper-thread.ts and secrets-thread.ts are where threads start.
  */
 export const ROOTS: readonly string[] = [
-  'core/index.ts', 'core/main.ts', 'core/wire/keeper-thread.ts', 'recipes/index.ts', 'sidecar/index.ts', 'sidecar/main.ts',
-  'sidecar/proxy-main.ts',
+  'core/index.ts', 'core/main.ts', 'core/wire/keeper-thread.ts', 'core/base/secrets-thread.ts', 'recipes/index.ts',
+  'sidecar/index.ts', 'sidecar/main.ts', 'sidecar/proxy-main.ts',
 ];
 
 /** May import another room's `index.ts`; everybody else names the file. */
@@ -101,6 +101,10 @@ export const DOORS: readonly Door[] = [
   { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:tls', 'node:crypto'] },
   { path: 'core/base/tls-gate.ts', words: [], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/revocation.ts', words: [], modules: ['node:crypto'] },
+  // Passwords and tokens: the system's generator, and a thread to hash in. Signed tokens bear dates.
+  { path: 'core/base/secrets.ts', words: [], modules: ['node:crypto', 'node:worker_threads'] },
+  { path: 'core/base/secrets-thread.ts', words: [], modules: ['node:worker_threads'] },
+  { path: 'core/base/jwt.ts', words: ['Date'], modules: ['node:crypto'] },
   { path: 'core/base/issue-certificate.ts', words: [], modules: ['node:crypto'] },
   // One process per data directory.
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
@@ -131,6 +135,14 @@ export const DOORS: readonly Door[] = [
   // Starts members as processes of their own, and tells people when.
   { path: 'core/cli/cluster.ts', words: ['Date'], modules: [] },
   { path: 'core/cli/cluster-process.ts', words: [], modules: ['node:child_process'] },
+  // systemd's own program speaks to systemd for us: Node has no datagram sockets of the file system.
+  { path: 'core/cli/notify.ts', words: [], modules: ['node:child_process'] },
+  // Who the members are, where DNS is to say it.
+  { path: 'core/cli/discovery.ts', words: [], modules: ['node:dns'] },
+  // What Node tells of a running server, where somebody asked for it; and whether an inspector is open.
+  { path: 'core/cli/profiles.ts', words: [], modules: ['node:http', 'node:inspector', 'node:v8', 'node:perf_hooks'] },
+  { path: 'core/cli/server.ts', words: [], modules: ['node:inspector'] },
+  { path: 'core/wire/side-port.ts', words: [], modules: ['node:net', 'node:http'] },
   // The command that runs while something is held, or that is a service.
   { path: 'core/cli/child.ts', words: [], modules: ['node:child_process'] },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
@@ -162,15 +174,17 @@ export const CALLBACK_EXCEPTIONS: readonly string[] = ['core/node/local-client.t
 export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   '@grpc/grpc-js': ['core/wire/grpc-server.ts', 'core/wire/remote-client.ts', 'core/wire/remote-links.ts'],
   '@bufbuild/protobuf': ['core/wire/'],
-  express: ['core/wire/http-gateway.ts'],
+  express: ['core/wire/http-gateway.ts', 'core/wire/health-routes.ts', 'core/wire/cross-site.ts', 'core/wire/side-port.ts'],
   handlebars: ['sidecar/render.ts'],
   'http-proxy': ['sidecar/proxy-forward.ts'],
   yaml: ['core/cli/', 'sidecar/config.ts'],
   zod: ['sidecar/config.ts'],
   pino: ['core/cli/', 'sidecar/main.ts'],
-  'prom-client': ['core/cli/metrics.ts'],
+  'prom-client': ['core/cli/metrics.ts', 'core/cli/call-metrics.ts'],
   commander: ['core/cli/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'],
   'sorted-btree': ['core/store/keys.ts'],
+  '@node-rs/bcrypt': ['core/base/secrets-thread.ts'],
+  jose: ['core/base/jwt.ts'],
 };
 
 export const LIMITS = {

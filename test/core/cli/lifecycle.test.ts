@@ -17,7 +17,7 @@ for (const [what, code] of FAULTS) {
     await writeFile(file, `
       import { dieOfTheUnexpected } from '${place('lifecycle')}';
       import { openLog } from '${place('log')}';
-      dieOfTheUnexpected(openLog({ level: 'info', format: 'json', output: process.stderr }));
+      dieOfTheUnexpected(openLog({ level: 'info', format: 'json', outputs: ['stderr'] }));
       setTimeout(() => process.exit(0), 5000);
       ${code}
     `);
@@ -34,7 +34,7 @@ test('the log for people has no control characters of others in it', async (t) =
   const log = new URL('../../../core/cli/log.js', import.meta.url).href;
   await writeFile(file, `
     import { openLog } from '${log}';
-    openLog({ level: 'info', format: 'console', output: process.stderr }).info({ name: '\\u001b[2Jevil\\nline' }, 'hello');
+    openLog({ level: 'info', format: 'console', outputs: ['stderr'] }).info({ name: '\\u001b[2Jevil\\nline' }, 'hello');
   `);
   const { stderr } = await runScript(file);
   t.regex(stderr, /^\d\d:\d\d:\d\d\.\d{3} info  hello {2}name=evil line\n$/);

@@ -26,7 +26,7 @@ test('every log line is JSON with level, time and message, and none holds a key 
   t.is(stdout, '');
   for (const line of stderr.trim().split('\n')) {
     const entry = JSON.parse(line) as Record<string, unknown>;
-    t.deepEqual([typeof entry.level, typeof entry.time, typeof entry.msg], ['string', 'string', 'string']);
+    t.deepEqual([typeof entry.level, typeof entry.ts, typeof entry.msg], ['string', 'string', 'string']);
   }
   t.notRegex(stderr, /secret|c2VjcmV0/);
 });

@@ -9,7 +9,7 @@ import { readArguments } from '../../../core/cli/arguments.js';
 import { ALWAYS_ON, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT } from '../../../core/cli/options.js';
 import { nearest, Refusal } from '../../../core/cli/refusal.js';
 import { clusterOf, settle, type Settings } from '../../../core/cli/settings.js';
-import { showValue } from '../../../core/cli/values.js';
+import { readDuration, showValue } from '../../../core/cli/values.js';
 
 function settled(flags: readonly string[], environment: Record<string, string> = {}): Settings {
   const words = readArguments(flags);
@@ -62,9 +62,9 @@ test('directory and cluster follow the name', (t) => {
 });
 
 test('every default is a value that would be accepted', (t) => {
-  for (const { flag, fallback } of OPTIONS) {
+  for (const { flag, fallback, kind } of OPTIONS) {
     if (fallback === null || fallback === '' || ['listen-client-urls', 'peer-client-cert-auth'].includes(flag)) continue;
-    const shownAs = fallback.replace(/^10m$/, '600000').replace(/^5s$/, '5000');
+    const shownAs = kind === 'duration' ? String(readDuration(fallback)) : fallback;
     t.is(showValue(settled([`--${flag}=${fallback}`]).all.get(flag)?.value ?? ''), shownAs);
   }
 });
@@ -84,7 +84,17 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--peer-client-cert-auth', '--peer-client-cert-auth true without --peer-trusted-ca-file / say whose certificates'],
   ['--initial-advertise-peer-urls http://h', 'http://h has no port / add one, for instance http://h:2380'],
   ['--max-learners 2', 'coterie does not have more than one learner at a time yet / leave it out, or set it to 1'],
-  ['--discovery http://d', 'coterie does not have discovery (name the members with --initial-cluster) yet'],
+  ['--discovery http://d', 'coterie does not have discovery by another cluster (use --discovery-srv or --initial-cluster) yet'],
+  ['--discovery-srv a..b', '--discovery-srv a..b: not a name in DNS / give one such as example.com'],
+  ['--discovery-srv x.test --initial-cluster default=http://localhost:2380', 'both say who the members are / choose one'],
+  ['--enable-pprof', 'profiles are shown on the loopback only, beside the ports for clients / give a port of the loopback for it'],
+  ['--enable-pprof --listen-metrics-urls http://10.0.0.1:1', 'profiles are shown on the loopback only'],
+  ['--cors http://a.test,,http://b.test', 'nothing between two commas / write a,b,c'],
+  ['--metrics all', '--metrics all: not one of the choices / give one of basic, extensive'],
+  ['--log-outputs=a,,b', '--log-outputs a,,b: nothing between two commas'],
+  ['--socket-reuse-port', 'coterie does not have sharing a port between processes yet'],
+  ['--max-concurrent-streams 0', 'below the least, 1 streams'],
+  ['--grpc-keepalive-interval 1ms', 'below the least, 1s'],
   ['--print-config=maybe', '--print-config maybe: neither true nor false / give true or false'],
   ['--name a,b', '--name a,b: not a plain name / use up to 255 characters without spaces, commas, equal signs and slashes'],
   ['--data-dir=', '--data-dir "": empty / give a path'],
@@ -130,11 +140,74 @@ test('a file is refused with line and column', (t) => {
   t.true(said('name: a\nname: b\n').startsWith('c.yaml:2:1: Map keys must be unique'));
   t.true(said('name: [a\n').startsWith('c.yaml:2:1: '));
   t.is(said('- a\n'), 'c.yaml:1:1: not a list of names and values / write each entry as `name: value`');
-  t.true(said('client-transport-security:\n  auto-tls: true\n').includes('TLS is not available yet'));
+  t.true(said('client-transport-security:\n  auto-tls: maybe\n').startsWith('c.yaml:2:13: auto-tls: maybe: '));
+  t.true(said('client-transport-security: x\n').includes('client-transport-security: no such setting'));
+  t.true(said('cors:\n  a: b\n').includes('cors: a group of values'));
   const automatic = said('peer-transport-security:\n  auto-tls: true\n');
   t.true(automatic.startsWith('c.yaml:2:13: peer-auto-tls: true: coterie does not have TLS'));
   t.true(said('cert-file: a.pem\n').includes('c.yaml:1:12: cert-file: a.pem: coterie does not have TLS yet'));
   t.true(said('print-config: true\n').includes('no such setting'));
+});
+
+test('etcd\'s own sample file is taken, with its empty words and groups', (t) => {
+  const text = `
+name: 'default'
+data-dir:
+wal-dir:
+snapshot-count: 10000
+heartbeat-interval: 100
+election-timeout: 1000
+quota-backend-bytes: 0
+listen-peer-urls: http://localhost:2380
+listen-client-urls: http://localhost:2379
+max-snapshots: 5
+max-wals: 5
+cors:
+initial-advertise-peer-urls: http://localhost:2380
+advertise-client-urls: http://localhost:2379
+discovery:
+discovery-fallback: 'proxy'
+discovery-proxy:
+discovery-srv:
+initial-cluster:
+initial-cluster-token: 'etcd-cluster'
+initial-cluster-state: 'new'
+strict-reconfig-check: false
+enable-v2: false
+enable-pprof: false
+proxy: 'off'
+proxy-failure-wait: 5000
+proxy-refresh-interval: 30000
+proxy-dial-timeout: 1000
+proxy-write-timeout: 5000
+proxy-read-timeout: 0
+grpc-keepalive-interval: 7200000000000
+client-transport-security:
+  cert-file:
+  key-file:
+  client-cert-auth: false
+  trusted-ca-file:
+  auto-tls: false
+peer-transport-security:
+  cert-file:
+  key-file:
+  client-cert-auth: false
+  trusted-ca-file:
+  auto-tls: false
+  allowed-cn:
+debug: false
+logger: zap
+log-outputs: [stderr, /var/log/etcd.log]
+force-new-cluster: false
+auto-compaction-mode: periodic
+auto-compaction-retention: "0"
+`;
+  const settings = settled(['--config-file', file(t, text)]);
+  t.is(settings.bootstrapFault, null);
+  t.deepEqual(settings.all.get('log-outputs')?.value, ['stderr', '/var/log/etcd.log']);
+  t.deepEqual(settings.all.get('cors')?.value, ['*']);
+  t.is(settings.all.get('grpc-keepalive-interval')?.value, 7_200_000);
+  t.is(shown(settings, 'data-dir'), 'default.coterie (default: follows --name)');
 });
 
 test('a file may hold lists, etcd\'s durations in nanoseconds, and names that look like numbers', (t) => {

@@ -1,0 +1,61 @@
+// What keeps a page in somebody's browser from talking to this server as if it were that person's program (contract 11.5;
+// CVE-2018-1098, CVE-2018-1099, CVE-2018-5702). With etcd's defaults, `*`, every origin and every name is let in; there is no
+// cookie here that could be abused. Once --cors names origins, a request another page sends is refused, not only unreadable
+// for it, which is more than etcd does: a write has happened by the time its answer is withheld.
+
+import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import { sendText } from './health-routes.js';
+
+export interface CrossSiteRules {
+  /** Origins such as `https://console.example:8080`; null: any. */
+  readonly origins: readonly string[] | null;
+  /** Names under which this server may be called without TLS; null: any. */
+  readonly hosts: readonly string[] | null;
+}
+
+export const ANY_SITE: CrossSiteRules = { origins: null, hosts: null };
+
+export function crossSiteGuard({ origins, hosts }: CrossSiteRules): RequestHandler {
+  return (request: Request, response: Response, next: NextFunction): void => {
+    // What comes with TLS was dialled under a name that the certificate proves.
+    if (hosts !== null && !request.secure && !hosts.includes(hostOf(request))) {
+      return sendText(response, 421, misdirected(hostOf(request)));
+    }
+    const origin = request.get('origin');
+    const allowed = origins === null ? '*' : origin;
+    if (allowed !== undefined && (origins === null || origins.includes(allowed))) {
+      response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
+      response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
+      response.setHeader('Access-Control-Allow-Origin', allowed);
+    } else if (origin !== undefined && request.method !== 'OPTIONS' && !isOwn(origin, request)) {
+      return sendText(response, 403, 'the origin of this request is not among those of --cors');
+    }
+    if (request.method === 'OPTIONS') response.status(200).end();
+    else next();
+  };
+}
+
+/** A page that this very server sent, as far as its name says. */
+function isOwn(origin: string, request: Request): boolean {
+  return origin === `${request.protocol}://${request.get('host') ?? ''}`;
+}
+
+/** Without the port, and without the brackets of an IPv6 address, as etcd compares it. */
+function hostOf(request: Request): string {
+  const host = request.get('host') ?? '';
+  return /^\[(.*)\](?::\d+)?$/.exec(host)?.[1] ?? host.replace(/:\d*$/, '');
+}
+
+/** etcd's words, which its clients' users know to search for. */
+function misdirected(host: string): string {
+  return `
+etcd received your request, but the Host header was unrecognized.
+
+To fix this, choose one of the following options:
+- Enable TLS, then any HTTPS request will be allowed.
+- Add the hostname you want to use to the whitelist in settings.
+  - e.g. etcd --host-whitelist ${JSON.stringify(host)}
+
+This requirement has been added to help prevent "DNS Rebinding" attacks (CVE-2018-5702).
+`;
+}
