@@ -25,6 +25,8 @@ export type NodeEvent =
   | { readonly kind: 'lease_expired'; readonly id: bigint }
   /** What was left of long leases could not be written down: after a change of leader they have their whole time again. */
   | { readonly kind: 'checkpoint_lost'; readonly leases: number; readonly error: Error }
+  /** These members hold other data at this revision than the rest: they have an alarm, and nothing is written any more. */
+  | { readonly kind: 'members_differ'; readonly revision: number; readonly members: readonly NodeId[] }
   /** A configuration was applied: who votes, who only listens. */
   | {
       readonly kind: 'members';

@@ -75,6 +75,18 @@ export const tidyRowsPerTick = 8192;
 /** The same for each turn of a defragmentation, some milliseconds of work; and how long one waits while a copy is read. */
 export const defragmentRowsPerTurn = 4096;
 export const frozenWaitMs = 50;
+/** Rows hashed in one turn, some milliseconds of work; and hashes under way in one member: each keeps history in memory. */
+export const hashRowsPerTurn = 4096;
+export const hashesMax = 8;
+/** How long another member may take for its hash; how often, and how long apart, one that is a little behind is asked again. */
+export const hashCallMs = 60_000;
+export const hashTriesMax = 5;
+export const hashAgainMs = 1000;
+/** Compaction by the clock (contract 14.4): it comes no less often, or this often where revisions are kept by number. */
+export const compactionPeriodMsMax = 3_600_000;
+export const compactionRevisionMs = 300_000;
+/** Revisions noted on the way: a year of tenths of an hour. */
+export const compactionNotesMax = 100_000;
 
 export const defaultLimits: NodeLimits = Object.freeze({
   txnOpsMax: 128,
@@ -99,6 +111,8 @@ export const loginPauseMsMin = 100;
 export const loginPauseMsMax = 5000;
 /** Names whose failures are remembered; then the one tried least recently is forgotten. */
 export const loginNamesMax = 1000;
+/** How long a simple token is good unused, where nothing else is said; etcd: 300 s. */
+export const tokenTtlMs = 300_000;
 /** How long a caller waits for a member that has not yet applied the entry its token is from, and how many may. */
 export const tokenWaitMs = 10_000;
 export const tokenWaitersMax = 1000;

@@ -2,6 +2,7 @@
 
 import type { MemberRecord } from '../store/members.js';
 import type { NodeLimits } from './limits.js';
+import type { UpkeepSettings } from './upkeep.js';
 
 export interface Settings {
   /** The members of a new cluster, itself among them, equal on each of them; empty: it joins. Counts only without data. */
@@ -16,6 +17,10 @@ export interface Settings {
   /** A snapshot is taken once this many entries were applied since the last, and the log has grown enough to be worth it. */
   readonly snapshotCount: number;
   readonly limits: NodeLimits;
+  /** What it does without being asked; absent: nothing. */
+  readonly upkeep?: UpkeepSettings;
+  /** How long a simple token is good unused. Default 300,000. */
+  readonly tokenTtlMs?: number;
   /** Whether a change of members that could cost the majority is refused (contract 7). */
   readonly strictReconfig: boolean;
   /** Go on alone with the data there is, whoever else was a member: for when the majority is lost for ever. */

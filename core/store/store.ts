@@ -17,6 +17,7 @@ import { Defragmentation } from './defragment.js';
 import { deedOf, loneOp, type Command } from './command.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
 import { SWEEP_ROWS_PER_APPLY } from './limits.js';
+import { Hashing, type StoreHash } from './hashing.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
 import { rangeOf, type RangeResult } from './range.js';
 import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
@@ -80,18 +81,13 @@ export interface LeaseFacts {
   readonly keyCount: number;
 }
 
+export type { StoreHash } from './hashing.js';
 export type { RangeResult } from './range.js';
 
 type Deed = ReturnType<typeof deedOf>;
 
 /** Before the first compaction, so that compacting a fresh store to 0 is not a repetition (contract 4.7). */
 const NEVER_COMPACTED = -1;
-
-export interface StoreHash {
-  readonly hash: number;
-  readonly revision: Revision;
-  readonly compactRevision: Revision;
-}
 
 export class Store {
   #table = new Table();
@@ -344,22 +340,24 @@ export class Store {
    * revision; whatever was removed from memory already (contract 2, HashKV).
    */
   hash(revision: Revision): StoreHash | ErrorCode {
+    const hashing = this.hashing(revision);
+    if (typeof hashing === 'string') return hashing;
+    const hash = hashing.step(Infinity);
+    hashing.release();
+    assert(hash !== null, 'all rows at once are all rows');
+    return hash;
+  }
+
+  /** The same in slices. To be released. */
+  hashing(revision: Revision): Hashing | ErrorCode {
     const through = revision <= 0 ? this.#revision : revision;
     if (through > this.#revision) return 'future_revision';
     if (through < this.#compacted) return 'compacted';
-    const { rows, keys } = this.#table;
-    const writer = new ByteWriter();
-    let hash = 0;
-    for (let row = rows.first(0); row < rows.length; row = rows.after(row)) {
-      if (rows.main(row) > through) break;
-      if (this.#table.isSuperseded(row, this.#compacted)) continue;
-      writer.clear();
-      writer.bytes(keys.bytes(rows.slot(row)));
-      for (const fact of [rows.main(row), rows.create(row), rows.version(row)]) writer.varint(fact);
-      writer.i64(rows.lease(row));
-      hash = checksum(this.#table.value(row), checksum(writer.peek(), hash));
-    }
-    return { hash, revision: this.#revision, compactRevision: this.#compacted };
+    this.#frozen += 1;
+    const bounds = { through, revision: this.#revision, compacted: this.#compacted };
+    return new Hashing(this.#table, bounds, () => {
+      this.#frozen -= 1;
+    });
   }
 
   /** Equal on replicas that have applied the same entries: over all there is, not only the pairs. Costs a snapshot. */

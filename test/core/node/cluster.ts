@@ -8,16 +8,19 @@ import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import { defaultLimits, type NodeLimits } from '../../../core/node/limits.js';
 import { Member, type MemberConfig } from '../../../core/node/member.js';
+import { NO_UPKEEP, type UpkeepSettings } from '../../../core/node/upkeep.js';
 import type { Resumed } from '../../../core/raft/types.js';
 import type { MemberRecord } from '../../../core/store/members.js';
 import { SimClock } from '../../sim/clock.js';
 import { Switchboard } from '../peer/memory-transport.js';
+import { testSecrets } from '../../model/secrets.js';
 
 export interface ClusterOptions {
   readonly size?: number;
   readonly snapshotCount?: number;
   readonly limits?: Partial<NodeLimits>;
   readonly strictReconfig?: boolean;
+  readonly upkeep?: UpkeepSettings;
 }
 
 export const CLUSTER_ID = 0xc1n;
@@ -109,6 +112,7 @@ export class Cluster {
       snapshotCount: this.#options.snapshotCount ?? 100_000,
       limits: { ...defaultLimits, ...this.#options.limits },
       strictReconfig: this.#options.strictReconfig ?? true,
+      upkeep: this.#options.upkeep ?? NO_UPKEEP,
       forceNewCluster: options.force ?? false,
       version: '3.5.0',
       seed: (this.#seed += 7919),
@@ -117,6 +121,7 @@ export class Cluster {
     const member: Member = new Member(config, {
       clock,
       observe: (event) => void this.events.push({ id, event }),
+      secrets: testSecrets(clock, config.seed),
       readIdentity: (done) => clock.schedule(0, () => done(null, null)),
       openLog: () => log,
       connect: () => transport,
