@@ -11,6 +11,7 @@ import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
 import type { WireEvent } from '../wire/wire-events.js';
 import { CallMetrics } from './call-metrics.js';
 import { headText, seriesText } from './tally-histogram.js';
+import type { TlsFacts } from './tls-files.js';
 
 /** What is asked when somebody scrapes. */
 export interface MetricsSource {
@@ -101,6 +102,16 @@ export class ServerMetrics {
     this.#calls.onWire(event);
     if (event.kind === 'connection_refused') this.#totals.refused += 1;
     if (event.kind === 'health_checked') this.#totals[event.well ? 'well' : 'ill'] += 1;
+  }
+
+  /** Of each side that has TLS. */
+  attachTls(sides: readonly TlsFacts[]): void {
+    const sum = (of: (facts: TlsFacts) => number): number => sides.reduce((total, facts) => total + of(facts), 0);
+    this.#counter('coterie_tls_reloads_total', 'New certificates taken into use.', () => sum(({ reloads }) => reloads));
+    this.#counter('coterie_tls_reload_failures_total', 'New certificates that could not be used.', () => sum(({ failures }) => failures));
+    this.#gauge('coterie_tls_alarm', '1: what lies on the disk is not what is in use, or a revocation list has expired.', () => {
+      return Number(sides.some(({ isAlarmed }) => isAlarmed));
+    });
   }
 
   async scrape(): Promise<{ contentType: string; body: string }> {

@@ -1,7 +1,7 @@
 // The flags of `coterie serve`, as data. Names and defaults are etcd's wherever etcd has the flag (contract 14.2); each
 // has an environment variable (ETCD_ or COTERIE_, then the name in capitals) and a key of the same name in the file. The
 // table in core/cli/README.md is checked against this one. Flags of etcd that mean something we do not do yet are listed
-// too: they are refused by name, because a server that silently ignores `--client-cert-auth` is worse than none.
+// too: they are refused by name, because a server that silently ignores one is worse than none.
 
 export type Kind =
   | 'text' | 'path' | 'integer' | 'duration' | 'boolean' | 'choice'
@@ -143,6 +143,80 @@ const SECURITY: readonly Option[] = [
     flag: 'peer-client-cert-auth', kind: 'boolean', fallback: 'false', group: 'Security',
     help: 'Members must show a certificate of that authority to be listened to.',
   },
+  {
+    flag: 'peer-crl-file', kind: 'path', fallback: '', group: 'Security',
+    help: 'Which certificates of members that authority has revoked, PEM or DER.',
+  },
+  {
+    flag: 'peer-cert-allowed-cn', kind: 'words', fallback: '', group: 'Security',
+    help: 'CommonNames of which the certificate of a member must have one.',
+  },
+  {
+    flag: 'peer-cert-allowed-hostname', kind: 'words', fallback: '', group: 'Security',
+    help: 'Host names of which the certificate of a member must be valid for one.',
+  },
+  {
+    flag: 'peer-client-cert-file', kind: 'path', fallback: '', group: 'Security',
+    help: 'Certificate shown where this member dials others; default: that of --peer-cert-file.',
+  },
+  {
+    flag: 'peer-client-key-file', kind: 'path', fallback: '', group: 'Security', help: 'The key of that certificate, PEM.',
+  },
+  {
+    flag: 'peer-auto-tls', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'TLS between members with certificates that vouch for themselves: nobody reads along, and nobody is known.',
+  },
+  {
+    flag: 'experimental-peer-skip-client-san-verification', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'Take certificates of members from other addresses than those they name.',
+  },
+  { flag: 'cert-file', kind: 'path', fallback: '', group: 'Security', help: 'Certificate shown to clients, PEM. For https.' },
+  { flag: 'key-file', kind: 'path', fallback: '', group: 'Security', help: 'The key of that certificate, PEM.' },
+  {
+    flag: 'trusted-ca-file', kind: 'path', fallback: '', group: 'Security',
+    help: 'Whose certificates of clients are believed, PEM; then every client must show one.',
+  },
+  {
+    flag: 'client-cert-auth', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'Clients must show a certificate of that authority; its CommonName is the user of a gRPC call without a token.',
+  },
+  {
+    flag: 'client-crl-file', kind: 'path', fallback: '', group: 'Security',
+    help: 'Which certificates of clients that authority has revoked, PEM or DER.',
+  },
+  {
+    flag: 'client-cert-allowed-hostname', kind: 'words', fallback: '', group: 'Security',
+    help: 'Host names of which the certificate of a client must be valid for one.',
+  },
+  {
+    flag: 'client-cert-file', kind: 'path', fallback: '', group: 'Security',
+    help: 'What etcd\'s gateway shows to its own server. Ours is within it: taken, and without effect.',
+  },
+  { flag: 'client-key-file', kind: 'path', fallback: '', group: 'Security', help: 'The key of that certificate; the same.' },
+  {
+    flag: 'auto-tls', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'TLS for clients with a certificate that vouches for itself: nobody reads along, and nobody is known.',
+  },
+  {
+    flag: 'self-signed-cert-validity', kind: 'integer', fallback: '1', min: 1, max: 10, unit: 'years', group: 'Security',
+    help: 'How long such a certificate is valid.',
+  },
+  {
+    flag: 'cipher-suites', kind: 'words', fallback: '', group: 'Security',
+    help: 'Of TLS 1.2, by the names of the standard. Default: those with forward secrecy and authenticated encryption.',
+  },
+  {
+    flag: 'tls-min-version', kind: 'choice', fallback: 'TLS1.2', choices: ['TLS1.2', 'TLS1.3'], group: 'Security',
+    help: 'The least version of TLS, to clients and members.',
+  },
+  {
+    flag: 'tls-max-version', kind: 'choice', fallback: '', choices: ['TLS1.2', 'TLS1.3'], group: 'Security',
+    help: 'The greatest version of TLS; default: the newest there is.',
+  },
+  {
+    flag: 'sweep-expired-certificates', kind: 'boolean', fallback: 'false', group: 'Security',
+    help: 'Hang up on who is connected when his certificate expires, not only when he comes again. Ours, not etcd\'s.',
+  },
 ];
 
 const LIMITS: readonly Option[] = [
@@ -223,7 +297,6 @@ export interface Unavailable {
   readonly lacks: string;
 }
 
-const TLS = 'TLS';
 const DISCOVERY = 'discovery by another cluster (use --discovery-srv or --initial-cluster)';
 const QUOTA = 'a storage quota';
 const COMPACTION = 'automatic compaction';
@@ -238,13 +311,6 @@ function set(lacks: string, harmless: readonly string[], ...flags: readonly stri
 
 /** What etcd has and we do not, yet or ever. */
 export const UNAVAILABLE: readonly Unavailable[] = [
-  ...off(TLS, 'client-cert-auth', 'auto-tls', 'peer-auto-tls'),
-  ...off(TLS, 'experimental-peer-skip-client-san-verification'),
-  ...set(TLS, [''], 'cert-file', 'key-file', 'trusted-ca-file', 'client-crl-file', 'client-cert-allowed-hostname'),
-  ...set(TLS, [''], 'peer-crl-file', 'peer-cert-allowed-cn'),
-  ...set(TLS, [''], 'peer-cert-allowed-hostname', 'cipher-suites', 'client-cert-file', 'client-key-file'),
-  ...set(TLS, [''], 'peer-client-cert-file', 'peer-client-key-file', 'tls-max-version'),
-  ...set(TLS, ['', 'TLS1.2'], 'tls-min-version'),
   ...set(DISCOVERY, [''], 'discovery', 'discovery-proxy', 'discovery-token'),
   ...set(DISCOVERY, [''], 'discovery-endpoints'),
   ...set(DISCOVERY, ['proxy', 'exit'], 'discovery-fallback'),

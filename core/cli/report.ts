@@ -64,6 +64,9 @@ export function reportNode(log: Logger, event: NodeEvent): void {
 export function reportWire(log: Logger, event: WireEvent): void {
   if (event.kind === 'failed') log.error({ where: event.where, error: event.error }, 'serving failed');
   if (event.kind === 'connection_refused') log.warn({ connections: event.connections }, 'connection refused: the port is full');
+  const { kind, ...fields } = event;
+  if (kind === 'handshake_refused') log.warn(fields, 'somebody was sent away from the port for clients');
+  if (kind === 'connection_swept') log.warn(fields, 'somebody who was connected is not trusted any more, and was cut off');
 }
 
 function membersOf(event: Extract<NodeEvent, { kind: 'members' }>): Record<string, unknown> {

@@ -2,8 +2,7 @@
 // until it is told to end or cannot go on. A composition root. Loaded only when a server is really to start, so that help
 // and refusals come at once.
 
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { url as inspectorUrl } from 'node:inspector';
 import { whenDone } from '../base/done.js';
 import { systemFiles } from '../base/files.js';
@@ -26,6 +25,7 @@ import { profiles } from './profiles.js';
 import { Refusal } from './refusal.js';
 import { reportNode, reportWire } from './report.js';
 import { clusterOf, isSet, listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
+import { TlsFiles } from './tls-files.js';
 import { addressOf } from './values.js';
 
 type All = ReadonlyMap<string, Setting>;
@@ -46,9 +46,12 @@ export async function runServer({ all, warnings }: Settings): Promise<number> {
   const startedAt = performance.now();
   const metrics = new ServerMetrics({ isExtensive: textOf(all, 'metrics') === 'extensive' });
   const urls = await choosePorts(all);
+  const tls = openTls(all, { metrics, log });
   notice.say('STATUS=waiting for a majority of the members');
-  const node = await openNode(all, urls.advertised, { metrics, log });
-  const server = await openPort(node, all, urls.listening, { metrics, log });
+  const node = await openNode(all, urls.advertised, { metrics, log, tls });
+  const server = await openPort(node, all, urls.listening, { metrics, log, tls });
+  tls.client?.follow((terms) => server.renewTls(terms), log);
+  tls.peer?.follow((terms) => node.renewPeerTls(terms), log);
   const facts = { ...factsOf(all, node), clientUrls: server.urls, advertisedUrls: urls.advertised };
   const terminal = outputs.includes('stdout') ? process.stdout : process.stderr;
   announce({ ...facts, tookMs: performance.now() - startedAt }, log, terminal.isTTY && format !== 'json' ? terminal : null);
@@ -74,7 +77,22 @@ interface Observers {
   readonly log: Logger;
 }
 
-async function openNode(all: All, clientUrls: readonly string[], { metrics, log }: Observers): Promise<RunningNode> {
+interface Tls {
+  readonly client: TlsFiles | null;
+  readonly peer: TlsFiles | null;
+}
+
+function openTls(all: All, { metrics, log }: Observers): Tls {
+  const tls = { client: TlsFiles.open(all, 'client'), peer: TlsFiles.open(all, 'peer') };
+  metrics.attachTls([tls.client, tls.peer].filter((files) => files !== null).map(({ facts }) => facts));
+  const plain = tls.client === null ? undefined : listOf(all, 'listen-client-urls').find((url) => url.startsWith('http:'));
+  if (plain !== undefined) log.warn({ url: plain }, 'this address is served without TLS, although there is a certificate');
+  return tls;
+}
+
+async function openNode(
+  all: All, clientUrls: readonly string[], { metrics, log, tls }: Observers & { tls: Tls },
+): Promise<RunningNode> {
   const dataDir = textOf(all, 'data-dir');
   guardDataDir(dataDir, isSet(all, 'shared-data-dir'));
   refuseEtcdsData(dataDir);
@@ -87,6 +105,7 @@ async function openNode(all: All, clientUrls: readonly string[], { metrics, log 
       dataDir,
       clientUrls,
       ...(await clusterOptions(all, log)),
+      ...(tls.peer === null ? {} : { peerTls: tls.peer.terms }),
       heartbeatMs: numberOf(all, 'heartbeat-interval'),
       electionMs: numberOf(all, 'election-timeout'),
       snapshotCount: numberOf(all, 'snapshot-count'),
@@ -115,10 +134,13 @@ async function openNode(all: All, clientUrls: readonly string[], { metrics, log 
   }
 }
 
-async function openPort(node: RunningNode, all: All, urls: readonly string[], { metrics, log }: Observers): Promise<WireServer> {
+async function openPort(
+  node: RunningNode, all: All, urls: readonly string[], { metrics, log, tls }: Observers & { tls: Tls },
+): Promise<WireServer> {
   try {
     return await serve(node.client, {
       urls,
+      ...(tls.client === null ? {} : { tls: tls.client.terms }),
       requestBytesMax: numberOf(all, 'max-request-bytes'),
       txnOpsMax: numberOf(all, 'max-txn-ops'),
       metrics: () => metrics.scrape(),
@@ -168,7 +190,6 @@ async function clusterOptions(all: All, log: Logger): Promise<Partial<NodeOption
   if (initialCluster.length > 1) {
     log.info({ state, members: initialCluster.map(({ name }) => name).join(',') }, 'waiting for a majority of the members');
   }
-  const peerTls = peerTlsOf(all);
   return {
     peerUrls: listOf(all, 'initial-advertise-peer-urls'),
     listenPeerUrls: await peerPorts(all, log),
@@ -177,7 +198,6 @@ async function clusterOptions(all: All, log: Logger): Promise<Partial<NodeOption
     clusterToken: textOf(all, 'initial-cluster-token'),
     strictReconfig: isSet(all, 'strict-reconfig-check'),
     forceNewCluster: isSet(all, 'force-new-cluster'),
-    ...(peerTls === null ? {} : { peerTls }),
   };
 }
 
@@ -201,44 +221,6 @@ async function peerPorts(all: All, log: Logger): Promise<readonly string[]> {
   return urls;
 }
 
-function peerTlsOf(all: All): NonNullable<NodeOptions['peerTls']> | null {
-  const cert = pemOf(all, 'peer-cert-file');
-  const key = pemOf(all, 'peer-key-file');
-  if (cert === null || key === null) return null;
-  refuseStrangeKey(all, cert, key);
-  const ca = pemOf(all, 'peer-trusted-ca-file');
-  return { cert, key, ...(ca === null ? {} : { ca }), requireClientCert: isSet(all, 'peer-client-cert-auth') };
-}
-
-function refuseStrangeKey(all: All, cert: string, key: string): void {
-  const [certFile, keyFile] = [textOf(all, 'peer-cert-file'), textOf(all, 'peer-key-file')];
-  let problem = `--peer-key-file ${keyFile} is not the key of --peer-cert-file ${certFile}`;
-  let cause: unknown;
-  try {
-    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return;
-  } catch (error) {
-    const said = error instanceof Error ? error.message : String(error);
-    problem = `--peer-cert-file ${certFile} with --peer-key-file ${keyFile}: ${said}`;
-    cause = error;
-  }
-  const remedy = 'give a certificate and the private key it was made for, without a passphrase';
-  throw new Refusal(problem, remedy, { exitCode: 1, cause });
-}
-
-function pemOf(all: All, flag: string): string | null {
-  const file = textOf(all, flag);
-  if (file === '') return null;
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    const problem = `--${flag} ${file}: ${error instanceof Error ? error.message : String(error)}`;
-    throw new Refusal(problem, 'name a file this user may read', { exitCode: 1, cause: error });
-  }
-  if (text.includes('-----BEGIN ')) return text;
-  throw new Refusal(`--${flag} ${file}: not PEM`, 'it must hold a block that begins with -----BEGIN', { exitCode: 1 });
-}
-
 /** Port 0 means any: it is chosen before the node starts, because the member list must name it. */
 async function choosePorts(all: All): Promise<{ listening: readonly string[]; advertised: readonly string[] }> {
   const listening: string[] = [];
@@ -247,7 +229,7 @@ async function choosePorts(all: All): Promise<{ listening: readonly string[]; ad
     const { host, port } = addressOf(url);
     if (port !== 0) await refuseTakenPort('listen-client-urls', url);
     const chosen = port === 0 ? await freePort(host, '--listen-client-urls') : port;
-    listening.push(`http://${host.includes(':') ? `[${host}]` : host}:${chosen}`);
+    listening.push(`${url.startsWith('https:') ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${chosen}`);
     const first = advertised.findIndex((candidate) => addressOf(candidate).port === 0);
     if (port === 0) advertised = advertised.map((old, i) => (i === first ? old.replace(/:0(\/?)$/, `:${chosen}$1`) : old));
   }

@@ -158,7 +158,8 @@ function judgeTogether(all: ReadonlyMap<string, Setting>): void {
       `say where clients reach this member: --advertise-client-urls ${dial}`,
     );
   }
-  judgePeerTls(all);
+  judgeTls(all, '');
+  judgeTls(all, 'peer-');
   if (textOf(all, 'discovery-srv') !== '' && all.get('initial-cluster')?.origin !== 'default') {
     const problem = `${show(all, 'discovery-srv')} and ${show(all, 'initial-cluster')} both say who the members are`;
     throw new Refusal(problem, 'choose one of them');
@@ -180,20 +181,26 @@ function isLoopback(host: string): boolean {
   return host === '::1' || host.startsWith('127.');
 }
 
-function judgePeerTls(all: ReadonlyMap<string, Setting>): void {
-  const [certificate, key] = [textOf(all, 'peer-cert-file'), textOf(all, 'peer-key-file')];
-  if ((certificate === '') !== (key === '')) {
-    const [given, missing] = key === '' ? ['peer-cert-file', 'peer-key-file'] : ['peer-key-file', 'peer-cert-file'];
-    throw new Refusal(`${show(all, given)} without --${missing}`, `give both: a certificate is shown with its key`);
+/** The words of one side, of clients or of members, whose flags begin with `of`. */
+function judgeTls(all: ReadonlyMap<string, Setting>, of: '' | 'peer-'): void {
+  refuseHalf(all, `${of}cert-file`, `${of}key-file`);
+  refuseHalf(all, `${of}client-cert-file`, `${of}client-key-file`);
+  const listen = of === '' ? 'listen-client-urls' : 'listen-peer-urls';
+  const secret = listOf(all, listen).find((url) => url.startsWith('https:'));
+  const has = (flag: string): boolean => textOf(all, flag) !== '' || listOf(all, flag).length > 0;
+  if (secret !== undefined && !has(`${of}cert-file`) && !isSet(all, `${of}auto-tls`)) {
+    const remedy = `give --${of}cert-file and --${of}key-file, or --${of}auto-tls, or use http://`;
+    throw new Refusal(`--${listen} ${secret} needs a certificate`, remedy);
   }
-  const secret = listOf(all, 'listen-peer-urls').find((url) => url.startsWith('https:'));
-  if (secret !== undefined && certificate === '') {
-    const remedy = 'give --peer-cert-file and --peer-key-file, or use http://';
-    throw new Refusal(`--listen-peer-urls ${secret} needs a certificate`, remedy);
+  const authority = `${of}trusted-ca-file`;
+  const crl = of === '' ? 'client-crl-file' : 'peer-crl-file';
+  const [names, hosts] = ['peer-cert-allowed-cn', of === '' ? 'client-cert-allowed-hostname' : 'peer-cert-allowed-hostname'];
+  if (of === 'peer-' && has(names) && has(hosts)) {
+    throw new Refusal(`${show(all, names)} and ${show(all, hosts)} are mutually exclusive`, 'choose one of them');
   }
-  if (isSet(all, 'peer-client-cert-auth') && textOf(all, 'peer-trusted-ca-file') === '') {
-    const remedy = 'say whose certificates are believed: --peer-trusted-ca-file FILE';
-    throw new Refusal(`${show(all, 'peer-client-cert-auth')} without --peer-trusted-ca-file`, remedy);
+  for (const flag of [`${of}client-cert-auth`, crl, hosts, ...(of === '' ? [] : [names])]) {
+    if (has(authority) || !(isSet(all, flag) || has(flag))) continue;
+    throw new Refusal(`${show(all, flag)} without --${authority}`, `say whose certificates are believed: --${authority} FILE`);
   }
 }
 
@@ -206,6 +213,14 @@ export function withMembers(settings: Settings, members: ClusterValue): Settings
   put('initial-cluster', members);
   put('initial-advertise-peer-urls', members.get(textOf(all, 'name')) ?? []);
   return { ...settings, all, bootstrapFault: bootstrapFault(all) };
+}
+
+/** A certificate is shown with its key. */
+function refuseHalf(all: ReadonlyMap<string, Setting>, certificate: string, key: string): void {
+  const has = (flag: string): boolean => textOf(all, flag) !== '';
+  if (has(certificate) === has(key)) return;
+  const [given, missing] = has(certificate) ? [certificate, key] : [key, certificate];
+  throw new Refusal(`${show(all, given)} without --${missing}`, 'give both: a certificate is shown with its key');
 }
 
 /** In etcd's order: our own place in the list, then what each of its URLs stands for (contract 14.3, reliability E12). */

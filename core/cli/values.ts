@@ -38,10 +38,10 @@ const READERS: Readonly<Record<Option['kind'], (option: Option, word: string) =>
   duration: readBoundedDuration,
   boolean: readBoolean,
   choice: readChoice,
-  listen_urls: (_option, word) => readUrls(word, checkListenUrl),
-  urls: (_option, word) => readUrls(word, () => null),
-  listen_peer_urls: (_option, word) => readUrls(word, checkListenUrl, PEER_SCHEMES),
-  peer_urls: (_option, word) => readUrls(word, () => null, PEER_SCHEMES),
+  listen_urls: (_option, word) => readUrls(word, checkListenUrl, 2379),
+  urls: (_option, word) => readUrls(word, () => null, 2379),
+  listen_peer_urls: (_option, word) => readUrls(word, checkListenUrl, 2380),
+  peer_urls: (_option, word) => readUrls(word, () => null, 2380),
   cluster: readCluster,
   words: readWords,
   domain: readDomain,
@@ -130,15 +130,15 @@ function readChoice(option: Option, word: string): Reading {
 
 type Judgement = { wrong: string; remedy: string } | null;
 
-const PEER_SCHEMES: readonly string[] = ['http:', 'https:'];
+const SCHEMES: readonly string[] = ['http:', 'https:'];
 
-/** Clients are served without TLS for now; members may meet with it. */
-function readUrls(word: string, check: (url: URL) => Judgement, schemes: readonly string[] = ['http:']): Reading {
+/** `port`: the usual one, for messages. */
+function readUrls(word: string, check: (url: URL) => Judgement, port: number): Reading {
   const urls = word.split(',').map((part) => part.trim());
   for (const text of urls) {
     const url = parseUrl(text);
     if (!(url instanceof URL)) return url;
-    const judgement = checkUrl(url, text, schemes) ?? check(url);
+    const judgement = checkUrl(url, text, port) ?? check(url);
     if (judgement !== null) return judgement;
   }
   const twice = urls.find((url, i) => urls.indexOf(url) !== i);
@@ -153,15 +153,12 @@ function parseUrl(text: string): URL | { wrong: string; remedy: string } {
   return new URL(text);
 }
 
-function checkUrl(url: URL, text: string, schemes: readonly string[]): Judgement {
-  if (url.protocol === 'https:' && !schemes.includes('https:')) {
-    return { wrong: 'TLS is not available yet', remedy: 'use http:// on a trusted network' };
-  }
+function checkUrl(url: URL, text: string, port: number): Judgement {
   if (url.protocol === 'unix:' || url.protocol === 'unixs:') {
     return { wrong: 'Unix sockets are not available yet', remedy: 'use http://127.0.0.1 and a port' };
   }
-  if (!schemes.includes(url.protocol)) {
-    return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http://' };
+  if (!SCHEMES.includes(url.protocol)) {
+    return { wrong: `the scheme ${url.protocol.slice(0, -1)} is unknown`, remedy: 'use http:// or https://' };
   }
   if (url.username !== '' || url.password !== '') return { wrong: 'a URL with a user', remedy: 'leave user and password out' };
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
@@ -169,7 +166,6 @@ function checkUrl(url: URL, text: string, schemes: readonly string[]): Judgement
   }
   // The URL class drops a port that is the scheme's own, so the text is asked.
   if (!/:\d+\/?$/.test(text)) {
-    const port = schemes.includes('https:') ? 2380 : 2379;
     return { wrong: `${text} has no port`, remedy: `add one, for instance ${url.protocol}//${url.hostname}:${port}` };
   }
   return null;
@@ -191,7 +187,7 @@ function readCluster(_option: Option, word: string): Reading {
       return { wrong, remedy: 'write name=url, for instance default=http://localhost:2380' };
     }
     const name = part.slice(0, equals);
-    const urls = readUrls(part.slice(equals + 1), () => null, PEER_SCHEMES);
+    const urls = readUrls(part.slice(equals + 1), () => null, 2380);
     if ('wrong' in urls) return urls;
     members.set(name, [...(members.get(name) ?? []), part.slice(equals + 1)]);
   }

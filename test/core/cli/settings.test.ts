@@ -101,7 +101,12 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--advertise-client-urls host:2379', 'has no scheme'],
   ['--advertise-client-urls http://host', 'http://host has no port / add one, for instance http://host:2379'],
   ['--advertise-client-urls http://host:1/x', 'http://host:1/x has a path / use http://host:1'],
-  ['--advertise-client-urls https://host:1', 'TLS is not available yet'],
+  ['--advertise-client-urls ftp://host:1', 'the scheme ftp is unknown / use http:// or https://'],
+  ['--listen-client-urls https://127.0.0.1:2379 --advertise-client-urls https://a:2379', 'needs a certificate / give --cert-file'],
+  ['--cert-file a.pem', '--cert-file a.pem without --key-file / give both'],
+  ['--client-crl-file a.pem', '--client-crl-file a.pem without --trusted-ca-file / say whose certificates are believed'],
+  ['--peer-trusted-ca-file a --peer-cert-allowed-cn a --peer-cert-allowed-hostname b', 'are mutually exclusive / choose one'],
+  ['--tls-min-version TLS1.1', 'not one of the choices / did you mean TLS1.'],
   ['--advertise-client-urls http://a:1,http://a:1', 'http://a:1 is there twice / name each URL once'],
   ['--listen-client-urls http://example.com:1', 'example.com is a name, and a socket is bound to an address'],
   ['--listen-client-urls unix://x:1', 'Unix sockets are not available yet'],
@@ -121,7 +126,7 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--name', '--name needs a value / write --name VALUE'],
   ['--name --data-dir x', '--name is followed by --data-dir, not by a value'],
   ['stray', 'stray: serve takes flags only'],
-  ['--client-cert-auth', '--client-cert-auth true: coterie does not have TLS yet / leave it out, or set it to false'],
+  ['--client-cert-auth', '--client-cert-auth true without --trusted-ca-file / say whose certificates are believed: --trusted-ca'],
   ['--quota-backend-bytes 5', 'coterie does not have a storage quota yet / leave it out, or set it to 0'],
   ['--config-file /nowhere/c.yaml', '--config-file=/nowhere/c.yaml: no such file / check the path'],
 ];
@@ -143,9 +148,8 @@ test('a file is refused with line and column', (t) => {
   t.true(said('client-transport-security:\n  auto-tls: maybe\n').startsWith('c.yaml:2:13: auto-tls: maybe: '));
   t.true(said('client-transport-security: x\n').includes('client-transport-security: no such setting'));
   t.true(said('cors:\n  a: b\n').includes('cors: a group of values'));
-  const automatic = said('peer-transport-security:\n  auto-tls: true\n');
-  t.true(automatic.startsWith('c.yaml:2:13: peer-auto-tls: true: coterie does not have TLS'));
-  t.true(said('cert-file: a.pem\n').includes('c.yaml:1:12: cert-file: a.pem: coterie does not have TLS yet'));
+  t.true(said('peer-transport-security:\n  auto-tls: perhaps\n').includes('c.yaml:2:13: peer-auto-tls: perhaps: neither'));
+  t.true(said('client-transport-security:\n  cert-file: a.pem\n').includes('c.yaml:2:14: cert-file: a.pem without --key-file'));
   t.true(said('print-config: true\n').includes('no such setting'));
 });
 
@@ -224,7 +228,7 @@ test('two variables that contradict each other are refused, two that agree are n
   t.is(said, 'COTERIE_NAME=b and ETCD_NAME=a contradict each other / unset one of them, or decide with --name');
   t.is(shown(settled([], { ETCD_NAME: 'a', COTERIE_NAME: 'a' }), 'name'), 'a (environment: COTERIE_NAME)');
   t.true(refused(t, [], { ETCD_SNAPSHOT_COUNT: 'x' }).startsWith('ETCD_SNAPSHOT_COUNT=x: not a whole number'));
-  t.true(refused(t, [], { ETCD_CERT_FILE: 'x' }).startsWith('ETCD_CERT_FILE=x: coterie does not have TLS yet'));
+  t.true(refused(t, [], { ETCD_CERT_FILE: 'x' }).startsWith('ETCD_CERT_FILE=x without --key-file'));
 });
 
 test('a variable that names no flag is told, not obeyed', (t) => {
