@@ -76,10 +76,15 @@ function eventOf(table: Table, request: HistoryRequest, row: number, compacted: 
   return request.prevKv === true ? { ...event, prevKv: prevOf(table, row, compacted) } : event;
 }
 
+/** A key that was deleted in the same revision is new, too: nothing is shown as its pair before (contract 5). */
+export function isCreation({ kind, kv }: Event): boolean {
+  return kind === 'put' && kv.createRevision === kv.modRevision;
+}
+
 function prevOf(table: Table, row: number, compacted: Revision): Event['prevKv'] {
   const { rows } = table;
   const main = rows.main(row);
-  if (main - 1 < compacted) return null;
+  if (main - 1 < compacted || rows.create(row) === main) return null;
   let prev = rows.prev(row);
   while (prev !== NONE && rows.main(prev) === main) prev = rows.prev(prev);
   return prev === NONE || rows.version(prev) === 0 ? null : table.kv(prev);

@@ -11,7 +11,7 @@
 import { EMPTY, isOpenEnd, latin1, OPEN_END } from '../base/bytes.js';
 import type { Event, Revision, WatchRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
-import { eventBytes } from './history.js';
+import { eventBytes, isCreation } from './history.js';
 import { Intervals } from './intervals.js';
 import type { EventBatch, Store } from './store.js';
 
@@ -166,7 +166,8 @@ export class Hub {
     let events = exclude.length === 0 ? all : all.filter((event) => !exclude.includes(event.kind));
     if (events.length === 0) return null;
     const store = this.#store();
-    if (prevKv === true) events = events.map((event) => ({ ...event, prevKv: store.pairBefore(event.kv.key, revision) }));
+    const before = (event: Event): Event['prevKv'] => (isCreation(event) ? null : store.pairBefore(event.kv.key, revision));
+    if (prevKv === true) events = events.map((event) => ({ ...event, prevKv: before(event) }));
     const bytes = events.reduce((sum, event) => sum + eventBytes(event), 0);
     return { batch: { kind: 'events', revision, events }, bytes };
   }

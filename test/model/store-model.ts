@@ -114,7 +114,10 @@ export class StoreModel {
       .filter((event, i) => revision > this.compacted || last(event, i))
       .filter((event) => inRange(event.kv.key, request.key, request.rangeEnd))
       .filter((event) => !(request.exclude ?? []).includes(event.kind))
-      .map((event) => ({ ...event, prevKv: request.prevKv === true ? this.pairAt(event.kv.key, revision - 1) : null }));
+      .map((event) => {
+        const isNew = event.kind === 'put' && event.kv.createRevision === revision;
+        return { ...event, prevKv: request.prevKv === true && !isNew ? this.pairAt(event.kv.key, revision - 1) : null };
+      });
   }
 
   #rangeIn(request: RangeRequest, states: readonly State[]): RangeResult | ErrorCode {

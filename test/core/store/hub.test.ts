@@ -136,6 +136,17 @@ test('previous values are as of the revision before', (t) => {
   t.deepEqual(drain(plain), ['events 4: +a=1@2 +a=2@3 +n=x@4 -n@4 -a@4']);
 });
 
+test('a key that is deleted and put in one revision is new: it had no value before', (t) => {
+  const world = new World();
+  const watcher = world.open({ ...ALL_KEYS, prevKv: true });
+  world.script.put('a', '1');
+  // The duplicate-key rule has a hole for a delete up to the end of the key space.
+  world.script.ops(opDelete(bytes('\0'), { rangeEnd: bytes('\0') }), opPut(bytes('a'), bytes('2')));
+  const late = world.open({ ...ALL_KEYS, prevKv: true, startRevision: 2 });
+  t.deepEqual(drain(watcher), ['events 3: +a=1@2 -a@3<1 +a=2@3']);
+  t.deepEqual(drain(late), ['events 3: +a=1@2 -a@3<1 +a=2@3']);
+});
+
 test('the consumer is told once for each time it found nothing', (t) => {
   const world = new World();
   const watcher = world.hub.open(ALL_KEYS);
