@@ -207,6 +207,7 @@ export class ServerMetrics {
     this.#counter('etcd_server_read_indexes_failed_total', 'Groups of reads that the end of this member cut off.',
       () => facts().failures.reads);
     this.#gauge('etcd_server_quota_backend_bytes', 'Bytes the store may take.', () => source.quotaBytes);
+    this.#gauge('etcd_debugging_auth_revision', 'Rises with each change of users and roles.', () => facts().authRevision);
     this.#constant('etcd_server_id', 'The id of this member, in hex.', 'server_id', source.memberId.toString(16));
   }
 
