@@ -7,16 +7,18 @@ import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { checksum } from '../../core/base/crc.js';
 import { encodeHello, recordHead } from '../../core/peer/framing.js';
+import { connect as dial } from '../../core/wire/remote-client.js';
 import { eventually, ProcessCluster, runCoterie, type Ended, type MemberProcess } from './cluster-processes.js';
 
-const clusters: ProcessCluster[] = [];
-test.after.always('all end', async () => {
-  for (const cluster of clusters) await cluster.close();
-});
-
-async function started(names: readonly string[] = ['a', 'b', 'c'], token = 'refusals'): Promise<ProcessCluster> {
+/** Gone with its test. */
+function fresh(t: ExecutionContext, token: string): ProcessCluster {
   const cluster = new ProcessCluster('coterie', token);
-  clusters.push(cluster);
+  t.teardown(() => cluster.close());
+  return cluster;
+}
+
+async function started(t: ExecutionContext, names: readonly string[] = ['a', 'b', 'c']): Promise<ProcessCluster> {
+  const cluster = fresh(t, 'refusals');
   await cluster.start(names);
   return cluster;
 }
@@ -58,18 +60,28 @@ async function remove(cluster: ProcessCluster, id: string): Promise<void> {
 }
 
 async function idOf(cluster: ProcessCluster, name: string): Promise<string> {
-  const row = (await cli(cluster, 'member list')).split('\n').map((line) => line.split(', ')).find((cells) => cells[2] === name);
-  if (row?.[0] === undefined) throw new Error(`no member ${name}`);
-  return row[0];
+  const client = dial(cluster.endpoints.split(','));
+  try {
+    const member = (await client.members()).members.find((each) => each.name === name);
+    if (member === undefined) throw new Error(`no member ${name}`);
+    return member.id.toString(16);
+  } finally {
+    await client.close();
+  }
 }
 
 /** The one that leads, as it says itself. */
 async function leaderOf(cluster: ProcessCluster): Promise<MemberProcess> {
-  const { stdout } = await runCoterie(['endpoint', 'status', '--endpoints', cluster.endpoints]);
-  const row = stdout.split('\n').map((line) => line.split(', ')).find((cells) => cells[4] === 'true');
-  const found = cluster.members.find(({ url }) => url === row?.[0]);
-  if (found === undefined) throw new Error(`nobody leads:\n${stdout}`);
-  return found;
+  for (const member of cluster.members.filter(({ isRunning }) => isRunning)) {
+    const client = dial(member.url);
+    try {
+      const { header, leader } = await client.status();
+      if (leader === header.memberId) return member;
+    } finally {
+      await client.close();
+    }
+  }
+  throw new Error('nobody leads');
 }
 
 async function countOf(member: MemberProcess, prefix: string): Promise<number> {
@@ -92,7 +104,7 @@ async function works(t: ExecutionContext, member: MemberProcess, key: string): P
 
 test.serial('E1: a member that comes back without its data is refused, and added anew it is welcome', async (t) => {
   t.timeout(180_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [a, c] = [cluster.member('a'), cluster.member('c')];
   await works(t, a, 'before');
   await c.end('SIGKILL');
@@ -113,7 +125,7 @@ test.serial('E1: a member that comes back without its data is refused, and added
 
 test.serial('E2: a member whose data was set back to an older copy stops with the remedy', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [a, c] = [cluster.member('a'), cluster.member('c')];
   await works(t, c, 'early');
   await c.end('SIGTERM');
@@ -133,7 +145,7 @@ test.serial('E2: a member whose data was set back to an older copy stops with th
 
 test.serial('E3: a member that was removed stops, and stays away when it is started again', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [a, c] = [cluster.member('a'), cluster.member('c')];
   await remove(cluster, await idOf(cluster, 'c'));
   const says = [/was removed from the cluster/, /add it as a new member/, /empty data directory/];
@@ -145,7 +157,7 @@ test.serial('E3: a member that was removed stops, and stays away when it is star
 
 test.serial('E4: a process whose URL was given to a new member learns that it was removed', async (t) => {
   t.timeout(180_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [a, c] = [cluster.member('a'), cluster.member('c')];
   const old = await idOf(cluster, 'c');
   process.kill(c.pid, 'SIGSTOP');
@@ -163,7 +175,7 @@ test.serial('E4: a process whose URL was given to a new member learns that it wa
 
 test.serial('E5: what could cost the majority is refused, what cannot is not', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const c = cluster.member('c');
   await c.end('SIGKILL');
   await eventually(() => no(t, cluster, 'member add d --peer-urls http://127.0.0.1:9', /unhealthy cluster|not enough started/));
@@ -174,7 +186,7 @@ test.serial('E5: what could cost the majority is refused, what cannot is not', a
 
 test.serial('E6: a learner that has not started is not promoted, nor one that votes already', async (t) => {
   t.timeout(120_000);
-  const cluster = await started(['a']);
+  const cluster = await started(t, ['a']);
   await eventually(() => cli(cluster, 'member add d --learner --peer-urls http://127.0.0.1:9'));
   const rows = (await cli(cluster, 'member list')).split('\n').map((line) => line.split(', '));
   const learner = rows.find((cells) => cells[5] === 'true')?.[0] ?? '';
@@ -184,7 +196,7 @@ test.serial('E6: a learner that has not started is not promoted, nor one that vo
 
 test.serial('E7: a leader that removes itself is gone once that is decided, and another one leads', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const leader = await leaderOf(cluster);
   const others = cluster.members.filter((member) => member !== leader);
   await remove(cluster, await idOf(cluster, leader.name));
@@ -195,7 +207,7 @@ test.serial('E7: a leader that removes itself is gone once that is decided, and 
 
 test.serial('E8: leadership is not sent to a stranger; sent to and fro under load it loses nothing', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const ids = new Map<string, string>();
   for (const { name } of cluster.members) ids.set(name, await idOf(cluster, name));
   await no(t, cluster, 'move-leader 1234', /bad leader transferee\n {2}name a voting member by its id/);
@@ -223,7 +235,7 @@ test.serial('E8: leadership is not sent to a stranger; sent to and fro under loa
 
 test.serial('E10: data of another format is refused by number, and left as it is', async (t) => {
   t.timeout(120_000);
-  const cluster = await started(['a']);
+  const cluster = await started(t, ['a']);
   const a = cluster.member('a');
   await a.end('SIGTERM');
   const file = path.join(a.dataDir, 'identity');
@@ -238,7 +250,7 @@ test.serial('E10: data of another format is refused by number, and left as it is
 
 test.serial('E10: a member that speaks another protocol is sent away with both numbers, and that is in the log', async (t) => {
   t.timeout(120_000);
-  const cluster = await started(['a']);
+  const cluster = await started(t, ['a']);
   const a = cluster.member('a');
   const hello = encodeHello({ group: 'control', clusterId: 1n, from: 2n, to: 3n }, 99);
   const socket = connect(Number(new URL(a.peerUrl).port), '127.0.0.1');
@@ -252,7 +264,7 @@ test.serial('E10: a member that speaks another protocol is sent away with both n
 
 test.serial('E9: the majority is lost for ever: one member goes on alone with its data', async (t) => {
   t.timeout(180_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [a, b, c] = ['a', 'b', 'c'].map((name) => cluster.member(name));
   if (a === undefined || b === undefined || c === undefined) return t.fail();
   await works(t, a, 'kept');
@@ -278,15 +290,14 @@ test.serial('E9: the majority is lost for ever: one member goes on alone with it
 
 test.serial('E9: restored from a snapshot, three members are a new cluster with the same data', async (t) => {
   t.timeout(180_000);
-  const old = await started();
+  const old = await started(t);
   await works(t, old.member('a'), 'kept');
   const file = path.join(old.directory, 'saved.db');
   const saved = await runCoterie(['snapshot', 'save', file, '--endpoints', old.member('a').url]);
   t.is(saved.code, 0, saved.stderr);
   const told = await runCoterie(['snapshot', 'status', file, '--json']);
   const status = JSON.parse(told.stdout) as { hash: number; revision: number };
-  const next = new ProcessCluster('coterie', 'restored');
-  clusters.push(next);
+  const next = fresh(t, 'restored');
   const members = await next.plan(['a', 'b', 'c']);
   const list = members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(',');
   const flags = ['--initial-cluster', list, '--initial-cluster-token', next.token];
@@ -312,12 +323,11 @@ test.serial('E9: restored from a snapshot, three members are a new cluster with 
 
 test.serial('E9: with revisions bumped, none is used twice, and who watched before hears of the gap', async (t) => {
   t.timeout(120_000);
-  const old = await started(['a']);
+  const old = await started(t, ['a']);
   await works(t, old.member('a'), 'kept');
   const file = path.join(old.directory, 'saved.db');
   await runCoterie(['snapshot', 'save', file, '--endpoints', old.member('a').url]);
-  const next = new ProcessCluster('coterie', 'bumped');
-  clusters.push(next);
+  const next = fresh(t, 'bumped');
   const [a] = await next.plan(['a']);
   if (a === undefined) return t.fail();
   const flags = ['--initial-cluster', `a=${a.peerUrl}`, '--initial-cluster-token', next.token];
@@ -341,7 +351,7 @@ test.serial('E9: with revisions bumped, none is used twice, and who watched befo
 
 test.serial('E12: a member with another token is not taken in, and says so', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [a, c] = [cluster.member('a'), cluster.member('c')];
   await c.end('SIGKILL');
   rmSync(c.dataDir, { recursive: true });
@@ -352,7 +362,7 @@ test.serial('E12: a member with another token is not taken in, and says so', asy
 
 test.serial('E12: to join takes running members, the right list of them, and an invitation', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [d] = await cluster.plan(['d']);
   if (d === undefined) return t.fail();
   const founders = cluster.members.slice(0, 3).map(({ name, peerUrl }) => `${name}=${peerUrl}`);
@@ -373,7 +383,7 @@ test.serial('E12: to join takes running members, the right list of them, and an 
 
 test.serial('E12: the data directory of another member is refused and left as it is', async (t) => {
   t.timeout(120_000);
-  const cluster = await started();
+  const cluster = await started(t);
   const [b, c] = [cluster.member('b'), cluster.member('c')];
   await b.end('SIGTERM');
   b.launch([...cluster.foundingFlags, '--data-dir', c.dataDir]);
