@@ -10,6 +10,8 @@ export type Kind =
   | 'listen_peer_urls' | 'peer_urls' | 'cluster'
   /** Words between commas: of an origin, a host, an output. */
   | 'words'
+  /** Judged where it is used. */
+  | 'word'
   /** A domain name, or none. */
   | 'domain';
 
@@ -245,6 +247,38 @@ const LIMITS: readonly Option[] = [
     help: 'And closed when no answer comes for this long.',
   },
   {
+    flag: 'quota-backend-bytes', kind: 'integer', fallback: '0', min: -(2 ** 53 - 1), max: 2 ** 53 - 1, unit: 'bytes',
+    group: 'Limits', help: 'Memory the data may take before writes are refused; 0: 2 GiB, negative: no bound.',
+  },
+  {
+    flag: 'auto-compaction-mode', kind: 'word', fallback: 'periodic', group: 'Limits',
+    help: 'What --auto-compaction-retention counts: periodic (time) or revision.',
+  },
+  {
+    flag: 'auto-compaction-retention', kind: 'word', fallback: '0', group: 'Limits',
+    help: 'How much history is kept: hours, a duration such as 30m, or a number of revisions. 0: all.',
+  },
+  {
+    flag: 'corrupt-check-time', kind: 'duration', fallback: '0s', min: 0, max: 2_000_000_000, group: 'Limits',
+    help: 'How often the leader compares the data of all members. 0: never.',
+  },
+  {
+    flag: 'compact-hash-check-time', kind: 'duration', fallback: '1m', min: 1000, max: 2_000_000_000, group: 'Limits',
+    help: 'How often it compares what a compaction has left, if CompactHashCheck is on.',
+  },
+  {
+    flag: 'experimental-compact-hash-check-enabled', kind: 'boolean', fallback: 'false', group: 'Limits',
+    help: 'The same as --feature-gates CompactHashCheck=true.',
+  },
+  {
+    flag: 'experimental-initial-corrupt-check', kind: 'boolean', fallback: 'false', group: 'Limits',
+    help: 'Compare the data with the other members\' before serving; InitialCorruptCheck in --feature-gates.',
+  },
+  {
+    flag: 'feature-gates', kind: 'word', fallback: '', group: 'Limits',
+    help: 'etcd\'s switches, such as InitialCorruptCheck=true,CompactHashCheck=true.',
+  },
+  {
     flag: 'shutdown-grace', kind: 'duration', fallback: '5s', min: 0, max: 9_000, group: 'Limits',
     help: 'How long requests under way may take to finish after SIGTERM. Ours, not etcd\'s.',
   },
@@ -286,6 +320,8 @@ export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...SECURITY
 /** Other names for the same thing, by release. */
 export const ALIASES: Readonly<Record<string, string>> = {
   'experimental-watch-progress-notify-interval': 'watch-progress-notify-interval',
+  'experimental-corrupt-check-time': 'corrupt-check-time',
+  'experimental-compact-hash-check-time': 'compact-hash-check-time',
 };
 
 export interface Unavailable {
@@ -298,8 +334,6 @@ export interface Unavailable {
 }
 
 const DISCOVERY = 'discovery by another cluster (use --discovery-srv or --initial-cluster)';
-const QUOTA = 'a storage quota';
-const COMPACTION = 'automatic compaction';
 
 function off(lacks: string, ...flags: readonly string[]): Unavailable[] {
   return flags.map((flag) => ({ flag, harmless: ['false'], boolean: true, lacks }));
@@ -318,19 +352,14 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   ...set('the proxy of the v2 API', ['off'], 'proxy'),
   ...off('running without a durable log', 'unsafe-no-fsync'),
   ...set('a directory for the log alone (put --data-dir on the fast disk)', [''], 'wal-dir'),
-  ...set(QUOTA, ['0'], 'quota-backend-bytes'),
-  ...set(COMPACTION, ['0', ''], 'auto-compaction-retention'),
-  ...set(COMPACTION, ['periodic'], 'auto-compaction-mode'),
   ...off('the v2 API', 'enable-v2'),
   ...set('the v2 API', [''], 'experimental-enable-v2v3'),
   ...set('users and roles', ['simple'], 'auth-token'),
   ...set('users and roles', ['10'], 'bcrypt-cost'),
   ...set('users and roles', ['300'], 'auth-token-ttl'),
-  ...off('corruption checks', 'experimental-initial-corrupt-check'),
   ...off('lease checkpoints', 'experimental-enable-lease-checkpoint', 'experimental-enable-lease-checkpoint-persist'),
   ...off('sharing a port between processes', 'socket-reuse-port'),
   ...off('log rotation (rotate from outside)', 'enable-log-rotation'),
-  ...set('switchable features', [''], 'feature-gates'),
   ...set('that limit', ['5s'], 'grpc-keepalive-min-time'),
 ];
 

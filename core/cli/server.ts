@@ -24,7 +24,7 @@ import { faultOf, freePort } from './ports.js';
 import { profiles } from './profiles.js';
 import { Refusal } from './refusal.js';
 import { reportNode, reportWire } from './report.js';
-import { clusterOf, isSet, listOf, numberOf, textOf, type Setting, type Settings } from './settings.js';
+import { clusterOf, isSet, listOf, numberOf, textOf, upkeepFlags, type Setting, type Settings } from './settings.js';
 import { TlsFiles } from './tls-files.js';
 import { addressOf } from './values.js';
 
@@ -94,6 +94,7 @@ async function openNode(
   all: All, clientUrls: readonly string[], { metrics, log, tls }: Observers & { tls: Tls },
 ): Promise<RunningNode> {
   const dataDir = textOf(all, 'data-dir');
+  const upkeep = upkeepFlags(all);
   guardDataDir(dataDir, isSet(all, 'shared-data-dir'));
   refuseEtcdsData(dataDir);
   refuseForceOnNothing(all);
@@ -113,7 +114,10 @@ async function openNode(
         txnOpsMax: numberOf(all, 'max-txn-ops'),
         requestBytesMax: numberOf(all, 'max-request-bytes'),
         progressNotifyMs: numberOf(all, 'watch-progress-notify-interval'),
+        quotaBytes: upkeep.quotaBytes,
       },
+      upkeep,
+      verifyAtStart: upkeep.verifyAtStart,
       observe: (event) => {
         metrics.onNode(event);
         reportNode(log, event);

@@ -6,6 +6,7 @@ import { ALIASES, ALWAYS_ON, environmentName, OPTIONS, UNAVAILABLE, WITHOUT_EFFE
 import { KNOWN_FLAGS } from './arguments.js';
 import { readConfigFile, type FileEntry } from './config-file.js';
 import { nearest, Refusal } from './refusal.js';
+import { upkeepOf, type Upkeep } from './upkeep-flags.js';
 import { addressOf, isCluster, isList, readValue, showValue, type ClusterValue, type Value } from './values.js';
 
 export type Origin = 'flag' | 'environment' | 'file' | 'default';
@@ -58,6 +59,7 @@ export function settle(words: ReadonlyMap<string, string>, environment: Readonly
   const all = new Map(OPTIONS.map((option) => [option.flag, settleOne(option, given.get(option.flag))]));
   addDerived(all);
   judgeTogether(all);
+  warnings.push(...upkeepFlags(all).warnings);
   return { all, warnings, bootstrapFault: bootstrapFault(all) };
 }
 
@@ -275,6 +277,15 @@ function show(all: ReadonlyMap<string, Setting>, flag: string): string {
   const { origin = 'default', place = '', value = '' } = setting ?? {};
   const word = showValue(value);
   return quote(origin === 'default' ? { word, origin: 'flag', place: `--${flag}` } : { word, origin, place });
+}
+
+/** What follows from the flags of upkeep-flags.ts. */
+export function upkeepFlags(all: ReadonlyMap<string, Setting>): Upkeep {
+  return upkeepOf({
+    text: (flag) => textOf(all, flag),
+    number: (flag) => numberOf(all, flag),
+    isSet: (flag) => isSet(all, flag),
+  });
 }
 
 export function textOf(all: ReadonlyMap<string, Setting>, flag: string): string {

@@ -44,6 +44,7 @@ const READERS: Readonly<Record<Option['kind'], (option: Option, word: string) =>
   peer_urls: (_option, word) => readUrls(word, () => null, 2380),
   cluster: readCluster,
   words: readWords,
+  word: (_option, word) => ({ value: word }),
   domain: readDomain,
 };
 

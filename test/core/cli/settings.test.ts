@@ -127,7 +127,8 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--name --data-dir x', '--name is followed by --data-dir, not by a value'],
   ['stray', 'stray: serve takes flags only'],
   ['--client-cert-auth', '--client-cert-auth true without --trusted-ca-file / say whose certificates are believed: --trusted-ca'],
-  ['--quota-backend-bytes 5', 'coterie does not have a storage quota yet / leave it out, or set it to 0'],
+  ['--enable-v2', 'coterie does not have the v2 API yet / leave it out, or set it to false'],
+  ['--quota-backend-bytes 5GB', 'not a whole number of bytes / give plain digits, for instance 0'],
   ['--config-file /nowhere/c.yaml', '--config-file=/nowhere/c.yaml: no such file / check the path'],
 ];
 
