@@ -33,6 +33,27 @@ export function statusOf(error: unknown): WireStatus {
   return { code: Status.unknown, text: error instanceof Error ? error.message : String(error) };
 }
 
+/** Go's names of the statuses. */
+const GO_NAMES: readonly string[] = [
+  'OK', 'Canceled', 'Unknown', 'InvalidArgument', 'DeadlineExceeded', 'NotFound', 'AlreadyExists', 'PermissionDenied',
+  'ResourceExhausted', 'FailedPrecondition', 'Aborted', 'OutOfRange', 'Unimplemented', 'Internal', 'Unavailable', 'DataLoss',
+  'Unauthenticated',
+];
+const GO_TEXT = /^rpc error: code = (\w+) desc = (.*)$/s;
+
+/** An error as Go's gRPC prints it: the words in which etcd says why a watch was refused, and by which clients know it. */
+export function goText(error: ApiError): string {
+  const { code, text } = statusOf(error);
+  return `rpc error: code = ${GO_NAMES[code] ?? 'Unknown'} desc = ${text}`;
+}
+
+/** The status in such a text; others are taken as they are, for a wrong request. */
+export function statusInText(text: string): WireStatus {
+  const [, name = '', desc = ''] = GO_TEXT.exec(text) ?? [];
+  const code = GO_NAMES.indexOf(name);
+  return code === -1 ? { code: Status.invalid_argument, text } : { code, text: desc };
+}
+
 const BY_STATUS: ReadonlyMap<number, ErrorCode> = new Map([
   [Status.canceled, 'canceled'],
   [Status.deadline_exceeded, 'deadline_exceeded'],

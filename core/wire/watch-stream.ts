@@ -9,14 +9,16 @@
 import { onceAborted } from '../base/abort.js';
 import { isOpenEnd } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
-import type { Backend, Header, Watch, WatchBatch } from '../client.js';
-import { ApiError, ERRORS, isApiError } from '../errors.js';
+import type { Backend, CallOptions, Header, Watch, WatchBatch } from '../client.js';
+import { ApiError, ERRORS, isApiError, type ErrorCode } from '../errors.js';
 import type { CallContext } from './call.js';
 import { readWatchCreate, writeEvent } from './convert.js';
 import { watchLeader } from './leader-check.js';
 import { FRAGMENT_BYTES, WATCHES_PER_STREAM_MAX } from './limits.js';
 import { Event } from './schema/generated/mvcc.js';
 import { WatchRequest, WatchResponse, type WatchCreateRequest } from './schema/generated/rpc.js';
+import { goText } from './status.js';
+import { optionsOf } from './unary.js';
 
 /** Resolves when the caller is gone; rejects when the stream must end with an error. */
 export async function serveWatch(
@@ -26,7 +28,7 @@ export async function serveWatch(
   call: CallContext,
   send: (answer: Uint8Array) => Promise<void>,
 ): Promise<void> {
-  const stream = new WatchStream(backend, send);
+  const stream = new WatchStream(backend, call, send);
   const leader = watchLeader(backend, clock, call);
   const gone = new Promise<void>((resolve, reject) => {
     const onAbort = (): void => {
@@ -52,6 +54,8 @@ export async function serveWatch(
 
 interface Entry {
   readonly id: bigint;
+  /** By the caller. */
+  readonly isChosen: boolean;
   readonly watch: Watch;
   readonly batches: AsyncIterator<WatchBatch>;
   readonly fragment: boolean;
@@ -70,8 +74,14 @@ interface ProgressRound {
 
 const NO_WATCH = -1n;
 
+/** Not this watch, or not any more; the others of the stream may go on (contract 19.15). */
+const FORBIDDEN: ReadonlySet<string> = new Set<ErrorCode>([
+  'permission_denied', 'user_empty', 'auth_revision_old', 'token_invalid',
+]);
+
 class WatchStream {
   readonly #backend: Backend;
+  readonly #call: CallContext;
   readonly #send: (answer: Uint8Array) => Promise<void>;
   readonly #entries = new Map<bigint, Entry>();
   /** Ended by compaction, and not cancelled: to etcd such an id is still taken, and cancelling it is answered. */
@@ -85,8 +95,9 @@ class WatchStream {
   /** Rejects when a watch fails in a way that ends the whole stream; never resolves. */
   readonly failed: Promise<never>;
 
-  constructor(backend: Backend, send: (answer: Uint8Array) => Promise<void>) {
+  constructor(backend: Backend, call: CallContext, send: (answer: Uint8Array) => Promise<void>) {
     this.#backend = backend;
+    this.#call = call;
     this.#send = send;
     this.failed = new Promise<never>((_resolve, reject) => {
       this.#fail = reject;
@@ -118,20 +129,19 @@ class WatchStream {
   }
 
   async #onCreate(message: WatchCreateRequest): Promise<void> {
-    // Negative revisions are refused as later releases of etcd do (contract 5).
-    if (message.startRevision < 0n) return this.#refuse(ERRORS.compacted.text);
     const request = readWatchCreate(message);
-    const end = request.rangeEnd ?? message.rangeEnd;
+    const end = message.rangeEnd;
+    const options = await this.#options();
+    if (options instanceof ApiError) return this.#refuse(goText(options));
     if (end.length > 0 && !isOpenEnd(end) && Buffer.compare(request.key, end) >= 0) {
       return this.#refuse('mvcc: watcher range is empty');
     }
-    if (this.#entries.size + this.#spent.size >= WATCHES_PER_STREAM_MAX) return this.#refuse(ERRORS.too_many_requests.text);
-    if (message.watchId !== 0n && this.#isTaken(message.watchId)) {
-      return this.#refuse('mvcc: duplicate watch ID provided on the WatchStream');
-    }
-    const watch = this.#backend.watch(request);
+    const fault = this.#faultIn(message);
+    const watch = this.#backend.watch(request, options);
+    if (fault !== null) return this.#refuseAfter(watch, fault);
     const entry: Entry = {
       id: message.watchId === 0n ? this.#freeId() : message.watchId,
+      isChosen: message.watchId !== 0n,
       watch,
       batches: watch[Symbol.asyncIterator](),
       fragment: message.fragment,
@@ -142,6 +152,38 @@ class WatchStream {
     // The next request is looked at only when this one is answered, so answers keep the order of the requests.
     const taken = await this.#take(entry, true);
     if (taken) void this.#pump(entry);
+  }
+
+  /** What is wrong with it, whoever asks, in etcd's words. */
+  #faultIn({ startRevision, watchId }: WatchCreateRequest): string | null {
+    // Negative revisions are refused as later releases of etcd do (contract 5).
+    if (startRevision < 0n) return ERRORS.compacted.text;
+    if (this.#entries.size + this.#spent.size >= WATCHES_PER_STREAM_MAX) return ERRORS.too_many_requests.text;
+    const isTaken = watchId !== 0n && this.#isTaken(watchId);
+    return isTaken ? 'mvcc: duplicate watch ID provided on the WatchStream' : null;
+  }
+
+  /** Whoever may not watch there is told that first, which is found out by trying. */
+  async #refuseAfter(watch: Watch, fault: string): Promise<void> {
+    let reason = fault;
+    try {
+      await watch[Symbol.asyncIterator]().next();
+    } catch (error) {
+      if (isApiError(error) && FORBIDDEN.has(error.code)) reason = goText(error);
+    } finally {
+      watch.close();
+    }
+    await this.#refuse(reason);
+  }
+
+  /** On whose behalf; a caller nobody can make out is refused its watch, and keeps the others (contract 5). */
+  async #options(): Promise<CallOptions | ApiError> {
+    try {
+      return await optionsOf(this.#backend, this.#call);
+    } catch (error) {
+      if (isApiError(error) && FORBIDDEN.has(error.code)) return error;
+      throw error;
+    }
   }
 
   #freeId(): bigint {
@@ -196,12 +238,12 @@ class WatchStream {
   async #sendEvents(entry: Entry, header: Header, events: Event[]): Promise<void> {
     const whole = encode({ header, watchId: entry.id, events });
     if (!entry.fragment || whole.length < FRAGMENT_BYTES) return this.#send(whole);
+    const around = encode({ header, watchId: entry.id, fragment: true }).length;
     for (let from = 0; from < events.length && entry.open; ) {
-      let bytes = 0;
+      let bytes = around;
       let to = from;
       for (; to < events.length; to++) {
-        const event = events[to];
-        if (event !== undefined) bytes += Event.encode(event).finish().length;
+        bytes += sizeOf(events[to]);
         if (to > from && bytes >= FRAGMENT_BYTES) break;
       }
       const fragment = to < events.length;
@@ -224,9 +266,13 @@ class WatchStream {
       await this.#answer({ header: { ...header, revision: 0 }, watchId: entry.id, canceled: true, compactRevision });
       return this.#checkRound();
     }
-    if (error.status !== ERRORS.watch_overflow.status) throw error;
+    const isRefused = FORBIDDEN.has(error.code);
+    if (!isRefused && error.status !== ERRORS.watch_overflow.status) throw error;
     this.#remove(entry);
-    const answer = { header, watchId: entry.id, canceled: true, cancelReason: error.message };
+    // Nobody has heard of that id.
+    if (first && !entry.isChosen) this.#nextId = entry.id;
+    const cancelReason = isRefused ? goText(error) : error.message;
+    const answer = { header, watchId: entry.id, canceled: true, cancelReason };
     await this.#answer(first ? { ...answer, watchId: NO_WATCH, created: true } : answer);
     return this.#checkRound();
   }
@@ -281,6 +327,12 @@ function encode(answer: Partial<WatchResponse>): Uint8Array {
   const { compactRevision = 0, cancelReason = '', fragment = false, events = [] } = answer;
   const message = { header, watchId, created, canceled, compactRevision, cancelReason, fragment, events };
   return WatchResponse.encode(message).finish();
+}
+
+/** Of an event as a field of an answer. */
+function sizeOf(event: Event | undefined): number {
+  const length = event === undefined ? 0 : Event.encode(event).finish().length;
+  return 1 + Math.max(1, Math.ceil((32 - Math.clz32(length)) / 7)) + length;
 }
 
 function decodeRequest(bytes: Uint8Array): WatchRequest {
