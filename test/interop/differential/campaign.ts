@@ -16,6 +16,8 @@ export interface Campaign {
   readonly shrinks: boolean;
   /** Go on after a difference and tell the first of each kind: for a first look. What follows one may be its consequence. */
   readonly goesOn: boolean;
+  /** Aborted: the world at work is closed, and what was compared until then is reported. */
+  readonly signal: AbortSignal;
   readonly onWorld: (seed: number, operations: number) => void;
   /** Told at once, where the campaign goes on. */
   readonly onDifference: (text: string) => void;
@@ -53,7 +55,7 @@ export async function runCampaign(campaign: Campaign): Promise<Report> {
   let operations = 0;
   let worlds = 0;
   const seen = new Map<string, string>();
-  while (operations < campaign.operations) {
+  while (operations < campaign.operations && !campaign.signal.aborted) {
     const seed = campaign.seed + worlds;
     const size = Math.min(campaign.worldOperations, campaign.operations - operations);
     const pass = (failed: Failure): boolean => {
@@ -67,7 +69,7 @@ export async function runCampaign(campaign: Campaign): Promise<Report> {
       const { operation, difference } = failed;
       return operation.kind === 'call' && !difference.where.endsWith('.revision') && (difference.where !== '.kind' || !isWrite(operation));
     };
-    const failure = await runWorld({ seed, size, taste: campaign.taste }, count, pass);
+    const failure = await runWorld({ seed, size, taste: campaign.taste, signal: campaign.signal }, count, pass);
     worlds++;
     operations += failure === null ? size : failure.number;
     campaign.onWorld(seed, operations);
@@ -89,14 +91,14 @@ function kindOf({ operation, difference }: Failure): string {
 }
 
 async function runWorld(
-  { seed, size, taste }: { seed: number; size: number; taste: Taste },
+  { seed, size, taste, signal }: { seed: number; size: number; taste: Taste; signal: AbortSignal },
   count: Count,
   pass: (failure: Failure) => boolean,
 ): Promise<Failure | null> {
   const world = await World.open(count);
   try {
     const generator = new Generator(seed, world, taste);
-    const next = (i: number): Operation | null => (i < size ? generator.next() : null);
+    const next = (i: number): Operation | null => (i < size && !signal.aborted ? generator.next() : null);
     return (await runAll(world, { next }, pass)) ?? (await runAll(world, { next: (i) => (i === 0 ? { kind: 'sync' } : null) }, pass));
   } finally {
     await world.close();

@@ -7,6 +7,8 @@ import { KeyValueRequests, survivable } from './generate-kv.js';
 import type { Operation } from './operation.js';
 import type { World } from './world.js';
 
+const latin = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'latin1'));
+const NO_PUT = { lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
 const INT64_MAX = 2n ** 63n - 1n;
 const INT64_MIN = -(2n ** 63n);
 /** Long enough that none runs out in a world; leases that shall run out are granted in `#expiry`. */
@@ -60,6 +62,7 @@ export class Generator {
       [6, () => call('hash', rpc.HashKVRequest.encode({ revision: this.#dice.once(3) ? 0n : kv.revision() }))],
       [30, () => this.#watch()],
       [2, () => this.#large()],
+      [1, () => this.#fragments()],
       ...(this.#taste.hasExpiry ? [[1, () => this.#expiry()] as const] : []),
     ])();
   }
@@ -109,6 +112,26 @@ export class Generator {
     return call('txn', rpc.TxnRequest.encode({ compare: [], success, failure: [] }));
   }
 
+  /** Revisions too large for one message, with a watch that takes them in parts. */
+  #fragments(): Operation {
+    const key = latin('large');
+    const rangeEnd = latin('largf');
+    const base = { key, rangeEnd, startRevision: 0n, progressNotify: false, filters: [], prevKv: this.#dice.once(2) };
+    const watch = (requestUnion: rpc.WatchRequest['requestUnion']): Operation =>
+      ({ kind: 'watch', stream: 0, bytes: rpc.WatchRequest.encode({ requestUnion }).finish() });
+    const watchId = BigInt(5_000_000 + this.#drawn);
+    const sizes = this.#dice.one([[700_000, 700_000], [100, 800_000, 100, 600_000], [500_000, 500_000, 400_000]]);
+    const puts = sizes.map((bytes, i): rpc.RequestOp => {
+      const value = { ...NO_PUT, key: latin(`large${i}`), value: new Uint8Array(bytes + this.#dice.below(9)).fill(98) };
+      return { request: { $case: 'requestPut', value } };
+    });
+    const txn = call('txn', rpc.TxnRequest.encode({ compare: [], success: puts, failure: [] }));
+    const sync: Operation = { kind: 'sync' };
+    const remove = call('delete', rpc.DeleteRangeRequest.encode({ key, rangeEnd, prevKv: this.#dice.once(2) }));
+    this.#next.push(sync, txn, sync, txn, sync, remove, sync, watch({ $case: 'cancelRequest', value: { watchId } }));
+    return watch({ $case: 'createRequest', value: { ...base, watchId, fragment: true } });
+  }
+
   #watch(): Operation {
     const dice = this.#dice;
     const { watches, known } = this.#world;
@@ -120,10 +143,15 @@ export class Generator {
       [watches.isPresent(stream, known.revision) ? 3 : 0, 'progress'],
       [1, 'nothing'],
       [1, 'leave'],
+      [1, 'before'],
     ] as const);
     if (kind === 'leave') return { kind: 'leave', stream };
-    const request = (requestUnion: rpc.WatchRequest['requestUnion']): Operation =>
+    const request = (requestUnion: rpc.WatchRequest['requestUnion']): Extract<Operation, { kind: 'watch' }> =>
       ({ kind: 'watch', stream, bytes: rpc.WatchRequest.encode({ requestUnion }).finish() });
+    if (kind === 'before') {
+      const startRevision = dice.one([-1n, -2n, INT64_MIN]);
+      return { ...request({ $case: 'createRequest', value: { ...this.#creation(() => 0n), startRevision } }), stream: STREAMS };
+    }
     if (kind === 'nothing') return request(undefined);
     if (kind === 'progress') return request({ $case: 'progressRequest', value: {} });
     const someId = (): bigint => (dice.once(5) || open.length === 0 ? dice.one([0n, 7n, 9n, 100n, -5n, INT64_MAX]) : dice.one(open));
@@ -135,7 +163,7 @@ export class Generator {
     const dice = this.#dice;
     const { revision, compacted } = this.#world.known;
     const drawn = dice.once(2) ? 0n : this.#kv.revision();
-    // Negative ones are a difference of their own; beyond 2^53 the future is as far.
+    // Negative ones have a stream of their own.
     const startRevision = drawn < 0n ? BigInt(Math.max(1, revision - 3)) : drawn;
     const isAtCompaction = Number(startRevision) === compacted;
     const watchId = dice.once(3) ? someId() : 0n;

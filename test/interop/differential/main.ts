@@ -13,6 +13,8 @@ const { values } = parseArgs({
   },
 });
 const operations = Number(values.operations);
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
 const started = Date.now();
 const report = await runCampaign({
   seed: Number(values.seed),
@@ -21,6 +23,7 @@ const report = await runCampaign({
   taste: { hasExpiry: true },
   shrinks: !values['no-shrink'],
   goesOn: values.all,
+  signal: stop.signal,
   onDifference: (text) => process.stderr.write(`${text}\n`),
   onWorld: (seed, done) => {
     const seconds = (Date.now() - started) / 1000;

@@ -1,10 +1,11 @@
 // The watches of a world, on both sides. One watch of everything, the journal, is always there: it compares what happened,
 // and from it follows how much every other watch has to be told, so that "all has arrived" is known and not guessed.
 
+import { ERRORS } from '../../../core/errors.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { WATCH } from './calls.js';
 import { firstDifference, type Difference, type Names } from './compare.js';
-import { textOf } from './operation.js';
+import { plain, textOf } from './operation.js';
 import type { Side } from './side.js';
 import { WatchLog, type SeenEvent } from './watch-log.js';
 
@@ -35,7 +36,8 @@ export class Watches {
   readonly #names: Names;
   readonly #streams = new Map<number, StreamPair>();
   readonly #journal: SeenEvent[] = [];
-  readonly #arrived = { etcd: 0, coterie: 0 };
+  /** Up to this revision; a fresh store is at 1, of which there is nothing to tell. */
+  readonly #arrived = { etcd: 1, coterie: 1 };
   #wake: () => void = () => undefined;
   #token: string | null = null;
 
@@ -67,6 +69,7 @@ export class Watches {
   async request(stream: number, bytes: Uint8Array, at: { revision: number; compacted: number }): Promise<Difference | null> {
     const { requestUnion: request } = rpc.WatchRequest.decode(bytes);
     const pair = this.#streams.get(stream) ?? this.#open(stream);
+    if (request?.$case === 'createRequest' && request.value.startRevision < 0n) return await this.#createBefore(stream, pair, bytes);
     if (request?.$case === 'createRequest') return await this.#create(pair, request.value, bytes, at);
     if (request?.$case === 'cancelRequest') return await this.#cancel(pair, request.value.watchId, bytes, at.revision);
     if (request?.$case === 'progressRequest') return await this.#progress(pair, bytes, at.revision);
@@ -162,6 +165,22 @@ export class Watches {
       pair.coterie.markLive(id);
     }
     return null;
+  }
+
+  /**
+   * A start before the beginning of revisions: 3.4 lets the watch begin and end, or tells all there is; later releases refuse
+   * it at once (contract 5), and so do we. What 3.4 says is not looked at; the stream has no other use.
+   */
+  async #createBefore(stream: number, pair: StreamPair, bytes: Uint8Array): Promise<Difference | null> {
+    pair.coterie.send(bytes);
+    await this.#until(() => pair.coterie.created.length > 0);
+    const { watchId, created, canceled, compactRevision, cancelReason } = pair.coterie.created[0] ?? {};
+    const said = { watchId, created, canceled, compactRevision, cancelReason };
+    const due = { watchId: -1n, created: true, canceled: true, compactRevision: 0, cancelReason: ERRORS.compacted.text };
+    pair.etcd.leave();
+    pair.coterie.leave();
+    this.#streams.delete(stream);
+    return firstDifference(plain(due), plain(said), 'refusal of a negative start');
   }
 
   async #cancel(pair: StreamPair, id: bigint, bytes: Uint8Array, revision: number): Promise<Difference | null> {

@@ -89,7 +89,7 @@ export class World {
     ]);
     this.#count(operation, etcd.kind);
     if (call === 'grant') this.#nameChosen(bytes, etcd, coterie);
-    const difference = compareOutcomes(call, bytes, { etcd, coterie }, this.#names);
+    const difference = compareOutcomes(call, bytes, { etcd, coterie }, { names: this.#names, compacted: this.known.compacted });
     if (etcd.kind === 'answer') this.known.learn(call, requestOf(operation), CALLS[call].answer.read(etcd.bytes));
     return difference;
   }
