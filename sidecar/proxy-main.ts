@@ -4,7 +4,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../core/base/clock.js';
 import { isApiError } from '../core/errors.js';
-import { connect } from '../core/index.js';
+import { clientTlsFromFiles, connect, INSECURE_WARNING } from '../core/index.js';
 import { checkService, discover } from '../recipes/registry.js';
 import { feedProxy, type FeedEvent } from './proxy-feed.js';
 import { createProxy, type Proxy, type ProxyEvent } from './proxy.js';
@@ -18,6 +18,10 @@ interface Flags {
   readonly service: string;
   readonly listen: { readonly host: string; readonly port: number };
   readonly endpoints: string;
+  readonly cacert?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly insecureSkipTlsVerify?: true;
   readonly allowNetwork?: readonly string[];
   readonly trustProxy?: readonly string[];
   readonly whenEmpty: 'hold' | 'refuse';
@@ -35,10 +39,13 @@ export async function main(argv: readonly string[]): Promise<number> {
   if (flags === null) return 0;
   let client: ReturnType<typeof connect>;
   try {
-    client = connect(flags.endpoints);
+    const { cacert, cert, key, insecureSkipTlsVerify } = flags;
+    const tls = clientTlsFromFiles({ cacert, cert, key, insecureSkipVerify: insecureSkipTlsVerify });
+    if (insecureSkipTlsVerify === true) process.stderr.write(`WARNING: ${INSECURE_WARNING}\n`);
+    client = connect(flags.endpoints, tls === undefined ? {} : { tls });
   } catch (error) {
-    if (!isApiError(error)) throw error;
-    process.stderr.write(`coterie proxy: --endpoints: ${error.message}\n`);
+    if (!(error instanceof Error)) throw error;
+    process.stderr.write(`coterie proxy: ${isApiError(error) ? '--endpoints: ' : ''}${error.message}\n`);
     return 2;
   }
   try {
@@ -121,6 +128,10 @@ function readFlags(argv: readonly string[]): Flags | null {
         .default({ host: '127.0.0.1', port: 8080 }, '127.0.0.1:8080'),
     )
     .option('--endpoints <urls>', 'the store', 'http://127.0.0.1:2379')
+    .option('--cacert <file>', 'whose certificates of the store are believed; default: those this machine trusts')
+    .option('--cert <file>', 'certificate shown to the store')
+    .option('--key <file>', 'the key of that certificate')
+    .option('--insecure-skip-tls-verify', 'talk to whoever answers; for trying things out, never else')
     .option('--allow-network <cidr...>', 'only connect to instances in these networks (default: all but loopback)', network)
     .option('--trust-proxy <cidr...>', 'believe the X-Forwarded headers of peers in these networks', network)
     .option('--when-empty <policy>', 'when all vanish unexpectedly: hold the last known, or refuse with 503', policy, 'hold')

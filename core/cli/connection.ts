@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { RemoteOptions } from '../wire/remote-client.js';
+import { connectionTls } from './connection-tls.js';
 import type { FlagValues } from './flags.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
@@ -15,6 +16,7 @@ export function remoteOptions(flags: FlagValues): RemoteOptions {
     connectTimeoutMs: flags.milliseconds('dial-timeout', 2000),
     pingMs: Math.max(PING_MS_LEAST, flags.milliseconds('keepalive-time', PING_MS_LEAST)),
     pingTimeoutMs: flags.milliseconds('keepalive-timeout', 4000),
+    ...connectionTls(flags),
   };
 }
 

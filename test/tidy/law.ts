@@ -15,6 +15,7 @@ export const ROOMS: readonly Room[] = [
   { path: 'core/errors.ts', imports: [] },
   { path: 'core/client.ts', imports: ['core/base/', 'core/errors.ts'] },
   { path: 'core/identity.ts', imports: [] },
+  { path: 'core/client-tls-files.ts', imports: ['core/wire/client-tls.ts'] },
   { path: 'core/version.ts', imports: [] },
   { path: 'core/raft/', imports: ['core/base/assert.ts', 'core/base/prng.ts'] },
   // The store names the slot of the log it has applied in the machine's words (a type); it knows nothing else of raft.
@@ -111,6 +112,7 @@ export const DOORS: readonly Door[] = [
   // Ids and seeds: SHA-1 by etcd's rule, and the one true roll of the dice that seeds our own generator.
   { path: 'core/identity.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/start-node.ts', words: [], modules: ['node:crypto'] },
+  { path: 'core/client-tls-files.ts', words: [], modules: ['node:fs'] },
   // Members meet on sockets, with certificates where the addresses say https.
   { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net'] },
   { path: 'core/peer/address-check.ts', words: [], modules: ['node:dns', 'node:crypto'] },
