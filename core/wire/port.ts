@@ -5,7 +5,7 @@
 // Ending is in two steps: `drain` stops accepting, tells streams, lets calls finish and cuts off what is left when the
 // grace is over; `close` cuts off at once.
 
-import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import { createServer as createHttpServer, type RequestListener, type Server as HttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { calendarMs, systemClock, type Clock } from '../base/clock.js';
 import { Tally } from '../base/tally.js';
@@ -14,20 +14,34 @@ import { JudgedTls, type TlsTerms } from '../base/tls-terms.js';
 import type { Backend } from '../client.js';
 import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
 import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
-import { GrpcServer } from './grpc-server.js';
+import { ANY_SITE, type CrossSiteRules } from './cross-site.js';
+import { GrpcServer, type ConnectionLimits } from './grpc-server.js';
 import type { HealthCheck } from './health.js';
-import { httpGateway, type HttpGateway, type MetricsText } from './http-gateway.js';
+import type { MetricsText } from './health-routes.js';
+import { httpGateway, type HttpGateway } from './http-gateway.js';
 import {
   CONNECTIONS_MAX, HANDSHAKE_MS, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEADERS_MS, HTTP_IDLE_MS, REPORT_MS,
   REPORTED_MAX, REQUEST_BYTES_MAX, SNIFF_MS,
 } from './limits.js';
 import { methods } from './methods.js';
+import { SidePort } from './side-port.js';
 import { NamedCallers } from './named-callers.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface ServeOptions {
   /** Such as `http://127.0.0.1:2379`; port 0 picks a free one. https needs `tls`. Default: loopback, 2379. */
   readonly urls?: readonly string[];
+  /** For HTTP alone; then there is none at `urls` (etcd 3.5: --listen-client-http-urls). Default: none. */
+  readonly httpUrls?: readonly string[];
+  /** For health and metrics alone (etcd: --listen-metrics-urls). Default: none. */
+  readonly sideUrls?: readonly string[];
+  /** Answers what begins with /debug at `sideUrls`. Default: nobody. */
+  readonly debug?: RequestListener;
+  /** Default: whoever asks. */
+  readonly crossSite?: CrossSiteRules;
+  /** False: HTTP has no API, only health, version and metrics. Default true. */
+  readonly servesGateway?: boolean;
+  readonly connection?: ConnectionLimits;
   /** For https. With `requireClientCert: true` the CommonName of a gRPC caller's certificate names a user. */
   readonly tls?: TlsTerms;
   /** etcd: --max-request-bytes. */
@@ -47,6 +61,8 @@ export interface ServeOptions {
 export interface WireServer {
   /** Where it listens, with actual ports, in the order asked for. */
   readonly urls: readonly string[];
+  readonly httpUrls: readonly string[];
+  readonly sideUrls: readonly string[];
   /**
    * New certificates, authorities or revocation lists: the next connection meets them, and who is connected by a certificate
    * that is no longer believed is cut off. Throws a `TlsFault`, and keeps the old, when they cannot be used.
@@ -62,7 +78,7 @@ export interface WireServer {
 export async function serve(backend: Backend, options: ServeOptions = {}): Promise<WireServer> {
   const port = new Port(backend, options);
   try {
-    await port.listen(options.urls ?? ['http://127.0.0.1:2379']);
+    await port.listen(options);
   } catch (error) {
     await port.close();
     throw error;
@@ -76,7 +92,9 @@ class Port implements WireServer {
   readonly #grpc: GrpcServer;
   readonly #gateway: HttpGateway;
   readonly #http: HttpServer;
+  readonly #side: SidePort;
   readonly #listeners: Server[] = [];
+  readonly #sideListeners: Server[] = [];
   readonly #gate: TlsGate | null;
   /** Null: certificates name nobody. */
   readonly #named: NamedCallers | null;
@@ -84,7 +102,7 @@ class Port implements WireServer {
   readonly #sockets = new Set<Socket>();
   /** Connections that have not yet shown what they speak. */
   readonly #unknown = new Set<Socket>();
-  #urls: string[] = [];
+  #urls: Readonly<Record<keyof typeof SPEAKS, string[]>> = { urls: [], httpUrls: [], sideUrls: [] };
   #draining: Promise<void> | null = null;
   #onEmpty: () => void = () => undefined;
 
@@ -99,19 +117,29 @@ class Port implements WireServer {
     const named = options.tls?.requireClientCert === true ? new NamedCallers() : null;
     this.#named = named;
     const nameOf = named === null ? null : (peer: string) => named.nameOf(peer);
-    this.#grpc = new GrpcServer(table, { requestBytesMax, observe: this.#observe, version: coterieVersion, nameOf });
+    this.#grpc = new GrpcServer(table, {
+      requestBytesMax, observe: this.#observe, clock: this.#clock, version: coterieVersion, nameOf,
+      ...(options.connection === undefined ? {} : { connection: options.connection }),
+    });
     const serving: HealthCheck = {
       name: 'serving',
       run: () => Promise.resolve(this.#draining === null ? null : 'the server is shutting down'),
     };
-    this.#gateway = httpGateway(backend, table, {
-      requestBytesMax,
-      version: options.version ?? { etcdserver: etcdVersion, etcdcluster: etcdClusterVersion },
+    const watched = {
       checks: [serving, ...(options.checks ?? [])],
       metrics: options.metrics ?? null,
       observe: this.#observe,
       clock: this.#clock,
+    };
+    this.#side = new SidePort(backend, { ...watched, debug: options.debug ?? null });
+    this.#gateway = httpGateway(backend, table, {
+      ...watched,
+      requestBytesMax,
+      crossSite: options.crossSite ?? ANY_SITE,
+      servesApi: options.servesGateway ?? true,
+      version: options.version ?? { etcdserver: etcdVersion, etcdcluster: etcdClusterVersion },
     });
+    this.#observe({ kind: 'serving', methods: [...table.values()] });
     // A stream's request may last as long as its answer, so only the headers are timed.
     const limits = { headersTimeout: HTTP_HEADERS_MS, requestTimeout: 0, keepAliveTimeout: HTTP_IDLE_MS };
     this.#http = createHttpServer(limits, (request, response) => {
@@ -126,11 +154,22 @@ class Port implements WireServer {
   }
 
   get urls(): readonly string[] {
-    return this.#urls;
+    return this.#urls.urls;
   }
 
-  async listen(urls: readonly string[]): Promise<void> {
-    for (const url of urls) this.#urls.push(await this.#listenOn(url));
+  get httpUrls(): readonly string[] {
+    return this.#urls.httpUrls;
+  }
+
+  get sideUrls(): readonly string[] {
+    return this.#urls.sideUrls;
+  }
+
+  async listen({ urls = ['http://127.0.0.1:2379'], httpUrls = [], sideUrls = [] }: ServeOptions): Promise<void> {
+    const speaks = httpUrls.length === 0 ? 'any' : SPEAKS.urls;
+    for (const url of urls) this.#urls.urls.push(await this.#listenOn(url, speaks));
+    for (const url of httpUrls) this.#urls.httpUrls.push(await this.#listenOn(url, SPEAKS.httpUrls));
+    for (const url of sideUrls) this.#urls.sideUrls.push(await this.#listenOn(url, SPEAKS.sideUrls));
   }
 
   #makeGate(tls: TlsTerms): TlsGate {
@@ -149,11 +188,11 @@ class Port implements WireServer {
     this.#gate.renew(new JudgedTls(tls, calendarMs()));
   }
 
-  async #listenOn(url: string): Promise<string> {
+  async #listenOn(url: string, speaks: Speech): Promise<string> {
     const { host, port, isTls } = parseUrl(url);
     const gate = isTls ? this.#gate : null;
     if (isTls && gate === null) throw new Error(`cannot listen on ${url}: https needs a certificate; give one as \`tls\``);
-    const listener = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket, gate));
+    const listener = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket, gate, speaks));
     listener.maxConnections = CONNECTIONS_MAX;
     listener.on('drop', () => this.#observe({ kind: 'connection_refused', connections: this.#sockets.size }));
     await new Promise<void>((resolve, reject) => {
@@ -161,7 +200,7 @@ class Port implements WireServer {
       listener.listen({ host, port }, resolve);
     });
     listener.on('error', (error) => this.#observe({ kind: 'failed', where: `listener ${url}`, error }));
-    this.#listeners.push(listener);
+    (speaks === 'health' ? this.#sideListeners : this.#listeners).push(listener);
     const address = listener.address();
     const actual = isTcp(address) ? address.port : port;
     return `${isTls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${actual}`;
@@ -177,6 +216,8 @@ class Port implements WireServer {
     this.#stopAccepting();
     this.#gateway.stopStreams();
     this.#grpc.close();
+    for (const listener of this.#sideListeners.splice(0)) listener.close();
+    this.#side.close();
     for (const socket of this.#sockets) socket.destroy();
     await this.#empty();
   }
@@ -227,8 +268,9 @@ class Port implements WireServer {
     });
   }
 
-  #accept(socket: Socket, gate: TlsGate | null): void {
-    this.#sockets.add(socket);
+  #accept(socket: Socket, gate: TlsGate | null, speaks: Speech): void {
+    // Who watches the server does not hold up its end.
+    if (speaks !== 'health') this.#sockets.add(socket);
     socket.on('close', () => {
       this.#sockets.delete(socket);
       this.#unknown.delete(socket);
@@ -236,12 +278,12 @@ class Port implements WireServer {
     });
     // Whoever takes the connection over adds its own; this one keeps a reset from ending the process.
     socket.on('error', () => socket.destroy());
-    if (gate !== null) return this.#secure(socket, gate);
+    if (gate !== null) return this.#secure(socket, gate, speaks);
     this.#named?.add(socket, null);
-    this.#sniff(socket);
+    this.#sniff(socket, speaks);
   }
 
-  #secure(socket: Socket, gate: TlsGate): void {
+  #secure(socket: Socket, gate: TlsGate, speaks: Speech): void {
     const address = socket.remoteAddress ?? 'unknown';
     gate.open(socket, (refused, secured) => {
       if (refused !== null) this.#refuse(address, refused.text);
@@ -249,7 +291,7 @@ class Port implements WireServer {
       const { socket: secure, certificateName } = secured;
       secure.on('error', () => secure.destroy());
       this.#named?.add(secure, certificateName);
-      this.#sniff(secure);
+      this.#sniff(secure, speaks);
     });
   }
 
@@ -259,7 +301,8 @@ class Port implements WireServer {
     if (count > 0) this.#observe({ kind: 'handshake_refused', address, reason, count });
   }
 
-  #sniff(socket: Socket): void {
+  #sniff(socket: Socket, speaks: Speech): void {
+    if (speaks === 'health') return this.#side.accept(socket);
     this.#unknown.add(socket);
     let seen = Buffer.alloc(0);
     const decide = (take: (socket: Socket) => void): void => {
@@ -269,8 +312,12 @@ class Port implements WireServer {
       if (seen.length > 0) socket.unshift(seen);
       take(socket);
     };
-    const http1 = (taken: Socket): void => void this.#http.emit('connection', taken);
+    const http1 = (taken: Socket): void => {
+      if (speaks === 'grpc') taken.destroy();
+      else this.#http.emit('connection', taken);
+    };
     const grpc = (taken: Socket): void => {
+      if (speaks === 'http') return void taken.destroy();
       // A caller that half-closes an HTTP/2 connection is done with it.
       taken.once('end', () => taken.end());
       this.#grpc.accept(mayNeedRepair(seen) ? repairAuthority(taken) : taken);
@@ -301,6 +348,9 @@ const PREFACE = Buffer.from('PRI ');
 const PROTOCOLS: readonly string[] = ['http/1.1', 'h2'];
 /** How TLS begins (RFC 8446 5.1); no text does. */
 const TLS_HANDSHAKE = 0x16;
+/** What is served at a port. */
+type Speech = 'any' | 'grpc' | 'http' | 'health';
+const SPEAKS = { urls: 'grpc', httpUrls: 'http', sideUrls: 'health' } as const;
 const DRAIN_LOOK_MS = 50;
 
 function isTcp(address: AddressInfo | string | null): address is AddressInfo {
