@@ -213,6 +213,9 @@ export interface Caller {
   readonly token: string | null;
 }
 
+/** Of a caller who came while auth was off. Should it be on by the time it matters, then nobody is what it is. */
+export const NOBODY: Caller = Object.freeze({ user: null, authRevision: 0, token: null });
+
 export interface GrantOptions extends CallOptions {
   /** An id of the caller's choosing; absent or 0n: the server picks. */
   readonly id?: LeaseId;

@@ -109,6 +109,10 @@ export const ERRORS = Object.freeze({
   election_no_leader: later(Status.unknown, 'election: no leader'),
   election_not_leader: never(Status.unknown, 'election: not leader'),
   leader_missing: never(Status.unknown, '"leader" field must be provided'),
+  too_many_logins: later(
+    Status.resource_exhausted, 'too many logins: passwords are checked one at a time, and wrong ones cost patience; try again',
+  ),
+  password_unfit: never(Status.invalid_argument, 'this cannot be a password'),
   // Of the client's own making.
   canceled: unknown(Status.canceled, 'canceled: the caller gave up on the call'),
   deadline_exceeded: unknown(Status.deadline_exceeded, 'deadline exceeded: no answer within the time-out'),

@@ -6,7 +6,9 @@ import { systemClock, type Clock } from './base/clock.js';
 import { whenDone } from './base/done.js';
 import { systemFiles, type Files } from './base/files.js';
 import { systemLock } from './base/lock.js';
+import { jwtSigner, type JwtSettings } from './base/jwt.js';
 import { Prng } from './base/prng.js';
+import { systemSecrets } from './base/secrets.js';
 import type { Backend } from './client.js';
 import { clusterId, memberId, type MemberSpec } from './identity.js';
 import { readIdentity } from './log/identity-file.js';
@@ -20,6 +22,7 @@ import { defaultLimits, type NodeLimits } from './node/limits.js';
 import { Member, type MemberConfig, type MemberIdentity, type NodeFacts } from './node/member.js';
 import { refusal } from './node/refusal.js';
 import { fetchDescription } from './peer/join.js';
+import type { UpkeepSettings } from './node/upkeep.js';
 import { TcpTransport } from './peer/tcp-transport.js';
 import type { PeerTls } from './peer/tls.js';
 import type { Transport } from './peer/transport.js';
@@ -61,6 +64,11 @@ export interface NodeOptions {
   /** Entries between snapshots, at least. Default 100,000. */
   readonly snapshotCount?: number;
   readonly limits?: Partial<NodeLimits>;
+  /** Compaction by the clock, and how often members are compared. Default: nothing. */
+  readonly upkeep?: UpkeepSettings;
+  /** Compare the data with the other members' before the node is given out, and fail if they differ. Default false. */
+  readonly verifyAtStart?: boolean;
+  readonly auth?: AuthOptions;
   readonly observe?: Observe;
   /** For tests: another clock, another disk, another network. */
   readonly clock?: Clock;
@@ -68,6 +76,16 @@ export interface NodeOptions {
   readonly transport?: (identity: MemberIdentity) => Transport;
   /** For tests: what all chance is drawn from, 32 bits. Lease ids repeat with it. Default: the system's randomness. */
   readonly seed?: number;
+}
+
+/** How users prove who they are, once auth is turned on; equal on all members. */
+export interface AuthOptions {
+  /** Of new passwords: 4 to 31, each step twice the work. Default 10. */
+  readonly bcryptCost?: number;
+  /** How long a simple token is good unused. Default 300. */
+  readonly tokenTtlSeconds?: number;
+  /** Signed tokens in place of simple ones. */
+  readonly jwt?: JwtSettings;
 }
 
 export interface RunningNode {
@@ -106,25 +124,33 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     electionMs,
     snapshotCount,
     limits: { ...defaultLimits, ...options.limits },
+    ...(options.upkeep === undefined ? {} : { upkeep: options.upkeep }),
     strictReconfig: options.strictReconfig ?? true,
     forceNewCluster: options.forceNewCluster ?? false,
     version: etcdVersion,
     seed: options.seed ?? randomInt(2 ** 32),
+    bcryptCost: options.auth?.bcryptCost ?? 10,
+    tokenTtlMs: 1000 * (options.auth?.tokenTtlSeconds ?? 300),
   };
   const observe: Observe = options.observe ?? ignore;
+  const secrets = systemSecrets();
   let transport: TcpTransport | null = null;
   const member: Member = new Member(config, {
     clock,
     observe,
+    secrets,
+    ...(options.auth?.jwt === undefined ? {} : { signer: jwtSigner(options.auth.jwt) }),
     readIdentity: (done) => clock.schedule(0, () => done(null, onDisk)),
     openLog: (identity) => openLog(options, identity, clock, observe),
     connect: connector(options, clock, observe, { describe: () => describe(member), onOpen: (opened) => (transport = opened) }),
   });
   const { ended } = await begin(member);
+  if (options.verifyAtStart === true) await verify(member);
   const close = async (): Promise<void> => {
     await whenDone<void>((done) => member.node.desk.handOver(done));
     await member.client.close();
     await whenDone<void>((done) => member.node.stop(done));
+    secrets.close();
   };
   let closing: Promise<void> | null = null;
   const running: RunningNode = {
@@ -166,6 +192,16 @@ async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> 
     throw (await ended) ?? error;
   }
   return { ended };
+}
+
+/** Members that do not answer, or are compacted to another revision, do not count. */
+async function verify(member: Member): Promise<void> {
+  const differing = await whenDone<readonly bigint[]>((done) => member.node.upkeep.corruption.verify(done));
+  if (differing.length === 0) return;
+  await whenDone<void>((done) => member.stop(done));
+  const others = differing.map((id) => id.toString(16)).join(' and ');
+  throw new Error(`found data inconsistency with peers: the data of this member differ from those of ${others}. Keep its `
+    + 'directory for whoever looks into it, remove the member (coterie member remove), and add it anew with an empty one');
 }
 
 async function identityOnDisk(options: NodeOptions): Promise<MemberIdentity | null> {

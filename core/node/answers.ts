@@ -3,9 +3,11 @@
 
 import { unreachable } from '../base/assert.js';
 import type { Done } from '../base/done.js';
-import type { ErrorCode } from '../errors.js';
+import type { Revision } from '../client.js';
+import { isApiError, type ErrorCode } from '../errors.js';
 import type { MemberChange, NodeId, Role, Status } from '../raft/types.js';
-import type { Store } from '../store/store.js';
+import type { Asker } from '../store/access.js';
+import type { Store, StoreHash } from '../store/store.js';
 import type { Acceptor } from './acceptor.js';
 import type { Answer, ChangeRequest, Request } from './calls.js';
 import type { Changes } from './changes.js';
@@ -17,7 +19,10 @@ export interface AnswersDoors {
   role(): Role;
   /** Linearizable: done when leadership was proven after the call. */
   read(done: Done): void;
+  /** Why this caller may not change who is a member; null: it may. */
+  mayChange(asker: Asker): ErrorCode | null;
   deadlineMs(): number;
+  hash(revision: Revision, done: Done<StoreHash>): void;
   /** Something waits for the machine. */
   wake(): void;
 }
@@ -40,6 +45,7 @@ export class Answers {
   }
 
   answer(from: NodeId, request: Request, reply: (answer: Answer) => void): void {
+    if (request.kind === 'hash') return this.#hash(request.revision, reply);
     if (this.#doors.role().state !== 'leader') return reply(AGAIN);
     const { acceptor, changes, leases } = this.#desks;
     switch (request.kind) {
@@ -62,12 +68,22 @@ export class Answers {
           if (error !== null || !leases.lessor.isActive) return reply(AGAIN);
           reply({ kind: 'left', remainingMs: leases.remainingMs(request.lease) });
         });
-      case 'change':
+      case 'change': {
+        const refusal = request.asker === null ? null : this.#doors.mayChange(request.asker);
+        if (refusal !== null) return reply({ kind: 'error', code: refusal });
         changes.add(request.change, this.#doors.deadlineMs(), reply);
         return this.#doors.wake();
+      }
       default:
         return unreachable(request);
     }
+  }
+
+  #hash(revision: Revision, reply: (answer: Answer) => void): void {
+    this.#doors.hash(revision, (error, hash) => {
+      if (error === null && hash !== undefined) reply({ kind: 'hash', ...hash });
+      else reply({ kind: 'error', code: isApiError(error) ? error.code : 'internal' });
+    });
   }
 }
 

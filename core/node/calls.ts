@@ -3,9 +3,10 @@
 
 import { assert, unreachable } from '../base/assert.js';
 import { text, utf8 } from '../base/bytes.js';
-import type { LeaseId } from '../client.js';
+import type { LeaseId, Revision } from '../client.js';
 import { ERRORS, type ErrorCode } from '../errors.js';
 import type { Index, NodeId, RefusedReason, Term } from '../raft/types.js';
+import type { Asker } from '../store/access.js';
 import { ByteReader, ByteWriter } from '../store/binary.js';
 import { callItemsMax, leasesPerCallMax, peerUrlsMax } from './limits.js';
 
@@ -24,6 +25,8 @@ export type ChangeRequest = {
 };
 
 export type Request =
+  /** For the hash of the asked member's own data at a revision; every member answers. */
+  | { readonly kind: 'hash'; readonly revision: Revision }
   /**
    * Entries to append, each with the sender's tag: in this term or not at all. No sequence below `oldest` will be asked for
    * again. An entry that was asked for before is answered as it was then.
@@ -39,12 +42,14 @@ export type Request =
   | { readonly kind: 'read' }
   | { readonly kind: 'keep_alive'; readonly leases: readonly LeaseId[] }
   | { readonly kind: 'remaining'; readonly lease: LeaseId }
-  | { readonly kind: 'change'; readonly change: ChangeRequest };
+  /** `asker` null: the member that asks, itself. */
+  | { readonly kind: 'change'; readonly change: ChangeRequest; readonly asker: Asker | null };
 
 /** What became of one entry; 'appended' is said of an entry that has a slot, which is not yet committed. */
 export type ItemOutcome = 'appended' | RefusedReason;
 
 export type Answer =
+  | { readonly kind: 'hash'; readonly hash: number; readonly revision: Revision; readonly compactRevision: Revision }
   /** Not the leader, or not now: nothing happened; ask whoever leads. */
   | { readonly kind: 'again' }
   | { readonly kind: 'error'; readonly code: ErrorCode }
@@ -55,9 +60,9 @@ export type Answer =
   /** Null: unknown. Negative: overdue. */
   | { readonly kind: 'left'; readonly remainingMs: number | null };
 
-const REQUESTS: readonly Request['kind'][] = ['propose', 'read', 'keep_alive', 'remaining', 'change'];
+const REQUESTS: readonly Request['kind'][] = ['propose', 'read', 'keep_alive', 'remaining', 'change', 'hash'];
 const CHANGES: readonly ChangeRequest['kind'][] = ['add', 'remove', 'promote'];
-const ANSWERS: readonly Answer['kind'][] = ['again', 'error', 'proposed', 'index', 'kept', 'left'];
+const ANSWERS: readonly Answer['kind'][] = ['again', 'error', 'proposed', 'index', 'kept', 'left', 'hash'];
 const OUTCOMES: readonly ItemOutcome[] = [
   'appended', 'no_leader', 'not_leader', 'leader_changed', 'too_many', 'transferring', 'change_pending', 'change_invalid',
 ];
@@ -74,6 +79,9 @@ export function encodeRequest(request: Request): Uint8Array {
       break;
     case 'read':
       break;
+    case 'hash':
+      writer.varint(request.revision);
+      break;
     case 'keep_alive':
       writeList(writer, request.leases, (id) => writer.i64(id));
       break;
@@ -82,6 +90,7 @@ export function encodeRequest(request: Request): Uint8Array {
       break;
     case 'change':
       writeChange(writer, request.change);
+      writeAsker(writer, request.asker);
       break;
     default:
       return unreachable(request);
@@ -105,12 +114,14 @@ function readRequest(reader: ByteReader): Request {
     }
     case 'read':
       return { kind };
+    case 'hash':
+      return { kind, revision: reader.varint() };
     case 'keep_alive':
       return { kind, leases: readList(reader, leasesPerCallMax, () => reader.i64()) };
     case 'remaining':
       return { kind, lease: reader.i64() };
     case 'change':
-      return { kind, change: readChange(reader) };
+      return { kind, change: readChange(reader), asker: readAsker(reader) };
     default:
       return unreachable(kind);
   }
@@ -132,11 +143,31 @@ function readChange(reader: ByteReader): ChangeRequest {
   return { kind, id, peerUrls: readList(reader, peerUrlsMax, () => text(reader.bytes())), isLearner };
 }
 
+/** 0: the member itself; 1: nobody; 2: a user, who follows. */
+function writeAsker(writer: ByteWriter, asker: Asker | null): void {
+  const user = asker?.user ?? null;
+  writer.byte(user !== null ? 2 : Number(asker !== null));
+  if (user !== null) writer.bytes(utf8(user));
+  if (asker !== null) writer.varint(asker.authRevision);
+}
+
+function readAsker(reader: ByteReader): Asker | null {
+  const form = reader.byte();
+  assert(form <= 2, `${form} is no form of a caller`);
+  if (form === 0) return null;
+  return { user: form === 2 ? text(reader.bytes()) : null, authRevision: reader.varint() };
+}
+
 export function encodeAnswer(answer: Answer): Uint8Array {
   const writer = new ByteWriter();
   writer.byte(ANSWERS.indexOf(answer.kind));
   switch (answer.kind) {
     case 'again':
+      break;
+    case 'hash':
+      writer.u32(answer.hash);
+      writer.varint(answer.revision);
+      writer.integer(answer.compactRevision);
       break;
     case 'error':
       writer.bytes(utf8(answer.code));
@@ -166,6 +197,8 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
   switch (kind) {
     case 'again':
       return { kind };
+    case 'hash':
+      return { kind, hash: reader.u32(), revision: reader.varint(), compactRevision: reader.integer() };
     case 'error':
       return { kind, code: codeNamed(text(reader.bytes())) };
     case 'proposed':

@@ -11,11 +11,12 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
-import type { LeaseId } from '../client.js';
+import type { LeaseId, Revision } from '../client.js';
 import { ApiError, type ErrorCode } from '../errors.js';
 import type { EntryId, Input, NodeId, Role, Settled, SnapshotMeta, Status, Term, Token } from '../raft/types.js';
+import { refuseCommoner, type Asker } from '../store/access.js';
 import { encodeCommand, type Command } from '../store/command.js';
-import type { Reply, Store } from '../store/store.js';
+import type { Reply, Store, StoreHash } from '../store/store.js';
 import { Acceptor } from './acceptor.js';
 import { Answers, hasHappened, judgement } from './answers.js';
 import { decodeRequest, encodeAnswer, type Answer, type ChangeRequest, type Request } from './calls.js';
@@ -46,6 +47,7 @@ export interface DeskDoors {
   readonly membership: Membership;
   store(): Store;
   status(): Status;
+  hash(revision: Revision, done: Done<StoreHash>): void;
   /** Asks another member. */
   call(to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void;
   give(input: Input): void;
@@ -95,7 +97,9 @@ export class Desk {
     this.#answers = new Answers({ acceptor: this.#acceptor, changes: this.#changes, leases }, {
       role: () => reign.role,
       read: (done) => this.read(done),
+      mayChange: (asker) => refuseCommoner(doors.store().auth, asker),
       deadlineMs: () => this.#deadlineMs(),
+      hash: (revision, done) => doors.hash(revision, done),
       wake,
     });
     this.#transfers = new Transfers(electionMs, clock);
@@ -145,7 +149,7 @@ export class Desk {
   /** Proposes a command. Done with the store's reply once it is committed, durable and applied here; or an ApiError. */
   propose(command: Command, done: Done<Reply>): void {
     if (!this.#isOpen) return this.#refuse(done, 'stopped');
-    const data = encodeCommand(command);
+    const data = encodeCommand(this.#signed(command));
     const { requestBytesMax, proposalsMax, proposalBytesMax } = this.#config.limits;
     if (data.length > requestBytesMax + commandOverheadBytesMax) return this.#refuse(done, 'request_too_large');
     if (this.#pending.proposals >= proposalsMax || this.#pending.sizeBytes + data.length > proposalBytesMax) {
@@ -156,7 +160,7 @@ export class Desk {
 
   /** The same for what the node itself has to propose, whatever the callers' limits say. */
   submit(command: Command, done: Done<Reply>): void {
-    this.#submit(encodeCommand(command), done);
+    this.#submit(encodeCommand(this.#signed(command)), done);
   }
 
   /** Done when the store holds everything acknowledged before this call (linearizable read, thesis 6.4). */
@@ -183,9 +187,9 @@ export class Desk {
     });
   }
 
-  /** Changes who is a member. Done when this member has applied the change, too. */
-  changeMembers(change: ChangeRequest, done: Done): void {
-    this.#ask({ kind: 'change', change }, (error, answer) => {
+  /** Changes who is a member. Done when this member has applied the change, too. `asker` null: this process itself. */
+  changeMembers(change: ChangeRequest, asker: Asker | null, done: Done): void {
+    this.#ask({ kind: 'change', change, asker }, (error, answer) => {
       if (error !== null) return done(error);
       assert(answer?.kind === 'index', 'a change is answered by its index');
       const { index } = this.#doors.store().applied;
@@ -314,6 +318,13 @@ export class Desk {
   get #isChangeReady(): boolean {
     if (!this.#changes.hasReady) return false;
     return this.#doors.reign.isSeasoned || this.#doors.status().peers.every(({ match }) => match > 0);
+  }
+
+  /** While auth is on, every command says whose it is; what nobody is named for is this process's own. */
+  #signed(command: Command): Command {
+    const { auth } = this.#doors.store();
+    if (!auth.isEnabled || command.kind === 'as_user') return command;
+    return { kind: 'as_user', user: null, authRevision: auth.revision, command };
   }
 
   #submit(data: Uint8Array, done: Done<Reply>): void {

@@ -8,16 +8,23 @@ import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
-import { ApiError, canceled } from '../errors.js';
+import { ApiError, canceled, type ErrorCode } from '../errors.js';
+import {
+  refuseCommoner, refuseRead, refuseReadOfAll, refuseStranger, refuseTxn, refuseWatch, refuseWriteOfAll,
+} from '../store/access.js';
+import type { AuthTable } from '../store/auth.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable, type Limits } from '../store/check.js';
 import { LEASE_COST, txnCost } from '../store/cost.js';
 import { envelopeOf } from '../store/request-size.js';
 import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
-import type { NodeLimits } from './limits.js';
+import { Gate, type GateDoors } from './gate.js';
+import { watchSweepMs, type NodeLimits } from './limits.js';
+import { LocalAuth } from './local-auth.js';
 import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
+import { NEEDS } from './needs.js';
 import type { Node } from './node.js';
 import { Quota } from './quota.js';
 
@@ -28,11 +35,20 @@ export interface LocalClientConfig {
   readonly version: string;
   readonly electionMs: number;
   readonly limits: NodeLimits;
+  /** Of new passwords: 4 to 31, each step twice the work. Default 10. */
+  readonly bcryptCost?: number;
 }
 
 // A lease shorter than this would expire during an ordinary election (contract 6: ceil of 1.5 election time-outs).
 const LEASE_TTL_MIN_ELECTIONS = 1.5;
 const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
+
+export interface LocalClientDoors extends GateDoors {
+  readonly dice: Prng;
+}
+
+/** Of new passwords, where nothing else is said; etcd's. */
+const BCRYPT_COST = 10;
 
 export class LocalClient implements api.Backend {
   readonly #node: Node;
@@ -43,16 +59,21 @@ export class LocalClient implements api.Backend {
   readonly #snapshots = new Set<LocalSnapshot>();
   readonly #quota: Quota;
   readonly #limits: Limits;
+  readonly #gate: Gate;
+  readonly #auth: LocalAuth;
   #closed = false;
+  #isSweeping = false;
   #cancelAll = new Set<(error: ApiError) => void>();
 
   /** `dice` picks lease ids: seed it from the system's randomness, ids must not repeat across restarts. */
-  constructor(node: Node, doors: { clock: Clock; dice: Prng }, config: LocalClientConfig) {
+  constructor(node: Node, doors: LocalClientDoors, config: LocalClientConfig) {
     this.#node = node;
     this.#clock = doors.clock;
     this.#dice = doors.dice;
     this.#config = config;
     this.#limits = { ...config.limits, envelope: envelopeOf(config.memberId) };
+    this.#gate = new Gate(node, doors, config.bcryptCost ?? BCRYPT_COST);
+    this.#auth = new LocalAuth(node, this.#gate, () => this.#header());
     this.#quota = new Quota(config.memberId, config.limits, {
       store: () => node.store,
       submit: (command, done) => node.desk.submit(command, done),
@@ -61,12 +82,16 @@ export class LocalClient implements api.Backend {
 
   range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
     const isLocal = request.serializable === true;
-    return this.#call<api.RangeResponse>(options, (done) => {
+    const caller = options?.caller;
+    return this.#call<api.RangeResponse>('range', options, (done) => {
       const code = checkRange(request);
       if (code !== null) return done(new ApiError(code));
       const answer = (): void => {
-        this.#node.totals.ranges += 1;
-        const result = this.#node.store.range(request);
+        const { store, totals } = this.#node;
+        const refusal = caller !== undefined && store.auth.isEnabled ? refuseRead(store.auth, caller, request) : null;
+        if (refusal !== null) return done(new ApiError(refusal));
+        totals.ranges += 1;
+        const result = store.range(request);
         if (typeof result === 'string') done(new ApiError(result));
         else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
       };
@@ -76,7 +101,7 @@ export class LocalClient implements api.Backend {
   }
 
   txn(request: api.TxnRequest, options?: api.CallOptions): Promise<api.TxnResponse> {
-    return this.#call<api.TxnResponse>(options, (done) => {
+    return this.#call<api.TxnResponse>('txn', options, (done) => {
       // Before it is looked at any closer, as in etcd.
       if (!this.#quota.isAmple && !this.#quota.hasRoom(txnCost(request))) return this.#quota.refuse(done);
       const code = checkTxn(request, this.#limits);
@@ -87,8 +112,10 @@ export class LocalClient implements api.Backend {
         const { revision, succeeded, responses } = answer;
         done(null, { header: this.#header(revision), succeeded, responses });
       };
-      if (!isReadOnly(request)) return this.#node.desk.propose({ kind: 'txn', request }, settle);
+      if (!isReadOnly(request)) return this.#auth.propose({ kind: 'txn', request }, options, settle);
       const answer = (): void => {
+        const refusal = this.#auth.judge(options?.caller, (auth, caller) => refuseTxn(auth, caller, request, noLeases));
+        if (refusal !== null) return done(new ApiError(refusal));
         const reply = this.#node.store.read(request);
         if (reply.kind === 'txn') this.#node.totals.onOps(reply.responses);
         settle(null, reply);
@@ -99,20 +126,23 @@ export class LocalClient implements api.Backend {
   }
 
   watch(request: api.WatchRequest, options: api.CallOptions = {}): api.Watch {
+    const { caller } = options;
     const watch = new LocalWatch(this.#closed ? null : this.#node, request, {
       clock: this.#clock,
       header: (revision) => this.#header(revision),
       progressMs: this.#progressMs(),
       delivered: (events) => void (this.#node.totals.events += events),
       onEnd: (ended) => this.#watches.delete(ended),
+      ...(caller === undefined ? {} : { judge: () => this.#auth.judge(caller, (auth) => refuseWatch(auth, caller, request)) }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     if (watch.isOpen) this.#watches.add(watch);
+    if (caller !== undefined && watch.isOpen) this.#scheduleSweep();
     return watch;
   }
 
   grant(ttlSeconds: number, options: api.GrantOptions = {}): Promise<api.Lease> {
-    return this.#call<api.Lease>(options, (done) => {
+    return this.#call<api.Lease>('grant', options, (done) => {
       if (!this.#quota.isAmple && !this.#quota.hasRoom(LEASE_COST)) return this.#quota.refuse(done);
       if (ttlSeconds > LEASE_TTL_MAX_SECONDS) return done(new ApiError('lease_ttl_too_large'));
       if (options.id !== undefined && BigInt.asIntN(64, options.id) !== options.id) {
@@ -121,7 +151,7 @@ export class LocalClient implements api.Backend {
       const least = Math.ceil((LEASE_TTL_MIN_ELECTIONS * this.#config.electionMs) / 1000);
       const id = options.id === undefined || options.id === 0n ? this.#freeLeaseId() : options.id;
       const command: Command = { kind: 'lease_grant', id, ttlSeconds: Math.max(Math.ceil(ttlSeconds), least) };
-      this.#node.desk.propose(command, (error, reply) => {
+      this.#auth.propose(command, options, (error, reply) => {
         const answer = this.#expect('lease_grant', error, reply, done);
         if (answer === null) return;
         done(null, { header: this.#header(answer.revision), id: answer.id, ttlSeconds: answer.ttlSeconds });
@@ -130,17 +160,22 @@ export class LocalClient implements api.Backend {
   }
 
   keepAlive(lease: api.LeaseId, options?: api.CallOptions): Promise<api.KeepAlive> {
-    return this.#call<api.KeepAlive>(options, (done) => {
-      this.#node.desk.keepAlive(lease, (error, ttlSeconds) => {
+    return this.#call<api.KeepAlive>('keepAlive', options, (done) => {
+      const caller = options?.caller;
+      const renew = (): void => this.#node.desk.keepAlive(lease, (error, ttlSeconds) => {
         if (error !== null) return done(error);
         done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? 0 });
       });
+      if (caller === undefined || !this.#node.store.auth.isEnabled) return renew();
+      const keys = (): readonly Uint8Array[] => this.#node.store.leaseKeys(lease);
+      const refuse = (auth: AuthTable): ErrorCode | null => refuseWriteOfAll(auth, caller, keys);
+      this.#auth.mayRenew(caller, refuse, (error) => (error === null ? renew() : done(error)));
     });
   }
 
   revoke(lease: api.LeaseId, options?: api.CallOptions): Promise<api.Header> {
-    return this.#call<api.Header>(options, (done) => {
-      this.#node.desk.propose({ kind: 'lease_revoke', id: lease, term: 0, granted: 0 }, (error, reply) => {
+    return this.#call<api.Header>('revoke', options, (done) => {
+      this.#auth.propose({ kind: 'lease_revoke', id: lease, term: 0, granted: 0 }, options, (error, reply) => {
         const answer = this.#expect('lease_revoke', error, reply, done);
         if (answer !== null) done(null, this.#header(answer.revision));
       });
@@ -148,8 +183,8 @@ export class LocalClient implements api.Backend {
   }
 
   compact(revision: api.Revision, options?: api.CallOptions & { physical?: boolean }): Promise<api.Header> {
-    return this.#call<api.Header>(options, (done) => {
-      this.#node.desk.propose({ kind: 'compact', revision }, (error, reply) => {
+    return this.#call<api.Header>('compact', options, (done) => {
+      this.#auth.propose({ kind: 'compact', revision }, options, (error, reply) => {
         const answer = this.#expect('compact', error, reply, done);
         if (answer !== null) done(null, this.#header(answer.revision));
       });
@@ -157,12 +192,15 @@ export class LocalClient implements api.Backend {
   }
 
   leaseInfo(lease: api.LeaseId, options: api.CallOptions & { keys?: boolean } = {}): Promise<api.LeaseInfo> {
-    return this.#call<api.LeaseInfo>(options, (done) => {
+    return this.#call<api.LeaseInfo>('leaseInfo', options, (done) => {
       this.#node.desk.leaseRemaining(lease, (error, leftMs) => {
         if (error !== null) return done(error);
         // The leader's answer may be ahead of this store: what it has to say of the keys is read after catching up.
         this.#node.desk.read((readError) => {
           if (readError !== null) return done(readError);
+          const keys = (): readonly Uint8Array[] => (options.keys === true ? this.#node.store.leaseKeys(lease) : []);
+          const refusal = this.#auth.judge(options.caller, (auth, caller) => refuseReadOfAll(auth, caller, keys));
+          if (refusal !== null) return done(new ApiError(refusal));
           const known = this.#node.store.lease(lease);
           const gone = known === null || leftMs === null || leftMs === undefined;
           done(null, {
@@ -179,7 +217,11 @@ export class LocalClient implements api.Backend {
 
   /** Ordered by remaining time, as etcd lists them, where this member knows it: the leader does. */
   leases(options?: api.CallOptions): Promise<{ header: api.Header; ids: readonly api.LeaseId[] }> {
-    return this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>(options, (done) => {
+    return this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>('leases', options, (done) => {
+      const { store } = this.#node;
+      const keys = (): readonly Uint8Array[] => [...store.leases()].flatMap(({ id }) => store.leaseKeys(id));
+      const refusal = this.#auth.judge(options?.caller, (auth, caller) => refuseReadOfAll(auth, caller, keys));
+      if (refusal !== null) return done(new ApiError(refusal));
       const rows: { id: bigint; leftMs: number }[] = [];
       for (const { id, remainingSeconds } of this.#node.store.leases()) {
         rows.push({ id, leftMs: this.#node.leaseRemainingHere(id) ?? remainingSeconds * 1000 });
@@ -190,7 +232,7 @@ export class LocalClient implements api.Backend {
   }
 
   status(options?: api.CallOptions): Promise<api.StatusResponse> {
-    return this.#call<api.StatusResponse>(options, (done) => {
+    return this.#call<api.StatusResponse>('status', options, (done) => {
       const raft = this.#node.status();
       const store = this.#node.store;
       done(null, {
@@ -209,17 +251,17 @@ export class LocalClient implements api.Backend {
   }
 
   members(options: api.CallOptions & { linearizable?: boolean } = {}): Promise<api.MembersResponse> {
-    return this.#call<api.MembersResponse>(options, (done) => {
+    return this.#call<api.MembersResponse>('members', options, (done) => {
       if (options.linearizable !== true) return done(null, this.#members());
       this.#node.desk.read((error) => (error === null ? done(null, this.#members()) : done(error)));
     });
   }
 
   addMember(request: { peerUrls: readonly string[]; isLearner?: boolean }, options?: api.CallOptions): Promise<api.MemberAdded> {
-    return this.#call<api.MemberAdded>(options, (done) => {
+    return this.#call<api.MemberAdded>('addMember', options, (done) => {
       const id = this.#freeMemberId();
       const { peerUrls, isLearner = false } = request;
-      this.#node.desk.changeMembers({ kind: 'add', id, peerUrls, isLearner }, (error) => {
+      this.#node.desk.changeMembers({ kind: 'add', id, peerUrls, isLearner }, options?.caller ?? null, (error) => {
         if (error !== null) return done(error);
         const all = this.#members();
         // It may have been removed again by the time this member hears of it.
@@ -230,30 +272,30 @@ export class LocalClient implements api.Backend {
   }
 
   removeMember(id: bigint, options?: api.CallOptions): Promise<api.MembersResponse> {
-    return this.#changeMembers({ kind: 'remove', id }, options);
+    return this.#changeMembers('removeMember', { kind: 'remove', id }, options);
   }
 
   updateMember(id: bigint, peerUrls: readonly string[], options?: api.CallOptions): Promise<api.MembersResponse> {
-    return this.#call<api.MembersResponse>(options, (done) => {
+    return this.#call<api.MembersResponse>('updateMember', options, (done) => {
       const command: Command = { kind: 'member_update', id, name: null, peerUrls, clientUrls: null, incarnation: 0n };
-      this.#node.desk.propose(command, (error, reply) => {
+      this.#auth.propose(command, options, (error, reply) => {
         if (this.#expect('member_update', error, reply, done) !== null) done(null, this.#members());
       });
     });
   }
 
   promoteMember(id: bigint, options?: api.CallOptions): Promise<api.MembersResponse> {
-    return this.#changeMembers({ kind: 'promote', id }, options);
+    return this.#changeMembers('promoteMember', { kind: 'promote', id }, options);
   }
 
   moveLeader(to: bigint, options?: api.CallOptions): Promise<api.Header> {
-    return this.#call<api.Header>(options, (done) => {
+    return this.#call<api.Header>('moveLeader', options, (done) => {
       this.#node.desk.transfer(to, (error) => (error === null ? done(null, this.#header()) : done(error)));
     });
   }
 
   snapshot(options: api.CallOptions = {}): api.SnapshotStream {
-    const refusal = this.#refusal(true);
+    const refusal = this.#refusal('snapshot', options.caller, true);
     const stream = new LocalSnapshot(refusal ?? this.#node.store.freeze(), {
       clock: this.#clock,
       onEnd: (ended) => this.#snapshots.delete(ended),
@@ -264,23 +306,29 @@ export class LocalClient implements api.Backend {
   }
 
   hash(revision: api.Revision, options?: api.CallOptions): Promise<api.HashResponse> {
-    return this.#call<api.HashResponse>(options, (done) => {
-      const result = this.#node.store.hash(revision);
-      if (typeof result === 'string') return done(new ApiError(result));
-      done(null, { header: this.#header(), hash: result.hash, compactRevision: result.compactRevision });
+    return this.#call<api.HashResponse>('hash', options, (done) => {
+      this.#node.upkeep.hasher.hash(revision, (error, result) => {
+        if (error !== null) return done(error);
+        assert(result !== undefined, 'a hash without an error is a hash');
+        done(null, { header: this.#header(), hash: result.hash, compactRevision: result.compactRevision });
+      });
     });
   }
 
   alarm({ action, memberId, kind }: api.AlarmRequest, options?: api.CallOptions): Promise<api.AlarmsResponse> {
-    return this.#call<api.AlarmsResponse>(options, (done) => {
+    return this.#call<api.AlarmsResponse>('alarm', options, (done) => {
       if (action === 'list') {
         return this.#node.desk.read((error) => {
           if (error !== null) return done(error);
+          const refusal = this.#auth.judge(options?.caller, refuseStranger);
+          if (refusal !== null) return done(new ApiError(refusal));
           done(null, { header: this.#header(), alarms: this.#node.store.alarms(memberId, kind) });
         });
       }
+      const refusal = this.#auth.judge(options?.caller, refuseCommoner);
+      if (refusal !== null) return done(new ApiError(refusal));
       if (kind === null) return done(null, { header: this.#header(), alarms: [] });
-      this.#node.desk.propose({ kind: 'alarm', action, alarm: { memberId, kind } }, (error, reply) => {
+      this.#auth.propose({ kind: 'alarm', action, alarm: { memberId, kind } }, options, (error, reply) => {
         const answer = this.#expect('alarm', error, reply, done);
         if (answer !== null) done(null, { header: this.#header(answer.revision), alarms: answer.alarms });
       });
@@ -288,41 +336,44 @@ export class LocalClient implements api.Backend {
   }
 
   defragment(options?: api.CallOptions): Promise<api.Header> {
-    return this.#call<api.Header>(options, (done) => {
+    return this.#call<api.Header>('defragment', options, (done) => {
       this.#node.defragment((error) => (error === null ? done(null, this.#header()) : done(error)));
     });
   }
 
-  identify(): null {
-    return null;
+  identify(credentials: api.Credentials): api.Caller | null | Promise<api.Caller | null> {
+    const found = this.#gate.look(credentials);
+    if (found === 'later') return this.#call('identify', undefined, (done) => this.#gate.identify(credentials, done), true);
+    if (found instanceof ApiError) throw found;
+    return found;
   }
 
-  authenticate(): Promise<{ header: api.Header; token: string }> {
-    return Promise.reject(new ApiError('unsupported'));
+  authenticate(name: string, password: string, options?: api.CallOptions): Promise<{ header: api.Header; token: string }> {
+    return this.#call('authenticate', options, (done) => this.#auth.authenticate(name, password, done));
   }
 
-  authStatus(): Promise<api.AuthStatus> {
-    return Promise.reject(new ApiError('unsupported'));
+  authStatus(options?: api.CallOptions): Promise<api.AuthStatus> {
+    return this.#call('authStatus', options, (done) => this.#auth.status(done));
   }
 
-  changeAuth(): Promise<api.Header> {
-    return Promise.reject(new ApiError('unsupported'));
+  changeAuth(change: api.AuthChange, options?: api.CallOptions): Promise<api.Header> {
+    return this.#call('changeAuth', options, (done) => this.#auth.change(change, options, done));
   }
 
-  user(): Promise<{ header: api.Header; roles: readonly string[] }> {
-    return Promise.reject(new ApiError('unsupported'));
+  user(name: string, options?: api.CallOptions): Promise<{ header: api.Header; roles: readonly string[] }> {
+    return this.#call('user', options, (done) => this.#auth.user(name, options, done));
   }
 
-  users(): Promise<{ header: api.Header; names: readonly string[] }> {
-    return Promise.reject(new ApiError('unsupported'));
+  users(options?: api.CallOptions): Promise<{ header: api.Header; names: readonly string[] }> {
+    return this.#call('users', options, (done) => this.#auth.users(options, done));
   }
 
-  role(): Promise<{ header: api.Header; permissions: readonly api.Permission[] }> {
-    return Promise.reject(new ApiError('unsupported'));
+  role(name: string, options?: api.CallOptions): Promise<{ header: api.Header; permissions: readonly api.Permission[] }> {
+    return this.#call('role', options, (done) => this.#auth.role(name, options, done));
   }
 
-  roles(): Promise<{ header: api.Header; names: readonly string[] }> {
-    return Promise.reject(new ApiError('unsupported'));
+  roles(options?: api.CallOptions): Promise<{ header: api.Header; names: readonly string[] }> {
+    return this.#call('roles', options, (done) => this.#auth.roles(options, done));
   }
 
   /** Ends this client, not the node. */
@@ -346,6 +397,17 @@ export class LocalClient implements api.Backend {
     return { clusterId, memberId, revision, raftTerm: this.#node.role.term };
   }
 
+  /** Watches are also held against permissions while nothing happens on them; for as long as there are any, and auth is on. */
+  #scheduleSweep(): void {
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    this.#clock.schedule(watchSweepMs, () => {
+      this.#isSweeping = false;
+      for (const watch of [...this.#watches]) watch.review();
+      if (this.#watches.size > 0 && this.#node.running) this.#scheduleSweep();
+    });
+  }
+
   #progressMs(): number {
     const { progressNotifyMs } = this.#config.limits;
     return progressNotifyMs + this.#dice.below(Math.max(1, Math.floor(progressNotifyMs / 10)));
@@ -367,9 +429,14 @@ export class LocalClient implements api.Backend {
     }
   }
 
-  #changeMembers(change: ChangeRequest, options: api.CallOptions | undefined): Promise<api.MembersResponse> {
-    return this.#call<api.MembersResponse>(options, (done) => {
-      this.#node.desk.changeMembers(change, (error) => (error === null ? done(null, this.#members()) : done(error)));
+  #changeMembers(
+    method: 'removeMember' | 'promoteMember', change: ChangeRequest, options: api.CallOptions | undefined,
+  ): Promise<api.MembersResponse> {
+    return this.#call<api.MembersResponse>(method, options, (done) => {
+      this.#node.desk.changeMembers(change, options?.caller ?? null, (error) => {
+        if (error === null) done(null, this.#members());
+        else done(error);
+      });
     });
   }
 
@@ -401,14 +468,18 @@ export class LocalClient implements api.Backend {
   }
 
   /** Why nothing can be asked at all; null: it can. */
-  #refusal(onLearnerToo: boolean): ApiError | null {
+  #refusal(method: keyof typeof NEEDS, caller: api.Caller | undefined, onLearnerToo: boolean): ApiError | null {
     if (this.#closed) return new ApiError('closed');
     if (!this.#node.running) return new ApiError('stopped');
-    return this.#node.isLearner && !onLearnerToo ? new ApiError('learner_unsupported') : null;
+    if (this.#node.isLearner && !onLearnerToo) return new ApiError('learner_unsupported');
+    const code = caller === undefined ? null : this.#auth.refusal(NEEDS[method], caller);
+    return code === null ? null : new ApiError(code);
   }
 
-  #call<T>(options: api.CallOptions | undefined, start: (done: Done<T>) => void, onLearnerToo = false): Promise<T> {
-    const refusal = this.#refusal(onLearnerToo);
+  #call<T>(
+    method: keyof typeof NEEDS, options: api.CallOptions | undefined, start: (done: Done<T>) => void, onLearnerToo = false,
+  ): Promise<T> {
+    const refusal = this.#refusal(method, options?.caller, onLearnerToo);
     if (refusal !== null) return Promise.reject(refusal);
     if (options?.signal === undefined && options?.timeoutMs === undefined) return this.#plainCall(start);
     return this.#boundedCall(options, start);
@@ -467,6 +538,11 @@ function begin<T>(start: (done: Done<T>) => void, done: Done<T>): void {
 /** As etcd's status lists it, with a space at the end. */
 function alarmText({ memberId, kind }: api.Alarm): string {
   return `memberID:${memberId} alarm:${kind === 'no_space' ? 'NOSPACE' : 'CORRUPT'} `;
+}
+
+/** What reads only puts nothing on a lease. */
+function noLeases(): readonly Uint8Array[] {
+  return [];
 }
 
 function isKind<K extends Reply['kind']>(reply: Reply, kind: K): reply is Extract<Reply, { kind: K }> {

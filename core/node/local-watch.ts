@@ -4,7 +4,7 @@
 import type { Clock } from '../base/clock.js';
 import { Pipe } from '../base/pipe.js';
 import type { Header, Watch, WatchBatch, WatchRequest } from '../client.js';
-import { ApiError, canceled } from '../errors.js';
+import { ApiError, canceled, type ErrorCode } from '../errors.js';
 import type { Watcher } from '../store/hub.js';
 import type { Node } from './node.js';
 
@@ -14,6 +14,8 @@ interface LocalWatchOptions {
   readonly progressMs: number;
   /** So many events were taken from the hub. */
   readonly delivered: (events: number) => void;
+  /** Why it may not go on, by the permissions as they are now; absent: it is this process's own. */
+  readonly judge?: () => ErrorCode | null;
   readonly signal?: AbortSignal;
   readonly onEnd: (watch: LocalWatch) => void;
 }
@@ -22,6 +24,9 @@ export class LocalWatch implements Watch {
   readonly #options: LocalWatchOptions;
   readonly #pipe = new Pipe<WatchBatch>({ sizeMax: 1, onWanted: () => this.#pull(), onEnd: () => this.#release() });
   #watcher: Watcher | null = null;
+  #node: Node | null = null;
+  /** Of users and roles, when it was last judged; -1: never, or while auth was off. */
+  #judgedAt = -1;
   #quiet = true;
   #cancelProgress: () => void = () => undefined;
 
@@ -33,6 +38,9 @@ export class LocalWatch implements Watch {
     else if (node.isLearner) this.#pipe.end(new ApiError('learner_unsupported'));
     this.#pipe.follow(options.signal, canceled);
     if (node === null || !this.#pipe.isOpen) return;
+    this.#node = node;
+    this.review();
+    if (!this.#pipe.isOpen) return;
     this.#watcher = node.hub.open(request);
     this.#watcher.onReady = () => {
       if (this.#pipe.isAwaited) this.#pull();
@@ -61,7 +69,21 @@ export class LocalWatch implements Watch {
     return this.#pipe[Symbol.asyncIterator]();
   }
 
+  /** Ends it when permissions have changed and it may not go on; otherwise costs next to nothing. */
+  review(): void {
+    const auth = this.#node?.store.auth;
+    if (auth === undefined || this.#options.judge === undefined) return;
+    const now = auth.isEnabled ? auth.revision : -1;
+    if (now === this.#judgedAt) return;
+    this.#judgedAt = now;
+    const code = this.#options.judge();
+    if (code !== null) this.fail(new ApiError(code));
+  }
+
   #pull(): void {
+    // Before anything more is delivered, so that what is written after a permission went is never seen.
+    this.review();
+    if (!this.#pipe.isOpen) return;
     const result = this.#watcher?.next() ?? null;
     if (result === null) return;
     if (result.kind === 'ended') {

@@ -7,7 +7,9 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
+import type { TokenSigner } from '../base/jwt.js';
 import { Prng } from '../base/prng.js';
+import type { Secrets } from '../base/secrets.js';
 import type { LogStorage } from '../log/log-storage.js';
 import type { Traffic, Transport } from '../peer/transport.js';
 import type { Observe } from './events.js';
@@ -31,11 +33,16 @@ export interface MemberConfig extends Settings {
   readonly version: string;
   /** All chance of this life: jitter, lease ids, the name of the process start. Must differ from start to start. */
   readonly seed: number;
+  /** Of new passwords. */
+  readonly bcryptCost?: number;
 }
 
 export interface MemberDoors {
   readonly clock: Clock;
   readonly observe: Observe;
+  readonly secrets: Secrets;
+  /** How tokens are signed; absent: they are not, but remembered. */
+  readonly signer?: TokenSigner;
   /** Whose data there is; null: none yet. */
   readIdentity(done: Done<MemberIdentity | null>): void;
   /** The log of that member, not yet opened. */
@@ -59,6 +66,8 @@ export interface NodeFacts {
   readonly leases: number;
   readonly watchers: number;
   readonly slowWatchers: number;
+  /** Rises with each change of users and roles. */
+  readonly authRevision: number;
   /** Events that wait for watches to take them. */
   readonly pendingEvents: number;
   /** Since the start. */
@@ -153,6 +162,7 @@ export class Member {
       leases: store.leaseCount,
       watchers: hub.watcherCount,
       slowWatchers: hub.slowWatcherCount,
+      authRevision: store.auth.revision,
       pendingEvents: hub.pendingEventCount,
       totals,
       failures: desk.failures,
@@ -175,9 +185,10 @@ export class Member {
       ...config, id: memberId, clusterId, incarnation, founders: isSame ? config.founders : [],
       session: dice.u32(), seed: dice.u32(),
     }, { clock, observe, log: this.#doors.openLog(identity), transport: this.#doors.connect?.(identity) ?? null });
-    const { version, electionMs, limits } = config;
-    const told = { clusterId, memberId, version, electionMs, limits };
-    const client = new LocalClient(node, { clock, dice: new Prng(dice.u32()) }, told);
+    const { version, electionMs, limits, bcryptCost } = config;
+    const told = { clusterId, memberId, version, electionMs, limits, ...(bcryptCost === undefined ? {} : { bcryptCost }) };
+    const { secrets, signer } = this.#doors;
+    const client = new LocalClient(node, { clock, secrets, signer: signer ?? null, dice: new Prng(dice.u32()) }, told);
     this.#node = node;
     this.#client = client;
     node.start((error) => {

@@ -22,7 +22,7 @@ import { Raft } from '../raft/raft.js';
 import type {
   Entry, EntryId, Input, NodeId, Output, Persist, Resumed, Role, SnapshotMeta, Status,
 } from '../raft/types.js';
-import { decodeCommand, type Command } from '../store/command.js';
+import { decodeCommand, deedOf, type Command } from '../store/command.js';
 import { Hub } from '../store/hub.js';
 import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
@@ -34,14 +34,16 @@ import type { Observe } from './events.js';
 import { raftConfig, resume } from './founding.js';
 import { Leases } from './leases.js';
 import { Leaving } from './leaving.js';
-import { slowApplyMs, stallMsMin, tidyRowsPerTick } from './limits.js';
+import { slowApplyMs, stallMsMin, tidyRowsPerTick, tokenTtlMs } from './limits.js';
 import { Membership } from './membership.js';
 import { refusal } from './refusal.js';
 import { Reign } from './reign.js';
 import type { Settings } from './settings.js';
 import { Snapshots } from './snapshots.js';
 import { commandIn } from './tag.js';
+import { TokenTimes } from './token-times.js';
 import { Totals } from './totals.js';
+import { NO_UPKEEP, Upkeep } from './upkeep.js';
 
 export interface NodeConfig extends Settings {
   readonly id: NodeId;
@@ -69,6 +71,10 @@ export class Node {
   readonly hub: Hub;
   /** Who asks. */
   readonly desk: Desk;
+  /** When tokens were last used here. */
+  readonly tokenTimes: TokenTimes;
+  /** What it does without being asked. */
+  readonly upkeep: Upkeep;
   /** What has happened so far, for metrics. */
   readonly totals = new Totals();
   readonly #config: NodeConfig;
@@ -94,6 +100,7 @@ export class Node {
     const { id, clusterId, incarnation, session, electionMs, limits } = config;
     this.#config = config;
     this.#doors = doors;
+    this.tokenTimes = new TokenTimes(clock, config.tokenTtlMs ?? tokenTtlMs);
     const store = (): Store => this.#store;
     const submit = (command: Command, done: Done<Reply>): void => this.desk.submit(command, done);
     this.hub = new Hub(store, {
@@ -122,16 +129,23 @@ export class Node {
       ask: (member) => this.#peers?.call(member, encodeRequest({ kind: 'read' }), electionMs, () => undefined),
       end: (error) => this.#end(error),
     });
+    const call = (to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void => {
+      if (this.#peers === null) clock.schedule(0, () => done(new ApiError('unavailable')));
+      else this.#peers.call(to, request, timeoutMs, done);
+    };
+    this.upkeep = new Upkeep(id, config.upkeep ?? NO_UPKEEP, {
+      clock, observe, store, submit, call,
+      isRunning: () => this.running,
+      isLeader: () => this.#reign.isLeader,
+    });
     this.desk = new Desk(config, {
       clock, store,
       reign: this.#reign,
       leases: this.#leases,
       membership: this.#membership,
       status: () => this.status(),
-      call: (to, request, timeoutMs, done) => {
-        if (this.#peers === null) clock.schedule(0, () => done(new ApiError('unavailable')));
-        else this.#peers.call(to, request, timeoutMs, done);
-      },
+      hash: (revision, done) => this.upkeep.hasher.hash(revision, done),
+      call,
       give: (input) => this.#give(input),
       wake: () => this.#wake(),
     });
@@ -208,6 +222,7 @@ export class Node {
         if (loadError !== null) return fail(loadError);
         assert(store !== undefined, 'a snapshot that was loaded is a store');
         this.#store = store;
+        this.tokenTimes.onTable(store.auth);
         const failure = caught(() => this.#begin(resumed));
         if (failure !== null) return fail(failure);
         this.#onEnd = onEnd;
@@ -252,6 +267,7 @@ export class Node {
     this.#reign.begin();
     this.desk.open();
     this.#membership.onChange();
+    this.upkeep.begin();
     this.#scheduleTick();
     this.#give({ kind: 'tick' });
   }
@@ -366,6 +382,7 @@ export class Node {
 
   #restore(meta: SnapshotMeta): void {
     this.#store = this.#snapshots.take(meta);
+    this.tokenTimes.onTable(this.#store.auth);
     this.#leases.end();
     this.desk.onRestored(meta);
     this.hub.restored();
@@ -388,13 +405,16 @@ export class Node {
   }
 
   #applyCommand(id: EntryId, data: Uint8Array): void {
-    const command = decodeCommand(commandIn(data));
-    const applied = this.#store.apply(id, command);
+    const whole = decodeCommand(commandIn(data));
+    const applied = this.#store.apply(id, whole);
+    const command = deedOf(whole);
     this.totals.onApplied(command, applied);
     this.#leases.onApplied(command, applied);
     if (applied.events !== null) this.hub.publish(applied.events);
     this.desk.onApplied(id, data, applied.reply);
     if (command.kind === 'member_update') this.#membership.onChange();
+    const isLogin = command.kind === 'authenticate' && applied.reply.kind === 'auth';
+    if (isLogin) this.tokenTimes.onToken(id.index, this.#store.auth);
   }
 
   #applyMembers(id: EntryId, data: Uint8Array): void {
@@ -410,6 +430,7 @@ export class Node {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#cancelTick();
+    this.upkeep.end();
     this.#leaving.cancel();
     this.#inbox = [];
     this.desk.close(new ApiError('stopped', error === null ? {} : { cause: error }));

@@ -42,12 +42,21 @@ export function refuseRead(auth: AuthTable, asker: Asker, range: KeyRange): Erro
   return refuseUnless(auth, asker, ({ read }) => holds(read, range));
 }
 
-export function refuseReadOfAll(auth: AuthTable, asker: Asker, keys: readonly Uint8Array[]): ErrorCode | null {
-  return refuseUnless(auth, asker, ({ read }) => keys.every((key) => holds(read, { key })));
+/**
+ * As `refuseRead`, but for one who is there already: that permissions have changed since it asked is the reason to look, and no
+ * reason to turn it away. The range is the one that was asked for, so that an open end is never taken for a single key.
+ */
+export function refuseWatch(auth: AuthTable, { user }: Asker, range: KeyRange): ErrorCode | null {
+  return refuseRead(auth, { user, authRevision: auth.revision }, range);
 }
 
-export function refuseWriteOfAll(auth: AuthTable, asker: Asker, keys: readonly Uint8Array[]): ErrorCode | null {
-  return refuseUnless(auth, asker, ({ write }) => keys.every((key) => holds(write, { key })));
+/** `keys` is asked for only where it matters. */
+export function refuseReadOfAll(auth: AuthTable, asker: Asker, keys: () => readonly Uint8Array[]): ErrorCode | null {
+  return refuseUnless(auth, asker, ({ read }) => keys().every((key) => holds(read, { key })));
+}
+
+export function refuseWriteOfAll(auth: AuthTable, asker: Asker, keys: () => readonly Uint8Array[]): ErrorCode | null {
+  return refuseUnless(auth, asker, ({ write }) => keys().every((key) => holds(write, { key })));
 }
 
 export function refuseTxn(auth: AuthTable, asker: Asker, request: TxnRequest, leaseKeys: LeaseKeys): ErrorCode | null {
@@ -73,7 +82,7 @@ export function refuseCommand(auth: AuthTable, asker: Asker, command: Command, l
     case 'lease_grant':
       return refuseStranger(auth, asker);
     case 'lease_revoke':
-      return refuseWriteOfAll(auth, asker, leaseKeys(command.id));
+      return refuseWriteOfAll(auth, asker, () => leaseKeys(command.id));
     case 'compact':
     case 'alarm':
     case 'auth_change':

@@ -33,10 +33,10 @@ export class AuthTable {
   #revision = 1;
   readonly #users = new Map<string, UserRecord>();
   readonly #roles = new Map<string, RoleRecord>();
-  /** By digest, in the order they were made. */
-  readonly #tokens = new Map<string, TokenRecord>();
-  /** Their digests by user, in the same order. */
-  readonly #tokensOf = new Map<string, Set<string>>();
+  /** By the entry that made them, ascending. */
+  readonly #tokens = new Map<number, TokenRecord>();
+  /** The same by user. */
+  readonly #tokensOf = new Map<string, Set<number>>();
   /** What was worked out for users at this revision. */
   readonly #reaches = new Map<string, Reach>();
 
@@ -65,8 +65,9 @@ export class AuthTable {
     return [...this.#roles.keys()].sort(compareNames);
   }
 
-  token(digest: string): TokenRecord | null {
-    return this.#tokens.get(digest) ?? null;
+  /** The token that the entry at `index` made. */
+  token(index: number): TokenRecord | null {
+    return this.#tokens.get(index) ?? null;
   }
 
   tokens(): Iterable<TokenRecord> {
@@ -259,21 +260,21 @@ export class AuthTable {
   }
 
   #setToken(token: TokenRecord): void {
-    this.#tokens.set(token.digest, token);
-    const own = this.#tokensOf.get(token.user) ?? new Set<string>();
-    this.#tokensOf.set(token.user, own.add(token.digest));
+    this.#tokens.set(token.index, token);
+    const own = this.#tokensOf.get(token.user) ?? new Set<number>();
+    this.#tokensOf.set(token.user, own.add(token.index));
   }
 
-  #dropOldest(digests: Iterable<string>): void {
-    for (const digest of digests) {
-      this.#tokensOf.get(this.#tokens.get(digest)?.user ?? '')?.delete(digest);
-      this.#tokens.delete(digest);
+  #dropOldest(ascending: Iterable<number>): void {
+    for (const index of ascending) {
+      this.#tokensOf.get(this.#tokens.get(index)?.user ?? '')?.delete(index);
+      this.#tokens.delete(index);
       return;
     }
   }
 
   #dropTokens(name: string): void {
-    for (const digest of this.#tokensOf.get(name) ?? []) this.#tokens.delete(digest);
+    for (const index of this.#tokensOf.get(name) ?? []) this.#tokens.delete(index);
     this.#tokensOf.delete(name);
   }
 

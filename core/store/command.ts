@@ -4,7 +4,8 @@
 
 import { assert, present, unreachable } from '../base/assert.js';
 import type {
-  Alarm, Compare, CompareResult, DeleteRequest, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, SortTarget, TxnRequest,
+  Alarm, Compare, CompareResult, DeleteRequest, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, SortTarget,
+  TxnRequest,
 } from '../client.js';
 import { text, utf8 } from '../base/bytes.js';
 import { readChange, writeChange, type StoredChange } from './auth-records.js';

@@ -339,7 +339,8 @@ export class SnapshotReader {
   #payload(reader: ByteReader): void {
     const section = reader.byte();
     assert(this.#section !== END, 'something follows the end');
-    const isInPlace = SECTIONS.indexOf(section) >= SECTIONS.indexOf(this.#section) && (section === HEAD) === (this.#section === 0);
+    const isFirst = this.#section === 0;
+    const isInPlace = SECTIONS.indexOf(section) >= SECTIONS.indexOf(this.#section) && (section === HEAD) === isFirst;
     assert(isInPlace, `section ${section} is out of place`);
     this.#section = section;
     switch (section) {

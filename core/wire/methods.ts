@@ -19,7 +19,7 @@ import { electionMethods, lockMethods } from './lock-methods.js';
 import { reflectionMethods } from './reflection-methods.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
-import { decode, optionsOf, unaryOf } from './unary.js';
+import { asCaller, decode, optionsOf, unaryOf } from './unary.js';
 import { serveWatch } from './watch-stream.js';
 
 export interface MethodsOptions {
@@ -153,7 +153,8 @@ async function serveKeepAlive(
   const answer = async (): Promise<void> => {
     for await (const bytes of requests) {
       const { ID } = decode(rpc.LeaseKeepAliveRequest, bytes, 'LeaseKeepAliveRequest');
-      const renewed = await backend.keepAlive(ID, await optionsOf(backend, call));
+      const caller = await backend.identify(call);
+      const renewed = await asCaller(backend, call, caller, (options) => backend.keepAlive(ID, options));
       await send(rpc.LeaseKeepAliveResponse.encode(convert.writeKeepAlive(ID, renewed)).finish());
     }
   };

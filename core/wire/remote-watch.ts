@@ -17,7 +17,7 @@ import { readEvent, readHeader, writeWatchCreate } from './convert.js';
 import { CLIENT_WATCH_BYTES_MAX, REQUEST_BYTES_MAX } from './limits.js';
 import { backoffMs, isWorthReopening, type ByteStream, type OpenStream } from './remote-stream.js';
 import * as rpc from './schema/generated/rpc.js';
-import { errorOf } from './status.js';
+import { errorOf, statusInText } from './status.js';
 
 const PATH = '/etcdserverpb.Watch/Watch';
 const NO_WATCH = -1n;
@@ -206,7 +206,7 @@ export class RemoteWatches {
     watch.id = null;
     if (compactRevision > 0) watch.fail(new ApiError('compacted', { compactRevision }));
     else if (cancelReason === '') watch.fail(new ApiError('internal', { detail: 'the server canceled the watch' }));
-    else watch.fail(errorOf({ code: 3, text: cancelReason }));
+    else watch.fail(errorOf(statusInText(cancelReason)));
   }
 
   /** One round at a time; whoever asks meanwhile is answered by the next. */

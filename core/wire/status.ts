@@ -19,6 +19,13 @@ export class WireError extends Error {
   }
 }
 
+const FAULT = 'internal error';
+
+/** An error that nobody foresaw, to be told to whoever runs the server. */
+export function isFault(error: unknown): boolean {
+  return !isApiError(error) && !(error instanceof WireError);
+}
+
 export const OK: WireStatus = { code: Status.ok, text: '' };
 
 /** What the wire says about an error. Only here do status and table differ (contract 3, second table). */
@@ -30,7 +37,8 @@ export function statusOf(error: unknown): WireStatus {
     if (error.code === 'too_many_requests') return { code: Status.unknown, text: error.message };
     return { code: error.status, text: error.message };
   }
-  return { code: Status.unknown, text: error instanceof Error ? error.message : String(error) };
+  // A fault of ours, whose words may name files and worse: they are for the log.
+  return { code: Status.unknown, text: FAULT };
 }
 
 /** Go's names of the statuses. */

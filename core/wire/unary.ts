@@ -2,8 +2,8 @@
 // that is not made here asks `optionsOf` itself, so that nothing reaches the backend without saying on whose behalf.
 
 import type { BinaryReader } from '@bufbuild/protobuf/wire';
-import type { Backend, Caller, CallOptions } from '../client.js';
-import { ApiError } from '../errors.js';
+import { NOBODY, type Backend, type Caller, type CallOptions } from '../client.js';
+import { ApiError, isApiError } from '../errors.js';
 import type { CallContext, UnaryMethod } from './call.js';
 import { deepReader } from './deep-reader.js';
 import { demandLeader } from './leader-check.js';
@@ -22,41 +22,69 @@ export type UnaryOf = <Request, Answer>(
   encode: (answer: Answer) => { finish(): Uint8Array },
 ) => UnaryMethod;
 
+/** Of a call that came while auth was off: one for all of them. */
+const PLAIN: CallOptions = Object.freeze({ caller: NOBODY });
+
+/** Whoever asks these is not asked who it is: a token that is no good any more is the reason to ask. */
+const OPEN: ReadonlySet<string> = new Set(['etcdserverpb.Auth.Authenticate', 'etcdserverpb.Auth.AuthStatus']);
+
 /** One promise between the backend's and the transport's; whatever is thrown on the way rejects it. */
 export function unaryOf(service: string, backend: Backend): UnaryOf {
-  return (name, request, run, encode) => ({
-    kind: 'unary',
-    service,
-    name,
-    handle(bytes, call) {
-      try {
-        const message = decode(request, bytes, `${service}.${name}`);
-        const caller = backend.identify(call);
-        const isPlain = caller === null && !call.hasLeader;
-        const answer = isPlain
-          ? run(message, undefined)
-          : prepared(backend, call, caller).then((options) => run(message, options));
-        return answer.then((value) => encode(value).finish());
-      } catch (error) {
-        return Promise.reject(error instanceof Error ? error : new Error(String(error)));
-      }
-    },
-  });
+  return (name, request, run, encode) => {
+    const isOpen = OPEN.has(`${service}.${name}`);
+    return {
+      kind: 'unary',
+      service,
+      name,
+      handle(bytes, call) {
+        try {
+          const message = decode(request, bytes, `${service}.${name}`);
+          const caller = isOpen ? null : backend.identify(call);
+          const answer = caller === null && !call.hasLeader
+            ? run(message, PLAIN)
+            : onBehalf(backend, call, caller, (options) => run(message, options));
+          return answer.then((value) => encode(value).finish());
+        } catch (error) {
+          return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+        }
+      },
+    };
+  };
 }
 
-/** On whose behalf the backend is asked, where that takes more than a look or the caller demands a leader. */
-async function prepared(
-  backend: Backend, call: CallContext, identified: Caller | null | Promise<Caller | null>,
-): Promise<CallOptions | undefined> {
+/** Where it takes more than a look to say who asks, or the caller demands a leader. */
+async function onBehalf<T>(
+  backend: Backend,
+  call: CallContext,
+  identified: Caller | null | Promise<Caller | null>,
+  run: (options: CallOptions) => Promise<T>,
+): Promise<T> {
   const caller = await identified;
   if (call.hasLeader) await demandLeader(backend);
-  return caller === null ? undefined : { caller };
+  return asCaller(backend, call, caller, run);
+}
+
+/** `caller` null: auth is off. */
+export async function asCaller<T>(
+  backend: Backend, call: CallContext, caller: Caller | null, run: (options: CallOptions) => Promise<T>,
+): Promise<T> {
+  if (caller === null) return run(PLAIN);
+  try {
+    return await run({ caller });
+  } catch (error) {
+    if (!isApiError(error, 'auth_revision_old')) throw error;
+    // Nothing was done. Users or roles have changed since; but a token that is still good says who it is now as well, unless
+    // the revision is written in it.
+    const again = await backend.identify(call);
+    if (again !== null && again.authRevision <= caller.authRevision) throw error;
+    return run(again === null ? PLAIN : { caller: again });
+  }
 }
 
 /** The same for a stream, each time it asks something of the backend: who it is may change while it is open. */
-export async function optionsOf(backend: Backend, call: CallContext): Promise<CallOptions | undefined> {
+export async function optionsOf(backend: Backend, call: CallContext): Promise<CallOptions> {
   const caller = await backend.identify(call);
-  return caller === null ? undefined : { caller };
+  return caller === null ? PLAIN : { caller };
 }
 
 export function decode<T>(codec: Pick<Codec<T>, 'decode'>, bytes: Uint8Array, what: string): T {

@@ -18,6 +18,7 @@ import type { Probe } from './probe.js';
 import { Dice } from './random.js';
 import type { Scheduler } from './scheduler.js';
 import type { Swarm } from './swarm.js';
+import { testSecrets } from '../model/secrets.js';
 
 const DIRECTORY = '/data';
 
@@ -200,6 +201,7 @@ export class Machine {
     return new Member(config, {
       clock: loop,
       observe: (event) => this.#onEvent(event),
+      secrets: testSecrets(loop, config.seed),
       readIdentity: (done) => readIdentity(session, DIRECTORY, done),
       openLog: (identity) => this.#openLog(identity, loop, session),
       connect: (identity) => {

@@ -134,6 +134,9 @@ export const DOORS: readonly Door[] = [
     words: ['process', 'performance', 'setTimeout'],
     modules: ['node:fs', 'node:os', 'node:net', 'node:tty', 'node:crypto'],
   },
+  // What a server says of its own memory is asked of /metrics; a mirror reports now and then.
+  { path: 'core/cli/check.ts', words: ['fetch', 'performance', 'setTimeout'], modules: [] },
+  { path: 'core/cli/mirror.ts', words: ['setInterval'], modules: [] },
   // Starts members as processes of their own, and tells people when.
   { path: 'core/cli/cluster.ts', words: ['Date'], modules: [] },
   { path: 'core/cli/cluster-process.ts', words: [], modules: ['node:child_process'] },

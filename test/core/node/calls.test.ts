@@ -9,9 +9,13 @@ const REQUESTS: readonly Request[] = [
   { kind: 'read' },
   { kind: 'keep_alive', leases: [1n, -5n, 2n ** 63n - 1n] },
   { kind: 'remaining', lease: -(2n ** 63n) },
-  { kind: 'change', change: { kind: 'add', id: 2n ** 64n - 1n, peerUrls: ['http://a:1', 'https://ü:2'], isLearner: true } },
-  { kind: 'change', change: { kind: 'remove', id: 1n } },
-  { kind: 'change', change: { kind: 'promote', id: 2n ** 63n } },
+  {
+    kind: 'change',
+    change: { kind: 'add', id: 2n ** 64n - 1n, peerUrls: ['http://a:1', 'https://ü:2'], isLearner: true },
+    asker: null,
+  },
+  { kind: 'change', change: { kind: 'remove', id: 1n }, asker: { user: 'ü', authRevision: 7 } },
+  { kind: 'change', change: { kind: 'promote', id: 2n ** 63n }, asker: { user: null, authRevision: 0 } },
 ];
 
 const ANSWERS: readonly Answer[] = [

@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
-import type { Backend, Header, Member, MembersResponse, SnapshotStream } from '../../../core/client.js';
+import { NOBODY, type Backend, type Header, type Member, type MembersResponse, type SnapshotStream } from '../../../core/client.js';
 import { ApiError, isApiError, type ErrorCode } from '../../../core/errors.js';
 import { connect } from '../../../core/wire/remote-client.js';
 import { serve } from '../../../core/wire/port.js';
@@ -22,6 +22,9 @@ interface Asked {
   hangs: boolean;
   leader: bigint;
 }
+
+/** What is told of a caller while auth is off. */
+const unknown = { caller: NOBODY };
 
 function backendOf(asked: Asked): Backend {
   const note = <T>(answer: T) => (...args: unknown[]): Promise<T> => {
@@ -44,6 +47,7 @@ function backendOf(asked: Asked): Backend {
     range: note({ header, kvs: [], more: false, count: 0 }),
     txn: note({ header, succeeded: true, responses: [] }),
     snapshot: () => streamOf(asked.snapshot),
+    identify: () => null,
     close: () => Promise.resolve(),
   };
   return admin as Backend;
@@ -85,8 +89,9 @@ test('each member call arrives with what it was given and answers with the whole
   t.deepEqual(await remote.members({ linearizable: false }), list);
   t.deepEqual(await remote.members(), list);
   t.deepEqual(asked.calls, [
-    [{ peerUrls: ['http://b:2380'], isLearner: true }], [2n ** 64n - 2n], [5n, ['http://c:1', 'http://d:1']], [6n],
-    [{ linearizable: false }], [{ linearizable: true }],
+    [{ peerUrls: ['http://b:2380'], isLearner: true }, unknown], [2n ** 64n - 2n, unknown],
+    [5n, ['http://c:1', 'http://d:1'], unknown], [6n, unknown],
+    [{ ...unknown, linearizable: false }], [{ ...unknown, linearizable: true }],
   ]);
 });
 
@@ -95,7 +100,7 @@ test('moving the leader has no header in its answer, and a hash is unsigned', as
   const remote = client(t, url);
   t.deepEqual(await remote.moveLeader(9n), { clusterId: 0n, memberId: 0n, revision: 0, raftTerm: 0 });
   t.deepEqual(await remote.hash(12), { header, hash: 2 ** 32 - 1, compactRevision: 3 });
-  t.deepEqual(asked.calls, [[9n], [12]]);
+  t.deepEqual(asked.calls, [[9n, unknown], [12, unknown]]);
 });
 
 test('the gateway has the same under etcd\'s paths, names and numbers', async (t) => {
@@ -114,7 +119,9 @@ test('the gateway has the same under etcd\'s paths, names and numbers', async (t
   const hash = { header: header64, hash: 2 ** 32 - 1 };
   t.deepEqual(await post(url, 'maintenance/hash', ''), [200, hash]);
   t.deepEqual(await post(url, 'maintenance/hashkv', '{"revision":"4"}'), [200, { ...hash, compact_revision: '3' }]);
-  t.deepEqual(asked.calls.slice(1), [[2n ** 64n - 2n], [2n ** 64n - 2n], [5n, ['http://c:1']], [9n], [0], [4]]);
+  t.deepEqual(asked.calls.slice(1), [
+    [2n ** 64n - 2n, unknown], [2n ** 64n - 2n, unknown], [5n, ['http://c:1'], unknown], [9n, unknown], [0, unknown], [4, unknown],
+  ]);
 });
 
 const REFUSALS: readonly (readonly [ErrorCode, http: number, grpc: number])[] = [

@@ -86,6 +86,7 @@ test('a caller that demands a leader is refused by a member without one, at once
   const status = await backend.status();
   const leaderless = Object.assign(Object.create(backend) as typeof backend, {
     status: () => Promise.resolve({ ...status, leader: 0n }),
+    identify: () => null,
   });
   const range = unary(leaderless, '/etcdserverpb.KV/Range');
   await t.throwsAsync(range.handle(Buffer.from('0a0161', 'hex'), call({ hasLeader: true })), {

@@ -139,6 +139,7 @@ test('no endpoint is left out of a search during which the current one fails som
   let fail: (error: ApiError) => void = () => undefined;
   const held = Object.create(node.client, {
     range: { value: () => new Promise((_resolve, reject) => void (fail = reject)) },
+    identify: { value: () => null },
   }) as Backend;
   const leaving = await serve(held, { urls: ['http://127.0.0.1:0'] });
   const relay = await TcpRelay.start(portOf(leaving));

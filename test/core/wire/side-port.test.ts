@@ -152,7 +152,8 @@ test('SE4: what a caller is told of a failure has no stack and no path in it', a
       return typeof value === 'function' ? (...args: unknown[]): unknown => Reflect.apply(value, target, args) : value;
     },
   });
-  const server = await served(t, {}, broken);
+  const events: WireEvent[] = [];
+  const server = await served(t, { observe: (event) => events.push(event) }, broken);
   const url = server.urls[0] ?? '';
   const bodies = [
     (await ask(`${url}/v3/kv/range`, {}, 'POST', '{"key":"YQ=="}'))[1],
@@ -161,7 +162,9 @@ test('SE4: what a caller is told of a failure has no stack and no path in it', a
     (await ask(`${url}/nothing`, {}))[1],
     (await ask(`${url}/readyz`, {}))[1],
   ];
-  for (const body of bodies) t.notRegex(body, /\bat .*\.[jt]s|node_modules|file:\/\/|\/work\/|\/home\//, body);
+  for (const body of bodies) t.notRegex(body, /\bat .*\.[jt]s|node_modules|file:\/\/|\/work\/|\/home\/|\/var\/|secret/, body);
+  t.deepEqual(events.flatMap((event) => (event.kind === 'failed' ? [event.error.message] : [])), ['secret of /var/lib/coterie'],
+    'whoever runs it is told');
 });
 
 test('without the gateway there is no API over HTTP, and health stays', async (t) => {
