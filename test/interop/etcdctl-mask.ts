@@ -19,7 +19,9 @@ export function masked(text: string, side: Side, known: ReadonlyMap<string, stri
   });
   for (const [name, id] of known) result = withoutId(result, id, `<${name}>`);
   // A lock or a candidate has a lease of its own, which nobody names before: its key ends with it.
-  for (const [, id = ''] of result.matchAll(/(?<=\w\/)([0-9a-f]{15,16})(?![0-9a-f])/g)) result = withoutId(result, id, '<session>');
+  for (const [, id = ''] of result.matchAll(/(?<=\w\/)([0-9a-f]{15,16})(?![0-9a-f])/g)) {
+    result = withoutId(result, id, '<session>');
+  }
   return members(squeezed(untimed(result)));
 }
 
@@ -48,7 +50,8 @@ function untimed(text: string): string {
       .replace(/remaining\(\d+s\)/g, 'remaining(<seconds>)')
       .replace(/("ttl"|"TTL") ?: ?\d+,?/g, '$1:<seconds>')
       // The two keep their data in different forms, and their logs hold different entries.
-      .replace(/"(dbSize|dbSizeInUse|raftIndex|raftAppliedIndex)":\d+,?/g, '"$1":<n>,')
+      .replace(/"(dbSize|raftIndex|raftAppliedIndex)":\d+/g, '"$1":<n>')
+      .replace(/,"dbSizeInUse":\d+/g, '')
       .replace(/"(DBSize|RaftIndex|RaftAppliedIndex)" : \d+/g, '"$1" : <n>')
       .replace(/, [\d.]+ [kM]?B, (true|false), (true|false), (\d+), \d+, \d+, /g, ', <size>, $1, $2, $3, <n>, <n>, ')
       .replace(/\| +[\d.]+ [kM]?B \|(.*)\| +\d+ \| +\d+ \|/g, '| <size> |$1| <n> | <n> |')

@@ -4,6 +4,7 @@
 //   ETCDCTL_HEX=true get a     the environment comes first, as in a shell
 //   put a 5 -w {json,fields}   as many cases as there are words in the braces
 //   !128 put                   the exit code that is expected; 0 where none is said
+//   ~ alarm list              the answers differ, with a reason in DIFFERENCES.md
 //   get $url/$dir              the server's url, a directory of the row's own side, whatever was captured before
 //   lease grant 100 => l       captures the lease or the member that is named in the answer, in hex, as $l
 //   watch a ... text           does not end by itself: interrupted when it has printed that text
@@ -19,6 +20,7 @@ export interface Row {
   readonly env: Readonly<Record<string, string>>;
   /** null: it is interrupted, and ends as it likes. */
   readonly code: number | null;
+  readonly differs: boolean;
   readonly capture: string | null;
   /** Printed before the command is interrupted, or left to itself. */
   readonly until: string | null;
@@ -54,6 +56,7 @@ function parse(line: string, input: string | null): Row {
   };
   const until = take(/ \.\.\. (.+)$/s);
   const capture = take(/ => (\w+)$/);
+  const differs = take(/^~ /);
   const code = take(/^!(\d+) /);
   const started = take(/^& (\w+) /);
   const awaited = /^(end|await) (\w+)$/.exec(rest);
@@ -72,6 +75,7 @@ function parse(line: string, input: string | null): Row {
     words: words.slice(env.length),
     env: Object.fromEntries(env),
     code: codeOf(code, until !== null || action === 'end'),
+    differs: differs !== null,
     capture,
     until,
     input,

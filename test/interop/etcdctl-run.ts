@@ -22,17 +22,22 @@ const PATIENCE_MS = 20_000;
 const QUIET_MS = 60;
 
 /** Commands that change nothing, so that their order among each other says nothing. */
-const READING = /^(get|version|completion|help|migrate|lease (list|timetolive)|member list|endpoint|(user|role) (get|list)|alarm list|snapshot status|watch) /;
+const READING = new RegExp(`^(${[
+  'get', 'version', 'completion', 'help', 'migrate', 'lease (list|timetolive)', 'member list', 'endpoint',
+  '(user|role) (get|list)', 'alarm list', 'snapshot status', 'watch',
+].join('|')}) `);
 
 export class Runner {
   readonly #side: Side;
   readonly #known = new Map<string, string>();
+  readonly #places: Readonly<Record<string, string>>;
   readonly #jobs = new Map<string, Command>();
   readonly #directory = mkdtempSync(path.join(tmpdir(), 'coterie-etcdctl-'));
 
-  constructor(side: Side, known: Readonly<Record<string, string>> = {}) {
+  /** `places` are urls, by the name that rows have for them. */
+  constructor(side: Side, places: Readonly<Record<string, string>> = {}) {
     this.#side = side;
-    for (const [name, value] of Object.entries(known)) this.#known.set(name, value);
+    this.#places = { url: side.url, peer: side.peerUrl, self: side.memberId, dir: this.#directory, ...places };
   }
 
   async run(rows: readonly Row[]): Promise<Told[]> {
@@ -68,7 +73,8 @@ export class Runner {
 
   #start(row: Row): Command {
     const { url } = this.#side;
-    const fill = (text: string): string => text.replace(/\$(\w+)/g, (all, name: string) => this.#value(name) ?? all);
+    const known = (name: string): string | undefined => this.#places[name] ?? this.#known.get(name);
+    const fill = (text: string): string => text.replace(/\$(\w+)/g, (all, name: string) => known(name) ?? all);
     const words = row.words.map(fill);
     const isAddressed = words.some((word) => word.startsWith('--endpoints')) || 'ETCDCTL_ENDPOINTS' in row.env;
     const all = isAddressed ? words : ['--endpoints', url, ...words];
@@ -77,21 +83,18 @@ export class Runner {
     return new Command(child, row.input === null ? null : fill(row.input), row.until === null && row.job === null);
   }
 
-  #value(name: string): string | undefined {
-    if (name === 'url') return this.#side.url;
-    if (name === 'peer') return this.#side.peerUrl;
-    if (name === 'self') return this.#side.memberId;
-    if (name === 'dir') return this.#directory;
-    return this.#known.get(name);
-  }
-
   #told(row: Row, { code, stdout, stderr }: Ended): Told {
     if (row.capture !== null) {
       const id = idIn(stdout);
       if (id === null) throw new Error(`${this.#side.name}: ${row.line}: nothing to capture in ${stdout} ${stderr}`);
       this.#known.set(row.capture, id);
     }
-    const mask = (text: string): string => masked(text.replaceAll(this.#directory, '<dir>'), this.#side, this.#known);
+    const { dir = '', other = '' } = this.#places;
+    const places = (text: string): string => {
+      const placed = text.replaceAll(dir, '<dir>');
+      return other === '' ? placed : placed.replaceAll(other, '<other>');
+    };
+    const mask = (text: string): string => masked(places(text), this.#side, this.#known);
     return { line: row.line, code, stdout: mask(stdout), stderr: mask(spoken(stderr)) };
   }
 }
@@ -112,7 +115,8 @@ function start(words: readonly string[], given: Readonly<Record<string, string>>
 }
 
 function idIn(stdout: string): string | null {
-  const [, hex, decimal] = /(?:lease|Member) +([0-9a-f]{15,16})|"ID" ?: ?(\d+)/.exec(stdout) ?? [];
+  const [, unstarted] = /^([0-9a-f]+), unstarted/m.exec(stdout) ?? [];
+  const [, hex = unstarted, decimal] = /(?:lease |Member +|\w\/)([0-9a-f]{15,16})|"ID" ?: ?(\d+)/.exec(stdout) ?? [];
   return hex ?? (decimal === undefined ? null : BigInt(decimal).toString(16));
 }
 

@@ -1,8 +1,8 @@
 // A real etcd and a coterie side by side, made to be told apart by nothing: same names, same peer url, so the same ids.
 // What is asked of one is asked of the other; what may differ in the answers (addresses, lease ids) is known to who asks.
 
-import { startNode } from '../../core/start-node.js';
-import { serve } from '../../core/wire/port.js';
+import { startNode, type NodeOptions } from '../../core/start-node.js';
+import { serve, type ServeOptions } from '../../core/wire/port.js';
 import { startEtcd } from './real-etcd.js';
 
 export interface Side {
@@ -20,10 +20,19 @@ export interface Pair {
   close(): Promise<void>;
 }
 
-export async function startPair(): Promise<Pair> {
-  const etcd = await startEtcd();
-  const node = await startNode({ dataDir: null, name: 'default', peerUrls: [etcd.peerUrl], clientUrls: [etcd.url] });
-  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
+export interface PairOptions {
+  /** More flags of etcd's, and what means the same to coterie. */
+  readonly flags?: readonly string[];
+  readonly node?: Partial<NodeOptions>;
+  readonly serve?: ServeOptions;
+}
+
+export async function startPair(options: PairOptions = {}): Promise<Pair> {
+  const etcd = await startEtcd({ flags: options.flags ?? [] });
+  const node = await startNode({
+    dataDir: null, name: 'default', peerUrls: [etcd.peerUrl], clientUrls: [etcd.url], ...options.node,
+  });
+  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], ...options.serve });
   const close = async (): Promise<void> => {
     await server.close();
     await node.close();

@@ -1,0 +1,30 @@
+// The tables of etcdctl command lines that etcd and coterie must answer alike, each with the pair of servers it is asked of.
+// Groups run in this order. The rows' language is in etcdctl-rows.ts; that nothing is left out is checked in
+// etcdctl-complete.test.ts.
+
+import { FULL, MIRROR, UPKEEP } from './etcdctl-table-upkeep.js';
+import { CLIENT, CLUSTER, KEYS, LEASES } from './etcdctl-table-keys.js';
+import type { PairOptions } from './pair.js';
+
+export interface Group {
+  readonly title: string;
+  readonly rows: readonly string[];
+}
+
+export interface Table {
+  readonly title: string;
+  readonly pair: PairOptions;
+  /** Whether the rows speak of `$other`, another server of the same kind. */
+  readonly hasOther?: boolean;
+  readonly groups: readonly Group[];
+}
+
+export const TABLES: readonly Table[] = [
+  {
+    title: 'one member',
+    pair: {},
+    groups: [...KEYS, ...LEASES, ...CLUSTER, ...CLIENT, ...UPKEEP],
+  },
+  { title: 'two servers', pair: {}, hasOther: true, groups: MIRROR },
+  { title: 'full', pair: { flags: ['--quota-backend-bytes=1'], node: { limits: { quotaBytes: 1 } } }, groups: FULL },
+];
