@@ -44,6 +44,11 @@ export function pathOf(method: { readonly service: string; readonly name: string
   return `/${method.service}/${method.name}`;
 }
 
+/** The auth token of a call: `token` counts first, and `authorization` may stand as HTTP has it or bare (contract 1.3). */
+export function tokenOf(token: string | undefined, authorization: string | undefined): string | null {
+  return token ?? authorization?.replace(/^Bearer /, '') ?? null;
+}
+
 /** The text of an answer to a method that is not served (contract 1.2). */
 export function unknownMethodText(path: string, methods: Methods): string {
   const slash = path.lastIndexOf('/');

@@ -18,7 +18,7 @@ import type { Duplex } from 'node:stream';
 import { view } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import { ApiError, Status } from '../errors.js';
-import { pathOf, unknownMethodText } from './call.js';
+import { pathOf, tokenOf, unknownMethodText } from './call.js';
 import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES } from './limits.js';
 import { OK, statusOf, type WireStatus } from './status.js';
@@ -221,8 +221,7 @@ class Call implements CallContext {
 
   get token(): string | null {
     const { metadata } = this.#library;
-    const value = metadata.get('token')[0] ?? metadata.get('authorization')[0];
-    return value === undefined ? null : String(value);
+    return tokenOf(metadata.get('token')[0]?.toString(), metadata.get('authorization')[0]?.toString());
   }
 
   get certificateName(): string | null {

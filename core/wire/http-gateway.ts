@@ -7,7 +7,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Backend } from '../client.js';
 import { ApiError, Status } from '../errors.js';
-import type { CallContext, Method, Methods } from './call.js';
+import { tokenOf, type CallContext, type Method, type Methods } from './call.js';
 import { counted } from './counted.js';
 import { crossSiteGuard, type CrossSiteRules } from './cross-site.js';
 import { healthPaths, mountHealthRoutes, notAllowed, sendText, type HealthRouteOptions } from './health-routes.js';
@@ -56,6 +56,34 @@ const ROUTES: readonly (readonly [path: string, method: string])[] = [
   ['maintenance/hashkv', 'etcdserverpb.Maintenance/HashKV'],
   ['maintenance/snapshot', 'etcdserverpb.Maintenance/Snapshot'],
   ['maintenance/transfer-leadership', 'etcdserverpb.Maintenance/MoveLeader'],
+  ['maintenance/alarm', 'etcdserverpb.Maintenance/Alarm'],
+  ['maintenance/defragment', 'etcdserverpb.Maintenance/Defragment'],
+  // From 3.5 on.
+  ['maintenance/downgrade', 'etcdserverpb.Maintenance/Downgrade'],
+  ['auth/status', 'etcdserverpb.Auth/AuthStatus'],
+  ['auth/enable', 'etcdserverpb.Auth/AuthEnable'],
+  ['auth/disable', 'etcdserverpb.Auth/AuthDisable'],
+  ['auth/authenticate', 'etcdserverpb.Auth/Authenticate'],
+  ['auth/user/add', 'etcdserverpb.Auth/UserAdd'],
+  ['auth/user/get', 'etcdserverpb.Auth/UserGet'],
+  ['auth/user/list', 'etcdserverpb.Auth/UserList'],
+  ['auth/user/delete', 'etcdserverpb.Auth/UserDelete'],
+  ['auth/user/changepw', 'etcdserverpb.Auth/UserChangePassword'],
+  ['auth/user/grant', 'etcdserverpb.Auth/UserGrantRole'],
+  ['auth/user/revoke', 'etcdserverpb.Auth/UserRevokeRole'],
+  ['auth/role/add', 'etcdserverpb.Auth/RoleAdd'],
+  ['auth/role/get', 'etcdserverpb.Auth/RoleGet'],
+  ['auth/role/list', 'etcdserverpb.Auth/RoleList'],
+  ['auth/role/delete', 'etcdserverpb.Auth/RoleDelete'],
+  ['auth/role/grant', 'etcdserverpb.Auth/RoleGrantPermission'],
+  ['auth/role/revoke', 'etcdserverpb.Auth/RoleRevokePermission'],
+  ['lock/lock', 'v3lockpb.Lock/Lock'],
+  ['lock/unlock', 'v3lockpb.Lock/Unlock'],
+  ['election/campaign', 'v3electionpb.Election/Campaign'],
+  ['election/proclaim', 'v3electionpb.Election/Proclaim'],
+  ['election/leader', 'v3electionpb.Election/Leader'],
+  ['election/observe', 'v3electionpb.Election/Observe'],
+  ['election/resign', 'v3electionpb.Election/Resign'],
 ];
 
 /** gRPC status to HTTP, as etcd 3.4 maps them (contract 11.3). */
@@ -105,7 +133,7 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
     if (route === undefined) return sendText(response, 404, 'Not Found');
     if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
     return route.method.kind === 'unary'
-      ? serveUnary(route, request, response, options)
+      ? serveUnary(route, request, response, options, streams)
       : serveStream(route, request, response, options, streams);
   });
   app.use((_request, response) => sendText(response, 404, '404 page not found'));
@@ -154,7 +182,8 @@ class HttpCall implements CallContext {
   }
 
   get token(): string | null {
-    return this.#request.get('grpc-metadata-token') ?? this.#request.get('authorization') ?? null;
+    const authorization = this.#request.get('grpc-metadata-authorization') ?? this.#request.get('authorization');
+    return tokenOf(this.#request.get('grpc-metadata-token'), authorization);
   }
 
   /** The gateway's connections never speak for a user by their certificate (contract 8.2). */
@@ -171,10 +200,24 @@ class HttpCall implements CallContext {
   }
 }
 
-async function serveUnary(route: Route, request: Request, response: Response, options: GatewayOptions): Promise<void> {
+async function serveUnary(
+  route: Route,
+  request: Request,
+  response: Response,
+  options: GatewayOptions,
+  streams: Set<AbortController>,
+): Promise<void> {
   const { method, mapping } = route;
   if (method.kind !== 'unary') return;
-  const call = new HttpCall(request, new AbortController());
+  const abort = new AbortController();
+  if (method.waits === true) {
+    streams.add(abort);
+    response.on('close', () => {
+      streams.delete(abort);
+      abort.abort();
+    });
+  }
+  const call = new HttpCall(request, abort);
   let text: string;
   try {
     const body = await readBody(request, 2 * bytesMax(options));
@@ -221,7 +264,8 @@ async function serveStream(
     begin();
     response.end();
   } catch (error) {
-    const status = gatewayStatus(error, Status.unknown);
+    // etcd finds a fault in a stream of requests only when the call has begun.
+    const status = gatewayStatus(error, mapping.takesMany ? Status.unknown : Status.invalid_argument);
     if (response.headersSent) response.end(errorLine(status));
     else sendError(response, status);
   } finally {

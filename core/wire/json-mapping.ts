@@ -25,6 +25,8 @@ import { descriptorSet } from './schema/generated/descriptors.js';
 export interface JsonMapping {
   /** The bytes of the request written in `text`; throws `JsonFault`. */
   toBytes(text: string): Uint8Array;
+  /** The caller sends several requests, one after another. */
+  readonly takesMany: boolean;
   /** The answer as JSON text. */
   toText(bytes: Uint8Array): string;
 }
@@ -35,8 +37,9 @@ export function jsonMappings(): (service: string, method: string) => JsonMapping
   const registry: FileRegistry = createFileRegistry(set);
   return (service, method) => {
     const found = registry.getService(service)?.methods.find(({ name }) => name === method);
-    const { input, output } = present(found, `${service}/${method} in the descriptors`);
+    const { input, output, methodKind } = present(found, `${service}/${method} in the descriptors`);
     return {
+      takesMany: methodKind === 'bidi_streaming',
       toBytes: (text) => toBinary(input, fromJson(input, messageOf(input, parseFirst(text)), { ignoreUnknownFields: true })),
       toText: (bytes) => toJsonString(output, fromBinary(output, bytes), { useProtoFieldName: true }),
     };
