@@ -198,7 +198,7 @@ export async function runGroup(
   let invocation: Invocation | null = null;
   try {
     invocation = new Invocation(command, givenTo(command, rest), terminal);
-    await invocation.prepare();
+    if (command.offline !== true) await invocation.prepare();
     return await command.run(invocation);
   } catch (error) {
     return complain(command.words, error, terminal);

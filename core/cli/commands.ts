@@ -46,10 +46,25 @@ const KEYS: Readonly<Record<string, Subcommand>> = {
   txn: command('Keys', 'all or nothing, if comparisons hold', async (argv, terminal) => {
     return (await import('./txn.js')).main(argv, terminal);
   }),
+  watch: command('Keys', 'what changes under a key or a range, and a command for each change', async (argv, terminal) => {
+    return (await import('./watch.js')).main(argv, terminal);
+  }),
+  ls: command('Keys', 'keys as files: what is under a prefix, one level', async (argv, terminal) => {
+    return (await import('./tree.js')).list(argv, terminal);
+  }),
+  tree: command('Keys', 'keys as a tree, split at slashes', async (argv, terminal) => {
+    return (await import('./tree.js')).tree(argv, terminal);
+  }),
+  lease: command('Keys', 'grant, renew, look at and revoke leases', async (argv, terminal) => {
+    return (await import('./lease.js')).main(argv, terminal);
+  }),
   compaction: command('Keys', 'forget what was before a revision', kv('compaction')),
 };
 
 const CLUSTER: Readonly<Record<string, Subcommand>> = {
+  status: command('The cluster', 'the cluster at a glance: what is wrong, and what to do', async (argv, terminal) => {
+    return (await import('./status.js')).main(argv, terminal);
+  }),
   member: command('The cluster', 'list, add, remove, update and promote members', async (argv, terminal) => {
     return (await import('./member.js')).main(argv, terminal);
   }),
@@ -59,9 +74,31 @@ const CLUSTER: Readonly<Record<string, Subcommand>> = {
   'move-leader': command('The cluster', 'let another member lead', async (argv, terminal) => {
     return (await import('./endpoint.js')).moveLeader(argv, terminal);
   }),
+  alarm: command('The cluster', 'list alarms, and disarm them', async (argv, terminal) => {
+    return (await import('./alarm.js')).main(argv, terminal);
+  }),
+  defrag: command('The cluster', 'give memory of removed data back', async (argv, terminal) => {
+    return (await import('./alarm.js')).defrag(argv, terminal);
+  }),
+  check: command('The cluster', 'perf and datascale: does it carry the load you plan', async (argv, terminal) => {
+    return (await import('./check.js')).main(argv, terminal);
+  }),
+  'make-mirror': command('The cluster', 'copy keys into another cluster, and keep the copy in step', async (argv, terminal) => {
+    return (await import('./mirror.js')).main(argv, terminal);
+  }),
   snapshot: command('The cluster', 'save a member\'s data, look into a file, found a cluster on it', async (argv, terminal) => {
     return (await import('./snapshot.js')).main(argv, terminal);
   }),
+};
+
+const auth = (group: 'user' | 'role' | 'auth'): Load => async (argv, terminal) => {
+  return (await import('./auth.js')).main(group, argv, terminal);
+};
+
+const USERS: Readonly<Record<string, Subcommand>> = {
+  user: command('Users', 'add, delete and list users, their passwords and roles', auth('user')),
+  role: command('Users', 'add, delete and list roles, and what they may do', auth('role')),
+  auth: command('Users', 'enable, disable and look at authentication', auth('auth')),
 };
 
 const RECIPES: Readonly<Record<string, Subcommand>> = {
@@ -95,11 +132,19 @@ const RECIPES: Readonly<Record<string, Subcommand>> = {
 };
 
 const TOOL: Readonly<Record<string, Subcommand>> = {
+  context: command('This tool', 'endpoints and credentials under a name', async (argv, terminal) => {
+    return (await import('./context.js')).main(argv, terminal);
+  }),
+  completion: command('This tool', 'words for the completion of bash, zsh or fish', async (argv, terminal) => {
+    return (await import('./completion.js')).main(argv, terminal);
+  }),
   version: command('This tool', 'print versions', (argv, terminal) => printVersion(argv, terminal)),
   help: command('This tool', 'print this, or the help of a command', (argv, terminal) => printHelp(argv, terminal)),
 };
 
-export const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = { ...SERVERS, ...KEYS, ...CLUSTER, ...RECIPES, ...TOOL };
+export const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
+  ...SERVERS, ...KEYS, ...CLUSTER, ...USERS, ...RECIPES, ...TOOL,
+};
 
 const HEAD = `coterie: a durable key-value store any etcd client can talk to, and a sidecar that keeps nginx and HAProxy in step.
 

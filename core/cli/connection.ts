@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { RemoteOptions } from '../wire/remote-client.js';
 import { connectionTls } from './connection-tls.js';
-import type { FlagValues } from './flags.js';
+import { FlagValues, type CommandFlag } from './flags.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
@@ -62,4 +62,20 @@ function firstLine(file: string): string {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Refusal(`--password-file ${file}: ${why}`, 'give a file that you may read', { exitCode: 1, cause });
   }
+}
+
+/** Of the cluster that a mirror is made in. */
+export const DESTINATION_FLAGS: readonly CommandFlag[] = [
+  { name: 'dest-user', value: 'NAME[:PASSWORD]', help: 'who writes at the destination' },
+  { name: 'dest-password', value: 'PASSWORD', help: 'of --dest-user' },
+  { name: 'dest-insecure-transport', help: 'said for http at the destination; the address says it as well' },
+];
+
+export async function destinationOptions(flags: FlagValues, terminal: Terminal): Promise<RemoteOptions> {
+  const theirs = new FlagValues((name) => {
+    const word = ['user', 'password'].includes(name) ? flags.text(`dest-${name}`) : null;
+    return word ?? (['dial-timeout', 'keepalive-time', 'keepalive-timeout'].includes(name) ? flags.text(name) : null);
+  });
+  await settleCredentials(theirs, terminal);
+  return remoteOptions(theirs);
 }

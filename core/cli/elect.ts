@@ -46,8 +46,10 @@ const ELECT: ClientCommand = {
   },
 };
 
+export const COMMANDS: readonly ClientCommand[] = [ELECT];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('elect', [ELECT], argv);
+  return runGroup('elect', COMMANDS, argv);
 }
 
 /** Until asked to end. A leader whose store cannot be asked is shown again only in JSON, as stale. */

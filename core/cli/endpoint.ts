@@ -78,7 +78,7 @@ export function moveLeader(argv: readonly string[], terminal?: Terminal): Promis
 }
 
 /** `--endpoints`, or with `--cluster` all client URLs of the member list. */
-async function endpointsOf(invocation: Invocation): Promise<readonly string[]> {
+export async function endpointsOf(invocation: Invocation): Promise<readonly string[]> {
   if (!invocation.isSet('cluster')) return invocation.endpoints;
   // What one member knows: the list is wanted most when no majority is left to confirm it.
   const { members } = await invocation.connect().members({ linearizable: false });

@@ -102,6 +102,12 @@ export class FlagValues {
     return typeof word === 'string' ? readSwitch({ name, help: '' }, word) : word === true;
   }
 
+  /** Said to be off, which is something else than not being said. */
+  isOff(name: string): boolean {
+    const word = this.#of(name);
+    return typeof word === 'string' ? !readSwitch({ name, help: '' }, word) : word === false;
+  }
+
   text(name: string): string | null {
     const word = this.#of(name);
     return typeof word === 'string' ? word : null;

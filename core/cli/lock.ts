@@ -44,6 +44,8 @@ const LOCK: ClientCommand = {
   },
 };
 
+export const COMMANDS: readonly ClientCommand[] = [LOCK];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('lock', [LOCK], argv);
+  return runGroup('lock', COMMANDS, argv);
 }

@@ -25,8 +25,10 @@ const LOCKS: ClientCommand = {
   },
 };
 
+export const COMMANDS: readonly ClientCommand[] = [LOCKS];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('locks', [LOCKS], argv);
+  return runGroup('locks', COMMANDS, argv);
 }
 
 function locksText(invocation: Invocation, lines: readonly Line[], infos: ReadonlyMap<LeaseId, LeaseInfo>): string {

@@ -8,12 +8,12 @@ import type { Header } from '../client.js';
 export type Format = 'simple' | 'table' | 'json' | 'fields' | 'protobuf' | 'decoded';
 export const FORMATS: readonly Format[] = ['simple', 'table', 'json', 'fields', 'protobuf', 'decoded'];
 
-export type Json = string | number | bigint | boolean | readonly Json[] | { readonly [name: string]: Json | undefined };
+export type Json = null | string | number | bigint | boolean | readonly Json[] | { readonly [name: string]: Json | undefined };
 
 /** Members without a value are left out, in the order given. */
 export function json(value: Json): string {
   if (typeof value === 'string') return goString(value);
-  if (typeof value !== 'object') return String(value);
+  if (typeof value !== 'object' || value === null) return String(value);
   if (isArray(value)) return `[${value.map(json).join(',')}]`;
   const pairs = Object.entries(value).map(([name, inner]) => (inner === undefined ? '' : `${goString(name)}:${json(inner)}`));
   return `{${pairs.filter((pair) => pair !== '').join(',')}}`;
@@ -86,7 +86,7 @@ export function durationText(ms: number): string {
   return ms < 1000 ? `${trimmed(ms, 6)}ms` : `${trimmed(ms / 1000, 9)}s`;
 }
 
-export function headerJson({ clusterId, memberId, revision, raftTerm }: Header): Json {
+export function headerJson({ clusterId, memberId, revision, raftTerm }: Header): { readonly [name: string]: Json | undefined } {
   return {
     cluster_id: unlessEmpty(clusterId), member_id: unlessEmpty(memberId), revision: unlessEmpty(revision),
     raft_term: unlessEmpty(raftTerm),

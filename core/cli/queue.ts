@@ -285,8 +285,10 @@ const RESUME: ClientCommand = {
   },
 };
 
+export const COMMANDS: readonly ClientCommand[] = [PUT, TAKE, STATS, DEAD, PUT_BACK, REMOVE, PAUSE, RESUME];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('queue', [PUT, TAKE, STATS, DEAD, PUT_BACK, REMOVE, PAUSE, RESUME], argv);
+  return runGroup('queue', COMMANDS, argv);
 }
 
 async function queueOf(invocation: Invocation, name: string): Promise<Queue<Uint8Array>> {

@@ -50,8 +50,10 @@ const REGISTER: ClientCommand = {
   run: (invocation) => supervise(invocation, specOf(invocation), timesOf(invocation)),
 };
 
+export const COMMANDS: readonly ClientCommand[] = [REGISTER];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('register', [REGISTER], argv);
+  return runGroup('register', COMMANDS, argv);
 }
 
 function specOf(invocation: Invocation): InstanceSpec {

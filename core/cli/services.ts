@@ -25,8 +25,10 @@ const SERVICES: ClientCommand = {
   },
 };
 
+export const COMMANDS: readonly ClientCommand[] = [SERVICES];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('services', [SERVICES], argv);
+  return runGroup('services', COMMANDS, argv);
 }
 
 interface Found {

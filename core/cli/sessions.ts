@@ -39,8 +39,10 @@ const SESSIONS: ClientCommand = {
   },
 };
 
+export const COMMANDS: readonly ClientCommand[] = [SESSIONS];
+
 export function main(argv: readonly string[]): Promise<number> {
-  return runGroup('sessions', [SESSIONS], argv);
+  return runGroup('sessions', COMMANDS, argv);
 }
 
 function readLease(word: string): LeaseId {

@@ -119,6 +119,8 @@ function printed(bytes: Uint8Array): Promise<void> {
   });
 }
 
+export const COMMANDS: readonly ClientCommand[] = [PUBLISH, SUBSCRIBE];
+
 export function publish(argv: readonly string[]): Promise<number> {
   return runGroup('publish', [PUBLISH], argv);
 }
