@@ -106,7 +106,8 @@ export class TlsGate {
       cancel();
       this.#leave(address);
       server.off('secureConnection', onSecure);
-      if (refused !== null) socket.destroy();
+      // Not from within the runtime's own reading of the handshake: it would go on with what is freed.
+      if (refused !== null) this.#options.clock.schedule(0, () => socket.destroy());
       done(refused, secured);
     };
     // A server that was given up on may still tell of this handshake: it serves no other.
@@ -167,8 +168,8 @@ export class TlsGate {
     const chain = chainOf(secure);
     const against = began === this.#tls ? this.#tls.against(chain) : this.#tls.againstConnected(chain, calendarMs());
     if (against !== null) {
-      end({ code: '', text: against }, null);
-      return void secure.destroy();
+      secure.on('error', () => undefined);
+      return end({ code: '', text: against }, null);
     }
     this.#connected.set(secure, { address, chain });
     secure.on('close', () => this.#connected.delete(secure));

@@ -244,7 +244,7 @@ export class TcpTransport implements Transport {
         if (secure.destroyed || this.#isClosed) return;
         if (reason === null) return this.#accept(secure, stranger, null);
         stranger.tell(`${reason}; give each member a certificate for its own address`);
-        secure.destroy();
+        this.#options.clock.schedule(0, () => secure.destroy());
       });
     });
   }

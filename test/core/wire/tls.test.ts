@@ -1,0 +1,294 @@
+// The port for clients under TLS, row by row of reliability.md 5-A (SA1 to SA9, SA12): who is let in, who is not, and what becomes of
+// those who are within when trust changes. On real sockets, with certificates made here.
+
+import { connect as connectPlain } from 'node:net';
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import test, { type ExecutionContext } from 'ava';
+import { JudgedTls, TlsFault, type TlsTerms } from '../../../core/base/tls-terms.js';
+import { connect, put, serve, startNode, utf8, type WireServer } from '../../../core/index.js';
+import type { WireEvent } from '../../../core/wire/wire-events.js';
+import { TestAuthority, type Identity } from '../../certificates.js';
+
+const DAY_MS = 86_400_000;
+const authority = new TestAuthority();
+const other = new TestAuthority('another authority');
+const own = authority.issue('server');
+const alice = authority.issue('alice');
+const bob = authority.issue('bob');
+
+const node = await startNode({ dataDir: null });
+test.after.always(() => node.close());
+
+interface Open {
+  readonly server: WireServer;
+  readonly url: string;
+  readonly port: number;
+  readonly events: WireEvent[];
+  refusals(): readonly string[];
+}
+
+async function open(t: ExecutionContext, tls: Partial<TlsTerms> = {}, urls = ['https://127.0.0.1:0']): Promise<Open> {
+  const events: WireEvent[] = [];
+  const observe = (event: WireEvent): void => void events.push(event);
+  const server = await serve(node.client, { urls, tls: { cert: own.cert, key: own.key, ...tls }, observe });
+  t.teardown(() => server.close());
+  const url = server.urls[0] ?? '';
+  const refusals = (): readonly string[] => events.flatMap((event) => (event.kind === 'handshake_refused' ? [event.reason] : []));
+  return { server, url, port: Number(new URL(url).port), events, refusals };
+}
+
+const MUTUAL = { ca: authority.cert, requireClientCert: true } as const;
+
+/** What a visitor gets: an answer to a request, or how he was sent away. */
+async function visit(port: number, options: ConnectionOptions): Promise<string> {
+  return await new Promise((resolve) => {
+    let text = '';
+    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...options }, () => {
+      socket.write('GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    });
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(`refused ${error.code ?? error.message}`));
+    socket.on('close', () => resolve(text.startsWith('HTTP/1.1 200') ? 'answered' : `closed ${text}`));
+  });
+}
+
+function shows({ cert, key }: Identity): ConnectionOptions {
+  return { cert, key };
+}
+
+async function until(holds: () => boolean, limitMs = 5000): Promise<boolean> {
+  for (const end = performance.now() + limitMs; performance.now() < end;) {
+    if (holds()) return true;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return holds();
+}
+
+function plain(port: number, bytes: string | Uint8Array): Promise<{ answer: string; tookMs: number }> {
+  return new Promise((resolve) => {
+    const at = performance.now();
+    let answer = '';
+    const socket = connectPlain({ host: '127.0.0.1', port }, () => socket.write(bytes));
+    socket.on('data', (chunk: Buffer) => (answer += chunk.toString()));
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => resolve({ answer, tookMs: performance.now() - at }));
+  });
+}
+
+test('SA1: plain text on a TLS port and TLS on a plain one are closed quickly, without an answer, told once', async (t) => {
+  const secret = await open(t);
+  for (let i = 0; i < 3; i++) {
+    const { answer, tookMs } = await plain(secret.port, 'GET /version HTTP/1.1\r\nHost: a\r\n\r\n');
+    t.deepEqual([answer, tookMs < 3000], ['', true]);
+  }
+  t.true(await until(() => secret.refusals().length > 0));
+  t.is(secret.refusals().length, 1);
+  const clear = await open(t, {}, ['http://127.0.0.1:0']);
+  for (let i = 0; i < 3; i++) t.regex(await visit(clear.port, {}), /^refused/);
+  t.deepEqual(clear.refusals(), ['it speaks TLS, and this port does not']);
+  t.is((await fetch(`${clear.url}/version`)).status, 200, 'it goes on serving');
+});
+
+test('SA2: TLS 1.2 is the least and 1.3 preferred, suites without forward secrecy are not spoken, nor renegotiation', async (t) => {
+  const usual = await open(t);
+  const spoken = (port: number, options: ConnectionOptions): Promise<string> => new Promise((resolve) => {
+    const socket: TLSSocket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...options }, () => {
+      resolve(`${socket.getProtocol()} ${socket.getCipher().name}`);
+      socket.destroy();
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(`refused ${error.code ?? ''}`));
+  });
+  t.regex(await spoken(usual.port, {}), /^TLSv1\.3 /);
+  t.regex(await spoken(usual.port, { maxVersion: 'TLSv1.2' }), /^TLSv1\.2 ECDHE-ECDSA-AES128-GCM-SHA256$/);
+  const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT:@SECLEVEL=0' } as const;
+  t.regex(await spoken(usual.port, old), /^refused/);
+  for (const ciphers of ['ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0', 'AES128-SHA', 'aNULL:@SECLEVEL=0', 'eNULL:@SECLEVEL=0']) {
+    t.regex(await spoken(usual.port, { maxVersion: 'TLSv1.2', ciphers }), /^refused/, ciphers);
+  }
+  const renegotiated = await new Promise<string>((resolve) => {
+    const socket = connectTls({ host: '127.0.0.1', port: usual.port, ca: authority.cert, maxVersion: 'TLSv1.2' }, () => {
+      socket.renegotiate({}, (error) => resolve(error === null ? 'renegotiated' : 'refused'));
+    });
+    socket.on('error', () => resolve('refused'));
+    socket.on('close', () => resolve('refused'));
+    setTimeout(() => resolve('ignored'), 500);
+  });
+  t.not(renegotiated, 'renegotiated');
+  const strict = await open(t, { minVersion: 'TLSv1.3' });
+  t.regex(await spoken(strict.port, { maxVersion: 'TLSv1.2' }), /^refused/);
+  const chosen = await open(t, { cipherSuites: ['TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384'], maxVersion: 'TLSv1.2' });
+  t.is(await spoken(chosen.port, {}), 'TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384');
+  const judged = (terms: Partial<TlsTerms>): JudgedTls => new JudgedTls({ cert: own.cert, key: own.key, ...terms }, Date.now());
+  t.throws(() => judged({ cipherSuites: ['TLS_RSA_WITH_RC4_128_SHA'] }), { instanceOf: TlsFault, message: /unexpected TLS cipher/ });
+  t.throws(() => judged({ minVersion: 'TLSv1.3', maxVersion: 'TLSv1.2' }), { instanceOf: TlsFault });
+});
+
+test('SA3: only a certificate of the authority is let in, valid now, for clients, in a chain that may be so long', async (t) => {
+  const now = Date.now();
+  const middle = new TestAuthority('a middle authority', { parent: authority });
+  const below = new TestAuthority('one below that may vouch for none', {
+    parent: new TestAuthority('short', { parent: authority, wishes: { authority: { pathLengthMax: 0 } } }),
+  });
+  const { port, refusals } = await open(t, { ...MUTUAL, crl: authority.crl([bob]) });
+  const good: readonly (readonly [string, Identity])[] = [
+    ['of the authority', alice], ['with an intermediate', middle.issue('carol')],
+    ['for clients alone', authority.issue('dave', { usages: ['client'] })],
+  ];
+  for (const [what, identity] of good) t.is(await visit(port, shows(identity)), 'answered', what);
+  const bad: readonly (readonly [string, ConnectionOptions])[] = [
+    ['none', {}],
+    ['self-signed', { cert: new TestAuthority('alice').cert, key: alice.key }],
+    ['of another authority', shows(other.issue('alice'))],
+    ['expired', shows(authority.issue('alice', { notBeforeMs: now - 2 * DAY_MS, notAfterMs: now - DAY_MS }))],
+    ['not yet valid', shows(authority.issue('alice', { notBeforeMs: now + DAY_MS, notAfterMs: now + 2 * DAY_MS }))],
+    ['for servers alone', shows(authority.issue('alice', { usages: ['server'] }))],
+    ['revoked', shows(bob)],
+    ['below an authority that may not vouch for others', shows(below.issue('alice'))],
+  ];
+  for (const [what, options] of bad.filter(([what]) => what !== 'self-signed')) t.not(await visit(port, options), 'answered', what);
+  const selfSigned = selfSignedIdentity();
+  t.not(await visit(port, shows(selfSigned)), 'answered', 'self-signed');
+  t.true(await until(() => refusals().length >= 6), refusals().join('; '));
+});
+
+function selfSignedIdentity(): Identity {
+  const itself = new TestAuthority('itself');
+  return itself.issue('itself');
+}
+
+test('SA4: a revocation list counts on the same port for gRPC, for HTTP, and on ports for HTTP and health alone', async (t) => {
+  const events: WireEvent[] = [];
+  const any = 'https://127.0.0.1:0';
+  const server = await serve(node.client, {
+    urls: [any], httpUrls: [any], sideUrls: [any], observe: (event) => void events.push(event),
+    tls: { cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) },
+  });
+  t.teardown(() => server.close());
+  const http = [...server.httpUrls, ...server.sideUrls].map((url) => Number(new URL(url).port));
+  for (const port of http) {
+    const visited = await Promise.all([alice, bob].map((who) => visitPath(port, shows(who), '/health')));
+    t.deepEqual(visited, [true, false]);
+  }
+  const verdicts = await Promise.all([alice, bob].map(async ({ cert, key }) => {
+    const client = connect(server.urls, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 1500 });
+    const answered = await client.range({ key: utf8('a') }).then(() => true, () => false);
+    await client.close();
+    return answered;
+  }));
+  t.deepEqual(verdicts, [true, false]);
+  t.true(events.some((event) => event.kind === 'handshake_refused' && /was revoked/.test(event.reason)));
+});
+
+function visitPath(port: number, options: ConnectionOptions, where: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    let text = '';
+    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...options }, () => {
+      socket.write(`GET ${where} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    });
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    socket.on('error', () => resolve(false));
+    socket.on('close', () => resolve(text.startsWith('HTTP/1.1 200')));
+  });
+}
+
+test('SA5: a revocation list that is missing, expired, of another authority, forged or garbage is not started with', async (t) => {
+  const judge = (crl: string): JudgedTls => new JudgedTls({ cert: own.cert, key: own.key, ca: authority.cert, crl }, Date.now());
+  const past = { fromMs: Date.now() - 3 * DAY_MS, untilMs: Date.now() - DAY_MS };
+  const forged = new TestAuthority();
+  const cut = authority.crl([bob]).replace(/\n.{20}/, '\n');
+  const wrong: readonly (readonly [string, RegExp])[] = [
+    ['', /holds no revocation list; give a file/],
+    ['garbage', /holds no revocation list/],
+    [authority.crl([bob], past), /has expired, \d+Z; fetch the newest/],
+    [authority.crl([bob], { fromMs: Date.now() + DAY_MS, untilMs: null }), /not valid yet; /],
+    [other.crl([bob]), /is the list of another authority; /],
+    [forged.crl([bob]), /its signature is wrong; /],
+    [cut, /is damaged|signature is wrong|another authority/],
+  ];
+  for (const [crl, says] of wrong) t.throws(() => judge(crl), { instanceOf: TlsFault, message: says });
+  t.throws(() => new JudgedTls({ cert: own.cert, key: own.key, crl: authority.crl([]) }, Date.now()), { message: /whose list/ });
+  t.notThrows(() => judge(authority.crl([bob], { untilMs: null })), 'one without an end');
+  await t.throwsAsync(serve(node.client, {
+    urls: ['https://127.0.0.1:0'], tls: { cert: own.cert, key: own.key, ca: authority.cert, crl: 'garbage' },
+  }), { instanceOf: TlsFault });
+  const { server, port } = await open(t, { ...MUTUAL, crl: authority.crl([bob]) });
+  t.throws(() => server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: 'garbage' }), { instanceOf: TlsFault });
+  t.is(await visit(port, shows(alice)), 'answered', 'the old list stays in use');
+  t.not(await visit(port, shows(bob)), 'answered');
+});
+
+test('SA6: new certificates, authorities and lists are in use with the next handshake, a pair that does not fit is not', async (t) => {
+  const { server, port } = await open(t, MUTUAL);
+  const shown = (): Promise<string> => new Promise((resolve, reject) => {
+    const socket = connectTls({ host: '127.0.0.1', port, ca: [authority.cert, other.cert], ...shows(alice) }, () => {
+      resolve(String(socket.getPeerCertificate().subject.CN));
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+  t.is(await shown(), 'server');
+  const next = authority.issue('next server');
+  server.renewTls({ cert: next.cert, key: next.key, ...MUTUAL });
+  t.is(await shown(), 'next server');
+  t.throws(() => server.renewTls({ cert: own.cert, key: next.key, ...MUTUAL }), { instanceOf: TlsFault, message: /not the key/ });
+  t.throws(() => server.renewTls({ cert: own.cert.slice(0, 300), key: own.key, ...MUTUAL }), { instanceOf: TlsFault });
+  t.throws(() => server.renewTls({ cert: own.cert, key: '', ...MUTUAL }), { instanceOf: TlsFault });
+  t.is(await shown(), 'next server', 'what was in use stays in use');
+  server.renewTls({ cert: next.cert, key: next.key, ca: authority.cert + other.cert, requireClientCert: true });
+  t.is(await visit(port, shows(other.issue('erin'))), 'answered');
+});
+
+test('SA7: nobody comes back to a port that asks for certificates by a session of before', async (t) => {
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const { server, port } = await open(t, { ...MUTUAL, crl: authority.crl([]) });
+    const sessions: Buffer[] = [];
+    const come = (session?: Buffer): Promise<string> => new Promise((resolve) => {
+      const socket: TLSSocket = connectTls({
+        host: '127.0.0.1', port, ca: authority.cert, ...shows(bob), maxVersion, ...(session === undefined ? {} : { session }),
+      }, () => socket.write('GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'));
+      let answer = '';
+      socket.on('session', (one: Buffer) => sessions.push(one));
+      socket.on('data', (chunk: Buffer) => (answer += chunk.toString()));
+      socket.on('error', () => resolve('refused'));
+      socket.on('close', () => resolve(answer === '' ? 'refused' : `answered${socket.isSessionReused() ? ' by a session' : ''}`));
+    });
+    t.is(await come(), 'answered');
+    for (const session of [...sessions]) t.is(await come(session), 'answered', `${maxVersion}: a whole handshake each time`);
+    server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) });
+    for (const session of [...sessions, undefined]) t.is(await come(session), 'refused', maxVersion);
+  }
+});
+
+test('SA8: who is connected by a certificate that is revoked, or of an authority that is gone, is cut off at once', async (t) => {
+  const both = authority.cert + other.cert;
+  const { server, url, events } = await open(t, { ...MUTUAL, ca: both });
+  const clientOf = ({ cert, key }: Identity): ReturnType<typeof connect> => {
+    const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 1000 });
+    t.teardown(() => client.close());
+    return client;
+  };
+  const [forAlice, forBob, forErin] = [clientOf(alice), clientOf(bob), clientOf(other.issue('erin'))];
+  await Promise.all([forAlice, forBob, forErin].map((client) => put(client, utf8('SA8'), utf8('0'))));
+  const swept = (): readonly string[] => events.flatMap((event) => (event.kind === 'connection_swept' ? [event.reason] : []));
+  const lists = authority.crl([bob]) + other.crl([]);
+  server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, ca: both, crl: lists });
+  t.is(swept().length, 1);
+  t.regex(swept()[0] ?? '', /was revoked/);
+  server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) });
+  t.is(swept().length, 2);
+  t.regex(swept()[1] ?? '', /authority that is not trusted any more/);
+  await t.notThrowsAsync(put(forAlice, utf8('SA8'), utf8('1')), 'others are left alone');
+  for (const client of [forBob, forErin]) await t.throwsAsync(client.range({ key: utf8('a') }), { message: /could be reached/ });
+});
+
+test('SA8: with the option, who is connected when his certificate expires is cut off, too', async (t) => {
+  const { port, events } = await open(t, { ...MUTUAL, sweepExpired: true });
+  const brief = authority.issue('brief', { notAfterMs: Date.now() + 1500 });
+  const closed = new Promise<void>((resolve) => {
+    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(brief) });
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve());
+  });
+  await closed;
+  t.true(events.some((event) => event.kind === 'connection_swept' && event.reason === 'its certificate has expired'));
+});
