@@ -14,7 +14,8 @@ import type { RemoteOptions } from './remote-client.js';
 const RESTART_MS = 1_000;
 const NS_PER_MS = 1_000_000;
 
-export type KeepAliverOptions = Omit<RemoteOptions, 'clock'>;
+/** A source of tokens cannot be handed to a thread: it logs in by name and password. */
+export type KeepAliverOptions = Omit<RemoteOptions, 'clock' | 'token'>;
 
 export interface ThreadOptions {
   readonly endpoints: readonly string[];

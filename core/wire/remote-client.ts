@@ -6,7 +6,7 @@
 // reads. Nothing here waits without a limit except watches that have been created once.
 
 import { onceAborted } from '../base/abort.js';
-import { Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { Metadata } from '@grpc/grpc-js';
 import { view } from '../base/bytes.js';
 import { systemClock, type Clock } from '../base/clock.js';
 import type * as api from '../client.js';
@@ -18,12 +18,15 @@ import type { ClientTls } from './client-tls.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
 import { Links, type Link } from './remote-links.js';
 import { deepReader } from './deep-reader.js';
-import type { ByteStream, OpenStream, StreamHandlers } from './remote-stream.js';
+import { plain, RemoteStream, type Identity } from './remote-grpc-stream.js';
+import { mayLoginHelp, RemoteLogin, type LoginOptions } from './remote-login.js';
+import type { ByteStream, OpenStream } from './remote-stream.js';
 import { RemoteWatches } from './remote-watch.js';
 import * as rpc from './schema/generated/rpc.js';
 import { SnapshotReader, type SnapshotPiece } from './snapshot-stream.js';
 
-export interface RemoteOptions {
+/** Without a login: nobody in particular, which is all there is where auth is off. */
+export interface RemoteOptions extends LoginOptions {
   /** For calls that name none, and for the creation of watches. Default 10,000. */
   readonly timeoutMs?: number;
   /** How long a call waits for some endpoint to accept a connection; then it rejects with `unavailable`. Default 5,000. */
@@ -50,8 +53,10 @@ export class RemoteClient implements api.Backend {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #connectTimeoutMs: number;
-  readonly #watches: RemoteWatches;
-  readonly #keepAlives: RemoteKeepAlives;
+  readonly #login: RemoteLogin | null;
+  /** The shared streams: this client's own, and those of callers whose tokens it carries on, by token. */
+  readonly #own: Lane;
+  readonly #lanes = new Map<string, Lane>();
   readonly #calls = new Set<Call>();
   readonly #streams = new Set<ByteStream>();
   readonly #aborts = new Set<AbortController>();
@@ -62,10 +67,8 @@ export class RemoteClient implements api.Backend {
     this.#timeoutMs = options.timeoutMs ?? 10_000;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? 5_000;
     this.#links = new Links(endpoints, this.#clock, { pingMs: 6_000, pingTimeoutMs: 4_000, ...options });
-    const open: OpenStream = (path, handlers) => this.#openStream(path, handlers);
-    const version = async (): Promise<string> => (await this.status()).version;
-    this.#watches = new RemoteWatches({ open, clock: this.#clock, version });
-    this.#keepAlives = new RemoteKeepAlives(open, this.#clock);
+    this.#login = this.#loginOf(options);
+    this.#own = this.#laneOf(this.#login);
   }
 
   range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
@@ -107,7 +110,7 @@ export class RemoteClient implements api.Backend {
 
   watch(request: api.WatchRequest, options: api.CallOptions = {}): api.Watch {
     const { signal = null, timeoutMs = this.#timeoutMs } = options;
-    const watch = this.#watches.watch(request, { signal, timeoutMs });
+    const watch = this.#lane(options).watches.watch(request, { signal, timeoutMs });
     if (this.#closed) watch.close();
     return watch;
   }
@@ -124,7 +127,7 @@ export class RemoteClient implements api.Backend {
     return new Promise((resolve, reject) => {
       const call = this.#call(options, reject);
       if (call === null) return;
-      const pending = this.#keepAlives.renew(lease, (error, answer) => {
+      const pending = this.#lane(options).keepAlives.renew(lease, (error, answer) => {
         if (error !== null || answer === undefined) call.fail(error ?? new ApiError('internal'));
         else if (call.finish()) resolve(answer);
       });
@@ -321,7 +324,7 @@ export class RemoteClient implements api.Backend {
       cancelTimer = this.#clock.schedule(timeoutMs, () => abort.abort(late));
     };
     try {
-      for await (const answer of this.#answers('/etcdserverpb.Maintenance/Snapshot', abort.signal, patience)) {
+      for await (const answer of this.#answers('/etcdserverpb.Maintenance/Snapshot', options, abort.signal, patience)) {
         const piece = reader.push(answer);
         if (piece !== null) yield piece;
         patience();
@@ -335,10 +338,14 @@ export class RemoteClient implements api.Backend {
   }
 
   /** Asks once and hands on the answers; the library stops reading while nobody takes them. Rejects with what aborted it. */
-  async *#answers(path: string, signal: AbortSignal, onAsked: () => void): AsyncGenerator<Uint8Array> {
+  async *#answers(
+    path: string, options: api.CallOptions, signal: AbortSignal, onAsked: () => void,
+  ): AsyncGenerator<Uint8Array> {
     const link = this.#links.ready ?? (await this.#connected(signal));
+    const own = options.caller === undefined ? this.#login : null;
+    const token = options.caller?.token ?? (await own?.get()) ?? null;
     onAsked();
-    const stream = link.client.makeServerStreamRequest(path, same, same, view(NOTHING), NO_METADATA);
+    const stream = link.client.makeServerStreamRequest(path, same, same, view(NOTHING), metadataOf(token));
     const cancel = (): void => stream.cancel();
     onceAborted(signal, cancel);
     if (signal.aborted) cancel();
@@ -347,6 +354,7 @@ export class RemoteClient implements api.Backend {
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       const failure = failureOf(error instanceof Error ? error : null);
+      if (mayLoginHelp(failure.code)) own?.spoil(token);
       if (LOST.has(failure.code)) this.#links.suspect(link);
       throw failure;
     } finally {
@@ -379,8 +387,10 @@ export class RemoteClient implements api.Backend {
       // What has been sent may have happened, and `closed` would deny that.
       call.fail(call.sent ? new ApiError('canceled', { detail: 'the client was closed' }) : new ApiError('closed'));
     }
-    this.#watches.close();
-    this.#keepAlives.close();
+    for (const { watches, keepAlives } of [this.#own, ...this.#lanes.values()]) {
+      watches.close();
+      keepAlives.close();
+    }
     for (const stream of [...this.#streams]) stream.cancel();
     for (const abort of [...this.#aborts]) abort.abort(new ApiError('closed'));
     this.#links.close();
@@ -412,8 +422,19 @@ export class RemoteClient implements api.Backend {
       if (call === null) return;
       // A member without a leader, or one that may not answer, did nothing: each of the others is asked once.
       let others = this.#links.count - 1;
+      // A server that passes on somebody's call speaks for that one, token or none, and never for itself. Else the token is the
+      // client's own, which may be fetched anew once.
+      const login = options?.caller === undefined && path !== AUTHENTICATE ? this.#login : null;
+      let token: string | null = options?.caller?.token ?? null;
+      let logins = 1;
       const attempt = (): void => {
         call.sent = false;
+        if (login !== null) {
+          const known = login.now;
+          if (known === undefined) return void login.get().then(attempt, (error: unknown) => call.fail(errorFrom(error)));
+          token = known;
+        }
+        if (call.done) return;
         const link = this.#links.ready;
         if (link !== null) return send(link);
         call.giveUp = this.#links.whenReady(this.#connectTimeoutMs, (error, found) => {
@@ -423,7 +444,7 @@ export class RemoteClient implements api.Backend {
       };
       const send = (link: Link): void => {
         call.sent = true;
-        const sent = link.client.makeUnaryRequest(path, same, same, view(bytes), NO_METADATA, {}, (error, answer) => {
+        const sent = link.client.makeUnaryRequest(path, same, same, view(bytes), metadataOf(token), {}, (error, answer) => {
           if (error === null && answer !== undefined) {
             if (call.finish()) settle(answer, decode, resolve, reject);
             return;
@@ -433,6 +454,10 @@ export class RemoteClient implements api.Backend {
           const elsewhere = ELSEWHERE.has(failure.code);
           if (lost || elsewhere) this.#links.suspect(link);
           if (call.done) return;
+          if (login !== null && mayLoginHelp(failure.code) && logins-- > 0) {
+            login.spoil(token);
+            return attempt();
+          }
           const harmless = again || failure.outcome === 'never';
           if (!harmless || !(lost || (elsewhere && others-- > 0))) return call.fail(failure);
           this.#clock.schedule(RETRY_MS, () => {
@@ -461,10 +486,39 @@ export class RemoteClient implements api.Backend {
     return call;
   }
 
-  #openStream(path: string, handlers: StreamHandlers): ByteStream {
-    const stream = new RemoteStream(this.#links, path, handlers, () => this.#streams.delete(stream));
-    this.#streams.add(stream);
-    return stream;
+  #loginOf({ user, password = '', token }: RemoteOptions): RemoteLogin | null {
+    if (token !== undefined) return new RemoteLogin(token);
+    return user === undefined ? null : new RemoteLogin(async () => (await this.authenticate(user, password)).token);
+  }
+
+  #laneOf(identity: Identity): Lane {
+    const open: OpenStream = (path, handlers) => {
+      const stream = new RemoteStream(this.#links, path, identity, handlers, () => this.#streams.delete(stream));
+      this.#streams.add(stream);
+      return stream;
+    };
+    const version = async (): Promise<string> => (await this.status()).version;
+    const watches = new RemoteWatches({ open, clock: this.#clock, version });
+    return { watches, keepAlives: new RemoteKeepAlives(open, this.#clock) };
+  }
+
+  /** A stream speaks for one caller: each token has its own, for as long as anything goes on there. */
+  #lane({ caller }: api.CallOptions): Lane {
+    if (caller === undefined || (caller.token === null && this.#login === null)) return this.#own;
+    const token = caller.token ?? '';
+    const known = this.#lanes.get(token) ?? this.#laneOf(caller.token);
+    if (this.#lanes.size >= IDLE_LANES_MAX) this.#dropIdleLanes();
+    this.#lanes.set(token, known);
+    return known;
+  }
+
+  #dropIdleLanes(): void {
+    for (const [token, { watches, keepAlives }] of this.#lanes) {
+      if (!watches.isIdle || !keepAlives.isIdle) continue;
+      watches.close();
+      keepAlives.close();
+      this.#lanes.delete(token);
+    }
   }
 }
 
@@ -474,17 +528,32 @@ const LOST: ReadonlySet<string> = new Set(['connection_lost', 'unavailable', 'st
 const ELSEWHERE: ReadonlySet<string> = new Set(['no_leader', 'timeout', 'timeout_leader_lost', 'learner_unsupported']);
 const NOTHING = new Uint8Array(0);
 const NO_METADATA = new Metadata();
+const AUTHENTICATE = '/etcdserverpb.Auth/Authenticate';
+/** Streams of callers that are gone are looked for when there are this many. */
+const IDLE_LANES_MAX = 100;
+
+interface Lane {
+  readonly watches: RemoteWatches;
+  readonly keepAlives: RemoteKeepAlives;
+}
+
+function metadataOf(token: string | null): Metadata {
+  if (token === null) return NO_METADATA;
+  const metadata = new Metadata();
+  metadata.set('token', token);
+  return metadata;
+}
+
+function errorFrom(error: unknown): ApiError {
+  return isApiError(error) ? error : new ApiError('internal', { detail: 'no token could be had', cause: error });
+}
+
 type Decode<T> = (answer: Uint8Array) => T;
 /** Before a call that surely did not happen, or only reads, is tried again. */
 const RETRY_MS = 20;
 
 function same(bytes: Buffer): Buffer {
   return bytes;
-}
-
-/** Plain bytes over the same memory: what a caller gets must not be a Buffer in one home and an array in another. */
-function plain(bytes: Buffer): Uint8Array {
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function settle<T>(
@@ -502,86 +571,4 @@ function settle<T>(
 
 function isReadOnly({ success = [], failure = [] }: api.TxnRequest): boolean {
   return [...success, ...failure].every((op) => op.kind === 'range' || (op.kind === 'txn' && isReadOnly(op.request)));
-}
-
-type GrpcStream = ClientDuplexStream<Buffer, Buffer>;
-
-class RemoteStream implements ByteStream {
-  readonly #links: Links;
-  readonly #path: string;
-  readonly #handlers: StreamHandlers;
-  readonly #onDone: () => void;
-  #link: Link | null = null;
-  #stream: GrpcStream | null = null;
-  #queue: Uint8Array[] = [];
-  #done = false;
-  readonly #giveUp: () => void;
-
-  constructor(links: Links, path: string, handlers: StreamHandlers, onDone: () => void) {
-    this.#links = links;
-    this.#path = path;
-    this.#handlers = handlers;
-    this.#onDone = onDone;
-    this.#giveUp = links.whenReady(Infinity, (error, link) => {
-      if (link === null) this.#end(error);
-      else this.#start(link);
-    });
-  }
-
-  send(bytes: Uint8Array): void {
-    if (this.#stream === null) this.#queue.push(bytes);
-    else this.#stream.write(view(bytes));
-  }
-
-  cancel(): void {
-    if (this.#done) return;
-    this.#done = true;
-    this.#onDone();
-    this.#giveUp();
-    this.#stream?.cancel();
-  }
-
-  forsake(): void {
-    if (this.#link !== null) this.#links.suspect(this.#link);
-    this.cancel();
-  }
-
-  #start(link: Link): void {
-    if (this.#done) return;
-    this.#link = link;
-    // A member that has lost its leader ends the stream, so that it is opened at one that has not (contract 1.3).
-    const metadata = new Metadata();
-    metadata.set('hasleader', 'true');
-    const stream: GrpcStream = link.client.makeBidiStreamRequest(this.#path, same, same, metadata);
-    this.#stream = stream;
-    stream.on('metadata', (headers: Metadata) => {
-      if (!this.#done) this.#handlers.onOpen(headers.get('coterie-version').length > 0);
-    });
-    stream.on('data', (bytes: Buffer) => this.#onMessage(bytes));
-    stream.on('error', (error: Error & { code?: number; details?: string }) => {
-      const failure = failureOf(error);
-      if (isApiError(failure, 'connection_lost') || isApiError(failure, 'no_leader')) this.#links.suspect(link);
-      this.#end(failure);
-    });
-    stream.on('end', () => this.#end(new ApiError('connection_lost', { detail: 'the server ended the stream' })));
-    for (const bytes of this.#queue) stream.write(view(bytes));
-    this.#queue = [];
-  }
-
-  #onMessage(bytes: Buffer): void {
-    if (this.#done) return;
-    try {
-      this.#handlers.onMessage(plain(bytes));
-    } catch (cause) {
-      this.#stream?.cancel();
-      this.#end(new ApiError('internal', { detail: 'the answer cannot be read', cause }));
-    }
-  }
-
-  #end(error: ApiError): void {
-    if (this.#done) return;
-    this.#done = true;
-    this.#onDone();
-    this.#handlers.onEnd(error);
-  }
 }

@@ -8,6 +8,7 @@ import type { KeepAlive, LeaseId } from '../client.js';
 import { ApiError } from '../errors.js';
 import { readKeepAlive } from './convert.js';
 import { CLIENT_KEEPALIVES_MAX } from './limits.js';
+import { mayLoginHelp } from './remote-login.js';
 import { backoffMs, isWorthReopening, type ByteStream, type OpenStream } from './remote-stream.js';
 import { LeaseKeepAliveRequest, LeaseKeepAliveResponse } from './schema/generated/rpc.js';
 
@@ -32,6 +33,8 @@ export class RemoteKeepAlives {
   #count = 0;
   #stream: ByteStream | null = null;
   #attempts = 0;
+  /** A new token was asked for, and nothing has been answered since. */
+  #isRenamed = false;
   /** Answers so far: nobody is silent who has answered since. */
   #answers = 0;
   #cancelReopen: (() => void) | null = null;
@@ -39,6 +42,10 @@ export class RemoteKeepAlives {
   constructor(open: OpenStream, clock: Clock) {
     this.#open = open;
     this.#clock = clock;
+  }
+
+  get isIdle(): boolean {
+    return this.#count === 0;
   }
 
   /** Calls `settle` once, unless the caller gives up before. */
@@ -105,6 +112,7 @@ export class RemoteKeepAlives {
 
   #onAnswer(bytes: Uint8Array): void {
     this.#attempts = 0;
+    this.#isRenamed = false;
     this.#answers += 1;
     const message = LeaseKeepAliveResponse.decode(bytes);
     const queue = this.#waiting.get(message.ID);
@@ -116,8 +124,11 @@ export class RemoteKeepAlives {
   }
 
   #onEnd(error: ApiError): void {
+    const stream = this.#stream;
     this.#stream = null;
-    if (!isWorthReopening(error)) {
+    const mayRename = mayLoginHelp(error.code) && !this.#isRenamed && stream?.disown() === true;
+    if (mayRename) this.#isRenamed = true;
+    if (!mayRename && !isWorthReopening(error)) {
       const all = [...this.#waiting.values()].flat();
       this.#waiting.clear();
       this.#count = 0;

@@ -18,6 +18,8 @@ export interface ByteStream {
   cancel(): void;
   /** As `cancel`, and says that whoever is at the other end is silent: where there is another endpoint, that one is next. */
   forsake(): void;
+  /** Its caller is not believed any more: the next stream is opened with another token. False: there is none to be had. */
+  disown(): boolean;
 }
 
 /** Waits for a connection for as long as it takes; never throws, never calls a handler before it has returned. */

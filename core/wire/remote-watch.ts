@@ -15,6 +15,7 @@ import type { Header, Watch, WatchBatch, WatchRequest } from '../client.js';
 import { ApiError, canceled } from '../errors.js';
 import { readEvent, readHeader, writeWatchCreate } from './convert.js';
 import { CLIENT_WATCH_BYTES_MAX, REQUEST_BYTES_MAX } from './limits.js';
+import { mayLoginHelp } from './remote-login.js';
 import { backoffMs, isWorthReopening, type ByteStream, type OpenStream } from './remote-stream.js';
 import * as rpc from './schema/generated/rpc.js';
 import { errorOf, statusInText } from './status.js';
@@ -61,6 +62,8 @@ export class RemoteWatches {
   #nextId = 1n;
   #stream: ByteStream | null = null;
   #attempts = 0;
+  /** A new token was asked for, and no watch has been created since. */
+  #isRenamed = false;
   #cancelReopen: (() => void) | null = null;
   /** Whether the server's progress answers can be believed; null until known, for this stream. */
   #trusted: boolean | null = null;
@@ -72,6 +75,10 @@ export class RemoteWatches {
 
   constructor(doors: RemoteWatchesDoors) {
     this.#doors = doors;
+  }
+
+  get isIdle(): boolean {
+    return this.#all.size === 0;
   }
 
   watch(request: WatchRequest, options: WatchOptions): Watch {
@@ -164,12 +171,24 @@ export class RemoteWatches {
   }
 
   #onEnd(error: ApiError): void {
+    const mayRename = this.#rename(error);
     this.#stream = null;
     this.#endStream();
-    if (!isWorthReopening(error)) {
+    if (!mayRename && !isWorthReopening(error)) {
       for (const watch of [...this.#all]) watch.fail(error);
       return;
     }
+    this.#reopen();
+  }
+
+  /** Whether another token may help, and can be had. */
+  #rename(error: ApiError): boolean {
+    if (!mayLoginHelp(error.code) || this.#isRenamed || this.#stream?.disown() !== true) return false;
+    this.#isRenamed = true;
+    return true;
+  }
+
+  #reopen(): void {
     this.#attempts++;
     this.#cancelReopen = this.#doors.clock.schedule(backoffMs(this.#attempts), () => {
       this.#cancelReopen = null;
@@ -196,17 +215,24 @@ export class RemoteWatches {
     if (message.canceled && message.cancelReason !== EMPTY_RANGE) return this.#onCanceled(watch, message);
     // An empty range is not an error of `Client.watch`: it is a watch on which nothing ever happens.
     watch.live = !message.canceled;
+    this.#isRenamed = false;
     watch.onCreated(readHeader(message.header));
     this.#askProgress();
   }
 
   #onCanceled(watch: RemoteWatch, message: rpc.WatchResponse): void {
     const { compactRevision, cancelReason } = message;
+    const refusal = errorOf(statusInText(cancelReason));
+    if (compactRevision === 0 && this.#rename(refusal)) {
+      // A stream speaks for who it was opened for: all its watches move to a new one.
+      this.#endStream();
+      return this.#reopen();
+    }
     if (watch.id !== null) this.#byId.delete(watch.id);
     watch.id = null;
     if (compactRevision > 0) watch.fail(new ApiError('compacted', { compactRevision }));
     else if (cancelReason === '') watch.fail(new ApiError('internal', { detail: 'the server canceled the watch' }));
-    else watch.fail(errorOf(statusInText(cancelReason)));
+    else watch.fail(refusal);
   }
 
   /** One round at a time; whoever asks meanwhile is answered by the next. */

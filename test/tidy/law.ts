@@ -177,7 +177,9 @@ export const CALLBACK_EXCEPTIONS: readonly string[] = ['core/node/local-client.t
 
 /** Which file may import which package. raft, log, node and recipes have none. */
 export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
-  '@grpc/grpc-js': ['core/wire/grpc-server.ts', 'core/wire/remote-client.ts', 'core/wire/remote-links.ts'],
+  '@grpc/grpc-js': [
+    'core/wire/grpc-server.ts', 'core/wire/remote-client.ts', 'core/wire/remote-grpc-stream.ts', 'core/wire/remote-links.ts',
+  ],
   '@bufbuild/protobuf': ['core/wire/'],
   express: ['core/wire/http-gateway.ts', 'core/wire/health-routes.ts', 'core/wire/cross-site.ts', 'core/wire/side-port.ts'],
   handlebars: ['sidecar/render.ts'],

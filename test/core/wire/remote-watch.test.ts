@@ -23,6 +23,7 @@ class FakeServer {
       },
       cancel: () => undefined,
       forsake: () => undefined,
+      disown: () => false,
     };
   };
 
