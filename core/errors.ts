@@ -121,6 +121,7 @@ export const ERRORS = Object.freeze({
   connection_lost: unknown(Status.unavailable, 'connection lost before the answer arrived'),
   watch_overflow: later(Status.resource_exhausted, 'watch buffer full: this watcher reads too slowly'),
   unsupported: never(Status.unimplemented, 'unsupported: this server does not have the method'),
+  limit_reached: never(Status.resource_exhausted, 'limit reached'),
   invalid_request: never(Status.invalid_argument, 'invalid request'),
   internal: unknown(Status.unknown, 'internal error'),
 } satisfies Record<string, ErrorRow>);

@@ -19,6 +19,11 @@ export interface NodeLimits {
   readonly catchUpEntries: number;
   /** Bytes the store may hold before it takes no more (`no_space`); Infinity: no such bound. etcd: --quota-backend-bytes. */
   readonly quotaBytes: number;
+  /** Leases in the cluster, watches at one member, users and roles; more is `limit_reached`. etcd has no such bounds. */
+  readonly leasesMax: number;
+  readonly watchersMax: number;
+  readonly usersMax: number;
+  readonly rolesMax: number;
   /** A quiet watch that asked for progress hears after this long (contract 5), plus up to a tenth. */
   readonly progressNotifyMs: number;
 }
@@ -98,6 +103,10 @@ export const defaultLimits: NodeLimits = Object.freeze({
   logBytesMax: 128 * 1024 * 1024,
   catchUpEntries: 5000,
   quotaBytes: 2 * 1024 * 1024 * 1024,
+  leasesMax: 2_000_000,
+  watchersMax: 1_000_000,
+  usersMax: 100_000,
+  rolesMax: 100_000,
   progressNotifyMs: 600_000,
 });
 

@@ -11,21 +11,25 @@ import type { AuthTable } from '../store/auth.js';
 import type { Command } from '../store/command.js';
 import type { Reply } from '../store/store.js';
 import type { Gate } from './gate.js';
+import type { NodeLimits } from './limits.js';
 import type { Need } from './needs.js';
 import type { Node } from './node.js';
 
 type Options = CallOptions | undefined;
+type AuthLimits = Pick<NodeLimits, 'usersMax' | 'rolesMax'>;
 
 export class LocalAuth {
   readonly gate: Gate;
   readonly #node: Node;
   readonly #header: () => Header;
+  readonly #limits: AuthLimits;
   readonly #leaseKeys: LeaseKeys = (lease) => this.#node.store.leaseKeys(lease);
 
-  constructor(node: Node, gate: Gate, header: () => Header) {
+  constructor(node: Node, gate: Gate, { header, limits }: { header: () => Header; limits: AuthLimits }) {
     this.#node = node;
     this.gate = gate;
     this.#header = header;
+    this.#limits = limits;
   }
 
   /** Why a method that needs this is not for the caller; null: it is, or judges for itself. */
@@ -78,6 +82,8 @@ export class LocalAuth {
   change(change: AuthChange, options: Options, done: Done<Header>): void {
     const early = this.judge(options?.caller, refuseCommoner);
     if (early !== null) return done(new ApiError(early));
+    const full = this.#full(change);
+    if (full !== null) return done(new ApiError('limit_reached', { detail: full }));
     this.gate.store(change, (error, stored) => {
       if (error !== null || stored === undefined) return done(error ?? new ApiError('internal'));
       this.propose({ kind: 'auth_change', change: stored }, options, (proposeError, reply) => {
@@ -86,6 +92,15 @@ export class LocalAuth {
         done(new ApiError(reply?.kind === 'error' ? reply.code : 'internal'));
       });
     });
+  }
+
+  /** Why no more of them are taken; null: there is room. */
+  #full({ kind }: AuthChange): string | null {
+    const { auth } = this.#node.store;
+    const { usersMax, rolesMax } = this.#limits;
+    if (kind === 'user_add' && auth.userNames.length >= usersMax) return `there are ${usersMax} users, and no more are kept`;
+    if (kind === 'role_add' && auth.roleNames.length >= rolesMax) return `there are ${rolesMax} roles, and no more are kept`;
+    return null;
   }
 
   user(name: string, options: Options, done: Done<{ header: Header; roles: readonly string[] }>): void {

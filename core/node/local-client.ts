@@ -73,7 +73,7 @@ export class LocalClient implements api.Backend {
     this.#config = config;
     this.#limits = { ...config.limits, envelope: envelopeOf(config.memberId) };
     this.#gate = new Gate(node, doors, config.bcryptCost ?? BCRYPT_COST);
-    this.#auth = new LocalAuth(node, this.#gate, () => this.#header());
+    this.#auth = new LocalAuth(node, this.#gate, { header: () => this.#header(), limits: config.limits });
     this.#quota = new Quota(config.memberId, config.limits, {
       store: () => node.store,
       submit: (command, done) => node.desk.submit(command, done),
@@ -136,6 +136,8 @@ export class LocalClient implements api.Backend {
       ...(caller === undefined ? {} : { judge: () => this.#auth.judge(caller, (auth) => refuseWatch(auth, caller, request)) }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
+    const { watchersMax } = this.#config.limits;
+    if (this.#node.hub.watcherCount > watchersMax) watch.fail(limitReached(`this member has ${watchersMax} watches`));
     if (watch.isOpen) this.#watches.add(watch);
     if (caller !== undefined && watch.isOpen) this.#scheduleSweep();
     return watch;
@@ -148,6 +150,8 @@ export class LocalClient implements api.Backend {
       if (options.id !== undefined && BigInt.asIntN(64, options.id) !== options.id) {
         return done(new ApiError('invalid_request', { detail: `lease id ${options.id} does not fit into 64 bits` }));
       }
+      const { leasesMax } = this.#config.limits;
+      if (this.#node.store.leaseCount >= leasesMax) return done(limitReached(`there are ${leasesMax} leases`));
       const least = Math.ceil((LEASE_TTL_MIN_ELECTIONS * this.#config.electionMs) / 1000);
       const id = options.id === undefined || options.id === 0n ? this.#freeLeaseId() : options.id;
       const command: Command = { kind: 'lease_grant', id, ttlSeconds: Math.max(Math.ceil(ttlSeconds), least) };
@@ -533,6 +537,10 @@ function begin<T>(start: (done: Done<T>) => void, done: Done<T>): void {
   } catch (error) {
     done(error instanceof Error ? error : new Error(String(error)));
   }
+}
+
+function limitReached(what: string): ApiError {
+  return new ApiError('limit_reached', { detail: `${what}, and no more are kept; end those that nobody needs` });
 }
 
 /** As etcd's status lists it, with a space at the end. */

@@ -22,10 +22,16 @@ export interface GatewayOptions extends HealthRouteOptions {
   readonly crossSite: CrossSiteRules;
   /** False: health, version and metrics alone; etcd: --enable-grpc-gateway. */
   readonly servesApi: boolean;
+  /** How long the request of a method that is not a stream may take to arrive. */
+  readonly bodyMs: number;
 }
 
 export interface HttpGateway {
   readonly app: Express;
+  /** What is served at a path; null: nothing, or HTTP has no API here. */
+  routeAt(path: string): Route | null;
+  /** Calls that may last, by what ends them. */
+  readonly streams: Set<AbortController>;
   /** Ends open streams with `server stopped`. */
   stopStreams(): void;
 }
@@ -103,7 +109,7 @@ const HTTP_TEXT: ReadonlyMap<number, string> = new Map([
   [504, 'Gateway Timeout'],
 ]);
 
-interface Route {
+export interface Route {
   readonly method: Method;
   readonly mapping: JsonMapping;
 }
@@ -128,9 +134,13 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
   });
   app.all(served, notAllowed);
   const routes = routesOf(methods, options);
+  const routeAt = (path: string): Route | null => {
+    const [, name = ''] = /^\/v3(?:beta)?\/(.*)$/s.exec(path) ?? [];
+    return options.servesApi ? routes.get(name) ?? null : null;
+  };
   if (options.servesApi) app.all(['/v3/*path', '/v3beta/*path'], (request, response) => {
-    const route = routes.get((decodedPath(request) ?? '').replace(/^\/v3(?:beta)?\//, ''));
-    if (route === undefined) return sendText(response, 404, 'Not Found');
+    const route = routeAt(decodedPath(request) ?? '');
+    if (route === null) return sendText(response, 404, 'Not Found');
     if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
     return route.method.kind === 'unary'
       ? serveUnary(route, request, response, options, streams)
@@ -145,7 +155,7 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
   const stopStreams = (): void => {
     for (const stream of streams) stream.abort(new ApiError('stopped'));
   };
-  return { app, stopStreams };
+  return { app, routeAt, streams, stopStreams };
 }
 
 /** The path without its escapes; null when they are not valid. */
@@ -220,7 +230,8 @@ async function serveUnary(
   const call = new HttpCall(request, abort);
   let text: string;
   try {
-    const body = await readBody(request, 2 * bytesMax(options));
+    const cancel = options.clock.schedule(options.bodyMs, () => request.destroy());
+    const body = await readBody(request, 2 * bytesMax(options)).finally(cancel);
     const bytes = mapping.toBytes(body);
     if (bytes.length > bytesMax(options)) throw tooLarge(bytes.length, bytesMax(options));
     text = mapping.toText(await method.handle(bytes, call));
@@ -347,7 +358,8 @@ async function* bodyOf(request: Request): AsyncGenerator<Uint8Array> {
   }
 }
 
-function bytesMax(options: GatewayOptions): number {
+/** Of one message. */
+export function bytesMax(options: Pick<GatewayOptions, 'requestBytesMax'>): number {
   return options.requestBytesMax + RECEIVE_OVERHEAD_BYTES;
 }
 
@@ -358,7 +370,7 @@ function tooLarge(length: number, lengthMax: number): TooLarge {
   return new TooLarge(`grpc: received message larger than max (${length} vs. ${lengthMax})`);
 }
 
-function gatewayStatus(error: unknown, badInput: number): WireStatus {
+export function gatewayStatus(error: unknown, badInput: number): WireStatus {
   if (error instanceof JsonFault) return { code: badInput, text: error.message };
   if (error instanceof TooLarge) return { code: Status.resource_exhausted, text: error.message };
   return statusOf(error);
@@ -366,10 +378,14 @@ function gatewayStatus(error: unknown, badInput: number): WireStatus {
 
 function sendError(response: Response, { code, text }: WireStatus): void {
   response.setHeader('Content-Type', 'application/json');
-  response.status(HTTP_STATUS[code] ?? 500).end(JSON.stringify({ error: text, message: text, code }));
+  response.status(HTTP_STATUS[code] ?? 500).end(errorBody({ code, text }));
 }
 
-function errorLine({ code, text }: WireStatus): string {
+export function errorBody({ code, text }: WireStatus): string {
+  return JSON.stringify({ error: text, message: text, code });
+}
+
+export function errorLine({ code, text }: WireStatus): string {
   const http = HTTP_STATUS[code] ?? 500;
   const error = { grpc_code: code, http_code: http, message: text, http_status: HTTP_TEXT.get(http) ?? '' };
   return `${JSON.stringify({ error })}\n`;

@@ -14,6 +14,8 @@ export const WATCHES_PER_STREAM_MAX = 100_000;
 export const STREAM_REQUESTS_MAX = 16;
 /** Connections on one port; more are closed at once. */
 export const CONNECTIONS_MAX = 20_000;
+/** The same from one address, behind which many may stand. */
+export const CONNECTIONS_PER_ADDRESS_MAX = 10_000;
 /** How long a connection may keep silent before it is taken for HTTP/1, whose own time-outs then bound it. */
 export const SNIFF_MS = 10_000;
 /** How often a stream that demands a leader looks for one, and how many looks in a row may fail. */
@@ -31,6 +33,8 @@ export const SNAPSHOT_BLOB_BYTES = 32 * 1024;
 export const CLIENT_SNAPSHOT_BYTES_MAX = 1024 * 1024;
 /** How long the headers of an HTTP/1 request may take. */
 export const HTTP_HEADERS_MS = 15_000;
+/** And the whole request of a method that is not a stream. */
+export const HTTP_BODY_MS = 60_000;
 /** How long an HTTP/1 connection may idle between requests. */
 export const HTTP_IDLE_MS = 60_000;
 /** From the first byte of a connection to the end of its TLS handshake. */
@@ -41,3 +45,5 @@ export const HANDSHAKES_PER_ADDRESS_MAX = 512;
 /** Handshakes that came to nothing are told at most this often for each address and reason; others are counted together. */
 export const REPORT_MS = 10_000;
 export const REPORTED_MAX = 256;
+/** A WebSocket that has said nothing for so long is asked whether it is there, and cut off if it has not answered by then. */
+export const SOCKET_PING_MS = 30_000;

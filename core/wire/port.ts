@@ -20,12 +20,13 @@ import type { HealthCheck } from './health.js';
 import type { MetricsText } from './health-routes.js';
 import { httpGateway, type HttpGateway } from './http-gateway.js';
 import {
-  CONNECTIONS_MAX, HANDSHAKE_MS, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEADERS_MS, HTTP_IDLE_MS, REPORT_MS,
-  REPORTED_MAX, REQUEST_BYTES_MAX, SNIFF_MS,
+  CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HANDSHAKE_MS, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HTTP_BODY_MS,
+  HTTP_HEADERS_MS, HTTP_IDLE_MS, REPORT_MS, REPORTED_MAX, REQUEST_BYTES_MAX, SNIFF_MS,
 } from './limits.js';
 import { methods } from './methods.js';
 import { SidePort } from './side-port.js';
 import { NamedCallers } from './named-callers.js';
+import { opensWebSocket, WebSocketDoor } from './websocket.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface ServeOptions {
@@ -46,6 +47,10 @@ export interface ServeOptions {
   readonly tls?: TlsTerms;
   /** etcd: --max-request-bytes. */
   readonly requestBytesMax?: number;
+  /** Connections from one address; more are closed at once. Default 10,000. */
+  readonly connectionsPerAddressMax?: number;
+  /** How long the body of an HTTP request may take, other than a stream's. Default 60,000. */
+  readonly bodyMs?: number;
   /** etcd: --max-txn-ops. */
   readonly txnOpsMax?: number;
   /** What /version says; etcd's clients read it. */
@@ -92,6 +97,7 @@ class Port implements WireServer {
   readonly #grpc: GrpcServer;
   readonly #gateway: HttpGateway;
   readonly #http: HttpServer;
+  readonly #webSockets: WebSocketDoor;
   readonly #side: SidePort;
   readonly #listeners: Server[] = [];
   readonly #sideListeners: Server[] = [];
@@ -100,6 +106,8 @@ class Port implements WireServer {
   readonly #named: NamedCallers | null;
   readonly #refusals: Tally;
   readonly #sockets = new Set<Socket>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #perAddressMax: number;
   /** Connections that have not yet shown what they speak. */
   readonly #unknown = new Set<Socket>();
   #urls: Readonly<Record<keyof typeof SPEAKS, string[]>> = { urls: [], httpUrls: [], sideUrls: [] };
@@ -109,6 +117,7 @@ class Port implements WireServer {
   constructor(backend: Backend, options: ServeOptions) {
     this.#clock = options.clock ?? systemClock;
     this.#observe = options.observe ?? (() => undefined);
+    this.#perAddressMax = options.connectionsPerAddressMax ?? CONNECTIONS_PER_ADDRESS_MAX;
     const isServing = (): boolean => this.#draining === null;
     const table = methods(backend, { clock: this.#clock, txnOpsMax: options.txnOpsMax ?? 128, isServing });
     const requestBytesMax = options.requestBytesMax ?? REQUEST_BYTES_MAX;
@@ -137,6 +146,7 @@ class Port implements WireServer {
       requestBytesMax,
       crossSite: options.crossSite ?? ANY_SITE,
       servesApi: options.servesGateway ?? true,
+      bodyMs: options.bodyMs ?? HTTP_BODY_MS,
       version: options.version ?? { etcdserver: etcdVersion, etcdcluster: etcdClusterVersion },
     });
     this.#observe({ kind: 'serving', methods: [...table.values()] });
@@ -148,6 +158,15 @@ class Port implements WireServer {
       const serveIt = (): void => this.#gateway.app(request, response);
       // Should it not be known whether there are users: a caller of the gateway has no name in any case.
       named.refuse(request, response, backend).then((isRefused) => (isRefused ? undefined : serveIt()), serveIt);
+    });
+    this.#webSockets = new WebSocketDoor({
+      gateway: this.#gateway,
+      requestBytesMax,
+      crossSite: options.crossSite ?? ANY_SITE,
+      clock: this.#clock,
+      limits,
+      refuse: async (request, response) => named !== null && (await named.refuse(request, response, backend)),
+      otherwise: (request, response) => this.#http.emit('request', request, response),
     });
     // This server never listens itself; without the event it would not time out slow headers nor know idle connections.
     this.#http.emit('listening');
@@ -245,6 +264,7 @@ class Port implements WireServer {
     this.#gate?.close();
     // Ends idle connections and the timer; that it was not listening is an error nobody asked about.
     this.#http.close(() => undefined);
+    this.#webSockets.close();
   }
 
   /** Resolves when the last connection has closed; idle HTTP connections are closed as they become idle. */
@@ -269,11 +289,19 @@ class Port implements WireServer {
   }
 
   #accept(socket: Socket, gate: TlsGate | null, speaks: Speech): void {
+    const address = socket.remoteAddress ?? 'unknown';
+    const fromThere = (this.#perAddress.get(address) ?? 0) + 1;
+    if (fromThere > this.#perAddressMax) {
+      this.#observe({ kind: 'connection_refused', connections: this.#sockets.size });
+      return void socket.destroy();
+    }
+    this.#perAddress.set(address, fromThere);
     // Who watches the server does not hold up its end.
     if (speaks !== 'health') this.#sockets.add(socket);
     socket.on('close', () => {
       this.#sockets.delete(socket);
       this.#unknown.delete(socket);
+      this.#forget(address);
       if (this.#sockets.size === 0) this.#onEmpty();
     });
     // Whoever takes the connection over adds its own; this one keeps a reset from ending the process.
@@ -281,6 +309,12 @@ class Port implements WireServer {
     if (gate !== null) return this.#secure(socket, gate, speaks);
     this.#named?.add(socket, null);
     this.#sniff(socket, speaks);
+  }
+
+  #forget(address: string): void {
+    const left = (this.#perAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#perAddress.set(address, left);
+    else this.#perAddress.delete(address);
   }
 
   #secure(socket: Socket, gate: TlsGate, speaks: Speech): void {
@@ -314,6 +348,7 @@ class Port implements WireServer {
     };
     const http1 = (taken: Socket): void => {
       if (speaks === 'grpc') taken.destroy();
+      else if (opensWebSocket(seen)) this.#webSockets.accept(taken);
       else this.#http.emit('connection', taken);
     };
     const grpc = (taken: Socket): void => {

@@ -74,6 +74,7 @@ const BY_STATUS: ReadonlyMap<number, ErrorCode> = new Map([
   [Status.failed_precondition, 'invalid_request'],
   [Status.out_of_range, 'invalid_request'],
   [Status.unauthenticated, 'invalid_request'],
+  [Status.resource_exhausted, 'limit_reached'],
 ] as const);
 
 /**
