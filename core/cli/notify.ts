@@ -15,7 +15,7 @@ export interface Notice {
 }
 
 /** `environment` is what systemd left in it. */
-export function openNotice(environment: Readonly<Record<string, string | undefined>>, log: Logger): Notice {
+export function openNotice(environment: Readonly<Record<string, string | undefined>>, log: Pick<Logger, 'warn'>): Notice {
   const socket = environment['NOTIFY_SOCKET'] ?? '';
   if (socket === '') return { say: () => undefined };
   const program = PROGRAMS.find((path) => existsSync(path));

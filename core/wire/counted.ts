@@ -4,7 +4,7 @@
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import type { CallContext, Method } from './call.js';
-import { statusOf } from './status.js';
+import { isFault, statusOf } from './status.js';
 import type { ObserveWire } from './wire-events.js';
 
 interface Doors {
@@ -67,6 +67,9 @@ async function followed<T>(method: Method, doors: Doors, call: CallContext, run:
     end(method.kind === 'stream' && call.signal.aborted ? Status.canceled : Status.ok);
     return result;
   } catch (error) {
+    if (isFault(error)) {
+      observe({ kind: 'failed', where: 'http', error: error instanceof Error ? error : new Error(String(error)) });
+    }
     end(statusOf(error).code);
     throw error;
   }

@@ -21,7 +21,7 @@ import { ApiError, Status } from '../errors.js';
 import { pathOf, tokenOf, unknownMethodText } from './call.js';
 import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES } from './limits.js';
-import { OK, statusOf, type WireStatus } from './status.js';
+import { isFault, OK, statusOf, type WireStatus } from './status.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface ConnectionLimits {
@@ -125,7 +125,7 @@ export class GrpcServer {
         this.#end(call, OK);
       },
       (error: unknown) => {
-        const status = statusOf(error);
+        const status = this.#judge(method, error);
         reply({ code: status.code, details: status.text });
         this.#end(call, status);
       },
@@ -146,12 +146,17 @@ export class GrpcServer {
         this.#end(call, call.signal.aborted ? CANCELED : OK);
       },
       (error: unknown) => {
-        const status = statusOf(error);
+        const status = this.#judge(method, error);
         if (!call.gone) stream.emit('error', { code: status.code, details: status.text });
         this.#end(call, status);
       },
     );
     if (this.#draining) call.stop();
+  }
+
+  #judge({ service, name }: Method, error: unknown): WireStatus {
+    if (isFault(error)) this.#observe({ kind: 'failed', where: `${service}/${name}`, error: asError(error) });
+    return statusOf(error);
   }
 
   #begin(method: Method, library: UnaryCall | Stream): Call {
@@ -184,6 +189,10 @@ type Stream = ServerDuplexStream<Buffer, Buffer>;
 type Reply = sendUnaryData<Buffer>;
 
 const CANCELED: WireStatus = { code: Status.canceled, text: 'canceled' };
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
 
 function same(bytes: Buffer): Buffer {
   return bytes;

@@ -4,6 +4,7 @@
 import type { Clock } from '../base/clock.js';
 import { utf8 } from '../base/bytes.js';
 import type { Admin, Backend, Client } from '../client.js';
+import { statusOf } from './status.js';
 
 export interface HealthCheck {
   /** As it stands in the answer and in `?exclude=`. */
@@ -68,7 +69,7 @@ export async function healthFault(
     await probe(backend, options.isSerializable || isLearner);
     return null;
   } catch (error) {
-    return `RANGE ERROR:${error instanceof Error ? error.message : String(error)}`;
+    return `RANGE ERROR:${statusOf(error).text}`;
   }
 }
 
@@ -93,7 +94,7 @@ function bounded(check: HealthCheck, clock: Clock): Promise<string | null> {
     const cancel = clock.schedule(2 * PROBE_MS, () => resolve('no answer in time'));
     check
       .run()
-      .catch((error: unknown) => (error instanceof Error ? error.message : String(error)))
+      .catch((error: unknown) => statusOf(error).text)
       .then((fault) => {
         cancel();
         resolve(fault);

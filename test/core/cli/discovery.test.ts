@@ -9,7 +9,8 @@ import { startDns, type DnsServer, type Zone } from './dns-server.js';
 const THREE: Zone = {
   srv: {
     '_etcd-server._tcp.example.test': [
-      { target: 'a.example.test', port: 2380 }, { target: 'b.example.test', port: 2380 }, { target: 'c.example.test', port: 2381 },
+      { target: 'a.example.test', port: 2380 }, { target: 'b.example.test', port: 2380 },
+      { target: 'c.example.test', port: 2381 },
     ],
     '_etcd-server-ssl-blue._tcp.example.test': [{ target: 'a.example.test', port: 2380 }],
     '_etcd-server._tcp.twice.test': [{ target: 'a.example.test', port: 2380 }, { target: 'alias.example.test', port: 2380 }],
@@ -102,7 +103,8 @@ test('coterie serve --discovery-srv takes the members that DNS names', async (t)
   t.is(config['initial-cluster']?.value,
     '0=http://a.example.test:2380,me=http://b.example.test:2380,1=http://c.example.test:2381');
   t.deepEqual(config['initial-advertise-peer-urls']?.value, ['http://b.example.test:2380']);
-  const nobody = await coterie(['serve', '--data-dir', dataDir, '--discovery-srv', 'nowhere.test', '--dns-servers', server.server]);
+  const words = ['--discovery-srv', 'nowhere.test', '--dns-servers', server.server];
+  const nobody = await coterie(['serve', '--data-dir', dataDir, ...words]);
   t.is(nobody.code, 1);
   t.regex(nobody.stderr, /leads to nobody/);
 });

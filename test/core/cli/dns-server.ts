@@ -3,9 +3,15 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 
+interface Target {
+  readonly target: string;
+  readonly port: number;
+  readonly priority?: number;
+}
+
 export interface Zone {
   /** `_etcd-server._tcp.example.test` to targets. */
-  readonly srv: Readonly<Record<string, readonly { readonly target: string; readonly port: number; readonly priority?: number }[]>>;
+  readonly srv: Readonly<Record<string, readonly Target[]>>;
   /** Names to addresses. */
   readonly addresses: Readonly<Record<string, readonly string[]>>;
 }
@@ -70,7 +76,8 @@ function recordsOf({ srv, addresses }: Zone, name: string, type: number): Buffer
 
 function encoded(name: string): Buffer {
   const labels = name.split('.').filter((label) => label !== '');
-  return Buffer.concat([...labels.map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)])), Buffer.alloc(1)]);
+  const parts = labels.flatMap((label) => [Buffer.from([label.length]), Buffer.from(label)]);
+  return Buffer.concat([...parts, Buffer.alloc(1)]);
 }
 
 /** Only as far as tests write them: `::` and one group behind it. */

@@ -87,7 +87,7 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--discovery http://d', 'coterie does not have discovery by another cluster (use --discovery-srv or --initial-cluster) yet'],
   ['--discovery-srv a..b', '--discovery-srv a..b: not a name in DNS / give one such as example.com'],
   ['--discovery-srv x.test --initial-cluster default=http://localhost:2380', 'both say who the members are / choose one'],
-  ['--enable-pprof', 'profiles are shown on the loopback only, beside the ports for clients / give a port of the loopback for it'],
+  ['--enable-pprof', 'profiles are shown on the loopback only, beside the ports for clients / give a port of the loopback'],
   ['--enable-pprof --listen-metrics-urls http://10.0.0.1:1', 'profiles are shown on the loopback only'],
   ['--cors http://a.test,,http://b.test', 'nothing between two commas / write a,b,c'],
   ['--metrics all', '--metrics all: not one of the choices / give one of basic, extensive'],

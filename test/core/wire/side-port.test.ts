@@ -6,6 +6,7 @@ import { request } from 'node:http';
 import { startNode } from '../../../core/index.js';
 import type { Backend, StatusResponse } from '../../../core/client.js';
 import { ANY_SITE, type CrossSiteRules } from '../../../core/wire/cross-site.js';
+import type { MetricsText } from '../../../core/wire/health-routes.js';
 import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 
@@ -23,7 +24,8 @@ test.after.always('ends', () => stop());
 const FREE = ['http://127.0.0.1:0'];
 
 async function served(t: ExecutionContext, options: ServeOptions = {}, behind: Backend = backend): Promise<WireServer> {
-  const server = await serve(behind, { urls: FREE, metrics: () => Promise.resolve({ contentType: 'text/plain', body: 'm 1\n' }), ...options });
+  const metrics = (): Promise<MetricsText> => Promise.resolve({ contentType: 'text/plain', body: 'm 1\n' });
+  const server = await serve(behind, { urls: FREE, metrics, ...options });
   t.teardown(() => server.close());
   return server;
 }
@@ -44,8 +46,10 @@ async function get(url: string): Promise<[status: number, body: string]> {
   return [answer.status, await answer.text()];
 }
 
+type Answer = [status: number, body: string, headers: Record<string, unknown>];
+
 /** `fetch` does not let a Host or an Origin be chosen. */
-function ask(url: string, headers: Record<string, string>, method = 'GET', body = ''): Promise<[number, string, Record<string, unknown>]> {
+function ask(url: string, headers: Record<string, string>, method = 'GET', body = ''): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const call = request(url, { method, headers }, (answer) => {
       let text = '';
@@ -89,7 +93,7 @@ test('/livez and /readyz name what fails, alone, without what is excluded, and i
   t.regex((await get(`${url}/livez?verbose`))[1], /^\[\+\]serializable_read ok\nok\n$/);
 });
 
-test('SE2: metrics and health have ports of their own, with nothing else on them, and they say when the server drains', async (t) => {
+test('SE2: metrics and health have ports of their own, with nothing else on them, which say when the server drains', async (t) => {
   const server = await served(t, { sideUrls: ['http://127.0.0.1:0'] });
   const side = server.sideUrls[0] ?? '';
   t.deepEqual(await get(`${side}/metrics`), [200, 'm 1\n']);
@@ -193,7 +197,8 @@ test('a call over the gateway counts as the call it becomes', async (t) => {
   await ask(`${server.urls[0]}/v3/kv/range`, {}, 'POST', '{"key":"YQ=="}');
   await ask(`${server.urls[0]}/v3/kv/range`, {}, 'POST', '{"key":"YQ==","revision":"999999"}');
   const handled = events.flatMap((event) => (event.kind === 'call_handled' ? [event] : []));
-  t.deepEqual(handled.map(({ method, code, messagesReceived }) => [method.name, code, messagesReceived]), [['Range', 0, 1], ['Range', 11, 1]]);
+  const told = handled.map(({ method, code, messagesReceived }) => [method.name, code, messagesReceived]);
+  t.deepEqual(told, [['Range', 0, 1], ['Range', 11, 1]]);
   t.true(handled.every(({ tookMs }) => tookMs >= 0));
   t.true(events.some((event) => event.kind === 'serving' && event.methods.length > 30), 'all methods are told of at the start');
 });
