@@ -147,7 +147,7 @@ test('errors become statuses in one place, and come back as what they were', (t)
   t.deepEqual(statusOf(new ApiError('lease_not_found')), { code: 5, text: 'etcdserver: requested lease not found' });
   t.deepEqual(statusOf(new ApiError('closed')), { code: 14, text: 'etcdserver: server stopped' });
   t.deepEqual(statusOf(new ApiError('too_many_requests')), { code: 2, text: 'etcdserver: too many requests' });
-  t.deepEqual(statusOf(new TypeError('raw')), { code: 2, text: 'raw' });
+  t.deepEqual(statusOf(new TypeError('raw')), { code: 2, text: 'internal error' });
   t.is(errorOf({ code: 2, text: 'etcdserver: too many requests' }).code, 'too_many_requests');
   t.is(errorOf({ code: 14, text: 'etcdserver: request timed out, possibly due to connection lost' }).code, 'timeout');
   t.is(errorOf({ code: 2, text: 'context deadline exceeded' }).outcome, 'unknown');
