@@ -221,6 +221,21 @@ const SECURITY: readonly Option[] = [
   },
 ];
 
+const AUTH: readonly Option[] = [
+  {
+    flag: 'auth-token', kind: 'path', fallback: 'simple', group: 'Security',
+    help: 'Tokens of users: simple, or jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m.',
+  },
+  {
+    flag: 'auth-token-ttl', kind: 'integer', fallback: '300', min: 1, max: 31_536_000, unit: 'seconds', group: 'Security',
+    help: 'Seconds for which a simple token is good unused.',
+  },
+  {
+    flag: 'bcrypt-cost', kind: 'integer', fallback: '10', min: 4, max: 31, unit: 'steps', group: 'Security',
+    help: 'How much work a password is, each step twice the one before; others are brought to it as their users log in.',
+  },
+];
+
 const LIMITS: readonly Option[] = [
   {
     flag: 'max-txn-ops', kind: 'integer', fallback: '128', min: 1, max: 100_000, unit: 'operations', group: 'Limits',
@@ -315,7 +330,7 @@ const COMMAND: readonly Option[] = [
   { flag: 'json', kind: 'boolean', fallback: 'false', group: 'Command', flagOnly: true, help: 'With --print-config: as JSON.' },
 ];
 
-export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...SECURITY, ...LIMITS, ...LOGGING, ...COMMAND];
+export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...SECURITY, ...AUTH, ...LIMITS, ...LOGGING, ...COMMAND];
 
 /** Other names for the same thing, by release. */
 export const ALIASES: Readonly<Record<string, string>> = {
@@ -354,9 +369,6 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   ...set('a directory for the log alone (put --data-dir on the fast disk)', [''], 'wal-dir'),
   ...off('the v2 API', 'enable-v2'),
   ...set('the v2 API', [''], 'experimental-enable-v2v3'),
-  ...set('users and roles', ['simple'], 'auth-token'),
-  ...set('users and roles', ['10'], 'bcrypt-cost'),
-  ...set('users and roles', ['300'], 'auth-token-ttl'),
   ...off('lease checkpoints', 'experimental-enable-lease-checkpoint', 'experimental-enable-lease-checkpoint-persist'),
   ...off('sharing a port between processes', 'socket-reuse-port'),
   ...off('log rotation (rotate from outside)', 'enable-log-rotation'),

@@ -14,6 +14,7 @@ import { LogSetBack } from '../raft/log-set-back.js';
 import { startNode, type NodeOptions, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
 import { listenError, serve, type WireServer } from '../wire/port.js';
+import { authFlags } from './auth-flags.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
 import { guardDataDir, runtimeWarnings } from './hardening.js';
 import { dieOfTheUnexpected, endWithOwner, runUntilEnd } from './lifecycle.js';
@@ -95,6 +96,7 @@ async function openNode(
 ): Promise<RunningNode> {
   const dataDir = textOf(all, 'data-dir');
   const upkeep = upkeepFlags(all);
+  const auth = authFlags(all);
   guardDataDir(dataDir, isSet(all, 'shared-data-dir'));
   refuseEtcdsData(dataDir);
   refuseForceOnNothing(all);
@@ -116,6 +118,7 @@ async function openNode(
         progressNotifyMs: numberOf(all, 'watch-progress-notify-interval'),
         quotaBytes: upkeep.quotaBytes,
       },
+      auth,
       upkeep,
       verifyAtStart: upkeep.verifyAtStart,
       observe: (event) => {
