@@ -15,34 +15,48 @@ export interface CrossSiteRules {
 
 export const ANY_SITE: CrossSiteRules = { origins: null, hosts: null };
 
-export function crossSiteGuard({ origins, hosts }: CrossSiteRules): RequestHandler {
+export function crossSiteGuard(rules: CrossSiteRules): RequestHandler {
+  const { origins } = rules;
   return (request: Request, response: Response, next: NextFunction): void => {
-    // What comes with TLS was dialled under a name that the certificate proves.
-    if (hosts !== null && !request.secure && !hosts.includes(hostOf(request))) {
-      return sendText(response, 421, misdirected(hostOf(request)));
-    }
-    const origin = request.get('origin');
-    const allowed = origins === null ? '*' : origin;
+    const asked = { host: request.get('host') ?? '', origin: request.get('origin'), isSecure: request.secure };
+    const fault = siteFault(rules, asked);
+    // An origin that is not let in is not told so when it asks beforehand: it is not given the headers.
+    const isAnswered = fault === null || (fault.status === 403 && request.method === 'OPTIONS');
+    if (!isAnswered) return sendText(response, fault.status, fault.text);
+    const allowed = origins === null ? '*' : asked.origin;
     if (allowed !== undefined && (origins === null || origins.includes(allowed))) {
       response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
       response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
       response.setHeader('Access-Control-Allow-Origin', allowed);
-    } else if (origin !== undefined && request.method !== 'OPTIONS' && !isOwn(origin, request)) {
-      return sendText(response, 403, 'the origin of this request is not among those of --cors');
     }
     if (request.method === 'OPTIONS') response.status(200).end();
     else next();
   };
 }
 
+/** What a request shows of the page and the name it comes by. */
+export interface Site {
+  readonly host: string;
+  readonly origin: string | undefined;
+  readonly isSecure: boolean;
+}
+
+/** Why a request is not served; null: it is. */
+export function siteFault({ origins, hosts }: CrossSiteRules, site: Site): { status: number; text: string } | null {
+  const host = nameIn(site.host);
+  // What comes with TLS was dialled under a name that the certificate proves.
+  if (hosts !== null && !site.isSecure && !hosts.includes(host)) return { status: 421, text: misdirected(host) };
+  if (origins === null || site.origin === undefined || origins.includes(site.origin) || isOwn(site)) return null;
+  return { status: 403, text: 'the origin of this request is not among those of --cors' };
+}
+
 /** A page that this very server sent, as far as its name says. */
-function isOwn(origin: string, request: Request): boolean {
-  return origin === `${request.protocol}://${request.get('host') ?? ''}`;
+export function isOwn({ host, origin, isSecure }: Site): boolean {
+  return origin === `${isSecure ? 'https' : 'http'}://${host}`;
 }
 
 /** Without the port, and without the brackets of an IPv6 address, as etcd compares it. */
-function hostOf(request: Request): string {
-  const host = request.get('host') ?? '';
+function nameIn(host: string): string {
   return /^\[(.*)\](?::\d+)?$/.exec(host)?.[1] ?? host.replace(/:\d*$/, '');
 }
 

@@ -127,6 +127,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/wire/keeper-thread.ts', words: [], modules: ['node:worker_threads'] },
   { path: 'core/wire/snapshot-stream.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/wire/authority.ts', words: [], modules: ['node:net', 'node:stream'] },
+  { path: 'core/wire/websocket.ts', words: [], modules: ['node:net', 'node:http', 'node:stream'] },
   { path: 'core/wire/http-gateway.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/main.ts', words: ['process'], modules: [] },
   {
@@ -181,6 +182,8 @@ export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
     'core/wire/grpc-server.ts', 'core/wire/remote-client.ts', 'core/wire/remote-grpc-stream.ts', 'core/wire/remote-links.ts',
   ],
   '@bufbuild/protobuf': ['core/wire/'],
+  // The framing of RFC 6455, which a browser's other side must not get wrong.
+  ws: ['core/wire/websocket.ts'],
   express: ['core/wire/http-gateway.ts', 'core/wire/health-routes.ts', 'core/wire/cross-site.ts', 'core/wire/side-port.ts'],
   handlebars: ['sidecar/render.ts'],
   'http-proxy': ['sidecar/proxy-forward.ts'],

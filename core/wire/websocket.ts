@@ -1,0 +1,219 @@
+// The paths of the JSON gateway over a WebSocket, for pages in a browser, which cannot read a stream that HTTP leaves open
+// (contract 11.4): messages in are the request's JSON values, messages out are the answer's lines. A browser lets any page
+// open one without asking, so the page it comes from is judged here, and a cookie speaks for the user on pages of our own
+// only. Frames, messages and silence are bounded.
+
+import {
+  createServer, ServerResponse, type IncomingMessage, type RequestListener, type Server, type ServerOptions,
+} from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer, type RawData, type WebSocket } from 'ws';
+import type { Clock } from '../base/clock.js';
+import { Status } from '../errors.js';
+import { tokenOf, type CallContext } from './call.js';
+import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
+import { bytesMax, errorBody, errorLine, gatewayStatus, type HttpGateway, type Route } from './http-gateway.js';
+import { JsonSplitter } from './json-text.js';
+import { SEND_BUFFER_BYTES, SOCKET_PING_MS, STREAM_REQUESTS_MAX } from './limits.js';
+
+export interface WebSocketOptions {
+  readonly gateway: HttpGateway;
+  readonly requestBytesMax: number;
+  readonly crossSite: CrossSiteRules;
+  readonly clock: Clock;
+  readonly limits: ServerOptions;
+  /** True: the request was answered, and is not to be served. */
+  readonly refuse: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
+  /** For whatever else comes on such a connection. */
+  readonly otherwise: RequestListener;
+}
+
+/** Whether a connection begins with a request for a WebSocket. */
+export function opensWebSocket(opening: Buffer): boolean {
+  return /^GET [^\r\n]*\r\n(?:[^\r\n]+\r\n)*?upgrade:[ \t]*websocket[ \t]*\r\n/i.test(opening.toString('latin1'));
+}
+
+export class WebSocketDoor {
+  readonly #options: WebSocketOptions;
+  readonly #http: Server;
+  readonly #sockets: WebSocketServer;
+
+  constructor(options: WebSocketOptions) {
+    this.#options = options;
+    this.#sockets = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: 2 * bytesMax(options),
+      // The token stands behind the word, and is not said back.
+      handleProtocols: (offered) => (offered.has('Bearer') ? 'Bearer' : false),
+    });
+    this.#http = createServer(options.limits, options.otherwise);
+    this.#http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      socket.on('error', () => socket.destroy());
+      void this.#onUpgrade(request, socket, head);
+    });
+    this.#http.emit('listening');
+  }
+
+  accept(socket: Socket): void {
+    this.#http.emit('connection', socket);
+  }
+
+  close(): void {
+    this.#http.close(() => undefined);
+  }
+
+  async #onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    const refuse = (status: number, text: string): void => {
+      response.assignSocket(request.socket);
+      response.on('finish', () => socket.end());
+      response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
+    };
+    const site = siteOf(request);
+    const route = this.#options.gateway.routeAt(new URL(request.url ?? '/', 'http://localhost').pathname);
+    const fault = siteFault(this.#options.crossSite, site);
+    if (fault !== null) return refuse(fault.status, fault.text);
+    if (route === null) return refuse(404, 'Not Found');
+    try {
+      if (await this.#options.refuse(request, response)) return void socket.end();
+    } catch {
+      // Should it not be known whether there are users: a caller of the gateway has no name in any case.
+    }
+    this.#sockets.handleUpgrade(request, socket, head, (opened) => void this.#serve(opened, request, route));
+  }
+
+  async #serve(socket: WebSocket, request: IncomingMessage, { method, mapping }: Route): Promise<void> {
+    const { gateway, clock } = this.#options;
+    const abort = new AbortController();
+    gateway.streams.add(abort);
+    const stopPings = keepAwake(socket, clock);
+    socket.on('close', () => {
+      stopPings();
+      gateway.streams.delete(abort);
+      abort.abort();
+    });
+    // What breaks the framing closes the socket; there is nobody left to tell.
+    socket.on('error', () => socket.terminate());
+    const call = new SocketCall(request, abort.signal);
+    const texts = textsOf(socket, abort.signal);
+    let begun = false;
+    const say = (text: string): Promise<void> => said(socket, text);
+    try {
+      if (method.kind === 'unary') {
+        const first = await texts.next();
+        const bytes = mapping.toBytes(first.done === true ? '' : first.value);
+        await say(mapping.toText(await method.handle(bytes, call)));
+      } else {
+        await method.handle(bytesOf(texts, mapping), call, (answer) => {
+          begun = true;
+          return say(`{"result":${mapping.toText(answer)}}`);
+        });
+      }
+      socket.close(1000);
+    } catch (error) {
+      const status = gatewayStatus(error, mapping.takesMany ? Status.unknown : Status.invalid_argument);
+      await say(begun ? errorLine(status).trimEnd() : errorBody(status));
+      socket.close(status.code === Status.unavailable ? 1001 : 1000);
+    } finally {
+      await texts.return(undefined);
+    }
+  }
+}
+
+function siteOf({ headers, socket }: IncomingMessage): Site {
+  return { host: headers.host ?? '', origin: headers.origin, isSecure: 'encrypted' in socket };
+}
+
+/** What a handler sees of a WebSocket. */
+class SocketCall implements CallContext {
+  readonly #request: IncomingMessage;
+  readonly signal: AbortSignal;
+  readonly peer: string;
+
+  constructor(request: IncomingMessage, signal: AbortSignal) {
+    this.#request = request;
+    this.signal = signal;
+    this.peer = `${request.socket.remoteAddress ?? 'unknown'}:${request.socket.remotePort ?? 0}`;
+  }
+
+  get token(): string | null {
+    const { headers } = this.#request;
+    const [, offered] = /^\s*Bearer\s*,\s*([^\s,]+)/.exec(headers['sec-websocket-protocol'] ?? '') ?? [];
+    return tokenOf(undefined, headers.authorization ?? offered ?? this.#cookie());
+  }
+
+  /** Another page's script cannot read it, but its browser would send it along. */
+  #cookie(): string | undefined {
+    const { headers } = this.#request;
+    const site = siteOf(this.#request);
+    if (site.origin !== undefined && !isOwn(site)) return undefined;
+    return /(?:^|;)\s*token=([^;]*)/.exec(headers.cookie ?? '')?.[1];
+  }
+
+  get certificateName(): null {
+    return null;
+  }
+
+  get hasLeader(): boolean {
+    return this.#request.headers['grpc-metadata-hasleader'] === 'true';
+  }
+}
+
+/** Resolves when little enough is buffered, or when nobody is there any more. */
+function said(socket: WebSocket, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    socket.send(text, () => resolve());
+    if (socket.bufferedAmount < SEND_BUFFER_BYTES) resolve();
+  });
+}
+
+/** The JSON values in the messages; while several wait to be handled nothing more is read. */
+async function* textsOf(socket: WebSocket, signal: AbortSignal): AsyncGenerator<string, void> {
+  const splitter = new JsonSplitter();
+  const waiting: string[] = [];
+  let wake = (): void => undefined;
+  socket.on('message', (data: RawData, isBinary: boolean) => {
+    if (isBinary || !(data instanceof Buffer)) return socket.close(1003, 'messages are text');
+    waiting.push(...splitter.push(`${data.toString('utf8')}\n`));
+    if (waiting.length >= STREAM_REQUESTS_MAX) socket.pause();
+    wake();
+  });
+  signal.addEventListener('abort', () => wake(), { once: true });
+  while (!signal.aborted) {
+    const text = waiting.shift();
+    if (waiting.length === 0 && socket.isPaused) socket.resume();
+    if (text !== undefined) {
+      yield text;
+      continue;
+    }
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  }
+}
+
+async function* bytesOf(texts: AsyncGenerator<string, void>, mapping: Route['mapping']): AsyncGenerator<Uint8Array> {
+  for await (const text of texts) yield mapping.toBytes(text);
+}
+
+/** Cuts off who does not answer; returns what stops asking. */
+function keepAwake(socket: WebSocket, clock: Clock): () => void {
+  let isHeard = true;
+  let cancel = (): void => undefined;
+  const hear = (): void => {
+    isHeard = true;
+  };
+  const look = (): void => {
+    if (!isHeard) return socket.terminate();
+    isHeard = false;
+    socket.ping();
+    cancel = clock.schedule(SOCKET_PING_MS, look);
+  };
+  socket.on('pong', hear).on('message', hear);
+  cancel = clock.schedule(SOCKET_PING_MS, look);
+  return () => cancel();
+}
