@@ -22,6 +22,8 @@ export interface Load {
   readonly depth: number;
   readonly seconds: number;
   readonly http1?: boolean;
+  /** `name: value`, beside what every request has. */
+  readonly headers?: readonly string[];
 }
 
 export function hasH2load(): boolean {
@@ -44,8 +46,9 @@ export function runLoad(load: Load): LoadResult {
     const headers = load.http1 === true ? ['content-type: application/json'] : ['content-type: application/grpc', 'te: trailers'];
     const args = ['-c', `${load.connections}`, '-m', `${load.depth}`, '-t', '1', '-D', `${load.seconds}`];
     args.push('--warm-up-time', `${warmUpSeconds(load)}`, '-d', file);
-    for (const header of headers) args.push('-H', header);
-    if (load.http1 === true) args.push('--h1');
+    for (const header of [...headers, ...(load.headers ?? [])]) args.push('-H', header);
+    // It offers HTTP/1 as well where it may, and a server that serves both may choose that.
+    args.push(load.http1 === true ? '--h1' : '--npn-list=h2');
     const run = spawnSync('h2load', [...args, load.url], { encoding: 'utf8', maxBuffer: 1 << 24 });
     if (run.status !== 0) throw new Error(`h2load ended with ${run.status}: ${run.stderr}`);
     const failed = Number(/, (\d+) failed,/.exec(run.stdout)?.[1] ?? -1);

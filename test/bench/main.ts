@@ -1,6 +1,7 @@
-// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--no-cluster] [--no-recipes] [--write]: asks every question of
-// coterie and, where `etcd` is on the path, of real etcd, in alternation, on fresh data directories; prints the medians and
-// their ratio. `--write` records the table in test/bench/RESULTS.md. Nothing else should run on the machine meanwhile.
+// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--no-cluster] [--no-secured] [--no-recipes] [--write]: asks
+// every question of coterie and, where `etcd` is on the path, of real etcd, in alternation, on fresh data directories;
+// prints the medians and their ratio. `--write` records the table in test/bench/RESULTS.md. Nothing else should run on the
+// machine meanwhile.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { hasH2load } from './load.js';
 import { clusterQuestions, startCluster } from './cluster.js';
-import { million, questions, type Measure, type MillionResult, type Question, type Survey } from './questions.js';
+import { million, questions, securedQuestions, type Measure, type MillionResult, type Question, type Survey } from './questions.js';
 import { recipeSurveys } from './recipes.js';
 import { availableTargets, etcdVersionLine, startTarget, type Target, type TargetName } from './targets.js';
 
@@ -25,6 +26,7 @@ const { values: options } = parseArgs({
     million: { type: 'boolean', default: true },
     cluster: { type: 'boolean', default: true },
     recipes: { type: 'boolean', default: true },
+    secured: { type: 'boolean', default: true },
     write: { type: 'boolean', default: false },
   },
   allowNegative: true,
@@ -139,6 +141,12 @@ if (!hasH2load()) {
 }
 const rows: Row[] = [];
 for (const question of questions) rows.push(...(await askAll(alone(question), startTarget)));
+for (const setting of options.secured ? (['tls', 'auth'] as const) : []) {
+  for (const question of securedQuestions) {
+    const named = { ...question, name: `${setting === 'tls' ? 'TLS' : 'auth'}: ${question.name}` };
+    rows.push(...(await askAll(alone(named), (name) => startTarget(name, setting))));
+  }
+}
 for (const question of options.cluster ? clusterQuestions : []) rows.push(...(await askAll(alone(question), startCluster)));
 for (const survey of options.recipes ? recipeSurveys : []) rows.push(...(await askAll(survey, startTarget)));
 if (options.million && 'a million keys'.includes(options.only)) rows.push(...(await askMillion()));

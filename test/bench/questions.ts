@@ -30,7 +30,7 @@ const VALUE = Buffer.alloc(256, 'v');
 const KEY = 'bench/one';
 
 /** Where requests go: a server alone, or one member of several. */
-export type Addressed = Pick<Target, 'name' | 'url'>;
+export type Addressed = Pick<Target, 'name' | 'url'> & Partial<Pick<Target, 'client' | 'headers'>>;
 
 /** Protobuf by hand: field numbers as in contract 2.2, so that no codec of ours is on the measured path. */
 function field(number: number, bytes: Uint8Array): Buffer {
@@ -43,7 +43,7 @@ export const GET = field(1, utf8(KEY));
 export const SERIALIZABLE_GET = Buffer.concat([GET, Buffer.from([(7 << 3) | 0, 1])]);
 
 async function withClient<T>(target: Addressed, use: (client: Backend) => Promise<T>): Promise<T> {
-  const client = connect(target.url);
+  const client = connect(target.url, target.client ?? {});
   try {
     return await use(client);
   } finally {
@@ -60,7 +60,8 @@ export async function puts(
 ): Promise<{ perSecond: number; meanMs: number }> {
   const before = await revisionOf(target);
   const url = `${target.url}/etcdserverpb.KV/Put`;
-  const result = runLoad({ url, body: grpcFrame(PUT), connections, depth, seconds: SECONDS });
+  const { headers = [] } = target;
+  const result = runLoad({ url, body: grpcFrame(PUT), connections, depth, seconds: SECONDS, headers });
   const written = (await revisionOf(target)) - before;
   if (written < result.requests) throw new Error(`${target.name} answered ${result.requests} puts and wrote ${written}`);
   return result;
@@ -69,7 +70,8 @@ export async function puts(
 export async function gets(target: Addressed, body: Uint8Array): Promise<number> {
   await withClient(target, (client) => put(client, utf8(KEY), VALUE));
   const url = `${target.url}/etcdserverpb.KV/Range`;
-  const result = runLoad({ url, body: grpcFrame(body), connections: 10, depth: 20, seconds: SECONDS });
+  const { headers = [] } = target;
+  const result = runLoad({ url, body: grpcFrame(body), connections: 10, depth: 20, seconds: SECONDS, headers });
   if (result.bodyBytes < result.requests * VALUE.length) {
     throw new Error(`${target.name} answered ${result.requests} gets with ${result.bodyBytes} bytes: not all had the value`);
   }
@@ -78,7 +80,9 @@ export async function gets(target: Addressed, body: Uint8Array): Promise<number>
 
 async function gateway(target: Target, path: string, body: object): Promise<number> {
   const url = `${target.url}/v3/kv/${path}`;
-  const load = { url, body: utf8(JSON.stringify(body)), connections: 50, depth: 1, seconds: SECONDS, http1: true };
+  // The gateway takes the token from the header of HTTP.
+  const headers = target.headers.map((header) => header.replace(/^token:/, 'authorization:'));
+  const load = { url, body: utf8(JSON.stringify(body)), connections: 50, depth: 1, seconds: SECONDS, http1: true, headers };
   return runLoad(load).perSecond;
 }
 
@@ -159,6 +163,9 @@ export const questions: readonly Question[] = [
   { name: 'watch delivery, 50 watchers', unit: 'events/s', better: 'more', ask: watchDelivery },
   { name: 'lease keep-alives, 1,000 leases', unit: 'renewals/s', better: 'more', ask: keepAlives },
 ];
+
+/** Asked again with TLS, and with auth on: what each of them costs, beside the same at etcd. */
+export const securedQuestions = questions.filter(({ name }) => /^(?:durable puts, 10 |linearizable|JSON)/.test(name));
 
 export interface MillionResult {
   readonly loadSeconds: number;
