@@ -3,6 +3,7 @@
 // clients and for members.
 
 import { constants, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { createSecureContext, type TlsOptions } from 'node:tls';
 import { commonNameOf } from './certificate.js';
 import { Revocations } from './revocation.js';
@@ -123,7 +124,9 @@ export class JudgedTls {
     if (allowedNames.length > 0 && (name === null || !allowedNames.includes(name))) {
       return `its certificate is for ${name === null ? 'nobody' : JSON.stringify(name)}, which is not among the allowed names`;
     }
-    const isFor = (host: string): boolean => leaf.checkHost(host, NO_SUBJECT) !== undefined || leaf.checkIP(host) !== undefined;
+    const isFor = (host: string): boolean => {
+      return (isIP(host) === 0 ? leaf.checkHost(host, NO_SUBJECT) : leaf.checkIP(host)) !== undefined;
+    };
     if (allowedHostnames.length === 0 || allowedHostnames.some(isFor)) return null;
     return `its certificate is valid for none of the allowed host names (${allowedHostnames.join(', ')})`;
   }

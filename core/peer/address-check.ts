@@ -3,6 +3,7 @@
 
 import { lookup } from 'node:dns';
 import type { X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { NAMES_MAX } from './limits.js';
 
 /** `done` once, from a later turn or from here: null, or why not. `known`: hosts at which members are reached. */
@@ -15,9 +16,9 @@ export function checkAddress(
   const hasNames = /(?:^|, )DNS:/.test(alternatives);
   const address = from.replace(/^::ffff:(?=\d+\.)/i, '');
   if (!hasAddresses && !hasNames) return done(null);
-  if (hasAddresses && certificate.checkIP(address) !== undefined) return done(null);
+  if (hasAddresses && isIP(address) !== 0 && certificate.checkIP(address) !== undefined) return done(null);
   // One for *.example.org is for the members that are known to live there.
-  const meant = known.filter((host) => certificate.checkHost(host, { subject: 'never' }) !== undefined);
+  const meant = known.filter((host) => host !== '' && isIP(host) === 0 && certificate.checkHost(host, { subject: 'never' }) !== undefined);
   const candidates = [...new Set([...names, ...meant])].slice(0, NAMES_MAX);
   const reason = `its certificate is for ${alternatives.slice(0, 200)}, and none of these is ${address}`;
   lookNext(candidates, address, (isThere) => done(isThere ? null : reason));

@@ -44,8 +44,11 @@ export class NamedCallers {
   async refuse(request: IncomingMessage, response: ServerResponse, backend: Pick<Auth, 'authStatus'>): Promise<boolean> {
     if (!/^\/v3(?:beta)?\//.test(request.url ?? '') || !this.#bySocket.has(request.socket)) return false;
     if (!(await backend.authStatus()).enabled) return false;
-    response.writeHead(400, { 'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff' });
-    response.end(`${NOT_BY_GATEWAY}\n`);
+    const body = `${NOT_BY_GATEWAY}\n`;
+    response.writeHead(400, {
+      'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff', 'Content-Length': body.length,
+    });
+    response.end(body);
     return true;
   }
 }

@@ -99,7 +99,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs'] },
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // Certificates are verified, and bear dates; what was signed is checked where it is read.
-  { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:tls', 'node:crypto'] },
+  { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/tls-gate.ts', words: [], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/revocation.ts', words: [], modules: ['node:crypto'] },
   // Passwords and tokens: the system's generator, and a thread to hash in. Signed tokens bear dates.
@@ -115,7 +115,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/client-tls-files.ts', words: [], modules: ['node:fs'] },
   // Members meet on sockets, with certificates where the addresses say https.
   { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net'] },
-  { path: 'core/peer/address-check.ts', words: [], modules: ['node:dns', 'node:crypto'] },
+  { path: 'core/peer/address-check.ts', words: [], modules: ['node:dns', 'node:net', 'node:crypto'] },
   { path: 'core/peer/tls.ts', words: [], modules: ['node:net', 'node:tls'] },
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/wire/named-callers.ts', words: [], modules: ['node:http', 'node:stream'] },
