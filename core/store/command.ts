@@ -184,12 +184,13 @@ export function deedOf(command: Command): Exclude<Command, { kind: 'as_user' }> 
   return command.kind === 'as_user' ? deedOf(command.command) : command;
 }
 
-/** The op of a request that has one op on success, none on failure and compares nothing; else null. */
+/**
+ * The op of a request that is a plain call: one op on success, and no compares or other ops named, be they none. To etcd a
+ * transaction of one op is another thing: judged in another order (contract 4.3), and larger.
+ */
 export function loneOp(request: TxnRequest): Op | null {
-  if (request.success?.length !== 1) return null;
-  if (request.compare !== undefined && request.compare.length > 0) return null;
-  if (request.failure !== undefined && request.failure.length > 0) return null;
-  return request.success[0] ?? null;
+  const { compare, success, failure } = request;
+  return success?.length === 1 && compare === undefined && failure === undefined ? (success[0] ?? null) : null;
 }
 
 function encodeWith(kind: number, write: (writer: ByteWriter) => void): Uint8Array {
@@ -287,7 +288,7 @@ function readAuth(reader: ByteReader, kind: number | undefined): Command {
 }
 
 function lone(op: Op): Command {
-  return { kind: 'txn', request: { compare: NOTHING, success: [op], failure: NOTHING } };
+  return { kind: 'txn', request: { success: [op] } };
 }
 
 function putFlags(request: PutRequest): number {

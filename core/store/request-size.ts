@@ -18,14 +18,10 @@ export function envelopeOf(memberId: bigint): Envelope {
 
 const HEADER_TAG_BYTES = 2;
 
-/**
- * A put or delete alone counts as the plain call it was. What came as a transaction of one operation is larger by its frame,
- * and has lists of compares and of other operations, be they empty.
- */
+/** A put or delete alone counts as the plain call it was; a transaction of one operation is larger by its frame. */
 export function requestBytes(request: TxnRequest, { callIdBytes }: Envelope): number {
   const lone = loneOp(request);
-  const isPlain = lone !== null && lone.kind !== 'txn' && request.compare === undefined;
-  const bytes = isPlain ? opBytes(lone) : txnBytes(request);
+  const bytes = lone !== null && lone.kind !== 'txn' ? opBytes(lone) : txnBytes(request);
   return HEADER_TAG_BYTES + 1 + 1 + callIdBytes + field(bytes);
 }
 

@@ -69,7 +69,7 @@ export function txnRequest(depth: number): fc.Arbitrary<TxnRequest> {
   return fc.record({ compare: fc.array(compare, { maxLength: 2 }), success: ops, failure: ops });
 }
 
-const lone = (each: Op): TxnRequest => ({ compare: [], success: [each], failure: [] });
+const lone = (each: Op): TxnRequest => ({ success: [each] });
 
 export const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 6, arbitrary: putRequest.map((request): Command => ({ kind: 'txn', request: lone({ kind: 'put', request }) })) },

@@ -173,8 +173,8 @@ export class StoreModel {
     const before = this.states[this.revision] ?? [];
     const chosen = this.#choose(request, before);
     const flat = flatten(chosen);
-    const parts = [request.compare, request.success, request.failure].map((part) => part?.length ?? 0);
-    const isPut = parts.join() === '0,1,0' && request.success?.[0]?.kind === 'put';
+    const { compare, success = [], failure } = request;
+    const isPut = compare === undefined && failure === undefined && success.length === 1 && success[0]?.kind === 'put';
     const code = this.#refusal(flat, before, isPut);
     if (code !== null) return { kind: 'error', code };
     const work = new Work(before, this.revision + 1);

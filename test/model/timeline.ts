@@ -121,7 +121,7 @@ export class Timeline {
   refusal(request: TxnRequest, leases: ReadonlyMap<LeaseId, unknown> | null, compacted: Revision): ErrorCode | null {
     const steps = flat(this.plan(request, this.#revision));
     const gone: { key: Uint8Array; rangeEnd?: Uint8Array }[] = [];
-    const isLone = steps.length === 1 && (request.compare ?? []).length + (request.failure ?? []).length === 0;
+    const isLone = steps.length === 1 && request.compare === undefined && request.failure === undefined;
     for (const step of steps) {
       if (step.kind === 'delete') gone.push(step.request);
       if (step.kind !== 'put') continue;

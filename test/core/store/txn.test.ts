@@ -101,11 +101,12 @@ test('what cannot be done refuses the whole before anything is written', (t) => 
   t.is(script.store.revision, 3);
 });
 
-test('a lone put looks for its lease first, one among others for its key', (t) => {
+test('a plain put looks for its lease first, one in a transaction for its key', (t) => {
   const script = new Script();
   const keep = opPut(bytes('none'), bytes(''), { ignoreValue: true, lease: 7n });
   t.is(codeOf(script.ops(keep)), 'lease_not_found');
   t.is(codeOf(script.ops(keep, put('b'))), 'key_not_found');
+  t.is(codeOf(script.txn({ compare: [], success: [keep], failure: [] })), 'key_not_found');
 });
 
 test('a put that keeps what an earlier op deletes is a put of a missing key', (t) => {
