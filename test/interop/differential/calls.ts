@@ -65,6 +65,22 @@ export const CALLS = {
   ttl: call('Lease/LeaseTimeToLive', rpc.LeaseTimeToLiveRequest, rpc.LeaseTimeToLiveResponse),
   leases: call('Lease/LeaseLeases', rpc.LeaseLeasesRequest, rpc.LeaseLeasesResponse),
   hash: call('Maintenance/HashKV', rpc.HashKVRequest, rpc.HashKVResponse),
+  auth_enable: call('Auth/AuthEnable', rpc.AuthEnableRequest, rpc.AuthEnableResponse),
+  auth_disable: call('Auth/AuthDisable', rpc.AuthDisableRequest, rpc.AuthDisableResponse),
+  authenticate: call('Auth/Authenticate', rpc.AuthenticateRequest, rpc.AuthenticateResponse),
+  user_add: call('Auth/UserAdd', rpc.AuthUserAddRequest, rpc.AuthUserAddResponse),
+  user_get: call('Auth/UserGet', rpc.AuthUserGetRequest, rpc.AuthUserGetResponse),
+  user_list: call('Auth/UserList', rpc.AuthUserListRequest, rpc.AuthUserListResponse),
+  user_delete: call('Auth/UserDelete', rpc.AuthUserDeleteRequest, rpc.AuthUserDeleteResponse),
+  user_password: call('Auth/UserChangePassword', rpc.AuthUserChangePasswordRequest, rpc.AuthUserChangePasswordResponse),
+  user_grant: call('Auth/UserGrantRole', rpc.AuthUserGrantRoleRequest, rpc.AuthUserGrantRoleResponse),
+  user_revoke: call('Auth/UserRevokeRole', rpc.AuthUserRevokeRoleRequest, rpc.AuthUserRevokeRoleResponse),
+  role_add: call('Auth/RoleAdd', rpc.AuthRoleAddRequest, rpc.AuthRoleAddResponse),
+  role_get: call('Auth/RoleGet', rpc.AuthRoleGetRequest, rpc.AuthRoleGetResponse),
+  role_list: call('Auth/RoleList', rpc.AuthRoleListRequest, rpc.AuthRoleListResponse),
+  role_delete: call('Auth/RoleDelete', rpc.AuthRoleDeleteRequest, rpc.AuthRoleDeleteResponse),
+  role_grant: call('Auth/RoleGrantPermission', rpc.AuthRoleGrantPermissionRequest, rpc.AuthRoleGrantPermissionResponse),
+  role_revoke: call('Auth/RoleRevokePermission', rpc.AuthRoleRevokePermissionRequest, rpc.AuthRoleRevokePermissionResponse),
 } as const;
 
 export type CallName = keyof typeof CALLS;

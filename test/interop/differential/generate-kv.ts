@@ -17,7 +17,7 @@ const ODD_KEYS = [
 ].map(latin);
 const MANY = Array.from({ length: 150 }, (_, i) => latin(`k${String(i).padStart(3, '0')}`));
 const ENDS = ['\0', '\0', '\0\0', 'b', 'c', 'ab', 'k', 'k05', 'k1', 'l', '\xff', '\xff\xff', 'a', '\xff\xff\xff'].map(latin);
-const VALUES = ['', '1', '2', 'two', 'zwei', '\xff\0', '\0', 'a longer value, of some more bytes than the others have'].map(latin);
+const VALUES = ['', '1', '2', 'two', 'zwei', '\xff\0', '\0', 'a longer value, of more bytes than the others have'].map(latin);
 
 export class KeyValueRequests {
   readonly #dice: Dice;
@@ -53,7 +53,8 @@ export class KeyValueRequests {
   }
 
   someLease(): bigint {
-    return this.#dice.once(12) ? this.#dice.one([77n, -77n, INT64_MIN + 5n]) : this.#dice.one([...this.#known.leases, 1n, 2n, -3n]);
+    if (this.#dice.once(12)) return this.#dice.one([77n, -77n, INT64_MIN + 5n]);
+    return this.#dice.one([...this.#known.leases, 1n, 2n, -3n]);
   }
 
   /** Around what there is: now, before, compacted, to come, and nonsense. */

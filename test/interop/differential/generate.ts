@@ -2,7 +2,10 @@
 
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { CallName } from './calls.js';
+import { deepReader } from '../../../core/wire/deep-reader.js';
+import { corners } from './corners.js';
 import { Dice } from './dice.js';
+import { AuthRequests, BOGUS, STALE } from './generate-auth.js';
 import { KeyValueRequests, survivable } from './generate-kv.js';
 import type { Operation } from './operation.js';
 import type { World } from './world.js';
@@ -19,12 +22,15 @@ const WATCHES_MAX = 8;
 export interface Taste {
   /** Leases that run out take seconds. */
   readonly hasExpiry: boolean;
+  /** What chance seldom finds comes first. */
+  readonly hasCorners: boolean;
 }
 
 export class Generator {
   readonly #dice: Dice;
   readonly #world: World;
   readonly #kv: KeyValueRequests;
+  readonly #auth: AuthRequests;
   readonly #taste: Taste;
   /** The rest of a story. */
   readonly #next: Operation[] = [];
@@ -35,17 +41,43 @@ export class Generator {
     this.#world = world;
     this.#taste = taste;
     this.#kv = new KeyValueRequests(this.#dice, world.known);
+    if (taste.hasCorners) this.#next.push(...corners());
+    this.#auth = new AuthRequests(this.#dice, world.known, this.#kv);
   }
 
   next(): Operation {
     this.#drawn++;
     // Not more than so much is held for a comparison.
     if (this.#drawn % 40 === 0) return { kind: 'sync' };
-    return this.#next.shift() ?? this.#draw();
+    return this.#next.shift() ?? this.#named(this.#draw());
+  }
+
+  #named(operation: Operation): Operation {
+    if (!this.#world.known.isAuthOn) return operation;
+    if (operation.kind === 'keep_alive') return { kind: 'sync' };
+    if (!('bytes' in operation) || operation.kind === 'expire' || operation.as !== undefined) return operation;
+    return operation.kind === 'call' ? this.#auth.named(operation, isNested(operation)) : { ...operation, as: 'root' };
+  }
+
+  /** Auth goes on for a while, now and then. */
+  #authStory(): Operation {
+    const isOn = this.#world.known.isAuthOn;
+    if (this.#dice.once(isOn ? 3 : 2)) this.#next.push(...(isOn ? this.#auth.disabling() : this.#auth.enabling()));
+    return isOn && this.#dice.once(2) ? this.#watchAs() : this.#auth.draw();
+  }
+
+  /** Somebody watches, or may not, on a stream of their own. */
+  #watchAs(): Operation {
+    const as = this.#dice.one([...this.#world.known.tokens, ...this.#world.known.tokens, BOGUS, STALE]);
+    const value = { ...this.#creation(() => 0n), startRevision: 0n, watchId: 0n };
+    const bytes = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
+    this.#next.push({ kind: 'leave', stream: STREAMS + 1 });
+    return { kind: 'watch', stream: STREAMS + 1, bytes, as };
   }
 
   #draw(): Operation {
     const kv = this.#kv;
+    const auth = this.#world.known.isAuthOn;
     return this.#dice.weighted<() => Operation>([
       [260, () => call('range', rpc.RangeRequest.encode(kv.range()))],
       [250, () => call('put', rpc.PutRequest.encode(kv.put()))],
@@ -61,9 +93,11 @@ export class Generator {
       [15, () => ({ kind: 'keep_alive', bytes: rpc.LeaseKeepAliveRequest.encode({ ID: kv.someLease() }).finish() })],
       [6, () => call('hash', rpc.HashKVRequest.encode({ revision: this.#dice.once(3) ? 0n : kv.revision() }))],
       [30, () => this.#watch()],
-      [2, () => this.#large()],
-      [1, () => this.#fragments()],
-      ...(this.#taste.hasExpiry ? [[1, () => this.#expiry()] as const] : []),
+      [auth ? 80 : 25, () => this.#auth.draw()],
+      [auth ? 4 : 3, () => this.#authStory()],
+      [auth ? 0 : 2, () => this.#large()],
+      [auth ? 0 : 1, () => this.#fragments()],
+      ...(this.#taste.hasExpiry && !auth ? [[1, () => this.#expiry()] as const] : []),
     ])();
   }
 
@@ -154,7 +188,8 @@ export class Generator {
     }
     if (kind === 'nothing') return request(undefined);
     if (kind === 'progress') return request({ $case: 'progressRequest', value: {} });
-    const someId = (): bigint => (dice.once(5) || open.length === 0 ? dice.one([0n, 7n, 9n, 100n, -5n, INT64_MAX]) : dice.one(open));
+    const anyIds = [0n, 7n, 9n, 100n, -5n, INT64_MAX];
+    const someId = (): bigint => dice.one(dice.once(5) || open.length === 0 ? anyIds : open);
     if (kind === 'cancel') return request({ $case: 'cancelRequest', value: { watchId: someId() } });
     return request({ $case: 'createRequest', value: this.#creation(someId) });
   }
@@ -180,6 +215,13 @@ export class Generator {
       fragment: dice.once(4),
     };
   }
+}
+
+/** Transactions in transactions: of etcd 3.4 nobody asks who makes them. */
+function isNested(operation: Extract<Operation, { kind: 'call' }>): boolean {
+  if (operation.call !== 'txn') return false;
+  const { success, failure } = rpc.TxnRequest.decode(deepReader(operation.bytes));
+  return [...success, ...failure].some(({ request }) => request?.$case === 'requestTxn');
 }
 
 function call(name: CallName, encoded: { finish(): Uint8Array }): Operation {

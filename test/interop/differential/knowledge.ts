@@ -11,6 +11,9 @@ export class Knowledge {
   readonly leases = new Set<bigint>();
   /** How many leases a server has chosen the id of. */
   chosen = 0;
+  isAuthOn = false;
+  /** Users with a token that is good. */
+  readonly tokens = new Set<string>();
 
   learn(call: CallName, request: Message, answer: Message): void {
     const header = answer['header'];
@@ -19,6 +22,8 @@ export class Knowledge {
     }
     if (call === 'compact') this.compacted = Number(request['revision']);
     if (call === 'grant' && typeof request['ID'] === 'bigint' && request['ID'] !== 0n) this.leases.add(request['ID']);
+    if (call === 'auth_enable') this.isAuthOn = true;
+    if (call === 'auth_disable') this.isAuthOn = false;
     if (call === 'revoke' && typeof request['ID'] === 'bigint') this.leases.delete(request['ID']);
   }
 }

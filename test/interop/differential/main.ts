@@ -20,7 +20,7 @@ const report = await runCampaign({
   seed: Number(values.seed),
   operations,
   worldOperations: Number(values.world),
-  taste: { hasExpiry: true },
+  taste: { hasExpiry: true, hasCorners: true },
   shrinks: !values['no-shrink'],
   goesOn: values.all,
   signal: stop.signal,
@@ -31,7 +31,9 @@ const report = await runCampaign({
   },
 });
 const rows = [...report.counts].sort(([a], [b]) => (a < b ? -1 : 1));
-for (const [name, { answers, errors }] of rows) process.stdout.write(`${name.padEnd(12)} ${answers} answered, ${errors} refused\n`);
+for (const [name, { answers, errors }] of rows) {
+  process.stdout.write(`${name.padEnd(13)} ${answers} answered, ${errors} refused\n`);
+}
 if (report.failure === null) {
   process.stdout.write(`${report.operations} operations in ${report.worlds} worlds: no difference\n`);
 } else {

@@ -3,15 +3,20 @@
 import { CALLS, KEEP_ALIVE, WATCH, type Call, type CallName, type Message } from './calls.js';
 
 export type Operation =
-  | { readonly kind: 'call'; readonly call: CallName; readonly bytes: Uint8Array }
+  /** `as`: with the token of this user; absent: with none. */
+  | { readonly kind: 'call'; readonly call: CallName; readonly bytes: Uint8Array; readonly as?: string }
   /** One request on the stream of keep-alives. */
   | { readonly kind: 'keep_alive'; readonly bytes: Uint8Array }
   /** One request on a stream of watches; the stream is opened with its first. */
-  | { readonly kind: 'watch'; readonly stream: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'watch'; readonly stream: number; readonly bytes: Uint8Array; readonly as?: string }
   /** The caller leaves the stream with all its watches. */
   | { readonly kind: 'leave'; readonly stream: number }
   /** Everything the watches have to say has arrived and is compared. */
   | { readonly kind: 'sync' }
+  /** All streams are left, the watch of everything too: who watches without a name is sent away when auth begins. */
+  | { readonly kind: 'part' }
+  /** The watch of everything goes on where it was, under this name. */
+  | { readonly kind: 'rejoin'; readonly as: string | null }
   /** Waits until the lease has run out on both sides. */
   | { readonly kind: 'expire'; readonly bytes: Uint8Array };
 
@@ -50,6 +55,8 @@ export function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
+/** What a field says that was not sent. */
+const SILENT: ReadonlySet<unknown> = new Set(['', 0, '0n', false, undefined]);
 const SHOWN_MAX = 4000;
 
 export function show(x: unknown): string {
@@ -59,10 +66,10 @@ export function show(x: unknown): string {
 
 /** Long texts are cut, fields that say nothing are left out. */
 function shortened(x: unknown): unknown {
-  if (typeof x === 'string') return x.length > 200 ? `${x.slice(0, 60)}…(${x.length})` : x;
+  if (typeof x === 'string') return x.length > 400 ? `${x.slice(0, 60)}…(${x.length})` : x;
   if (Array.isArray(x)) return x.map(shortened);
   if (typeof x !== 'object' || x === null) return x;
-  const said = Object.entries(x).filter(([, each]) => each !== '' && each !== 0 && each !== '0n' && each !== false && each !== undefined);
+  const said = Object.entries(x).filter(([, each]) => !SILENT.has(each));
   return Object.fromEntries(said.map(([name, each]) => [name, shortened(each)]));
 }
 
@@ -70,7 +77,8 @@ export function describe(operation: Operation): string {
   const call = callOf(operation);
   const name = operation.kind === 'call' ? operation.call : operation.kind;
   const stream = operation.kind === 'watch' || operation.kind === 'leave' ? ` on stream ${operation.stream}` : '';
-  return `${name}${stream} ${call === null || !('bytes' in operation) ? '' : show(requestOf(operation))}`;
+  const as = 'as' in operation ? ` as ${operation.as}` : '';
+  return `${name}${stream}${as} ${call === null || !('bytes' in operation) ? '' : show(requestOf(operation))}`;
 }
 
 export function requestOf(operation: Operation): Message {

@@ -74,18 +74,20 @@ function memory(): string {
 }
 
 /** Both fresh, with the same name and peer URL: hence the same ids, and nothing in a header needs to be mapped. */
-export async function startSides(flags: { etcd?: readonly string[]; coterie?: readonly string[] } = {}): Promise<Sides> {
+export async function startSides(): Promise<Sides> {
   const directory = mkdtempSync(path.join(memory(), 'coterie-diff-'));
   const noSync = spawnSync('etcd', ['--unsafe-no-fsync', '--version']).status === 0 ? ['--unsafe-no-fsync'] : [];
   const etcd = await startEtcd({
     dataDir: path.join(directory, 'etcd'),
-    flags: [...noSync, '--quota-backend-bytes', String(8 * 2 ** 30), '--log-level', 'error', ...(flags.etcd ?? [])],
+    flags: [...noSync, '--quota-backend-bytes', String(8 * 2 ** 30), '--log-level', 'error', '--bcrypt-cost', '4'],
   });
-  const identity = ['--name', 'default', '--initial-advertise-peer-urls', etcd.peerUrl, '--initial-cluster', `default=${etcd.peerUrl}`];
+  const { peerUrl } = etcd;
+  const founding = ['--initial-advertise-peer-urls', peerUrl, '--initial-cluster', `default=${peerUrl}`];
+  const identity = ['--name', 'default', ...founding];
   const server = await startServer({
     port: await freePort(),
     dataDir: path.join(directory, 'coterie'),
-    flags: [...identity, ...(flags.coterie ?? [])],
+    flags: identity,
   });
   const stop = async (): Promise<void> => {
     await server.end('SIGKILL');

@@ -134,7 +134,8 @@ export class WatchLog {
     for (const [i, event] of events.entries()) {
       const seen = { revision: event.kv?.modRevision ?? 0, isDelete: event.type === 1, key: event.kv?.key ?? new Uint8Array(0) };
       this.#onEvent(seen);
-      if (i === 0 && seen.revision === state.lastRevision && !state.isFragment) note(`revision ${seen.revision} came in two parts`);
+      const isCut = i === 0 && seen.revision === state.lastRevision && !state.isFragment;
+      if (isCut) note(`revision ${seen.revision} came in two parts`);
       if (seen.revision < state.lastRevision) note(`revision ${seen.revision} came after ${state.lastRevision}`);
       state.lastRevision = seen.revision;
       if (this.#hidden(watchId, seen)) continue;
@@ -143,7 +144,8 @@ export class WatchLog {
     }
     if (revision < state.lastRevision) note(`a header older than its events (${state.lastRevision})`);
     if (state.isLive && revision !== state.lastRevision) note(`a header not of its events (${state.lastRevision})`);
-    if (state.isLive && (fragment || state.isFragment)) state.said.push(`a fragment of ${events.length}, ${fragment ? 'not ' : ''}the last`);
+    const isPart = state.isLive && (fragment || state.isFragment);
+    if (isPart) state.said.push(`a fragment of ${events.length}, ${fragment ? 'not ' : ''}the last`);
     state.isFragment = fragment;
   }
 }

@@ -30,6 +30,15 @@ interface StreamPair {
 /** Longer than any stall of a busy machine; reached only when something is wrong. */
 const ARRIVAL_MS = 20_000;
 const JOURNAL = -1;
+const OPEN = new Uint8Array([0]);
+const PROBE = -2;
+const NO_WATCH = rpc.WatchCreateRequest.decode(new Uint8Array(0));
+
+/** Of one user, one from each side. */
+export interface Tokens {
+  readonly etcd: string;
+  readonly coterie: string;
+}
 
 export class Watches {
   readonly #sides: { readonly etcd: Side; readonly coterie: Side };
@@ -38,19 +47,42 @@ export class Watches {
   readonly #journal: SeenEvent[] = [];
   /** Up to this revision; a fresh store is at 1, of which there is nothing to tell. */
   readonly #arrived = { etcd: 1, coterie: 1 };
+  /** Some watch may not have read its past yet. */
+  #hasPast = false;
   #wake: () => void = () => undefined;
-  #token: string | null = null;
-
   constructor(sides: { readonly etcd: Side; readonly coterie: Side }, names: Names) {
     this.#sides = sides;
     this.#names = names;
   }
 
-  async start(): Promise<Difference | null> {
-    const key = new Uint8Array([0]);
-    const value = { ...rpc.WatchCreateRequest.decode(new Uint8Array(0)), key, rangeEnd: key, startRevision: 1n, prevKv: true };
+  /** The watch of everything, from behind `revision` on. */
+  async start(revision: number, tokens: Tokens | null): Promise<Difference | null> {
+    const value = { ...NO_WATCH, key: OPEN, rangeEnd: OPEN, startRevision: BigInt(revision + 1), prevKv: true };
     const bytes = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
-    return await this.request(JOURNAL, bytes, { revision: 0, compacted: -1 });
+    return await this.request(JOURNAL, bytes, { revision, compacted: -1 }, tokens);
+  }
+
+  /**
+   * Waits until every watch is in the present, those that found nothing in the past as well: etcd reads history for all that
+   * are behind together, a few times a second, so when a watch that began later has been told, all have been looked at.
+   */
+  async settle(revision: number, tokens: Tokens | null): Promise<Difference | null> {
+    const difference = await this.sync(revision);
+    if (difference !== null || !this.#hasPast) return difference;
+    this.#hasPast = false;
+    const value = { ...NO_WATCH, key: OPEN, rangeEnd: OPEN, startRevision: BigInt(revision) };
+    const create = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
+    const begun = await this.request(PROBE, create, { revision, compacted: -1 }, tokens);
+    this.#hasPast = false;
+    return begun ?? (await this.leave(PROBE, revision));
+  }
+
+  /** Leaves every stream. */
+  async part(revision: number): Promise<Difference | null> {
+    const difference = await this.sync(revision);
+    this.close();
+    this.#streams.clear();
+    return difference;
   }
 
   /** Whether a request for progress has the same meaning to both: no watch on the stream waits for the future. */
@@ -62,15 +94,19 @@ export class Watches {
     return [...(this.#streams.get(stream)?.open.keys() ?? [])];
   }
 
-  streams(): number[] {
-    return [...this.#streams.keys()].filter((stream) => stream !== JOURNAL);
-  }
-
-  async request(stream: number, bytes: Uint8Array, at: { revision: number; compacted: number }): Promise<Difference | null> {
+  /** `tokens`: with which the stream is opened, if it is not open. */
+  async request(
+    stream: number,
+    bytes: Uint8Array,
+    at: { revision: number; compacted: number },
+    tokens: Tokens | null,
+  ): Promise<Difference | null> {
     const { requestUnion: request } = rpc.WatchRequest.decode(bytes);
-    const pair = this.#streams.get(stream) ?? this.#open(stream);
-    if (request?.$case === 'createRequest' && request.value.startRevision < 0n) return await this.#createBefore(stream, pair, bytes);
-    if (request?.$case === 'createRequest') return await this.#create(pair, request.value, bytes, at);
+    const pair = this.#streams.get(stream) ?? this.#open(stream, tokens);
+    if (request?.$case === 'createRequest') {
+      const { value } = request;
+      return await (value.startRevision < 0n ? this.#createBefore(stream, pair, value) : this.#create(pair, value, bytes, at));
+    }
     if (request?.$case === 'cancelRequest') return await this.#cancel(pair, request.value.watchId, bytes, at.revision);
     if (request?.$case === 'progressRequest') return await this.#progress(pair, bytes, at.revision);
     pair.etcd.send(bytes);
@@ -113,10 +149,10 @@ export class Watches {
     }
   }
 
-  #open(stream: number): StreamPair {
+  #open(stream: number, tokens: Tokens | null): StreamPair {
     const open = new Map<bigint, OpenWatch>();
     const log = (side: 'etcd' | 'coterie'): WatchLog =>
-      new WatchLog(this.#sides[side].stream(WATCH.path, this.#token), this.#names[side], {
+      new WatchLog(this.#sides[side].stream(WATCH.path, tokens?.[side] ?? null), this.#names[side], {
         hidden: (id, event) => isHidden(open.get(id), event),
         news: () => this.#wake(),
         ...(stream === JOURNAL ? { event: (event) => this.#onJournal(side, event) } : {}),
@@ -160,6 +196,7 @@ export class Watches {
       return null;
     }
     pair.open.set(id, { id, ...foreseen });
+    if (start !== 0 && start <= revision) this.#hasPast = true;
     if (start === 0) {
       pair.etcd.markLive(id);
       pair.coterie.markLive(id);
@@ -171,12 +208,14 @@ export class Watches {
    * A start before the beginning of revisions: 3.4 lets the watch begin and end, or tells all there is; later releases refuse
    * it at once (contract 5), and so do we. What 3.4 says is not looked at; the stream has no other use.
    */
-  async #createBefore(stream: number, pair: StreamPair, bytes: Uint8Array): Promise<Difference | null> {
+  async #createBefore(stream: number, pair: StreamPair, request: rpc.WatchCreateRequest): Promise<Difference | null> {
+    const bytes = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value: request } }).finish();
     pair.coterie.send(bytes);
     await this.#until(() => pair.coterie.created.length > 0);
-    const { watchId, created, canceled, compactRevision, cancelReason } = pair.coterie.created[0] ?? {};
-    const said = { watchId, created, canceled, compactRevision, cancelReason };
-    const due = { watchId: -1n, created: true, canceled: true, compactRevision: 0, cancelReason: ERRORS.compacted.text };
+    const { watchId, created, canceled, compactRevision, cancelReason: reason } = pair.coterie.created[0] ?? {};
+    const said = { watchId, created, canceled, compactRevision, cancelReason: reason };
+    const cancelReason = isInverted(request) ? 'mvcc: watcher range is empty' : ERRORS.compacted.text;
+    const due = { watchId: -1n, created: true, canceled: true, compactRevision: 0, cancelReason };
     pair.etcd.leave();
     pair.coterie.leave();
     this.#streams.delete(stream);
@@ -242,6 +281,11 @@ export class Watches {
 
 function isServed({ etcd, coterie }: StreamPair, { id, expected }: OpenWatch): boolean {
   return etcd.eventsOf(id) >= expected && coterie.eventsOf(id) >= expected;
+}
+
+function isInverted({ key, rangeEnd }: rpc.WatchCreateRequest): boolean {
+  if (rangeEnd.length === 0 || (rangeEnd.length === 1 && rangeEnd[0] === 0)) return false;
+  return Buffer.compare(key.length === 0 ? OPEN : key, rangeEnd) >= 0;
 }
 
 /** etcd 3.4 loses what was deleted at the very revision that was compacted; a put that was deleted with it goes as well. */

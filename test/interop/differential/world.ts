@@ -2,12 +2,13 @@
 // at once, for speed: they change nothing). The first answer that differs ends it.
 
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import { CALLS, KEEP_ALIVE, type CallName } from './calls.js';
+import { CALLS, KEEP_ALIVE, type CallName, type Message } from './calls.js';
 import { compareOutcomes, firstDifference, type Difference } from './compare.js';
+import { BOGUS, STALE } from './generate-auth.js';
 import { Knowledge } from './knowledge.js';
 import { chosenLease, plain, requestOf, type Operation } from './operation.js';
 import { startSides, type Outcome, type Side, type Sides } from './side.js';
-import { Watches } from './watches.js';
+import { Watches, type Tokens } from './watches.js';
 
 /** What one call was answered: for counting. */
 export type Count = (operation: Operation, outcome: 'answer' | 'error') => void;
@@ -24,6 +25,10 @@ export class World {
   readonly #ids = { etcd: new Map<bigint, bigint>(), coterie: new Map<bigint, bigint>() };
   readonly #keepers: { readonly etcd: Keeper; readonly coterie: Keeper };
   readonly #count: Count;
+  readonly #tokens = new Map<string, Tokens>([
+    [BOGUS, { etcd: 'bogus', coterie: 'bogus' }],
+    [STALE, { etcd: 'stale.1', coterie: 'stale.1' }],
+  ]);
 
   private constructor(sides: Sides, count: Count) {
     this.#sides = sides;
@@ -34,7 +39,7 @@ export class World {
 
   static async open(count: Count): Promise<World> {
     const world = new World(await startSides(), count);
-    const difference = await world.watches.start();
+    const difference = await world.watches.start(0, null);
     if (difference !== null) throw new Error(`the watch of everything failed: ${JSON.stringify(difference)}`);
     return world;
   }
@@ -65,38 +70,68 @@ export class World {
         return await this.#keepAlive(operation);
       case 'watch':
         this.#count(operation, 'answer');
-        return await this.watches.request(operation.stream, operation.bytes, at);
+        return await this.watches.request(operation.stream, operation.bytes, at, this.#tokensOf(operation.as));
       case 'leave':
         this.#count(operation, 'answer');
         return await this.watches.leave(operation.stream, at.revision);
       case 'sync':
         return await this.watches.sync(at.revision);
+      case 'part':
+        return await this.watches.part(at.revision);
+      case 'rejoin':
+        return await this.watches.start(at.revision, this.#tokensOf(operation.as ?? undefined));
       case 'expire':
         return await this.#expire(operation);
     }
   }
 
   async #call(operation: Extract<Operation, { kind: 'call' }>): Promise<Difference | null> {
-    const { call, bytes } = operation;
+    const { call, bytes, as } = operation;
+    const tokens = this.#tokensOf(as);
     // Watches read what came before a pair, and where they start, from history: compaction must not overtake them.
     if (call === 'compact') {
-      const difference = await this.watches.sync(this.known.revision);
+      const difference = await this.watches.settle(this.known.revision, this.#tokensOf(as));
       if (difference !== null) return difference;
     }
     const [etcd, coterie] = await Promise.all([
-      this.#ask(this.#sides.etcd, call, bytes, this.#ids.etcd),
-      this.#ask(this.#sides.coterie, call, bytes, this.#ids.coterie),
+      this.#ask(this.#sides.etcd, call, bytes, tokens?.etcd ?? null),
+      this.#ask(this.#sides.coterie, call, bytes, tokens?.coterie ?? null),
     ]);
     this.#count(operation, etcd.kind);
     if (call === 'grant') this.#nameChosen(bytes, etcd, coterie);
-    const difference = compareOutcomes(call, bytes, { etcd, coterie }, { names: this.#names, compacted: this.known.compacted });
+    this.#keepTokens(call, requestOf(operation), etcd, coterie);
+    const { compacted } = this.known;
+    const difference = compareOutcomes(call, bytes, { etcd, coterie }, { names: this.#names, compacted, as });
     if (etcd.kind === 'answer') this.known.learn(call, requestOf(operation), CALLS[call].answer.read(etcd.bytes));
     return difference;
   }
 
-  async #ask(side: Side, call: CallName, bytes: Uint8Array, ids: ReadonlyMap<bigint, bigint>): Promise<Outcome> {
+  async #ask(side: Side, call: CallName, bytes: Uint8Array, token: string | null): Promise<Outcome> {
+    const ids = this.#ids[side.name];
     const own = ids.size === 0 ? bytes : CALLS[call].request.translate(bytes, ids);
-    return await side.call(CALLS[call].path, own, null);
+    return await side.call(CALLS[call].path, own, token);
+  }
+
+  #tokensOf(as: string | undefined): Tokens | null {
+    return as === undefined ? null : (this.#tokens.get(as) ?? null);
+  }
+
+  /** A login gives tokens; a new password, the end of the user and the end of auth take them. */
+  #keepTokens(call: CallName, request: Message, etcd: Outcome, coterie: Outcome): void {
+    if (etcd.kind === 'error' || coterie.kind === 'error') return;
+    const name = String(request['name']);
+    const drop = (each: string): void => {
+      const old = this.#tokens.get(each);
+      if (old !== undefined) this.#tokens.set(STALE, old);
+      this.#tokens.delete(each);
+      this.known.tokens.delete(each);
+    };
+    if (call === 'user_delete' || call === 'user_password') drop(name);
+    if (call === 'auth_disable') for (const each of [...this.known.tokens]) drop(each);
+    if (call !== 'authenticate') return;
+    const tokenIn = ({ bytes }: { readonly bytes: Uint8Array }): string => String(CALLS.authenticate.answer.read(bytes)['token']);
+    this.#tokens.set(name, { etcd: tokenIn(etcd), coterie: tokenIn(coterie) });
+    this.known.tokens.add(name);
   }
 
   /** Both chose an id for the same lease: from now on it has one name. */
@@ -117,7 +152,8 @@ export class World {
     const answers = await Promise.all(
       (['etcd', 'coterie'] as const).map(async (side) => {
         const answer = await this.#keepers[side].ask(KEEP_ALIVE.request.translate(operation.bytes, this.#ids[side]));
-        return plain(answer instanceof Uint8Array ? KEEP_ALIVE.answer.read(KEEP_ALIVE.answer.translate(answer, this.#names[side])) : answer);
+        if (!(answer instanceof Uint8Array)) return answer;
+        return plain(KEEP_ALIVE.answer.read(KEEP_ALIVE.answer.translate(answer, this.#names[side])));
       }),
     );
     this.#count(operation, 'answer');
@@ -128,7 +164,7 @@ export class World {
     const until = Date.now() + EXPIRY_MS;
     const gone = async (side: 'etcd' | 'coterie'): Promise<boolean> => {
       while (Date.now() < until) {
-        const outcome = await this.#ask(this.#sides[side], 'ttl', operation.bytes, this.#ids[side]);
+        const outcome = await this.#ask(this.#sides[side], 'ttl', operation.bytes, null);
         if (outcome.kind === 'answer' && CALLS.ttl.answer.read(outcome.bytes)['TTL'] === -1) return true;
         await new Promise((resolve) => setTimeout(resolve, EXPIRY_POLL_MS));
       }
