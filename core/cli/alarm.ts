@@ -2,13 +2,15 @@
 
 import type { Alarm, AlarmsResponse } from '../client.js';
 import { isApiError } from '../errors.js';
+import { writeAlarms } from '../wire/convert-auth.js';
+import * as rpc from '../wire/schema/generated/rpc.js';
 import { runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { endpointsOf } from './endpoint.js';
 import { fields, headerFields, headerJson, hex, json, unlessEmpty, type Format, type Json } from './output.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
-const FORMATS: readonly Format[] = ['simple', 'json', 'fields', 'decoded'];
+const FORMATS: readonly Format[] = ['simple', 'json', 'fields', 'protobuf', 'decoded'];
 const WORDS = { no_space: 'NOSPACE', corrupt: 'CORRUPT' } as const;
 const NUMBERS = { no_space: 1, corrupt: 2 } as const;
 const EVERYTHING = { action: 'list', memberId: 0n, kind: null } as const;
@@ -49,6 +51,10 @@ function show(invocation: Invocation, { header, alarms }: AlarmsResponse): void 
       return [['MemberID', memberId], ['AlarmType', WORDS[kind]]];
     });
     invocation.print(fields([...headerFields(header), ...rows]));
+  } else if (format === 'protobuf') {
+    const message = writeAlarms({ header, alarms });
+    const told = header.clusterId === 0n ? { ...message, header: undefined } : message;
+    invocation.print(rpc.AlarmResponse.encode(told).finish());
   } else invocation.print(alarms.map(({ memberId, kind }) => `memberID:${memberId} alarm:${WORDS[kind]} \n`).join(''));
 }
 
@@ -58,7 +64,7 @@ const DEFRAG: ClientCommand = {
     { name: 'cluster', help: 'every member of the list, not only --endpoints' },
     { name: 'data-dir', value: 'DIR', help: 'for etcd\'s files only; not available' },
   ],
-  formats: ['simple', 'table', 'json', 'fields', 'decoded'],
+  formats: ['simple', 'table', 'json', 'fields', 'protobuf', 'decoded'],
   async run(invocation) {
     if (invocation.text('data-dir') !== null) {
       throw new Refusal('--data-dir: a directory of coterie needs no defragmentation', 'leave it out and ask a running member');

@@ -5,7 +5,7 @@
 import { utf8 } from '../base/bytes.js';
 import { ApiError, isApiError, type ErrorCode } from '../errors.js';
 import { connect, type RemoteClient } from '../wire/remote-client.js';
-import { remoteOptions, settleCredentials } from './connection.js';
+import { remoteOptions, settleCredentials, settleEndpoints } from './connection.js';
 import { contextWords, type Context } from './contexts.js';
 import { firstArgument, FlagValues, parseWords, type CommandFlag } from './flags.js';
 import { fromEnvironment, GLOBAL_FLAGS, OUTPUT_FLAGS } from './global-flags.js';
@@ -43,12 +43,13 @@ export class Invocation {
   /** What stands behind `--`, where that is a command to run. */
   readonly command: readonly string[];
   readonly format: Format;
-  readonly endpoints: readonly string[];
   readonly flags: FlagValues;
   readonly terminal: Terminal;
   readonly #open: RemoteClient[] = [];
   readonly #given: Given;
   #context: Context | null = null;
+  #endpoints: readonly string[] = [];
+  #password: string | null = null;
 
   constructor(command: ClientCommand, given: Given, terminal: Terminal) {
     this.words = command.words;
@@ -58,7 +59,6 @@ export class Invocation {
     this.#given = given;
     this.flags = new FlagValues((name) => this.#said(name));
     this.format = formatOf(command, this.flags);
-    this.endpoints = command.offline === true ? [] : this.list('endpoints') ?? ['http://127.0.0.1:2379'];
   }
 
   /** The flag's word, for those of the table the environment's or the context's, else null. */
@@ -116,14 +116,23 @@ export class Invocation {
     return this.milliseconds('command-timeout', 5000);
   }
 
-  /** Asks for what must be known before anybody is called: a password that was not given. */
+  /** Asks for what must be known before anybody is called: a password that was not given, and who there is. */
   async prepare(): Promise<void> {
-    await settleCredentials(this.flags, this.terminal);
+    this.#password = await settleCredentials(this.flags, this.terminal);
+    this.#endpoints = await settleEndpoints(this.flags);
+    if (!this.isSet('debug')) return;
+    const user = this.text('user')?.split(':', 1)[0] ?? 'nobody';
+    this.say(`coterie ${this.words}: asks ${this.#endpoints.join(', ')} as ${user}, ${this.timeoutMs} ms a call`);
+  }
+
+  /** Whom to ask; of commands that ask nobody there are none. */
+  get endpoints(): readonly string[] {
+    return this.#endpoints;
   }
 
   /** A client of these endpoints, closed with the command. */
   connect(endpoints: readonly string[] = this.endpoints): RemoteClient {
-    const client = connect(endpoints, { ...remoteOptions(this.flags), timeoutMs: this.timeoutMs });
+    const client = connect(endpoints, { ...remoteOptions(this.flags, this.#password), timeoutMs: this.timeoutMs });
     this.#open.push(client);
     return client;
   }

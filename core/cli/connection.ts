@@ -11,12 +11,15 @@ import type { Terminal } from './terminal.js';
 /** etcd closes connections whose clients ask more often than every five seconds. */
 const PING_MS_LEAST = 6_000;
 
-export function remoteOptions(flags: FlagValues): RemoteOptions {
+/** `password` is that of `--user`, settled. */
+export function remoteOptions(flags: FlagValues, password: string | null): RemoteOptions {
+  const user = userOf(flags);
   return {
     connectTimeoutMs: flags.milliseconds('dial-timeout', 2000),
     pingMs: Math.max(PING_MS_LEAST, flags.milliseconds('keepalive-time', PING_MS_LEAST)),
     pingTimeoutMs: flags.milliseconds('keepalive-timeout', 4000),
     ...connectionTls(flags),
+    ...(user === null || password === null ? {} : { user, password }),
   };
 }
 
@@ -76,6 +79,15 @@ export async function destinationOptions(flags: FlagValues, terminal: Terminal):
     const word = ['user', 'password'].includes(name) ? flags.text(`dest-${name}`) : null;
     return word ?? (['dial-timeout', 'keepalive-time', 'keepalive-timeout'].includes(name) ? flags.text(name) : null);
   });
-  await settleCredentials(theirs, terminal);
-  return remoteOptions(theirs);
+  return remoteOptions(theirs, await settleCredentials(theirs, terminal));
+}
+
+/** Where to ask: `--endpoints`, or what a name service says of `--discovery-srv`. */
+export async function settleEndpoints(flags: FlagValues): Promise<readonly string[]> {
+  const domain = flags.text('discovery-srv');
+  if (domain === null || domain === '') return flags.list('endpoints') ?? ['http://127.0.0.1:2379'];
+  // Loaded by those alone who ask for it.
+  const { discoverEndpoints } = await import('./discovery.js');
+  const zone = { domain, serviceName: flags.text('discovery-srv-name') ?? '', servers: flags.list('dns-servers') ?? [] };
+  return await discoverEndpoints(zone, !flags.isOff('insecure-discovery'));
 }

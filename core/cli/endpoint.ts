@@ -11,7 +11,7 @@ import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
 const CLUSTER = { name: 'cluster', help: 'ask every member of the list, not only --endpoints' } as const;
-const ALL = ['simple', 'table', 'json', 'fields'] as const;
+const ALL = ['simple', 'table', 'json', 'fields', 'decoded'] as const;
 
 const STATUS: ClientCommand = {
   words: 'endpoint status', usage: '[--cluster]', summary: 'version, size, leader and position of each member',
@@ -115,6 +115,7 @@ function statusText(answers: readonly Answered<StatusResponse>[], { format }: In
   if (format === 'json') {
     return `${json(answers.map(({ endpoint, answer }) => ({ Endpoint: endpoint, Status: statusJson(answer) })))}\n`;
   }
+  if (format === 'decoded') return `${json(answers.map(statusDecoded))}\n`;
   if (format === 'fields') return answers.map(statusFields).join('');
   const rows = answers.map(({ endpoint, answer }) => [
     endpoint, hex(answer.header.memberId), answer.version, bytesText(answer.dbSizeBytes),
@@ -138,6 +139,14 @@ function statusJson(status: StatusResponse): Json {
     errors: unlessEmpty(status.errors),
     dbSizeInUse: unlessEmpty(status.dbSizeInUseBytes),
     isLearner: unlessEmpty(status.isLearner),
+  };
+}
+
+function statusDecoded({ endpoint, answer }: Answered<StatusResponse>): Json {
+  const { header, leader, dbSizeBytes, dbSizeInUseBytes, raftTerm, raftIndex, raftAppliedIndex, isLearner, errors } = answer;
+  return {
+    endpoint, member: hex(header.memberId), version: answer.version, revision: header.revision, leader: hex(leader),
+    isLeader: leader === header.memberId, isLearner, raftTerm, raftIndex, raftAppliedIndex, dbSizeBytes, dbSizeInUseBytes, errors,
   };
 }
 
@@ -184,6 +193,11 @@ function showHealth(found: readonly Health[], invocation: Invocation): void {
       return [endpoint, String(error === null), durationText(tookMs), error ?? ''];
     });
     invocation.print(table(['ENDPOINT', 'HEALTH', 'TOOK', 'ERROR'], rows));
+  } else if (format === 'decoded') {
+    const list = found.map(({ endpoint, tookMs, error }): Json => {
+      return { endpoint, healthy: error === null, tookMs: Math.round(tookMs * 1000) / 1000, error: error ?? undefined };
+    });
+    invocation.print(`${json(list)}\n`);
   } else if (format === 'json') {
     const list = found.map(({ endpoint, tookMs, error }): Json => {
       return { endpoint, health: error === null, took: durationText(tookMs), error: error ?? undefined };
@@ -206,6 +220,12 @@ function revisionOf(invocation: Invocation): number {
 function hashText(answers: readonly Answered<HashResponse>[], { format }: Invocation): string {
   if (format === 'json') {
     return `${json(answers.map(({ endpoint, answer }) => ({ Endpoint: endpoint, HashKV: hashJson(answer) })))}\n`;
+  }
+  if (format === 'decoded') {
+    const list = answers.map(({ endpoint, answer: { header, hash, compactRevision } }): Json => {
+      return { endpoint, hash, revision: header.revision, compactRevision };
+    });
+    return `${json(list)}\n`;
   }
   if (format === 'fields') {
     return answers.map(({ endpoint, answer }) => {

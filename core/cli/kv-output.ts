@@ -97,9 +97,9 @@ export function watchBytes(header: Header, events: readonly Event[], shape: Shap
   }
   const word = ({ kind }: Event): string => (kind === 'put' ? 'PUT' : 'DELETE');
   if (format === 'fields') {
-    return Buffer.concat(events.map((event) => {
+    return lines(...headerLines(header), ...events.flatMap((event) => {
       const before = event.prevKv === null ? [] : kvLines(event.prevKv, 'Prev');
-      return lines(...headerLines(header), `"Type" : ${quote(word(event))}`, ...before, ...kvLines(event.kv));
+      return [`"Type" : ${word(event)}`, ...before, ...kvLines(event.kv)];
     }));
   }
   return Buffer.concat(events.flatMap((event) => [

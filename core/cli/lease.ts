@@ -21,7 +21,8 @@ const GRANT: ClientCommand = {
   flags: [{ name: 'id', value: 'ID', help: 'of your choosing, in hex; default: the server picks one' }],
   async run(invocation) {
     const [word = ''] = invocation.args;
-    if (!/^\d{1,15}$/.test(word)) throw new Refusal(`${word}: not a number of seconds`, 'give whole seconds, for instance 60');
+    // As with etcd, less than the server's least is that.
+    if (!/^-?\d{1,15}$/.test(word)) throw new Refusal(`${word}: not a number of seconds`, 'give whole seconds, for instance 60');
     const id = invocation.text('id');
     const lease = await invocation.connect().grant(Number(word), id === null ? {} : { id: readLease(id, '--id ') });
     const { format } = invocation;

@@ -1,49 +1,57 @@
 // `coterie member …`: who is in the cluster, and changing it. Words, answers and formats are etcdctl's.
 
 import type { Member, MemberAdded, MembersResponse } from '../client.js';
+import { writeMembers } from '../wire/convert.js';
+import * as rpc from '../wire/schema/generated/rpc.js';
 import { readId, runGroup, type ClientCommand, type Invocation } from './client-command.js';
-import { fields, headerFields, headerJson, hex, hex16, json, table, unlessEmpty, type Json } from './output.js';
+import { fields, headerFields, headerJson, hex, hex16, json, table, unlessEmpty, type Format, type Json } from './output.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
 const PEER_URLS = { name: 'peer-urls', value: 'URLS', help: 'where other members reach it, separated by commas' } as const;
 
+const CHANGED: readonly Format[] = ['simple', 'json', 'protobuf', 'decoded'];
+
 const LIST: ClientCommand = {
   words: 'member list', usage: '', summary: 'who is in the cluster', takes: [0, 0], flags: [
     { name: 'consistency', value: 'HOW', help: 'l: after asking a majority (default); s: what the member asked knows' },
   ],
-  formats: ['simple', 'table', 'json', 'fields'],
+  formats: ['simple', 'table', 'json', 'fields', 'protobuf', 'decoded'],
   async run(invocation) {
     const consistency = invocation.text('consistency') ?? 'l';
     if (!['l', 's'].includes(consistency)) throw new Refusal(`--consistency ${consistency}: neither l nor s`, 'give l or s');
     const list = await invocation.connect().members({ linearizable: consistency === 'l' });
-    invocation.print(membersText(list, invocation));
+    const isBinary = invocation.format === 'protobuf';
+    invocation.print(isBinary ? rpc.MemberListResponse.encode(writeMembers(list)).finish() : membersText(list, invocation));
     return 0;
   },
 };
 
 const ADD: ClientCommand = {
   words: 'member add', usage: 'NAME --peer-urls URLS [--learner]', summary: 'make room for one more member; then start it',
-  takes: [1, 1], formats: ['simple', 'json'],
+  takes: [1, 1], formats: ['simple', 'json', 'decoded'],
   flags: [PEER_URLS, { name: 'learner', help: 'it follows without a vote until coterie member promote' }],
   async run(invocation) {
     const [name = ''] = invocation.args;
     const peerUrls = peerUrlsOf(invocation);
     const added = await invocation.connect().addMember({ peerUrls, isLearner: invocation.isSet('learner') });
-    invocation.print(invocation.format === 'json' ? `${json(addedJson(added))}\n` : addedText(added, name));
+    const { format } = invocation;
+    const decoded = { member: memberDecoded(added.member), members: added.members.map(memberDecoded) };
+    if (format === 'simple') invocation.print(addedText(added, name));
+    else invocation.print(`${json(format === 'json' ? addedJson(added) : decoded)}\n`);
     return 0;
   },
 };
 
 const REMOVE: ClientCommand = {
   words: 'member remove', usage: 'ID', summary: 'take a member out; its id never comes back', takes: [1, 1], flags: [],
-  formats: ['simple', 'json'],
+  formats: CHANGED,
   run: (invocation) => change(invocation, 'removed from', (id) => invocation.connect().removeMember(id)),
 };
 
 const UPDATE: ClientCommand = {
   words: 'member update', usage: 'ID --peer-urls URLS', summary: 'tell the others where a member is reached from now on',
-  takes: [1, 1], flags: [PEER_URLS], formats: ['simple', 'json'],
+  takes: [1, 1], flags: [PEER_URLS], formats: CHANGED,
   run: (invocation) => {
     const peerUrls = peerUrlsOf(invocation);
     return change(invocation, 'updated in', (id) => invocation.connect().updateMember(id, peerUrls));
@@ -52,7 +60,7 @@ const UPDATE: ClientCommand = {
 
 const PROMOTE: ClientCommand = {
   words: 'member promote', usage: 'ID', summary: 'give a learner that has caught up its vote', takes: [1, 1], flags: [],
-  formats: ['simple', 'json'],
+  formats: CHANGED,
   run: (invocation) => change(invocation, 'promoted in', (id) => invocation.connect().promoteMember(id)),
 };
 
@@ -65,7 +73,14 @@ export function main(argv: readonly string[], terminal?: Terminal): Promise<numb
 async function change(invocation: Invocation, what: string, call: (id: bigint) => Promise<MembersResponse>): Promise<number> {
   const id = readId(invocation.args[0] ?? '');
   const after = await call(id);
-  const text = invocation.format === 'json' ? json(membersJson(after)) : `Member ${hex16(id)} ${what} cluster ${cluster(after)}`;
+  const { format } = invocation;
+  if (format === 'protobuf') {
+    // The answers of the three have the fields of a list in the same places.
+    invocation.print(rpc.MemberListResponse.encode(writeMembers(after)).finish());
+    return 0;
+  }
+  const said = format === 'json' ? json(membersJson(after)) : `Member ${hex16(id)} ${what} cluster ${cluster(after)}`;
+  const text = format === 'decoded' ? json({ members: after.members.map(memberDecoded) }) : said;
   invocation.print(`${text}\n`);
   return 0;
 }
@@ -91,6 +106,10 @@ function memberJson({ id, name, peerUrls, clientUrls, isLearner }: Member): Json
   };
 }
 
+function memberDecoded({ id, name, peerUrls, clientUrls, isLearner }: Member): Json {
+  return { id: hex(id), name, started: name !== '', peerUrls, clientUrls, isLearner };
+}
+
 function membersJson({ header, members }: MembersResponse): Json {
   return { header: headerJson(header), members: members.map(memberJson) };
 }
@@ -114,6 +133,9 @@ function addedText(added: MemberAdded, name: string): string {
 
 function membersText(list: MembersResponse, { format }: Invocation): string {
   if (format === 'json') return `${json(membersJson(list))}\n`;
+  if (format === 'decoded') {
+    return `${json({ cluster: hex(list.header.clusterId), members: list.members.map(memberDecoded) })}\n`;
+  }
   if (format === 'fields') return fields(headerFields(list.header)) + list.members.map(memberFields).join('');
   const rows = list.members.map(({ id, name, peerUrls, clientUrls, isLearner }) => [
     hex(id), name === '' ? 'unstarted' : 'started', name, peerUrls.join(','), clientUrls.join(','), String(isLearner),

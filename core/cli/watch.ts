@@ -2,6 +2,7 @@
 // command behind `--` runs once for each event, one after another; `-i` reads further watches from standard input. A lost
 // connection is mended without losing an event (promise 4 of the client).
 
+import { isOpenEnd } from '../base/bytes.js';
 import type { Event, WatchBatch } from '../client.js';
 import { isApiError } from '../errors.js';
 import type { RemoteClient } from '../wire/remote-client.js';
@@ -81,7 +82,14 @@ function orderOf({ flags, args, command, terminal: { env } }: Invocation): Order
   };
   const named = args.length > 0 ? args : [of('KEY'), of('RANGE_END')].filter((word) => word !== undefined);
   if (named.length === 0) throw new Refusal('a word is missing', 'name a key: coterie watch KEY, or coterie watch -i');
-  return { flags, keys: keysOf(flags, named), command };
+  return { flags, keys: rangeOf(flags, named), command };
+}
+
+function rangeOf(flags: FlagValues, words: readonly string[]): Order['keys'] {
+  const keys = keysOf(flags, words);
+  const isEmpty = keys.rangeEnd.length > 0 && !isOpenEnd(keys.rangeEnd) && Buffer.compare(keys.rangeEnd, keys.key) <= 0;
+  if (!isEmpty) return keys;
+  throw new Refusal(`${words.join(' ')}: no key lies there`, 'the second word must come behind the first in the order of bytes');
 }
 
 /** Null: asked to end. `begun` is given what asks for progress. */
@@ -118,8 +126,7 @@ async function shown({ invocation, requests }: Scene, { command }: Order, batch:
     const code = await ran(requests, [program, ...args], batch.header.revision, event);
     if (code === null) continue;
     // As etcdctl has it: whoever cannot work on an event must not miss it.
-    complain(invocation.words, code);
-    return 1;
+    return complain(invocation.words, code, invocation.terminal);
   }
   return null;
 }
@@ -170,7 +177,7 @@ async function interact(scene: Scene): Promise<number> {
       if (running.length >= WATCHES_MAX) throw new Refusal('too many watches', `${WATCHES_MAX} at most in one coterie watch -i`);
       if (order !== null) running.push(told(invocation, follow(scene, order, (ask) => progress.push(ask))));
     } catch (error) {
-      complain(invocation.words, error, invocation.terminal);
+      running.push(Promise.resolve(complain(invocation.words, error, invocation.terminal)));
     }
   }
   const codes = await Promise.all(running);
@@ -194,6 +201,6 @@ function orderOfLine(line: string): Order | null {
   const { values, args, behind } = parseWords(WATCH_FLAGS, rest, usage);
   if (args.length === 0) throw new Refusal(`Invalid command ${line} (command type or key is not provided)`, usage);
   const flags = new FlagValues((name) => values.get(name) ?? null);
-  return { flags, keys: keysOf(flags, args), command: behind ?? [] };
+  return { flags, keys: rangeOf(flags, args), command: behind ?? [] };
 }
 

@@ -4,6 +4,8 @@
 import { run } from '../../../core/cli/commands.js';
 import type { Terminal } from '../../../core/cli/terminal.js';
 
+const QUIET_MS = 60;
+
 export interface Printed {
   readonly code: number;
   readonly stdout: string;
@@ -19,6 +21,8 @@ export interface Stage {
   readonly secrets?: readonly string[];
   /** The command is told to end as soon as standard output is enough. */
   readonly until?: (stdout: string) => boolean;
+  /** Or after so long. */
+  readonly limitMs?: number;
 }
 
 /** As it stands in a shell; quotes keep spaces together. */
@@ -39,7 +43,8 @@ export async function play(argv: readonly string[] | string, stage: Stage = {}):
     ended: ended.signal,
     out: (text) => {
       parts.push(Buffer.from(text));
-      if (stage.until?.(Buffer.concat(parts).toString()) === true) ended.abort();
+      // What should not follow gets a moment to do so.
+      if (stage.until?.(Buffer.concat(parts).toString()) === true) setTimeout(() => ended.abort(), QUIET_MS);
     },
     err: (text) => {
       stderr += text;
@@ -55,7 +60,9 @@ export async function play(argv: readonly string[] | string, stage: Stage = {}):
       return Promise.resolve(secrets.shift() ?? '');
     },
   };
+  const limit = setTimeout(() => ended.abort(), stage.limitMs ?? 20_000);
   const code = await run(typeof argv === 'string' ? wordsOf(argv) : argv, terminal);
+  clearTimeout(limit);
   const bytes = Buffer.concat(parts);
   return { code, stdout: bytes.toString(), stderr, bytes };
 }
