@@ -1,74 +1,160 @@
-// Other people's clients against our server: npm's etcd3, which is how most of Node speaks to etcd today.
+// Other people's clients, as they are published, do their work against coterie and against etcd: on one member, and on three
+// of which the leader is killed in between. What they do is in clients/; a story that holds against etcd is a right story.
 
-import test from 'ava';
-import { Etcd3 } from 'etcd3';
-import { startNode, type RunningNode } from '../../core/start-node.js';
-import { serve, type WireServer } from '../../core/wire/port.js';
+import { spawn, spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import test, { type ExecutionContext } from 'ava';
+import { etcd3Story, type Say } from './clients/etcd3-story.js';
+import { eventually, ProcessCluster, type MemberProcess, type Program } from './cluster-processes.js';
+import { startPair, type Pair } from './pair.js';
+import { isInstalled } from './real-etcd.js';
 
-let node: RunningNode | null = null;
-let server: WireServer | null = null;
+const PYTHON = '/usr/bin/python3';
+const HALF = [
+  'puts, gets, reads a prefix and deletes',
+  'compares and changes in one transaction',
+  'watches a prefix until it cancels',
+  'grants, renews and revokes a lease',
+  'locks, one at a time',
+];
+const BETWEEN = [
+  'keeps what it wrote, and its watch goes on',
+  'keeps its lease and its lock',
+  'loses what is on a lease nobody renews',
+];
 
-test.before('coterie starts', async () => {
-  node = await startNode({ dataDir: null });
-  server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
-});
-test.after.always('it ends', async () => {
-  await server?.close();
-  await node?.close();
-});
-
-function etcd3(): Etcd3 {
-  return new Etcd3({ hosts: server?.urls[0] ?? '' });
+/** Where a story is told: `hosts` for a client that knows all members, `survivor` for one that knows one. */
+interface Place {
+  readonly hosts: readonly string[];
+  readonly survivor: string;
+  readonly pause: () => Promise<void>;
 }
 
-test('etcd3 puts, gets, deletes and compares', async (t) => {
-  const client = etcd3();
-  await client.put('kv/a').value('1');
-  await client.put('kv/b').value('2');
-  t.is(await client.get('kv/a').string(), '1');
-  t.is(await client.get('kv/none').string(), null);
-  t.deepEqual(await client.getAll().prefix('kv/').strings(), { 'kv/a': '1', 'kv/b': '2' });
-  const won = await client.if('kv/a', 'Value', '==', '1').then(client.put('kv/a').value('3')).commit();
-  t.true(won.succeeded);
-  t.is((await client.delete().prefix('kv/')).deleted, '2');
-  client.close();
-});
+interface Story {
+  readonly client: string;
+  readonly isHere: (log: Say) => boolean;
+  readonly tell: (place: Place, say: Say) => Promise<void>;
+  readonly claims: readonly string[];
+}
 
-test('etcd3 watches', async (t) => {
-  const client = etcd3();
-  const watcher = await client.watch().prefix('w/').create();
-  const seen = new Promise<string[]>((resolve) => {
-    const events: string[] = [];
-    const note = (text: string): void => {
-      if (events.push(text) === 2) resolve(events);
-    };
-    watcher.on('put', (pair) => note(`put ${pair.key.toString()}=${pair.value.toString()}`));
-    watcher.on('delete', (pair) => note(`delete ${pair.key.toString()}`));
+const ELECTS = [...HALF, 'elects, and sees who was elected'];
+const STORIES: readonly Story[] = [
+  {
+    client: 'npm etcd3',
+    isHere: () => true,
+    tell: ({ hosts, pause }, say) => etcd3Story(hosts, 'npm/', say, pause),
+    claims: [...ELECTS, BETWEEN[0] ?? '', 'keeps its lease, its lock and its office', BETWEEN[2] ?? '', ...ELECTS],
+  },
+  ...[['python3-etcd3', 'etcd3'], ['python3-etcd3gw', 'etcd3gw']].map(([client = '', module = '']): Story => ({
+    client,
+    isHere: (log) => hasModule(module, log),
+    tell: (place, say) => pythonStory(`python_${module}.py`, place, say),
+    claims: [...HALF, ...BETWEEN, ...HALF],
+  })),
+];
+
+function hasModule(module: string, log: Say): boolean {
+  if (spawnSync(PYTHON, ['-c', `import ${module}`]).status === 0) return true;
+  if (process.env['CI'] === 'true') throw new Error(`python3-${module} is not installed, but CI must have it`);
+  log(`python3-${module} is not installed: it is not tried here`);
+  return false;
+}
+
+function pythonStory(file: string, { survivor, pause }: Place, say: Say): Promise<void> {
+  const script = fileURLToPath(new URL(`../../../test/interop/clients/${file}`, import.meta.url));
+  const { hostname, port } = new URL(survivor);
+  return new Promise((resolve, reject) => {
+    const child = spawn(PYTHON, [script, hostname, port, `${file}/`], { stdio: ['pipe', 'pipe', 'pipe'] });
+    const patience = setTimeout(() => child.kill('SIGKILL'), 90_000);
+    let [half, stderr] = ['', ''];
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdout.on('data', (chunk: Buffer) => {
+      const lines = (half + chunk.toString()).split('\n');
+      half = lines.pop() ?? '';
+      for (const line of lines) {
+        if (line !== 'ready') say(line);
+        else pause().then(() => child.stdin.write('go\n'), reject);
+      }
+    });
+    child.stdin.on('error', () => undefined);
+    child.once('error', reject);
+    child.once('close', (code, signal) => {
+      clearTimeout(patience);
+      if (code === 0) resolve();
+      else reject(new Error(`${file} ended with ${code ?? signal ?? ''}: ${stderr.slice(-2000)}`));
+    });
   });
-  await client.put('w/a').value('1');
-  await client.delete().key('w/a');
-  t.deepEqual(await seen, ['put w/a=1', 'delete w/a']);
-  await watcher.cancel();
-  client.close();
-});
+}
 
-test('etcd3 holds leases and lets keys go with them', async (t) => {
-  const client = etcd3();
-  const lease = client.lease(10);
-  await lease.put('l/a').value('1');
-  t.is(await client.get('l/a').string(), '1');
-  await lease.keepaliveOnce();
-  await lease.revoke();
-  t.is(await client.get('l/a').string(), null);
-  client.close();
-});
+/** All clients at once: each has its own keys, and one killed leader is enough for all. */
+async function tellAll(t: ExecutionContext, stories: readonly Story[], place: Omit<Place, 'pause'>, kill: () => Promise<void>) {
+  let waiting = stories.length;
+  let release: () => void = () => undefined;
+  const killed = new Promise<void>((resolve, reject) => {
+    release = (): void => {
+      if (--waiting === 0) kill().then(resolve, reject);
+    };
+  });
+  killed.catch(() => undefined);
+  const told = stories.map(async ({ client, tell, claims }) => {
+    const said: string[] = [];
+    let failure: unknown = null;
+    let isPaused = false;
+    const pause = (): Promise<void> => {
+      isPaused = true;
+      release();
+      return killed;
+    };
+    try {
+      await tell({ ...place, pause }, (claim) => said.push(claim));
+    } catch (error) {
+      failure = error;
+      // The others need not wait for it.
+      if (!isPaused) release();
+    }
+    t.deepEqual(said, claims, `${client}: ${failure instanceof Error ? (failure.stack ?? failure.message) : ''}`);
+    t.is(failure, null);
+  });
+  await Promise.all(told);
+}
 
-test('etcd3 locks one at a time', async (t) => {
-  const client = etcd3();
-  const first = await client.lock('lock').acquire();
-  await t.throwsAsync(client.lock('lock').acquire());
-  await first.release();
-  const ran = await client.lock('lock').do(() => 'ran');
-  t.is(ran, 'ran');
-  client.close();
+async function leaderOf(cluster: ProcessCluster): Promise<MemberProcess> {
+  for (const member of cluster.members) {
+    const answer = await fetch(`${member.url}/v3/maintenance/status`, { method: 'POST', body: '{}' });
+    const status = (await answer.json()) as { leader?: string; header?: { member_id?: string } };
+    if (status.leader !== undefined && status.leader === status.header?.member_id) return member;
+  }
+  throw new Error('no leader');
+}
+
+let pair: Pair | null = null;
+test.before('etcd and coterie start', async (t) => {
+  if (isInstalled('etcd', (line) => t.log(line))) pair = await startPair();
 });
+test.after.always('both end', async () => pair?.close());
+
+for (const [i, program] of (['etcd', 'coterie'] as const).entries()) {
+  test(`other people's clients work with one member of ${program}`, async (t) => {
+    const url = pair?.sides[i]?.url;
+    if (url === undefined) return void t.pass();
+    const stories = STORIES.filter(({ isHere }) => isHere((line) => t.log(line)));
+    await tellAll(t, stories, { hosts: [url], survivor: url }, () => Promise.resolve());
+  });
+}
+
+async function threeMembers(t: ExecutionContext, program: Program): Promise<void> {
+  if (!isInstalled('etcd', (line) => t.log(line))) return void t.pass();
+  const stories = STORIES.filter(({ isHere }) => isHere((line) => t.log(line)));
+  const cluster = new ProcessCluster(program, `clients-${program}`);
+  t.teardown(() => cluster.close());
+  await cluster.start(['a', 'b', 'c']);
+  const leader = await eventually(() => leaderOf(cluster));
+  const survivor = cluster.members.find((member) => member !== leader);
+  const place = { hosts: cluster.members.map(({ url }) => url), survivor: survivor?.url ?? '' };
+  await tellAll(t, stories, place, async () => {
+    t.is((await leader.end('SIGKILL')).signal, 'SIGKILL');
+  });
+}
+
+test.serial('other people\'s clients get over the loss of a leader of etcd', threeMembers, 'etcd');
+test.serial('other people\'s clients get over the loss of a leader of coterie', threeMembers, 'coterie');

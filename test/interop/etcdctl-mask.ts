@@ -19,21 +19,17 @@ export function masked(text: string, side: Side, known: ReadonlyMap<string, stri
   });
   for (const [name, id] of known) result = withoutId(result, id, `<${name}>`);
   // A lock or a candidate has a lease of its own, which nobody names before: its key ends with it.
-  for (const [, id = ''] of result.matchAll(/(?<=\w\/)([0-9a-f]{15,16})(?![0-9a-f])/g)) {
+  for (const [, id = ''] of result.matchAll(/(?<=\w\/)([0-9a-f]{12,16})(?![0-9a-f])/g)) {
     result = withoutId(result, id, '<session>');
   }
   return members(squeezed(untimed(result)));
 }
 
-/** In hex, in decimal, and as protobuf has it. */
+/** In hex and in decimal. */
 function withoutId(text: string, id: string, name: string): string {
   const value = BigInt(`0x${id}`);
-  return text.replaceAll(id, name).replaceAll(value.toString(), name).replaceAll(varint(value), name);
-}
-
-function varint(value: bigint): string {
-  const low = Number(value & 0x7fn);
-  return value < 0x80n ? String.fromCharCode(low) : String.fromCharCode(low | 0x80) + varint(value >> 7n);
+  const hex = text.replaceAll(id.padStart(16, '0'), name).replaceAll(id, name);
+  return hex.replaceAll(value.toString(), name);
 }
 
 function untimed(text: string): string {
@@ -42,9 +38,10 @@ function untimed(text: string): string {
       .replace(/took = \S+/g, 'took = <time>')
       .replace(/"took":"[^"]*"/g, '"took":"<time>"')
       .replace(/"Took" : \S+/g, '"Took" : <time>')
-      .replace(/(true|false) \| +[\d.]+[mµ]?s/g, '$1 | <time>')
+      .replace(/(true|false) \| +[\d.]+[^ ]*s(?= )/g, '$1 | <time>')
       // etcd lists the keys of a lease in no order.
       .replace(/"keys":\[([^\]]*)\]/g, (_all, keys: string) => `"keys":[${keys.split(',').sort().join(',')}]`)
+      .replace(/(?:^"Key" : .*\n)+/gm, (lines) => `${lines.trimEnd().split('\n').sort().join('\n')}\n`)
       .replace(/attached keys\(\[(.*)\]\)/g, (_all, keys: string) => `attached keys([${keys.split(' ').sort().join(' ')}])`)
       // A second may pass between the commands on one side and not on the other.
       .replace(/remaining\(\d+s\)/g, 'remaining(<seconds>)')
@@ -69,7 +66,7 @@ function squeezed(text: string): string {
   return text.replace(/-+/g, '-').replace(/ +/g, ' ');
 }
 
-/** Members come in the order of their ids, and those of new members are random, some a digit shorter. */
+/** Members come in the order of their ids, and those of new members are random, some a digit or two shorter. */
 function members(text: string): string {
   const isMember = /^.*, (?:un)?started, .*$|^\|.*(?:un)?started.*$/;
   const lines = text.split('\n');
@@ -77,7 +74,7 @@ function members(text: string): string {
   return lines
     .map((line) => (isMember.test(line) ? (sorted.shift() ?? '') : line))
     .join('\n')
-    .replace(/^Member {2}</, 'Member <')
+    .replace(/^Member +</, 'Member <')
     .replace(/ETCD_INITIAL_CLUSTER="(.*)"/g, (_all, list: string) => `ETCD_INITIAL_CLUSTER="${list.split(',').sort().join(',')}"`)
     .replace(/"members":\[(.*)\]/g, (_all, list: string) => `"members":[${list.split(/(?<=\}),/).sort().join(',')}]`)
     .replace(/(?:"ID" : .*\n(?:"[A-Z].*\n)+\n)+/g, (blocks) => blocks.split('\n\n').sort().join('\n\n'));

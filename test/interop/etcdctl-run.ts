@@ -116,7 +116,7 @@ function start(words: readonly string[], given: Readonly<Record<string, string>>
 
 function idIn(stdout: string): string | null {
   const [, unstarted] = /^([0-9a-f]+), unstarted/m.exec(stdout) ?? [];
-  const [, hex = unstarted, decimal] = /(?:lease |Member +|\w\/)([0-9a-f]{15,16})|"ID" ?: ?(\d+)/.exec(stdout) ?? [];
+  const [, hex = unstarted, decimal] = /(?:lease |Member +|\w\/)([0-9a-f]{12,16})(?![0-9a-f])|"ID" ?: ?(\d+)/.exec(stdout) ?? [];
   return hex ?? (decimal === undefined ? null : BigInt(decimal).toString(16));
 }
 

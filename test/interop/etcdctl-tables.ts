@@ -3,6 +3,7 @@
 // etcdctl-complete.test.ts.
 
 import { FULL, MIRROR, UPKEEP } from './etcdctl-table-upkeep.js';
+import { USERS_AND_ROLES } from './etcdctl-table-auth.js';
 import { CLIENT, CLUSTER, KEYS, LEASES } from './etcdctl-table-keys.js';
 import type { PairOptions } from './pair.js';
 
@@ -22,8 +23,9 @@ export interface Table {
 export const TABLES: readonly Table[] = [
   {
     title: 'one member',
-    pair: {},
-    groups: [...KEYS, ...LEASES, ...CLUSTER, ...CLIENT, ...UPKEEP],
+    // A hash for each `--user`, on either side: the cheapest there are.
+    pair: { flags: ['--bcrypt-cost=4'], node: { auth: { bcryptCost: 4 } } },
+    groups: [...KEYS, ...LEASES, ...CLUSTER, ...CLIENT, ...UPKEEP, ...USERS_AND_ROLES],
   },
   { title: 'two servers', pair: {}, hasOther: true, groups: MIRROR },
   { title: 'full', pair: { flags: ['--quota-backend-bytes=1'], node: { limits: { quotaBytes: 1 } } }, groups: FULL },
