@@ -20,13 +20,14 @@ export function elements(bytes: Uint8Array): readonly Element[] {
     const start = at;
     const tag = bytes[at++] ?? 0;
     let length = bytes[at++] ?? NaN;
+    if (length === 0x80) throw new RangeError('an element without a length');
     if (length > 0x80) {
       const count = length - 0x80;
       if (count > 4) throw new RangeError('an element longer than this file can be');
       length = 0;
       for (let i = 0; i < count; i++) length = length * 256 + (bytes[at++] ?? NaN);
     }
-    if (!(length !== 0x80 && at + length <= bytes.length)) throw new RangeError('an element that does not end');
+    if (!(at + length <= bytes.length)) throw new RangeError('an element that does not end');
     found.push({ tag, content: bytes.subarray(at, at + length), whole: bytes.subarray(start, at + length) });
     at += length;
   }

@@ -1,12 +1,15 @@
 // The outside world's tools over TLS against us: etcdctl, curl and the npm client, with and without certificates of their own.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import test from 'ava';
-import { serve, startNode } from '../../core/index.js';
+import test, { type ExecutionContext } from 'ava';
+import { Etcd3 } from 'etcd3';
+import { connect, put as putKey, serve, startNode, utf8 } from '../../core/index.js';
 import { TestAuthority, type Identity } from '../certificates.js';
+import { MAIN, serveWith, temporaryDirectory, type Server } from '../core/cli/binary.js';
+import { freePorts } from './free-ports.js';
 import { etcdctl } from './etcdctl-run.js';
 import { isInstalled } from './real-etcd.js';
 
@@ -88,4 +91,99 @@ test('curl asks the gateway on the same port, with a certificate where one is as
   const plain = await curl([`http://127.0.0.1:${server.port}/version`]);
   t.is(plain.stdout, '');
   t.not(plain.code, 0);
+});
+
+test('npm\'s etcd3 works over TLS, with and without a certificate of its own', async (t) => {
+  const hello = async (url: string, credentials: { rootCertificate: Buffer; privateKey?: Buffer; certChain?: Buffer }): Promise<string | null> => {
+    const client = new Etcd3({ hosts: url, credentials, grpcOptions: { 'grpc.ssl_target_name_override': 'localhost' } });
+    try {
+      await client.put('etcd3').value('over TLS');
+      return await client.get('etcd3').string();
+    } finally {
+      client.close();
+    }
+  };
+  const rootCertificate = Buffer.from(authority.cert);
+  const plain = await start({});
+  const mutual = await start({ ca: authority.cert, requireClientCert: true });
+  t.teardown(() => Promise.all([plain.close(), mutual.close()]));
+  t.is(await hello(plain.url, { rootCertificate }), 'over TLS');
+  const { cert, key } = authority.issue('etcd3');
+  t.is(await hello(mutual.url, { rootCertificate, privateKey: Buffer.from(key), certChain: Buffer.from(cert) }), 'over TLS');
+});
+
+/** Three members that meet, and are met, over TLS with certificates alone. */
+async function threeMembers(t: ExecutionContext): Promise<readonly { readonly server: Server; readonly url: string }[]> {
+  const directory = await temporaryDirectory(t);
+  const ports = await freePorts(6);
+  const url = (i: number): string => `https://127.0.0.1:${ports[i]}`;
+  const cluster = ['a', 'b', 'c'].map((name, i) => `${name}=${url(3 + i)}`).join(',');
+  const crl = fileOf('members-crl.pem', authority.crl([]));
+  return await Promise.all(['a', 'b', 'c'].map(async (name, i) => {
+    const { cert, key } = authority.issue(name);
+    const [certFile, keyFile, ca] = [fileOf(`m${name}.pem`, cert), fileOf(`m${name}-key.pem`, key), fileOf('mca.pem', authority.cert)];
+    const flags = {
+      'name': name, 'data-dir': path.join(directory, name), 'listen-client-urls': url(i), 'advertise-client-urls': url(i),
+      'listen-peer-urls': url(3 + i), 'initial-advertise-peer-urls': url(3 + i), 'initial-cluster': cluster,
+      'cert-file': certFile, 'key-file': keyFile, 'trusted-ca-file': ca, 'client-cert-auth': 'true', 'client-crl-file': crl,
+      'peer-cert-file': certFile, 'peer-key-file': keyFile, 'peer-trusted-ca-file': ca, 'peer-client-cert-auth': 'true',
+      'peer-crl-file': crl, 'peer-cert-allowed-cn': 'a,b,c',
+    };
+    const words = [MAIN, 'serve', ...Object.entries(flags).map(([flag, word]) => `--${flag}=${word}`)];
+    return { server: await serveWith(t, process.execPath, words, directory), url: url(i) };
+  }));
+}
+
+test('three members over TLS go on when their leader is killed, for our client and for etcdctl', async (t) => {
+  const members = await threeMembers(t);
+  const { cert, key } = authority.issue('alice');
+  const client = connect(members.map(({ url }) => url), { tls: { ca: authority.cert, cert, key } });
+  t.teardown(() => client.close());
+  await putKey(client, utf8('a'), utf8('before'));
+  const { leader } = await client.status();
+  const ids = await Promise.all(members.map(async ({ url }) => {
+    const one = connect(url, { tls: { ca: authority.cert, cert, key } });
+    const { header } = await one.status();
+    await one.close();
+    return header.memberId;
+  }));
+  const lost = ids.indexOf(leader);
+  members[lost]?.server.signal('SIGKILL');
+  await members[lost]?.server.ended;
+  const end = performance.now() + 20_000;
+  for (let done = false; !done;) {
+    done = await putKey(client, utf8('a'), utf8('after')).then(() => true, (error: unknown) => {
+      if (performance.now() > end) throw error;
+      return false;
+    });
+  }
+  if (!isInstalled('etcdctl', (line) => t.log(line))) return;
+  const left = members.filter((_member, i) => i !== lost).map(({ url }) => url).join(',');
+  t.is((await etcdctl(left, [...trusting, ...alice, 'get', 'a', '--print-value-only'])).stdout, 'after\n');
+  const health = await etcdctl(left, [...trusting, ...alice, 'endpoint', 'health']);
+  t.is(health.code, 0, health.stderr);
+});
+
+test('our client speaks TLS to a real etcd that asks for certificates', async (t) => {
+  if (!isInstalled('etcd', (line) => t.log(line))) return void t.pass();
+  const port = (await freePorts(1))[0] ?? 0;
+  const own = authority.issue('etcd');
+  const url = `https://127.0.0.1:${port}`;
+  const peer = `http://127.0.0.1:${(await freePorts(1))[0] ?? 0}`;
+  const directory = await temporaryDirectory(t);
+  const flags = [
+    '--data-dir', directory, '--listen-client-urls', url, '--advertise-client-urls', url, '--listen-peer-urls', peer,
+    '--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`, '--cert-file', fileOf('e.pem', own.cert),
+    '--key-file', fileOf('e-key.pem', own.key), '--trusted-ca-file', fileOf('e-ca.pem', authority.cert), '--client-cert-auth',
+  ];
+  const child = spawn('etcd', flags, { stdio: 'ignore' });
+  t.teardown(() => child.kill('SIGKILL'));
+  const { cert, key } = authority.issue('root');
+  const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 20_000, timeoutMs: 20_000 });
+  t.teardown(() => client.close());
+  await putKey(client, utf8('a'), utf8('b'));
+  t.is((await client.range({ key: utf8('a') })).kvs.length, 1);
+  const naked = connect(url, { tls: { ca: authority.cert }, connectTimeoutMs: 1000 });
+  await t.throwsAsync(naked.range({ key: utf8('a') }));
+  await naked.close();
 });

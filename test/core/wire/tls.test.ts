@@ -332,7 +332,7 @@ function visitFrom(localAddress: string, port: number): Promise<string> {
       });
       let text = '';
       socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
-      socket.on('error', (error) => resolve(error.message));
+      socket.on('error', (error: Error) => resolve(error.message));
       socket.on('close', () => resolve(text.startsWith('HTTP/1.1 200') ? 'answered' : `closed ${text}`));
     });
     raw.on('error', (error) => resolve(error.message));

@@ -1,0 +1,222 @@
+// TLS as an operator meets it: files named by flags, followed while the server runs, refused at the start when they cannot be
+// used, made where none are given; and our own commands over it. Real processes, certificates made here.
+
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import test, { type ExecutionContext } from 'ava';
+import { Refusal } from '../../../core/cli/refusal.js';
+import { settle } from '../../../core/cli/settings.js';
+import { TlsFiles } from '../../../core/cli/tls-files.js';
+import { connect, utf8 } from '../../../core/index.js';
+import { TestAuthority } from '../../certificates.js';
+import { coterie, serveIn, temporaryDirectory, type Server } from './binary.js';
+
+const authority = new TestAuthority();
+const folder = mkdtempSync(path.join(tmpdir(), 'coterie-tls-files-'));
+test.after.always(() => rmSync(folder, { recursive: true, force: true }));
+
+function put(name: string, text: string): string {
+  const file = path.join(folder, name);
+  writeFileSync(file, text);
+  return file;
+}
+
+/** The words that name the files of one server, and what writes them anew. */
+function filesOf(name: string): { flags: readonly string[]; write: (file: 'cert' | 'key' | 'ca' | 'crl', text: string) => void } {
+  const { cert, key } = authority.issue(name);
+  const write = (file: string, text: string): string => put(`${name}-${file}.pem`, text);
+  const flags = [
+    '--cert-file', write('cert', cert), '--key-file', write('key', key), '--trusted-ca-file', write('ca', authority.cert),
+    '--client-crl-file', write('crl', authority.crl([])), '--client-cert-auth',
+  ];
+  return { flags, write };
+}
+
+const alice = authority.issue('alice');
+const bob = authority.issue('bob');
+const ofAlice = ['--cacert', put('trust.pem', authority.cert), '--cert', put('alice.pem', alice.cert), '--key', put('alice-key.pem', alice.key)];
+
+async function serveTls(t: ExecutionContext, flags: readonly string[]): Promise<Server> {
+  const any = 'https://127.0.0.1:0';
+  return await serveIn(t, await temporaryDirectory(t), ['--listen-client-urls', any, '--advertise-client-urls', any, ...flags]);
+}
+
+/** The name of the certificate that is shown to Alice, or how she is sent away. */
+function shown(url: string, who = alice): Promise<string> {
+  return new Promise((resolve) => {
+    const { cert, key } = who;
+    const socket = connectTls({ host: '127.0.0.1', port: Number(new URL(url).port), ca: authority.cert, cert, key }, () => {
+      const name = String(socket.getPeerCertificate().subject.CN);
+      socket.on('data', () => {
+        resolve(name);
+        socket.destroy();
+      });
+      socket.write('GET /version HTTP/1.1\r\nHost: a\r\n\r\n');
+    });
+    socket.on('error', () => resolve('refused'));
+    socket.on('close', () => resolve('refused'));
+  });
+}
+
+async function becomes(want: string, ask: () => Promise<string>, withinMs = 15_000): Promise<string> {
+  let said = '';
+  for (const end = performance.now() + withinMs; said !== want && performance.now() < end;) {
+    said = await ask();
+    if (said !== want) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return said;
+}
+
+function alarm(url: string): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    const { cert, key } = alice;
+    const socket = connectTls({ host: '127.0.0.1', port: Number(new URL(url).port), ca: authority.cert, cert, key }, () => {
+      socket.write('GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    });
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    socket.on('error', (error) => resolve(error.message));
+    socket.on('close', () => resolve(/^coterie_tls_alarm (\d)/m.exec(text)?.[1] ?? 'none'));
+  });
+}
+
+test('SA6: files are followed while the server runs, and those written halfway leave in use what was in use', async (t) => {
+  const { flags, write } = filesOf('first');
+  const server = await serveTls(t, flags);
+  t.is(await shown(server.url), 'first');
+  const second = authority.issue('second');
+  write('cert', second.cert);
+  t.is(await becomes('1', () => alarm(server.url)), '1', 'a certificate without its key is an alarm');
+  t.is(await shown(server.url), 'first', 'and not in use');
+  write('key', second.key);
+  t.is(await becomes('second', () => shown(server.url)), 'second', 'the pair is taken');
+  t.is(await alarm(server.url), '0');
+  const third = authority.issue('third');
+  write('cert', third.cert);
+  write('key', third.key);
+  server.signal('SIGHUP');
+  t.is(await becomes('third', () => shown(server.url), 900), 'third', 'at SIGHUP at once');
+});
+
+test('SA8: a client whose certificate is revoked while it is connected is cut off within five seconds', async (t) => {
+  const { flags, write } = filesOf('revoking');
+  const server = await serveTls(t, flags);
+  const clientOf = ({ cert, key }: typeof alice): ReturnType<typeof connect> => {
+    const client = connect(server.url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 1000 });
+    t.teardown(() => client.close());
+    return client;
+  };
+  const [forAlice, forBob] = [clientOf(alice), clientOf(bob)];
+  const ask = (client: typeof forBob): Promise<string> => client.range({ key: utf8('a') }).then(() => 'answered', () => 'refused');
+  t.deepEqual([await ask(forAlice), await ask(forBob)], ['answered', 'answered']);
+  write('crl', authority.crl([bob]));
+  const at = performance.now();
+  t.is(await becomes('refused', () => ask(forBob)), 'refused');
+  t.true(performance.now() - at < 5000 + 1500, 'the last attempt counts, too');
+  t.is(await ask(forAlice), 'answered');
+  write('crl', 'garbage');
+  t.is(await becomes('1', () => alarm(server.url)), '1');
+  t.is(await shown(server.url, bob), 'refused', 'the old list stays in use');
+});
+
+/** What the flags are refused with. */
+function refused(t: ExecutionContext, flags: readonly string[]): string {
+  const words = new Map(flags.flatMap((word, i) => (word.startsWith('--') ? [[word.slice(2), flags[i + 1] ?? 'true'] as const] : [])));
+  const error = t.throws(() => TlsFiles.open(settle(words, {}).all, 'client'), { instanceOf: Refusal });
+  return `${error?.message ?? ''} / ${error?.remedy ?? ''}`;
+}
+
+test('SA5: files that cannot be used are a reason not to start, with file, reason and remedy', (t) => {
+  const { cert, key } = authority.issue('server');
+  const pair = ['--cert-file', put('s.pem', cert), '--key-file', put('s-key.pem', key)];
+  const trust = [...pair, '--trusted-ca-file', put('s-ca.pem', authority.cert)];
+  const crl = (text: string): string => refused(t, [...trust, '--client-crl-file', put('s-crl.pem', text)]);
+  t.regex(refused(t, ['--cert-file', '/nowhere.pem', '--key-file', '/nowhere.pem']), /^--cert-file \/nowhere\.pem: ENOENT.*name a file/);
+  t.regex(refused(t, ['--cert-file', put('x.pem', 'x'), '--key-file', put('y.pem', 'y')]), /x\.pem: not PEM \/ it must hold/);
+  t.regex(refused(t, [...pair, '--trusted-ca-file', put('z.pem', key)]), /^--trusted-ca-file .*z\.pem: it holds no certificate/);
+  t.regex(crl(new TestAuthority('another').crl([])), /^--client-crl-file .*s-crl\.pem: it is the list of another authority \/ give/);
+  t.regex(crl(authority.crl([], { fromMs: Date.now() - 9e7, untilMs: Date.now() - 1e6 })), /it has expired, \d+Z \/ fetch the newest/);
+  t.regex(refused(t, [...trust, '--client-crl-file', '/nowhere.crl']), /^--client-crl-file \/nowhere\.crl: ENOENT/);
+  t.regex(refused(t, [...pair, '--cipher-suites', 'TLS_NONE']), /^--cipher-suites TLS_NONE: unexpected TLS cipher suite "TLS_NONE" \/ /);
+  t.regex(refused(t, [...pair, '--cipher-suites', 'TLS_AES_128_GCM_SHA256', '--tls-min-version', 'TLS1.3']), /only TLS1\.3 is enabled/);
+  t.regex(refused(t, [...pair, '--tls-min-version', 'TLS1.3', '--tls-max-version', 'TLS1.2']), /^--tls-min-version TLS1\.3: TLSv1\.3 is above/);
+  const binary = Buffer.from(authority.crl([]).replaceAll(/-----.*-----|\s/g, ''), 'base64');
+  writeFileSync(path.join(folder, 'list.der'), binary);
+  const words = [...trust, '--client-crl-file', path.join(folder, 'list.der')];
+  const pairs = words.flatMap((word, i) => (word.startsWith('--') ? [[word.slice(2), words[i + 1] ?? ''] as const] : []));
+  t.notThrows(() => TlsFiles.open(settle(new Map(pairs), {}).all, 'client'), 'the binary form is one, too');
+});
+
+test('SA14: without certificates one is made that vouches for itself, with an end, and a key for the owner alone', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const any = 'https://127.0.0.1:0';
+  const flags = ['--listen-client-urls', any, '--advertise-client-urls', any, '--auto-tls', '--peer-auto-tls'];
+  const peers = ['--listen-peer-urls', any, '--initial-advertise-peer-urls', any];
+  const server = await serveIn(t, directory, [...flags, ...peers.slice(0, 2)]);
+  for (const side of ['client', 'peer']) {
+    for (const file of ['cert.pem', 'key.pem']) {
+      t.is(statSync(path.join(directory, 'data', 'fixtures', side, file)).mode & 0o777, 0o600, `${side}/${file}`);
+    }
+  }
+  const cert = readFileSync(path.join(directory, 'data', 'fixtures', 'client', 'cert.pem'), 'utf8');
+  const seen = await new Promise<{ to: string; authorized: boolean }>((resolve, reject) => {
+    const socket = connectTls({ host: '127.0.0.1', port: Number(new URL(server.url).port), ca: cert }, () => {
+      resolve({ to: socket.getPeerCertificate().valid_to, authorized: socket.authorized });
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+  t.true(seen.authorized, 'who has its certificate may verify it');
+  const days = (Date.parse(seen.to) - Date.now()) / 86_400_000;
+  t.true(days > 360 && days < 367, `${days} days`);
+  const unknown = await coterie(['get', 'a', '--endpoints', server.url, '--dial-timeout', '1s']);
+  t.not(unknown.code, 0);
+  const known = await coterie(['put', 'a', 'b', '--endpoints', server.url, '--cacert', path.join(directory, 'data/fixtures/client/cert.pem')]);
+  t.deepEqual([known.code, known.stdout], [0, 'OK\n'], known.stderr);
+  server.signal('SIGTERM');
+  await server.ended;
+  const again = await serveIn(t, directory, [...flags, ...peers.slice(0, 2)]);
+  t.is(readFileSync(path.join(directory, 'data', 'fixtures', 'client', 'cert.pem'), 'utf8'), cert, 'kept over restarts');
+  again.signal('SIGTERM');
+});
+
+test('SA12: commands verify whom they talk to, show a certificate, and say loudly when told not to verify', async (t) => {
+  const { flags } = filesOf('commands');
+  const server = await serveTls(t, flags);
+  const at = ['--endpoints', server.url, '--dial-timeout', '2s'];
+  const outcomes = await Promise.all([
+    coterie(['put', 'a', 'b', ...at, ...ofAlice]),
+    coterie(['put', 'a', 'b', ...at, ...ofAlice.slice(2)]),
+    coterie(['put', 'a', 'b', ...at, '--insecure-skip-tls-verify', ...ofAlice.slice(2)]),
+    coterie(['put', 'a', 'b', ...at, ...ofAlice.slice(0, 4)]),
+    coterie(['put', 'a', 'b', ...at, '--cacert', '/nowhere.pem']),
+  ]);
+  t.deepEqual(outcomes.map(({ code }) => code), [0, 1, 0, 1, 1], outcomes.map(({ stderr }) => stderr).join('\n'));
+  t.regex(outcomes[2]?.stderr ?? '', /^WARNING: certificates are NOT verified/);
+  t.regex(outcomes[3]?.stderr ?? '', /--cert .*alice\.pem without --key\n {2}give both/);
+  t.regex(outcomes[4]?.stderr ?? '', /--cacert \/nowhere\.pem: ENOENT.*\n {2}name a file this user may read/);
+  const proxy = await coterie(['proxy', '--service', 'web', '--endpoints', server.url, '--cacert', '/nowhere.pem']);
+  t.deepEqual([proxy.code, proxy.stderr.split(';')[0]?.slice(0, 45)], [2, 'coterie proxy: --cacert /nowhere.pem: ENOENT:']);
+});
+
+test('SA12: the sidecar reaches the store over TLS with a certificate, and no store of another authority', async (t) => {
+  const { flags } = filesOf('store');
+  const server = await serveTls(t, flags);
+  const template = put('web.hbs', 'always the same\n');
+  const target = path.join(folder, 'web.txt');
+  const config = put('sidecar.yaml', `endpoints: ["${server.url}"]
+groups:
+  - name: g
+    services: [web]
+    templates:
+      - { source: ${template}, target: ${target}, escape: plain }
+    reload: none
+`);
+  const once = (trust: readonly string[]): ReturnType<typeof coterie> => coterie(['sidecar', '--config', config, '--dry-run', ...trust]);
+  const good = await once(ofAlice);
+  t.is(good.code, 0, good.stderr);
+  const bad = await once(['--cacert', put('other.pem', new TestAuthority('another').cert), ...ofAlice.slice(2)]);
+  t.is(bad.code, 1, bad.stderr);
+});
