@@ -26,7 +26,7 @@ export function compareOutcomes(
   { etcd, coterie }: { readonly etcd: Outcome; readonly coterie: Outcome },
   { names, compacted, as }: { readonly names: Names; readonly compacted: number; readonly as: string | undefined },
 ): Difference | null {
-  if (isTokenFirst(as, etcd, coterie)) return null;
+  if (isTokenFirst(as, etcd, coterie) || isNothingByNobody(name, request, etcd, coterie)) return null;
   if (name === 'hash' && isHashAtCompaction(request, etcd, coterie, compacted)) return null;
   if (etcd.kind !== coterie.kind) return { where: '.kind', etcd: shortOf(name, etcd), coterie: shortOf(name, coterie) };
   if (etcd.kind === 'error' || coterie.kind === 'error') return firstDifference(etcd, coterie, '');
@@ -79,6 +79,12 @@ export function firstDifference(etcd: unknown, coterie: unknown, where: string):
 function isTokenFirst(as: string | undefined, etcd: Outcome, coterie: Outcome): boolean {
   if ((as !== BOGUS && as !== STALE) || etcd.kind !== 'error' || coterie.kind !== 'error') return false;
   return INVALID.has(etcd.text) && coterie.code === ERRORS.token_invalid.status && coterie.text === ERRORS.token_invalid.text;
+}
+
+/** A transaction of nothing needs no permission: etcd answers it to callers without a name while auth is on. */
+function isNothingByNobody(name: CallName, request: Uint8Array, etcd: Outcome, coterie: Outcome): boolean {
+  if (name !== 'txn' || etcd.kind !== 'answer' || coterie.kind !== 'error' || coterie.text !== ERRORS.user_empty.text) return false;
+  return request.length === 0;
 }
 
 /** What etcd can tell of a request by itself. */

@@ -78,7 +78,7 @@ export class AuthRequests {
     // The watch of everything is root's, and ends with its password.
     const other = name === 'root' && this.#known.isAuthOn ? 'u1' : name;
     const drawn = dice.weighted<() => CallOperation>([
-      [10, () => call('user_add', rpc.AuthUserAddRequest.encode(user(name, dice.once(8))))],
+      [10, () => call('user_add', rpc.AuthUserAddRequest.encode(user(name, name !== 'root' && dice.once(8))))],
       [6, () => call('user_get', rpc.AuthUserGetRequest.encode({ name }))],
       [3, () => call('user_list', rpc.AuthUserListRequest.encode({}))],
       [3, () => call('user_delete', rpc.AuthUserDeleteRequest.encode({ name }))],
