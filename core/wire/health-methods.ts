@@ -5,7 +5,9 @@
 import { onceAborted } from '../base/abort.js';
 import { ApiError, Status } from '../errors.js';
 import type { CallContext, Method } from './call.js';
-import { HealthCheckRequest, HealthCheckResponse, HealthCheckResponse_ServingStatus as Serving } from './schema/generated/health.js';
+import {
+  HealthCheckRequest, HealthCheckResponse, HealthCheckResponse_ServingStatus as Serving,
+} from './schema/generated/health.js';
 import { WireError } from './status.js';
 import { decode } from './unary.js';
 

@@ -8,7 +8,7 @@ import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { Clock } from '../base/clock.js';
 import { equalBytes } from '../base/bytes.js';
 import type { Backend, CallOptions, Header } from '../client.js';
-import { ApiError, isApiError, Status } from '../errors.js';
+import { ApiError, canceled, isApiError, Status } from '../errors.js';
 import {
   becomeFirst, firstOf, followFirst, leave, proclaim, type Asking, type Standing,
 } from '../../recipes/borrowed-line.js';
@@ -94,7 +94,7 @@ function waitingOf(service: string, backend: Backend, clock: Clock): WaitingOf {
         const message = decode(request, bytes, `${service}.${name}`);
         return (await run(askingFor(backend, clock, call), message)).finish();
       } catch (error) {
-        throw inCodeTwo(error);
+        throw inCodeTwo(error, call);
       }
     },
   });
@@ -131,7 +131,7 @@ async function observe(
   } catch (error) {
     if (call.signal.aborted && !(call.signal.reason instanceof ApiError)) return;
     if (isApiError(error, 'no_leader')) throw error;
-    throw inCodeTwo(error);
+    throw inCodeTwo(error, call);
   } finally {
     leader.stop();
   }
@@ -148,7 +148,8 @@ function led<T>(answer: T | null): T {
 }
 
 /** A server that stops says so as everywhere, so that the caller looks elsewhere. */
-function inCodeTwo(error: unknown): unknown {
+function inCodeTwo(error: unknown, { signal }: CallContext): unknown {
+  if (error === signal.reason && !isApiError(error)) return canceled(error);
   if (!isApiError(error) || error.code === 'stopped' || error.code === 'closed') return error;
   return new WireError(Status.unknown, error.message, error);
 }

@@ -14,7 +14,7 @@ import { Status } from '../errors.js';
 import { tokenOf, type CallContext } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
 import { bytesMax, errorBody, errorLine, gatewayStatus, type HttpGateway, type Route } from './http-gateway.js';
-import { JsonSplitter } from './json-text.js';
+import { JsonFault, JsonSplitter } from './json-text.js';
 import { SEND_BUFFER_BYTES, SOCKET_PING_MS, STREAM_REQUESTS_MAX } from './limits.js';
 
 export interface WebSocketOptions {
@@ -108,7 +108,9 @@ export class WebSocketDoor {
         const bytes = mapping.toBytes(first.done === true ? '' : first.value);
         await say(mapping.toText(await method.handle(bytes, call)));
       } else {
-        await method.handle(bytesOf(texts, mapping), call, (answer) => {
+        const first = await texts.next();
+        const requests = first.done === true ? noBytes() : bytesOf(mapping.toBytes(first.value), texts, mapping);
+        await method.handle(requests, call, (answer) => {
           begun = true;
           return say(`{"result":${mapping.toText(answer)}}`);
         });
@@ -196,8 +198,20 @@ async function* textsOf(socket: WebSocket, signal: AbortSignal): AsyncGenerator<
   }
 }
 
-async function* bytesOf(texts: AsyncGenerator<string, void>, mapping: Route['mapping']): AsyncGenerator<Uint8Array> {
-  for await (const text of texts) yield mapping.toBytes(text);
+/** A fault in a later value ends the input, as it does over HTTP. */
+async function* bytesOf(
+  first: Uint8Array, texts: AsyncGenerator<string, void>, mapping: Route['mapping'],
+): AsyncGenerator<Uint8Array, void> {
+  yield first;
+  try {
+    for await (const text of texts) yield mapping.toBytes(text);
+  } catch (error) {
+    if (!(error instanceof JsonFault)) throw error;
+  }
+}
+
+async function* noBytes(): AsyncGenerator<Uint8Array, void> {
+  // Nobody said anything before leaving.
 }
 
 /** Cuts off who does not answer; returns what stops asking. */
