@@ -155,6 +155,20 @@ export class AuthTable {
     for (const token of this.#tokens.values()) writeToken(writer, token);
   }
 
+  /** Nobody is logged in. Names of roles and permissions are put in order. */
+  static of(told: {
+    isEnabled: boolean; revision: number; users: readonly UserRecord[]; roles: readonly RoleRecord[];
+  }): AuthTable {
+    const table = new AuthTable();
+    table.#isEnabled = told.isEnabled;
+    table.#revision = told.revision;
+    for (const user of told.users) table.#users.set(user.name, { ...user, roles: [...user.roles].sort(compareNames) });
+    for (const { name, permissions } of told.roles) {
+      table.#roles.set(name, { name, permissions: [...permissions].sort(comparePermissions) });
+    }
+    return table;
+  }
+
   static read(reader: ByteReader): AuthTable {
     const table = new AuthTable();
     const form = reader.byte();
@@ -240,18 +254,20 @@ export class AuthTable {
     if (start === '' || (end !== null && end <= start)) return 'auth_invalid_change';
     const role = this.#roles.get(name);
     if (role === undefined) return 'role_not_found';
-    const others = role.permissions.filter((each) => comparePermissions(each, permission) !== 0);
-    const at = others.findIndex((each) => comparePermissions(each, permission) > 0);
-    others.splice(at === -1 ? others.length : at, 0, permission);
-    return this.#setRole({ name, permissions: others });
+    const at = placeOf(role.permissions, permission);
+    const present = role.permissions[at];
+    const replaced = present !== undefined && comparePermissions(present, permission) === 0 ? 1 : 0;
+    return this.#setRole({ name, permissions: role.permissions.toSpliced(at, replaced, permission) });
   }
 
   #revoke(name: string, key: Uint8Array, rangeEnd: Uint8Array): ErrorCode | null {
     const role = this.#roles.get(name);
     if (role === undefined) return 'role_not_found';
-    const permissions = role.permissions.filter((each) => comparePermissions(each, { kind: 'read', key, rangeEnd }) !== 0);
-    if (permissions.length === role.permissions.length) return 'permission_not_granted';
-    return this.#setRole({ name, permissions });
+    const meant: Permission = { kind: 'read', key, rangeEnd };
+    const at = placeOf(role.permissions, meant);
+    const present = role.permissions[at];
+    if (present === undefined || comparePermissions(present, meant) !== 0) return 'permission_not_granted';
+    return this.#setRole({ name, permissions: role.permissions.toSpliced(at, 1) });
   }
 
   #setRole(role: RoleRecord): null {
@@ -283,6 +299,19 @@ export class AuthTable {
     this.#reaches.clear();
     return null;
   }
+}
+
+/** Where a permission of this key and range end is, or would have to be. */
+function placeOf(permissions: readonly Permission[], permission: Permission): number {
+  let low = 0;
+  let high = permissions.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const there = permissions[middle];
+    if (there !== undefined && comparePermissions(there, permission) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function missing(name: string): never {

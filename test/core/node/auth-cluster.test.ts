@@ -1,0 +1,197 @@
+import test, { type ExecutionContext } from 'ava';
+import { utf8 } from '../../../core/base/bytes.js';
+import { NOBODY, opPut, type Backend, type CallOptions, type Caller, type WatchBatch } from '../../../core/client.js';
+import { isApiError, type ErrorCode } from '../../../core/errors.js';
+import { Cluster, type ClusterOptions } from './cluster.js';
+
+interface Guarded {
+  readonly cluster: Cluster;
+  /** On behalf of whoever has this token, as a port would ask. */
+  as(id: bigint, token: string | null): Promise<CallOptions>;
+  login(id: bigint, name: string): Promise<string>;
+}
+
+async function guarded(t: ExecutionContext, options: ClusterOptions = {}): Promise<Guarded> {
+  const cluster = await Cluster.running(options);
+  t.teardown(() => cluster.stopAll());
+  const client = cluster.client(1n);
+  const change = (...changes: Parameters<Backend['changeAuth']>): Promise<unknown> => cluster.until(client.changeAuth(...changes));
+  for (const name of ['root', 'u']) await change({ kind: 'user_add', name, password: { plain: name } });
+  await change({ kind: 'user_grant', name: 'root', role: 'root' });
+  await change({ kind: 'role_add', name: 'r' });
+  const permission = { kind: 'readwrite', key: utf8('a'), rangeEnd: utf8('b') } as const;
+  await change({ kind: 'role_grant', name: 'r', permission });
+  await change({ kind: 'user_grant', name: 'u', role: 'r' });
+  await change({ kind: 'enable' });
+  await cluster.level();
+  const as = async (id: bigint, token: string | null): Promise<CallOptions> => {
+    const caller = await cluster.until(Promise.resolve(cluster.client(id).identify({ token, certificateName: null })));
+    return { caller: caller ?? NOBODY };
+  };
+  const login = async (id: bigint, name: string): Promise<string> => {
+    return (await cluster.until(cluster.client(id).authenticate(name, name))).token;
+  };
+  return { cluster, as, login };
+}
+
+async function refusedWith(t: ExecutionContext, work: Promise<unknown>, code: ErrorCode): Promise<void> {
+  const error: unknown = await work.then(() => 'done', (failure: unknown) => failure);
+  t.true(isApiError(error, code), String(error));
+}
+
+test('SB12 a token from one member is good at the others, after a change of leader, a restart and from a snapshot', async (t) => {
+  const { cluster, as, login } = await guarded(t, { snapshotCount: 20 });
+  const follower = await cluster.follower();
+  const token = await login(follower, 'u');
+  t.regex(token, /^[A-Za-z]{24}\.\d+$/);
+  const put = async (id: bigint): Promise<void> => {
+    const options = await as(id, token);
+    await cluster.until(cluster.client(id).txn({ success: [opPut(utf8('a'), utf8('1'))] }, options));
+    await refusedWith(t, cluster.until(cluster.client(id).txn({ success: [opPut(utf8('c'), utf8('1'))] }, options)), 'permission_denied');
+  };
+  for (const id of cluster.ids) await put(id);
+  const leader = await cluster.leader();
+  cluster.kill(leader);
+  const next = await cluster.leader(leader);
+  await put(next);
+  // So far behind that it is sent a snapshot.
+  for (let i = 0; i < 60; i++) await cluster.until(cluster.client(next).txn({ success: [opPut(utf8('x'), utf8(`${i}`))] }));
+  await cluster.start(leader);
+  await cluster.level();
+  await put(leader);
+});
+
+test('SB6 a token is good for 300 seconds after its last use, and what was never used for as long', async (t) => {
+  const { cluster, as, login } = await guarded(t, { size: 1 });
+  const [used, unused] = [await login(1n, 'u'), await login(1n, 'u')];
+  for (let i = 0; i < 3; i++) {
+    await cluster.clock.advance(200_000);
+    t.is((await as(1n, used)).caller?.user, 'u');
+  }
+  await refusedWith(t, as(1n, unused), 'token_invalid');
+  await cluster.clock.advance(301_000);
+  await refusedWith(t, as(1n, used), 'token_invalid');
+  await refusedWith(t, as(1n, used), 'token_invalid');
+  for (const token of ['', 'x', 'x.y', `${used}1`, used.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')), 'Bearer x.1']) {
+    await refusedWith(t, as(1n, token), 'token_invalid');
+  }
+});
+
+test('a member that lags waits until it has the entry a token is from, but not for ever', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  const leader = await cluster.leader();
+  const behind = cluster.ids.find((id) => id !== leader) ?? 0n;
+  const ahead = `${'x'.repeat(24)}.1000000`;
+  const began = cluster.clock.now();
+  await refusedWith(t, as(behind, ahead), 'token_invalid');
+  const waitedMs = cluster.clock.now() - began;
+  t.true(waitedMs >= 10_000 && waitedMs < 12_000, String(waitedMs));
+  const token = await login(leader, 'u');
+  t.is((await as(behind, token)).caller?.user, 'u');
+});
+
+test('SC7 events stop with the entry that takes the right away, and a quiet watch is told within five seconds', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  const follower = await cluster.follower();
+  const client = cluster.client(follower);
+  const token = await login(follower, 'u');
+  const options = await as(follower, token);
+  const quiet = client.watch({ key: utf8('a1') }, options)[Symbol.asyncIterator]();
+  const busy = client.watch({ key: utf8('a'), rangeEnd: utf8('b') }, options)[Symbol.asyncIterator]();
+  const ofOwn = client.watch({ key: utf8('a') })[Symbol.asyncIterator]();
+  for (const each of [quiet, busy, ofOwn]) await cluster.until(each.next());
+  const put = (value: string): Promise<unknown> => cluster.until(client.txn({ success: [opPut(utf8('a'), utf8(value))] }));
+  await put('1');
+  t.is((await cluster.until(busy.next())).value?.events.length, 1);
+  await cluster.until(client.changeAuth({ kind: 'role_delete', name: 'r' }));
+  await put('2');
+  const began = cluster.clock.now();
+  await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(busy.next()), 'permission_denied');
+  await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(quiet.next()), 'permission_denied');
+  t.true(cluster.clock.now() - began <= 5000);
+  t.is((await cluster.until(ofOwn.next())).value?.events.length, 2);
+  const late = client.watch({ key: utf8('a') }, options)[Symbol.asyncIterator]();
+  await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(late.next()), 'permission_denied');
+});
+
+test('SC11 while a role is taken away under a flood, every member does the same, and nothing is written after it', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  const token = await login(1n, 'u');
+  const calls: Promise<unknown>[] = [];
+  for (let i = 0; i < 200; i++) {
+    const id = BigInt(1 + (i % 3));
+    const options = await as(id, token);
+    calls.push(cluster.client(id).txn({ success: [opPut(utf8(`a${i}`), utf8('1'))] }, options).then(() => 'ok', String));
+    if (i === 100) calls.push(cluster.client(2n).changeAuth({ kind: 'role_revoke', name: 'r', key: utf8('a'), rangeEnd: utf8('b') }));
+  }
+  const outcomes = await cluster.until(Promise.all(calls));
+  t.true(outcomes.filter((each) => each === 'ok').length < 201);
+  await cluster.level();
+  t.is(new Set(cluster.ids.map((id) => cluster.member(id).node.store.stateHash())).size, 1);
+  const { revision } = cluster.member(1n).node.store;
+  await refusedWith(t, cluster.until(cluster.client(3n).txn({ success: [opPut(utf8('a'), utf8('2'))] }, await as(3n, token))), 'permission_denied');
+  t.is(cluster.member(1n).node.store.revision, revision);
+});
+
+test('what a follower asks of its leader is judged by the leader, too', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  const follower = await cluster.follower();
+  const client = cluster.client(follower);
+  const user = await as(follower, await login(follower, 'u'));
+  const root = await as(follower, await login(follower, 'root'));
+  await refusedWith(t, cluster.until(client.removeMember(9n, user)), 'permission_denied');
+  await refusedWith(t, cluster.until(client.removeMember(9n, root)), 'member_not_found');
+  // A follower that does not know yet that auth is on, or that this one is no user any more, asks for whom it takes it to be.
+  const { desk } = cluster.member(follower).node;
+  for (const asker of [NOBODY, { ...NOBODY, user: 'u', authRevision: 1 }] satisfies Caller[]) {
+    const said = new Promise<unknown>((resolve) => desk.changeMembers({ kind: 'remove', id: 9n }, asker, resolve));
+    t.true(isApiError(await cluster.until(said), asker.user === null ? 'user_empty' : 'permission_denied'));
+  }
+});
+
+test('SB5 a user without a password logs in with none, an empty one is one, and names nobody has fail like wrong ones', async (t) => {
+  const { cluster } = await guarded(t, { size: 1 });
+  const client = cluster.client(1n);
+  await cluster.until(client.changeAuth({ kind: 'user_add', name: 'certified', password: null }));
+  await cluster.until(client.changeAuth({ kind: 'user_add', name: 'empty', password: { plain: '' } }));
+  for (const password of ['', 'x']) {
+    await refusedWith(t, cluster.until(client.authenticate('certified', password)), 'auth_without_password');
+  }
+  t.truthy((await cluster.until(client.authenticate('empty', ''))).token);
+  for (const [name, password] of [['empty', 'x'], ['u', ''], ['u', 'U'], ['nobody', ''], ['', '']] as const) {
+    await refusedWith(t, cluster.until(client.authenticate(name, password)), 'auth_failed');
+  }
+  await cluster.until(client.changeAuth({ kind: 'disable' }));
+  await refusedWith(t, cluster.until(client.authenticate('u', 'u')), 'auth_disabled');
+});
+
+test('SB1 a hash of another cost is replaced when its user logs in, and what is no hash is no password', async (t) => {
+  const { cluster, login } = await guarded(t, { size: 1 });
+  const { store } = cluster.member(1n).node;
+  const [hash, revision] = [store.auth.user('u')?.hash ?? '', store.auth.revision];
+  const client = cluster.client(1n);
+  await cluster.until(client.changeAuth({ kind: 'user_add', name: 'old', password: { bcrypt: hash.replace('$10$', '$06$') } }));
+  const token = (await cluster.until(client.authenticate('old', 'u'))).token;
+  await cluster.clock.advance(100);
+  t.regex(store.auth.user('old')?.hash ?? '', /^\$2a\$10\$/);
+  t.is(store.auth.revision, revision + 1);
+  t.is((await cluster.until(Promise.resolve(client.identify({ token, certificateName: null }))))?.user, 'old');
+  await refusedWith(t, cluster.until(client.changeAuth({ kind: 'user_add', name: 'x', password: { bcrypt: 'plain' } })), 'password_unfit');
+  const long = 'p'.repeat(73);
+  await refusedWith(t, cluster.until(client.changeAuth({ kind: 'user_add', name: 'x', password: { plain: long } })), 'password_unfit');
+  t.truthy(await login(1n, 'u'));
+});
+
+test('SB9 a certificate\'s name is a user where there is no token, and nobody where there is a bad one', async (t) => {
+  const { cluster, login } = await guarded(t, { size: 1 });
+  const client = cluster.client(1n);
+  const who = async (token: string | null, certificateName: string | null): Promise<string | null | undefined> => {
+    return (await cluster.until(Promise.resolve(client.identify({ token, certificateName }))))?.user;
+  };
+  t.is(await who(null, 'u'), 'u');
+  t.is(await who(await login(1n, 'root'), 'u'), 'root');
+  t.throws(() => client.identify({ token: 'bad', certificateName: 'u' }));
+  t.is(await who(null, null), null);
+  const stranger = { caller: { user: 'stranger', authRevision: 99, token: null } };
+  await refusedWith(t, cluster.until(client.status(stranger)), 'permission_denied');
+});

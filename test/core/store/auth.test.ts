@@ -1,0 +1,249 @@
+import test from 'ava';
+import { EMPTY, utf8 } from '../../../core/base/bytes.js';
+import { opDelete, opPut, opRange, opTxn, type Permission, type TxnRequest } from '../../../core/client.js';
+import { refuseTxn } from '../../../core/store/access.js';
+import type { StoredChange } from '../../../core/store/auth-records.js';
+import { AuthTable } from '../../../core/store/auth.js';
+import { decodeCommand, deedOf, encodeCommand, type Command } from '../../../core/store/command.js';
+import { Store, type Reply } from '../../../core/store/store.js';
+
+class Replica {
+  store = new Store();
+  #index = 0;
+
+  apply(command: Command): Reply {
+    this.#index += 1;
+    return this.store.apply({ term: 1, index: this.#index }, decodeCommand(encodeCommand(command))).reply;
+  }
+
+  /** The process's own wish. */
+  own(command: Command): Reply {
+    return this.apply(this.store.auth.isEnabled ? { kind: 'as_user', user: null, authRevision: 1, command } : command);
+  }
+
+  as(user: string, command: Command, authRevision = this.store.auth.revision): Reply {
+    return this.apply({ kind: 'as_user', user, authRevision, command });
+  }
+
+  change(change: StoredChange): string {
+    const reply = this.own({ kind: 'auth_change', change });
+    return reply.kind === 'error' ? reply.code : 'ok';
+  }
+}
+
+function readwrite(key: string, rangeEnd = ''): Permission {
+  return { kind: 'readwrite', key: utf8(key), rangeEnd: utf8(rangeEnd) };
+}
+
+function guarded(): Replica {
+  const replica = new Replica();
+  replica.change({ kind: 'user_add', name: 'root', hash: 'h' });
+  replica.change({ kind: 'user_grant', name: 'root', role: 'root' });
+  replica.change({ kind: 'user_add', name: 'u', hash: 'h' });
+  replica.change({ kind: 'role_add', name: 'r' });
+  replica.change({ kind: 'role_grant', name: 'r', permission: readwrite('a', 'b') });
+  replica.change({ kind: 'user_grant', name: 'u', role: 'r' });
+  replica.change({ kind: 'enable' });
+  return replica;
+}
+
+function txn(request: TxnRequest): Command {
+  return { kind: 'txn', request };
+}
+
+function codeOf(reply: Reply): string {
+  return reply.kind === 'error' ? reply.code : 'ok';
+}
+
+test('SB11 auth comes on only with root and its role, and root cannot be taken away while it is', (t) => {
+  const replica = new Replica();
+  t.is(replica.change({ kind: 'enable' }), 'root_missing');
+  replica.change({ kind: 'user_add', name: 'root', hash: 'h' });
+  t.is(replica.change({ kind: 'enable' }), 'root_role_missing');
+  // The role root needs no record.
+  t.is(replica.change({ kind: 'user_grant', name: 'root', role: 'root' }), 'ok');
+  t.is(replica.change({ kind: 'enable' }), 'ok');
+  t.is(replica.change({ kind: 'enable' }), 'ok');
+  t.is(replica.change({ kind: 'user_delete', name: 'root' }), 'auth_invalid_change');
+  t.is(replica.change({ kind: 'user_revoke', name: 'root', role: 'root' }), 'auth_invalid_change');
+  t.is(replica.change({ kind: 'role_delete', name: 'root' }), 'auth_invalid_change');
+  t.is(replica.change({ kind: 'disable' }), 'ok');
+  t.is(replica.change({ kind: 'user_delete', name: 'root' }), 'ok');
+});
+
+test('the auth revision begins at 1 and rises with each change, and with turning auth off, but not on', (t) => {
+  const { store } = guarded();
+  // Two users, two grants of roles, one role, one permission.
+  t.is(store.auth.revision, 7);
+  const replica = guarded();
+  replica.change({ kind: 'user_grant', name: 'u', role: 'r' });
+  t.is(replica.store.auth.revision, 7);
+  replica.change({ kind: 'disable' });
+  replica.change({ kind: 'disable' });
+  t.is(replica.store.auth.revision, 8);
+});
+
+test('each change says what is wrong with it, in etcd\'s order', (t) => {
+  const replica = guarded();
+  const wrong: readonly (readonly [StoredChange, string])[] = [
+    [{ kind: 'user_add', name: '', hash: 'h' }, 'user_empty'],
+    [{ kind: 'user_add', name: 'u', hash: 'h' }, 'user_exists'],
+    [{ kind: 'user_delete', name: 'x' }, 'user_not_found'],
+    [{ kind: 'user_password', name: 'x', hash: 'h' }, 'user_not_found'],
+    [{ kind: 'user_grant', name: 'x', role: 'x' }, 'user_not_found'],
+    [{ kind: 'user_grant', name: 'u', role: 'x' }, 'role_not_found'],
+    [{ kind: 'user_revoke', name: 'x', role: 'x' }, 'user_not_found'],
+    [{ kind: 'user_revoke', name: 'u', role: 'x' }, 'role_not_granted'],
+    [{ kind: 'role_add', name: '' }, 'role_empty'],
+    [{ kind: 'role_add', name: 'r' }, 'role_exists'],
+    [{ kind: 'role_delete', name: 'x' }, 'role_not_found'],
+    [{ kind: 'role_grant', name: 'x', permission: readwrite('a') }, 'role_not_found'],
+    [{ kind: 'role_grant', name: 'r', permission: null }, 'permission_empty'],
+    [{ kind: 'role_grant', name: 'r', permission: readwrite('b', 'a') }, 'auth_invalid_change'],
+    [{ kind: 'role_grant', name: 'r', permission: readwrite('', 'a') }, 'auth_invalid_change'],
+    [{ kind: 'role_revoke', name: 'x', key: utf8('a'), rangeEnd: EMPTY }, 'role_not_found'],
+    // Part of a grant is not a grant (SC12).
+    [{ kind: 'role_revoke', name: 'r', key: utf8('a'), rangeEnd: EMPTY }, 'permission_not_granted'],
+  ];
+  for (const [change, code] of wrong) t.is(replica.change(change), code, JSON.stringify(change));
+  t.is(replica.store.auth.revision, 7);
+});
+
+test('SC12 a grant of the same range replaces the old one, and taking it back needs its very bounds', (t) => {
+  const replica = guarded();
+  replica.change({ kind: 'role_grant', name: 'r', permission: { ...readwrite('a', 'b'), kind: 'read' } });
+  replica.change({ kind: 'role_grant', name: 'r', permission: readwrite('A') });
+  t.deepEqual(replica.store.auth.role('r')?.permissions.map(({ kind }) => kind), ['readwrite', 'read']);
+  t.is(codeOf(replica.as('u', txn({ success: [opPut(utf8('a'), EMPTY)] }))), 'permission_denied');
+  t.is(replica.change({ kind: 'role_revoke', name: 'r', key: utf8('a'), rangeEnd: utf8('b') }), 'ok');
+  t.is(codeOf(replica.as('u', txn({ success: [opRange(utf8('a'))] }))), 'permission_denied');
+});
+
+test('SC3 a transaction is denied as a whole for any part of it, in any branch, however deep', (t) => {
+  const replica = guarded();
+  const [mine, other] = [utf8('a'), utf8('c')];
+  const good = opPut(mine, utf8('1'));
+  for (const bad of [opPut(other, EMPTY), opRange(other), opDelete(other), opDelete(mine, { rangeEnd: other })]) {
+    for (const request of [{ success: [good, bad] }, { success: [good], failure: [bad] }]) {
+      t.is(codeOf(replica.as('u', txn(request))), 'permission_denied');
+      t.is(codeOf(replica.as('u', txn({ success: [good, opTxn({ failure: [opTxn(request)] })] }))), 'permission_denied');
+    }
+  }
+  const compare = { key: other, result: '=', target: 'version', operand: 0 } as const;
+  t.is(codeOf(replica.as('u', txn({ compare: [compare], success: [good] }))), 'permission_denied');
+  t.is(codeOf(replica.as('u', txn({ success: [opTxn({ compare: [compare] })] }))), 'permission_denied');
+  t.is(replica.store.revision, 1);
+  t.is(codeOf(replica.as('u', txn({ success: [good] }))), 'ok');
+});
+
+test('SC4 a put on a lease needs every key that hangs there, in transactions too, and its previous value needs reading', (t) => {
+  const replica = guarded();
+  replica.change({ kind: 'role_add', name: 'w' });
+  replica.change({ kind: 'role_grant', name: 'w', permission: { ...readwrite('w'), kind: 'write' } });
+  replica.change({ kind: 'user_grant', name: 'u', role: 'w' });
+  replica.own({ kind: 'lease_grant', id: 7n, ttlSeconds: 60 });
+  t.is(codeOf(replica.as('u', txn({ success: [opPut(utf8('a'), EMPTY, { lease: 7n })] }))), 'ok');
+  replica.own(txn({ success: [opPut(utf8('secret'), EMPTY, { lease: 7n })] }));
+  const put = opPut(utf8('a2'), EMPTY, { lease: 7n });
+  t.is(codeOf(replica.as('u', txn({ success: [put] }))), 'permission_denied');
+  t.is(codeOf(replica.as('u', txn({ success: [opTxn({ success: [put] })] }))), 'permission_denied');
+  t.is(codeOf(replica.as('u', { kind: 'lease_revoke', id: 7n, term: 0, granted: 0 })), 'permission_denied');
+  t.is(codeOf(replica.as('u', txn({ success: [opPut(utf8('w'), EMPTY)] }))), 'ok');
+  t.is(codeOf(replica.as('u', txn({ success: [opPut(utf8('w'), EMPTY, { prevKv: true })] }))), 'permission_denied');
+  t.is(codeOf(replica.as('u', txn({ success: [opDelete(utf8('w'), { prevKv: true })] }))), 'permission_denied');
+});
+
+test('SC11 what was permitted when it was asked for and is not when it is applied is not done', (t) => {
+  const replica = guarded();
+  const { revision } = replica.store.auth;
+  replica.change({ kind: 'role_delete', name: 'r' });
+  t.is(codeOf(replica.as('u', txn({ success: [opPut(utf8('a'), EMPTY)] }), revision)), 'auth_revision_old');
+  t.is(codeOf(replica.as('u', txn({ success: [opPut(utf8('a'), EMPTY)] }))), 'permission_denied');
+  replica.change({ kind: 'user_delete', name: 'u' });
+  t.is(codeOf(replica.as('u', txn({ success: [opRange(utf8('a'))] }))), 'permission_denied');
+});
+
+test('SC11 a command from a member that did not know that auth is on is not carried out', (t) => {
+  const replica = guarded();
+  t.is(codeOf(replica.apply(txn({ success: [opPut(utf8('a'), EMPTY)] }))), 'auth_revision_old');
+  t.is(codeOf(replica.apply({ kind: 'auth_change', change: { kind: 'disable' } })), 'auth_revision_old');
+  t.is(codeOf(replica.as('u', { kind: 'auth_change', change: { kind: 'disable' } })), 'permission_denied');
+  t.is(codeOf(replica.as('u', { kind: 'compact', revision: 1 })), 'permission_denied');
+  t.is(codeOf(replica.as('u', { kind: 'authenticate', user: 'root', digest: 'ab', authRevision: 7 })), 'permission_denied');
+  t.true(replica.store.auth.isEnabled);
+});
+
+test('SB6 tokens go with the password they were had for, with the user, and with auth', (t) => {
+  const token = (replica: Replica, user: string): number => {
+    const { revision } = replica.store.auth;
+    const reply = replica.own({ kind: 'authenticate', user, digest: 'ab'.repeat(32), authRevision: revision });
+    return reply.kind === 'auth' ? reply.index : 0;
+  };
+  const replica = guarded();
+  const [first, root] = [token(replica, 'u'), token(replica, 'root')];
+  t.is(replica.store.auth.token(first)?.user, 'u');
+  replica.change({ kind: 'role_add', name: 'unrelated' });
+  t.is(replica.store.auth.token(first)?.user, 'u');
+  replica.change({ kind: 'user_password', name: 'u', hash: 'other' });
+  t.is(replica.store.auth.token(first), null);
+  const second = token(replica, 'u');
+  replica.change({ kind: 'user_delete', name: 'u' });
+  t.is(replica.store.auth.token(second), null);
+  t.is(replica.store.auth.token(root)?.user, 'root');
+  replica.change({ kind: 'disable' });
+  t.is(replica.store.auth.token(root), null);
+  // The password may have changed between its check and this entry.
+  const late = guarded();
+  late.change({ kind: 'user_password', name: 'u', hash: 'new' });
+  t.is(codeOf(late.own({ kind: 'authenticate', user: 'u', digest: 'ab', authRevision: 7 })), 'auth_revision_old');
+});
+
+test('SB12 users, roles and tokens come back from a snapshot, and one without any is as it was before there were users', (t) => {
+  const replica = guarded();
+  replica.own({ kind: 'authenticate', user: 'u', digest: 'cd'.repeat(32), authRevision: 7 });
+  const frozen = replica.store.freeze();
+  const loader = Store.load();
+  for (const chunk of frozen.chunks()) loader.push(chunk);
+  const loaded = loader.finish();
+  t.is(loaded.stateHash(), replica.store.stateHash());
+  t.deepEqual([...loaded.auth.tokens()], [...replica.store.auth.tokens()]);
+  t.deepEqual(loaded.auth.role('r'), replica.store.auth.role('r'));
+  t.deepEqual(loaded.auth.user('u'), replica.store.auth.user('u'));
+  t.is(loaded.auth.revision, 7);
+  const bytes = Buffer.concat([...new Store().freeze().chunks()]);
+  // The last frame says that nothing is missing: its payload is the one byte 6, and before it there is no section 8.
+  t.is(bytes.at(-1), 6);
+  t.false(new AuthTable().isEnabled);
+});
+
+test('a command keeps its author through its bytes, and has one', (t) => {
+  const command: Command = { kind: 'as_user', user: 'ü', authRevision: 9, command: { kind: 'compact', revision: 3 } };
+  t.deepEqual(decodeCommand(encodeCommand(command)), command);
+  t.deepEqual(deedOf(command), { kind: 'compact', revision: 3 });
+  t.throws(() => decodeCommand(encodeCommand({ kind: 'as_user', user: null, authRevision: 1, command })));
+  const changes: readonly StoredChange[] = [
+    { kind: 'enable' }, { kind: 'user_add', name: 'n', hash: null }, { kind: 'user_password', name: 'n', hash: 'h' },
+    { kind: 'role_grant', name: 'r', permission: readwrite('a', 'b') }, { kind: 'role_grant', name: 'r', permission: null },
+    { kind: 'role_revoke', name: 'r', key: new Uint8Array([1]), rangeEnd: EMPTY },
+  ];
+  for (const change of changes) {
+    const read = decodeCommand(encodeCommand({ kind: 'auth_change', change }));
+    t.is(JSON.stringify(read), JSON.stringify({ kind: 'auth_change', change }));
+  }
+});
+
+test('SC12 a role of ten thousand ranges costs a user little', (t) => {
+  const table = new AuthTable();
+  table.change({ kind: 'user_add', name: 'root', hash: 'h' });
+  table.change({ kind: 'user_grant', name: 'root', role: 'root' });
+  table.change({ kind: 'user_add', name: 'u', hash: 'h' });
+  table.change({ kind: 'role_add', name: 'r' });
+  table.change({ kind: 'user_grant', name: 'u', role: 'r' });
+  const began = performance.now();
+  for (let i = 0; i < 10_000; i++) table.change({ kind: 'role_grant', name: 'r', permission: readwrite(`k${i}`) });
+  table.change({ kind: 'enable' });
+  const asker = { user: 'u', authRevision: table.revision };
+  const request = { success: [opPut(utf8('k77'), EMPTY)] };
+  for (let i = 0; i < 10_000; i++) t.is(refuseTxn(table, asker, request, () => []), null);
+  t.true(performance.now() - began < 5000);
+});
