@@ -36,6 +36,15 @@ export function endWithOwner(): void {
   if (process.connected) process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
 }
 
+/**
+ * SIGHUP from a terminal that goes away asks to end, as SIGTERM does. Without one it asks to read certificates and open log
+ * files anew, which others do; it must not end the process, as it does by default.
+ */
+export function heedHangUp(log: Logger): void {
+  if (process.stdin.isTTY) process.once('SIGHUP', () => process.kill(process.pid, 'SIGTERM'));
+  else process.on('SIGHUP', () => log.info('SIGHUP: certificates are read and log files opened anew'));
+}
+
 /** Resolves with the exit code once the server is to end and has ended. */
 export async function runUntilEnd(running: Running, log: Logger, graceMs: number): Promise<number> {
   const signal = awaitSignal(log);

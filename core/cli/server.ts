@@ -17,7 +17,7 @@ import { listenError, serve, type WireServer } from '../wire/port.js';
 import { authFlags } from './auth-flags.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
 import { guardDataDir, runtimeWarnings } from './hardening.js';
-import { dieOfTheUnexpected, endWithOwner, runUntilEnd } from './lifecycle.js';
+import { dieOfTheUnexpected, endWithOwner, heedHangUp, runUntilEnd } from './lifecycle.js';
 import { openLog, type Logger } from './log.js';
 import { ServerMetrics } from './metrics.js';
 import { openNotice } from './notify.js';
@@ -41,6 +41,7 @@ export async function runServer({ all, warnings }: Settings): Promise<number> {
   const log = openLog({ level: textOf(all, 'log-level'), format, outputs });
   dieOfTheUnexpected(log);
   endWithOwner();
+  heedHangUp(log);
   const notice = openNotice(process.env, log);
   for (const warning of warnings) log.warn(warning);
   for (const warning of runtimeWarnings(process.env, process.execArgv, inspectorUrl())) log.warn(warning);
@@ -128,7 +129,8 @@ async function openNode(
     });
     metrics.attach({
       memberId: node.memberId,
-      quotaBytes: numberOf(all, 'quota-backend-bytes') || QUOTA_BYTES,
+      // etcd shows 0 where there is no bound.
+      quotaBytes: Math.max(0, numberOf(all, 'quota-backend-bytes') || QUOTA_BYTES),
       facts: () => node.facts(),
       dbSizes: async () => {
         const { dbSizeBytes, dbSizeInUseBytes } = await node.client.status();

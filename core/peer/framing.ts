@@ -49,7 +49,8 @@ const KINDS: readonly RecordKind[] = [
 ];
 const BODY_BYTES_MAX: Readonly<Record<RecordKind, number>> = {
   heartbeat: HEARTBEAT_BYTES, hello: HELLO_BYTES_MAX, welcome: HELLO_BYTES_MAX, refused: HELLO_BYTES_MAX,
-  describe: HELLO_BYTES_MAX, description: DESCRIPTION_BYTES_MAX, raft: FRAME_BYTES_MAX, call: FRAME_BYTES_MAX, snapshot: FRAME_BYTES_MAX,
+  describe: HELLO_BYTES_MAX, description: DESCRIPTION_BYTES_MAX,
+  raft: FRAME_BYTES_MAX, call: FRAME_BYTES_MAX, snapshot: FRAME_BYTES_MAX,
 };
 
 export function groupOf(lane: Lane): LaneGroup {

@@ -29,7 +29,7 @@ async function leader(): Promise<string> {
   throw new Error('nobody leads');
 }
 
-test('SIGTERM hands leadership over: writes go on after a gap far below the election time-out, and the exit code is 0', async (t) => {
+test('SIGTERM hands leadership over: writes go on after a gap far below an election time-out, with exit code 0', async (t) => {
   t.timeout(120_000);
   await cluster.start(['a', 'b', 'c'], ['--election-timeout', String(ELECTION_MS)]);
   const old = await eventually(leader);

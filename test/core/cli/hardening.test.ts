@@ -31,9 +31,8 @@ function sources(): { readonly file: string; readonly text: string }[] {
 
 test('SF5: the unit file is sound, and leaves a member no rights but its own', (t) => {
   const unit = read('templates/coterie.service');
-  for (const line of ['NoNewPrivileges=yes', 'ProtectSystem=strict', 'CapabilityBoundingSet=', 'LimitCORE=0', 'User=coterie', 'UMask=0077']) {
-    t.true(unit.split('\n').includes(line), line);
-  }
+  const sandbox = ['NoNewPrivileges=yes', 'ProtectSystem=strict', 'CapabilityBoundingSet=', 'LimitCORE=0', 'UMask=0077'];
+  for (const line of sandbox) t.true(unit.split('\n').includes(line), line);
   const file = path.join(mkdtempSync(path.join(tmpdir(), 'coterie-unit-')), 'coterie.service');
   // The interpreter may stand elsewhere on this machine; what is judged is the rest.
   writeFileSync(file, unit.replaceAll('/usr/bin/node', process.execPath));
@@ -43,7 +42,8 @@ test('SF5: the unit file is sound, and leaves a member no rights but its own', (
     return t.log('systemd-analyze is not on the path: systemd\'s own judgement is not asked');
   }
   t.is(verified.stderr.replaceAll(/^.*coterie\.service: .*(?:not found|is not executable).*$/gm, '').trim(), '');
-  const judged = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', '--threshold=20', file], { encoding: 'utf8' });
+  const words = ['security', '--offline=true', '--no-pager', '--threshold=20', file];
+  const judged = spawnSync('systemd-analyze', words, { encoding: 'utf8' });
   t.is(judged.status, 0, judged.stdout.slice(-400));
 });
 
@@ -59,12 +59,13 @@ test('SF6: it runs without __proto__ and with a bound on memory, and makes no co
   }
 });
 
-test('SF8: what is shown for debugging and what is measured hold no key, value, token or version that a caller made up', async (t) => {
+test('SF8: what is shown for debugging and what is measured hold no key, value, token, or word of a caller', async (t) => {
   const marker = 'Zm9yZ2V0';
   const node = await startNode({ dataDir: null });
   const metrics = new ServerMetrics({ isExtensive: true });
   metrics.attach({
-    memberId: node.memberId, quotaBytes: 0, facts: () => node.facts(), dbSizes: () => Promise.resolve({ totalBytes: 0, inUseBytes: 0 }),
+    memberId: node.memberId, quotaBytes: 0, facts: () => node.facts(),
+    dbSizes: () => Promise.resolve({ totalBytes: 0, inUseBytes: 0 }),
   });
   const server = await serve(node.client, {
     urls: ['http://127.0.0.1:0'], observe: (event) => metrics.onWire(event), metrics: () => metrics.scrape(),
@@ -74,7 +75,7 @@ test('SF8: what is shown for debugging and what is measured hold no key, value, 
   const { port } = aside.address() as { port: number };
   try {
     const url = server.urls[0] ?? '';
-    const headers = { authorization: marker, 'grpc-metadata-client-api-version': `${marker}"} 1\nevil` .replace('\n', ' ') };
+    const headers = { authorization: marker, 'grpc-metadata-client-api-version': `${marker}"} 1 evil` };
     await fetch(`${url}/v3/kv/put`, { method: 'POST', headers, body: JSON.stringify({ key: marker, value: marker }) });
     await fetch(`${url}/${marker}`, { headers });
     for (let i = 0; i < 100; i++) {
@@ -91,6 +92,8 @@ test('SF8: what is shown for debugging and what is measured hold no key, value, 
     await node.close();
   }
 });
+
+const PERMISSIVE = /^\(?(?:MIT|ISC|0BSD|Apache-2\.0|BSD-[23]-Clause|BlueOak-1\.0\.0| AND |\))+$/;
 
 interface Locked {
   readonly dev?: boolean;
@@ -116,7 +119,7 @@ test('SH1: what is depended upon is pinned by hash, permissive, listed, and runs
     const isElsewhere = locked.optional === true && locked.os !== undefined;
     if (!isElsewhere) t.regex(locked.integrity ?? '', /^sha512-/, name);
     if (locked.hasInstallScript === true) t.is(allowScripts[short], false, `${name} would run a script`);
-    if (locked.dev !== true) t.regex(locked.license ?? '', /^\(?(?:MIT|ISC|0BSD|Apache-2\.0|BSD-[23]-Clause|BlueOak-1\.0\.0| AND |\))+$/, name);
+    if (locked.dev !== true) t.regex(locked.license ?? '', PERMISSIVE, name);
   }
   // With --omit dev npm leaves out what a package for development needs as well.
   const sbom = spawnSync('npm', ['sbom', '--sbom-format', 'cyclonedx', '--package-lock-only'], {
@@ -135,10 +138,11 @@ test('SH2: a Node that is too old is told so in one sentence', (t) => {
   const { engines } = JSON.parse(read('package.json')) as { engines: { node: string } };
   t.is(engines.node, '>=20.19');
   const main = read('core/main.ts');
-  t.deepEqual([...main.matchAll(/^import .* from '(.*)';$/gm)].map(([, file]) => file), ['./cli/runtime.js'], 'asked before all else');
+  const imported = [...main.matchAll(/^import .* from '(.*)';$/gm)].map(([, file]) => file);
+  t.deepEqual(imported, ['./cli/runtime.js'], 'asked before all else');
 });
 
-test('SH3: the README says how a weakness is reported, what is answered when, and which versions are looked after', (t) => {
+test('SH3: the README says how a weakness is reported, when there is an answer, and which versions are cared for', (t) => {
   const section = /^## Security$([^]*?)(?=^## |$(?![^]))/m.exec(read('README.md'))?.[1] ?? '';
   for (const words of [/privately/, /three working days/, /advisory/, /[Ss]upported/]) t.regex(section, words);
 });

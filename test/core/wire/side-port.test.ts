@@ -93,7 +93,7 @@ test('/livez and /readyz name what fails, alone, without what is excluded, and i
   t.regex((await get(`${url}/livez?verbose`))[1], /^\[\+\]serializable_read ok\nok\n$/);
 });
 
-test('SE2: metrics and health have ports of their own, with nothing else on them, which say when the server drains', async (t) => {
+test('SE2: metrics and health have ports of their own, with nothing else there, which say when the server drains', async (t) => {
   const server = await served(t, { sideUrls: ['http://127.0.0.1:0'] });
   const side = server.sideUrls[0] ?? '';
   t.deepEqual(await get(`${side}/metrics`), [200, 'm 1\n']);
