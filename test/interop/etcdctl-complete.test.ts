@@ -2,6 +2,7 @@
 // listed here with its reason.
 
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { commandOf, rowsOf, type Row } from './etcdctl-rows.js';
@@ -88,4 +89,11 @@ test('every command, flag and form of etcdctl occurs in the table, or has a reas
   const idle = EXCEPTIONS.filter(([pattern]) => !missing.some((what) => pattern.test(what)));
   t.deepEqual(idle, [], 'an exception that excepts nothing is taken out');
   t.log(`${commands.length} commands, ${ROWS.length} cases`);
+});
+
+test('a command whose answer differs is named among the differences', (t) => {
+  const text = readFileSync(new URL('../../../test/interop/DIFFERENCES.md', import.meta.url), 'utf8');
+  const names = ROWS.filter(({ differs }) => differs).map((row) => commandOf(row).slice(0, 2).join(' '));
+  t.true(names.length > 0);
+  t.deepEqual(names.filter((name) => !text.includes(`\`${name}`)), []);
 });
