@@ -16,6 +16,7 @@ import {
   type ServerUnaryCall,
   type sendUnaryData,
 } from '@grpc/grpc-js';
+import type { ServerHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { view } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
@@ -23,6 +24,7 @@ import { ApiError, Status } from '../errors.js';
 import { pathOf, tokenOf, unknownMethodText } from './call.js';
 import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES } from './limits.js';
+import { SessionGuard } from './session-guard.js';
 import { isFault, OK, statusOf, type WireStatus } from './status.js';
 import type { ObserveWire } from './wire-events.js';
 
@@ -85,6 +87,7 @@ export class GrpcServer {
     for (const method of methods.values()) this.#mount(method);
     answerUnknown(this.#server, methods);
     guardStreams(this.#server);
+    this.#guardSessions();
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
   }
 
@@ -108,6 +111,18 @@ export class GrpcServer {
     for (const call of this.#open) call.stop();
     this.#injector.destroy();
     this.#server.forceShutdown();
+  }
+
+  /** The library knows each connection first, and tells nobody. */
+  #guardSessions(): void {
+    const known: unknown = Reflect.get(this.#server, '_sessionHandler');
+    Reflect.set(this.#server, '_sessionHandler', (server: unknown): unknown => {
+      const inner: unknown = typeof known === 'function' ? Reflect.apply(known, this.#server, [server]) : null;
+      return (session: ServerHttp2Session): void => {
+        if (typeof inner === 'function') Reflect.apply(inner, this.#server, [session]);
+        new SessionGuard(session, this.#clock, (what) => this.#observe({ kind: 'connection_flooded', what }));
+      };
+    });
   }
 
   #mount(method: Method): void {

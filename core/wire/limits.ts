@@ -47,3 +47,7 @@ export const REPORT_MS = 10_000;
 export const REPORTED_MAX = 256;
 /** A WebSocket that has said nothing for so long is asked whether it is there, and cut off if it has not answered by then. */
 export const SOCKET_PING_MS = 30_000;
+/** What one HTTP/2 connection may do within a window: streams reset by the caller, and SETTINGS frames. */
+export const FLOOD_WINDOW_MS = 10_000;
+export const RESETS_MAX = 500;
+export const SETTINGS_MAX = 100;

@@ -26,6 +26,8 @@ export type WireEvent =
   | { readonly kind: 'health_checked'; readonly well: boolean }
   /** Something failed that is nobody's request: a broken handler, a listener, a connection. */
   | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
+  /** A connection was cut off that sent without end what nobody needs: HTTP/2 floods. */
+  | { readonly kind: 'connection_flooded'; readonly what: string }
   /** A connection was refused because the port has as many as it may have. */
   | { readonly kind: 'connection_refused'; readonly connections: number }
   /** Handshakes from `address` came to nothing, or met the wrong kind of port; `count` since the last report of this kind. */

@@ -134,7 +134,7 @@ test('SD3: headers larger than a connection is told are refused, and one that un
   const fine = await answersTo(url, Buffer.concat([PREFACE, settings(), call(1, headersFor(path, [['x', 'y'.repeat(4000)]]))]));
   t.true(fine.some(({ type, stream }) => type === 0 && stream === 1), 'a message is answered');
   const refused = (frames: readonly Frame[]): boolean =>
-    frames.some(({ type }) => type === RESET || type === GOAWAY) && !frames.some(({ type, stream }) => type === 0 && stream === 1);
+    frames.some(({ type }) => type === RESET || type === GOAWAY) && !frames.some(({ type }) => type === 0);
   const many = Array.from({ length: 400 }, (_, i) => [`x${i}`, ''] as const);
   t.true(refused(await answersTo(url, Buffer.concat([PREFACE, settings(), call(1, headersFor(path, many))]))));
   // A name of 4,000 bytes put into the table of HPACK once, and then named by one byte, ten thousand times.
@@ -261,4 +261,35 @@ test('SC14, SE1: no header, query or content type makes a call of the gateway an
   t.is((await post(url, '/v3/kv/put?key=Yg==', body, own))[0], 200);
   const { count } = await client.range({ key: utf8('b') });
   t.is(count, 0, 'the query is no part of the request');
+});
+
+/** Written at once; true when the connection is cut off within a few seconds. */
+async function isCutOff(url: string, bytes: Buffer): Promise<boolean> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  socket.on('error', () => undefined).on('data', () => undefined);
+  socket.write(bytes);
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      socket.destroy();
+      resolve(false);
+    }, 10_000);
+    socket.on('close', () => {
+      clearTimeout(timer);
+      resolve(true);
+    });
+  });
+}
+
+test('floods of HTTP/2 end the connection they come by, and nothing else', async (t) => {
+  const { url, events } = await setUp(t);
+  const headers = hpack(headersFor('/etcdserverpb.Maintenance/Status'));
+  const resets = Array.from({ length: 5000 }, (_, i) => Buffer.concat([
+    h2Frame(1, 4, 2 * i + 1, headers), h2Frame(3, 0, 2 * i + 1, Buffer.from([0, 0, 0, 8])),
+  ]));
+  t.true(await isCutOff(url, Buffer.concat([PREFACE, settings(), ...resets])), 'streams opened and reset');
+  t.true(await isCutOff(url, Buffer.concat([PREFACE, ...Array.from({ length: 1000 }, settings)])), 'SETTINGS');
+  const pieces = Array.from({ length: 3000 }, () => h2Frame(9, 0, 1, Buffer.from([0])));
+  t.true(await isCutOff(url, Buffer.concat([PREFACE, settings(), h2Frame(1, 0, 1, headers), ...pieces])), 'CONTINUATION');
+  t.true(events.some((event) => event.kind === 'connection_flooded' && event.what === 'settings'));
+  await isWell(t, url);
 });
