@@ -41,8 +41,11 @@ interface Known {
 
 function knownIn(tree: readonly TreeCommand[]): Known {
   const all = new Map<string, CommandFlag>();
-  for (const flag of tree.flatMap(({ flags }) => flags)) {
-    if (flag.value !== undefined) all.set(flag.name, flag);
+  const flags = tree.flatMap((command) => command.flags);
+  // What is a switch somewhere (`get --prefix`) is taken for one everywhere.
+  const switches = new Set(flags.filter(({ value }) => value === undefined).map(({ name }) => name));
+  for (const flag of flags) {
+    if (flag.value !== undefined && !switches.has(flag.name)) all.set(flag.name, flag);
   }
   return { top: tree.filter(({ words }) => !words.includes(' ')), valued: [...all.values()] };
 }
@@ -192,7 +195,10 @@ if [ "\${funcstack[1]}" = _coterie ]; then _coterie "$@"; else compdef _coterie 
 
 function fish(tree: readonly TreeCommand[]): string {
   const { top, valued } = knownIn(tree);
-  const line = (condition: string, rest: string): string => `complete -c coterie -f -n ${quoted(condition)} ${rest}\n`;
+  // -F asks for files, and -f for none.
+  const line = (condition: string, rest: string): string => {
+    return `complete -c coterie ${rest.includes('-F') ? '' : '-f '}-n ${quoted(condition)} ${rest}\n`;
+  };
   const flagLines = tree.flatMap(({ words, flags }) => flags.map((flag) => {
     const { name, short, value, words: list, help } = flag;
     const takes = value === undefined ? '' : ' -r';
@@ -208,6 +214,7 @@ function fish(tree: readonly TreeCommand[]): string {
       return line(`__coterie_at ${words}`, `-a ${lastWord(one)} -d ${quoted(one.summary)}`);
     })),
     ...['context use', 'context remove'].map((words) => line(`__coterie_at ${words}`, `-a ${quoted(`(${CONTEXTS})`)}`)),
+    line('__coterie_at help', `-a ${quoted(top.map(({ words }) => words).join(' '))}`),
     line('__coterie_at completion', `-a ${quoted(SHELLS.join(' '))}`),
     ...tree.filter(({ takesFiles }) => takesFiles).map(({ words }) => line(`__coterie_at ${words}`, '-F')),
   ];

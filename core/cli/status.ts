@@ -17,7 +17,8 @@ const STATUS: ClientCommand = {
     const client = invocation.connect();
     // What one member knows: a list is wanted most when no majority is left to confirm it.
     const { members, header } = await client.members({ linearizable: false });
-    const seen = await Promise.all(members.map((member) => lookAt(invocation, member)));
+    const known = await whoIsAt(invocation);
+    const seen = await Promise.all(members.map((member) => lookAt(invocation, member, known.get(member.id))));
     const scene: Scene = { seen, alarms: await alarmsFrom(invocation, seen) };
     const findings = diagnose(scene);
     const text = invocation.format === 'simple' ? forPeople : forPrograms;
@@ -44,11 +45,25 @@ async function alarmsFrom(invocation: Invocation, seen: readonly Seen[]): Promis
   }
 }
 
-async function lookAt(invocation: Invocation, member: Member): Promise<Seen> {
-  const [first] = member.clientUrls;
+/** Members by the endpoints they were reached at: what they advertise may lead nowhere from here. */
+async function whoIsAt(invocation: Invocation): Promise<ReadonlyMap<bigint, string>> {
+  const found = await Promise.all(invocation.endpoints.map(async (endpoint): Promise<[bigint, string][]> => {
+    try {
+      return [[(await invocation.connect([endpoint]).status()).header.memberId, endpoint]];
+    } catch (error) {
+      if (!isApiError(error)) throw error;
+      return [];
+    }
+  }));
+  return new Map(found.flat());
+}
+
+async function lookAt(invocation: Invocation, member: Member, reached: string | undefined): Promise<Seen> {
+  const urls = reached === undefined ? member.clientUrls : [reached];
+  const [first] = urls;
   const unseen = { member, endpoint: null, status: null, readMs: null };
   if (first === undefined) return { ...unseen, error: null };
-  const client = invocation.connect(member.clientUrls);
+  const client = invocation.connect(urls);
   try {
     const status = await client.status();
     const endpoint = first;

@@ -1,0 +1,101 @@
+// Leases, users, alarms, members and copies from the command line against coterie in this process: forms of our own, and what
+// etcdctl's table does not reach.
+
+import test from 'ava';
+import { utf8 } from '../../../core/base/bytes.js';
+import { put } from '../../../core/client.js';
+import { play, type Printed, type Stage } from './in-process.js';
+import { startStores, type Store } from './running.js';
+
+let stores: readonly [Store, ...Store[]];
+
+test.before('stores start', async (t) => {
+  stores = await startStores((line) => t.log(line));
+});
+test.after.always('all end', () => Promise.all(stores.map((store) => store.close())));
+
+function at(store: Store, line: string, stage: Stage = {}): Promise<Printed> {
+  return play(`${line} --endpoints ${store.url}`, stage);
+}
+
+async function json(store: Store, line: string): Promise<Record<string, unknown>> {
+  const { stdout, stderr, code } = await at(store, `${line} --json`);
+  if (code !== 0) throw new Error(`${line}: ${stderr}`);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+test('a lease in JSON: hex ids, keys as text, and whether it exists', async (t) => {
+  for (const store of stores) {
+    const { lease } = await json(store, 'lease grant 100');
+    t.regex(String(lease), /^[0-9a-f]{16}$/);
+    await at(store, `put leased x --lease ${String(lease)}`);
+    t.like(await json(store, `lease timetolive ${String(lease)} --keys`), { lease, exists: true, keys: ['leased'] });
+    t.like(await json(store, `lease keep-alive --once ${String(lease)}`), { lease, ttlSeconds: 100 });
+    t.true((await json(store, 'lease list'))['leases'] instanceof Array);
+    await at(store, `lease revoke ${String(lease)}`);
+    t.deepEqual(await json(store, `lease timetolive ${String(lease)}`), { lease, exists: false });
+    t.is((await at(store, 'lease grant 100 --id 4d2')).stdout, 'lease 00000000000004d2 granted with TTL(100s)\n');
+    const gone = await at(store, `lease keep-alive --once ${String(lease)}`);
+    t.is(gone.code, 1);
+    t.regex(gone.stderr, /requested lease not found\n {2}coterie lease list/);
+  }
+});
+
+test('keeping alive goes on until asked to end', async (t) => {
+  const [store] = stores;
+  const { lease } = await json(store, 'lease grant 2');
+  const kept = await at(store, `lease keep-alive ${String(lease)}`, { until: (text) => text.split('\n').length > 2 });
+  t.regex(kept.stdout, /^(?:lease [0-9a-f]{16} keepalived with TTL\(2\)\n){2,}$/);
+});
+
+test('members, endpoints, health and hashes in JSON of our own', async (t) => {
+  for (const store of stores) {
+    const members = await json(store, 'member list');
+    t.regex(String((members['members'] as { id: string }[])[0]?.id), /^[0-9a-f]+$/);
+    for (const [line, has] of [['status', 'raftIndex'], ['health', 'tookMs'], ['hashkv', 'hash']] as const) {
+      const [first] = JSON.parse((await at(store, `endpoint ${line} --json`)).stdout) as Record<string, unknown>[];
+      t.is(typeof first?.[has], 'number', line);
+      t.is(first?.['endpoint'], store.url);
+    }
+    t.deepEqual(await json(store, 'alarm list'), { alarms: [] });
+    t.regex((await at(store, 'defrag')).stdout, /^Finished defragmenting etcd member\[/);
+  }
+});
+
+test('status says that all is well, to people and to programs', async (t) => {
+  const [store] = stores;
+  const { code, stdout } = await at(store, 'status');
+  t.is(code, 0);
+  t.regex(stdout, /^cluster [0-9a-f]+: all is well; \S+ leads, revision \d+, no alarms\n\nMEMBER +ID +ROLE/);
+  t.like(await json(store, 'status'), { healthy: true, alarms: [], findings: [] });
+  const none = await play('status --endpoints 127.0.0.1:1 --dial-timeout 100ms');
+  t.is(none.code, 1);
+  t.regex(none.stderr, /^coterie status: unavailable/);
+});
+
+test('a copy has what is there, follows what changes, and can be gone on with', async (t) => {
+  const [source] = stores;
+  const target = stores.at(-1) ?? source;
+  for (const [key, value] of [['mirror/a', '1'], ['mirror/b', '2']] as const) await put(source.client, utf8(key), utf8(value));
+  const line = `make-mirror ${target.url} --prefix mirror/ --dest-prefix copy/`;
+  const once = await at(source, `${line} --once --json`);
+  const { written, revision } = JSON.parse(once.stdout) as { written: number; revision: number };
+  t.is(written, 2);
+  t.is((await at(target, 'get copy/ --prefix')).stdout, 'copy/a\n1\ncopy/b\n2\n');
+  await at(source, 'txn', { input: '\nput mirror/c 3\ndel mirror/a\n\n\n' });
+  const ended = at(source, `${line} --rev ${revision}`, { limitMs: 1_500 });
+  t.is((await ended).stdout, '2\n');
+  t.is((await at(target, 'get copy/ --prefix')).stdout, 'copy/b\n2\ncopy/c\n3\n');
+  const nobody = await at(source, 'make-mirror http://127.0.0.1:1 --prefix mirror/ --dial-timeout 100ms');
+  t.regex(nobody.stderr, /^coterie make-mirror: the copy stands at revision 0: unavailable/);
+});
+
+test('a check of speed takes as long as told, and leaves nothing behind', async (t) => {
+  const [store] = stores;
+  const said = JSON.parse((await at(store, 'check perf --duration 300ms --json')).stdout) as Record<string, unknown>;
+  t.deepEqual(Object.keys(said), ['pass', 'writesPerSecond', 'slowestMs', 'stddevMs']);
+  t.is(await store.countOf('/etcdctl-check-perf/'), 0);
+  await put(store.client, utf8('mine/1'), utf8('x'));
+  const refused = await at(store, 'check perf --prefix mine/');
+  t.regex(refused.stderr, /prefix "mine\/" has keys\n {2}coterie del --prefix mine\//);
+});
