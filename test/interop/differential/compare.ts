@@ -83,8 +83,8 @@ function isTokenFirst(as: string | undefined, etcd: Outcome, coterie: Outcome): 
 
 /** A transaction of nothing needs no permission: etcd answers it to callers without a name while auth is on. */
 function isNothingByNobody(name: CallName, request: Uint8Array, etcd: Outcome, coterie: Outcome): boolean {
-  if (name !== 'txn' || etcd.kind !== 'answer' || coterie.kind !== 'error' || coterie.text !== ERRORS.user_empty.text) return false;
-  return request.length === 0;
+  if (name !== 'txn' || etcd.kind !== 'answer' || coterie.kind !== 'error') return false;
+  return request.length === 0 && coterie.text === ERRORS.user_empty.text;
 }
 
 /** What etcd can tell of a request by itself. */

@@ -1,18 +1,20 @@
 // Requests of the auth service, and under whose name the others are made. Calls that later releases allow to fewer than 3.4
 // does are made as root alone while auth is on (test/interop/DIFFERENCES.md).
 
+import { deepReader } from '../../../core/wire/deep-reader.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { CallName } from './calls.js';
 import type { Dice } from './dice.js';
 import type { KeyValueRequests } from './generate-kv.js';
 import type { Knowledge } from './knowledge.js';
-import type { Operation } from './operation.js';
+import { textOf, type Operation } from './operation.js';
 
 type CallOperation = Extract<Operation, { kind: 'call' }>;
 
 const USERS = ['u1', 'u2', 'u3'];
 const ROLES = ['r1', 'r2', 'r3'];
-const INTERVALS = [['a', 'b'], ['a', 'c'], ['b', 'k'], ['k', 'l'], ['k', 'k1'], ['a', ''], ['b', '\0'], ['\0', '\0']];
+/** Where the range of a permission ends that begins at a key: always there, and at the key itself for others. */
+const ENDS: ReadonlyMap<string, string> = new Map([['a', 'b'], ['b', 'k'], ['k', 'l'], ['k05', 'k1'], ['c', '\0'], ['\0', '\0']]);
 /** Whose token is none, is no token, and was one. */
 export const BOGUS = 'bogus';
 export const STALE = 'stale';
@@ -58,16 +60,18 @@ export class AuthRequests {
   }
 
   /** Under whose name a call is made. Null: nobody's. */
-  named(operation: CallOperation, isNested: boolean): CallOperation {
+  named(operation: CallOperation): CallOperation {
     if (!this.#known.isAuthOn || operation.call === 'authenticate') return operation;
     const names = [...this.#known.tokens].filter((name) => name !== 'root');
-    if (NARROWED.has(operation.call) || isNested || names.length === 0 || this.#dice.once(3)) return { ...operation, as: 'root' };
+    const isRoots = NARROWED.has(operation.call) || isUndecided(operation) || names.length === 0;
+    if (isRoots || this.#dice.once(3)) return { ...operation, as: 'root' };
     return this.#dice.once(12) ? this.#unnamed(operation) : { ...operation, as: this.#dice.one(names) };
   }
 
   #unnamed(operation: CallOperation): CallOperation {
     const as = this.#dice.one([null, BOGUS, STALE]);
-    return as === null ? operation : { ...operation, as };
+    // Who revokes a lease without keys needs no name in 3.4.
+    return as === null && operation.call !== 'revoke' ? operation : { ...operation, as: as ?? BOGUS };
   }
 
   /** Some change or question about users and roles. */
@@ -96,7 +100,7 @@ export class AuthRequests {
     ])();
     // Switching on has its own story.
     if (drawn.call === 'auth_enable' && !this.#known.isAuthOn) return this.login('u1');
-    return this.named(drawn, dice.once(2));
+    return this.named(drawn);
   }
 
   #someLogin(name: string): CallOperation {
@@ -108,16 +112,33 @@ export class AuthRequests {
     return { permType: this.#dice.one([0, 1, 2, 2] as const), ...this.#interval() };
   }
 
-  /** What releases agree to be an interval; the same few come again, so that some are revoked. */
+  /** What releases agree to be an interval; some come again, so that they are revoked. */
   #interval(): { key: Uint8Array; rangeEnd: Uint8Array } {
-    const text = (name: string): Uint8Array => new Uint8Array(Buffer.from(name, 'latin1'));
-    if (this.#dice.once(2)) {
-      const [key = '', rangeEnd = ''] = this.#dice.one(INTERVALS);
-      return { key: text(key), rangeEnd: text(rangeEnd) };
-    }
-    const key = this.#kv.key();
-    return { key: key.length === 0 ? text('a') : key, rangeEnd: this.#dice.once(3) ? text('\0') : text('') };
+    const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'latin1'));
+    const drawn = this.#dice.once(2) ? this.#dice.one([...ENDS.keys()]) : textOf(this.#kv.key());
+    const key = drawn === '' ? 'a' : drawn;
+    return { key: bytes(key), rangeEnd: bytes(ENDS.get(key) ?? '') };
   }
+}
+
+/** Of these 3.4 decides otherwise who may make them: ranges that end before they begin, and some transactions. */
+function isUndecided({ call, bytes }: CallOperation): boolean {
+  if (call === 'range') return isInverted(rpc.RangeRequest.decode(bytes));
+  if (call === 'delete') return isInverted(rpc.DeleteRangeRequest.decode(bytes));
+  if (call !== 'txn') return false;
+  const { compare, success, failure } = rpc.TxnRequest.decode(deepReader(bytes));
+  const isOdd = ({ request }: rpc.RequestOp): boolean => {
+    if (request?.$case === 'requestRange' || request?.$case === 'requestDeleteRange') return isInverted(request.value);
+    // The keys of a lease are looked at for a plain put alone.
+    if (request?.$case === 'requestPut') return request.value.lease !== 0n;
+    return request?.$case === 'requestTxn';
+  };
+  return compare.some(isInverted) || success.some(isOdd) || failure.some(isOdd);
+}
+
+export function isInverted({ key, rangeEnd }: { readonly key: Uint8Array; readonly rangeEnd: Uint8Array }): boolean {
+  if (rangeEnd.length === 0 || (rangeEnd.length === 1 && rangeEnd[0] === 0)) return false;
+  return Buffer.compare(key, rangeEnd) >= 0;
 }
 
 function passwordOf(name: string): string {

@@ -2,10 +2,9 @@
 
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { CallName } from './calls.js';
-import { deepReader } from '../../../core/wire/deep-reader.js';
 import { corners } from './corners.js';
 import { Dice } from './dice.js';
-import { AuthRequests, BOGUS, STALE } from './generate-auth.js';
+import { AuthRequests, BOGUS, isInverted, STALE } from './generate-auth.js';
 import { KeyValueRequests, survivable } from './generate-kv.js';
 import type { Operation } from './operation.js';
 import type { World } from './world.js';
@@ -56,7 +55,7 @@ export class Generator {
     if (!this.#world.known.isAuthOn) return operation;
     if (operation.kind === 'keep_alive') return { kind: 'sync' };
     if (!('bytes' in operation) || operation.kind === 'expire' || operation.as !== undefined) return operation;
-    return operation.kind === 'call' ? this.#auth.named(operation, isNested(operation)) : { ...operation, as: 'root' };
+    return operation.kind === 'call' ? this.#auth.named(operation) : { ...operation, as: 'root' };
   }
 
   /** Auth goes on for a while, now and then. */
@@ -69,7 +68,8 @@ export class Generator {
   /** Somebody watches, or may not, on a stream of their own. */
   #watchAs(): Operation {
     const as = this.#dice.one([...this.#world.known.tokens, ...this.#world.known.tokens, BOGUS, STALE]);
-    const value = { ...this.#creation(() => 0n), startRevision: 0n, watchId: 0n };
+    const drawn = { ...this.#creation(() => 0n), startRevision: 0n, watchId: 0n };
+    const value = isInverted(drawn) || drawn.key.length === 0 ? { ...drawn, key: latin('a'), rangeEnd: latin('b') } : drawn;
     const bytes = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
     this.#next.push({ kind: 'leave', stream: STREAMS + 1 });
     return { kind: 'watch', stream: STREAMS + 1, bytes, as };
@@ -83,7 +83,7 @@ export class Generator {
       [250, () => call('put', rpc.PutRequest.encode(kv.put()))],
       [70, () => call('delete', rpc.DeleteRangeRequest.encode(kv.delete()))],
       [200, () => this.#txn(kv.txn(this.#dice.below(4), this.#dice.one([1, 2, 3, 6])))],
-      [50, () => this.#txn(kv.readTxn())],
+      [50, () => ({ ...call('txn', rpc.TxnRequest.encode(kv.readTxn())), isRead: true })],
       [5, () => this.#txn(kv.bigTxn())],
       [8, () => call('compact', rpc.CompactionRequest.encode(kv.compaction()))],
       [25, () => this.#grant()],
@@ -217,14 +217,7 @@ export class Generator {
   }
 }
 
-/** Transactions in transactions: of etcd 3.4 nobody asks who makes them. */
-function isNested(operation: Extract<Operation, { kind: 'call' }>): boolean {
-  if (operation.call !== 'txn') return false;
-  const { success, failure } = rpc.TxnRequest.decode(deepReader(operation.bytes));
-  return [...success, ...failure].some(({ request }) => request?.$case === 'requestTxn');
-}
-
-function call(name: CallName, encoded: { finish(): Uint8Array }): Operation {
+function call(name: CallName, encoded: { finish(): Uint8Array }): Extract<Operation, { kind: 'call' }> {
   return { kind: 'call', call: name, bytes: encoded.finish() };
 }
 

@@ -1,7 +1,11 @@
 // What the generators know of the world so far, learned from etcd's answers alone: so the same seed asks the same questions
 // however coterie answers.
 
-import type { CallName, Message } from './calls.js';
+import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+import { CALLS, type CallName } from './calls.js';
+
+/** Calls after which more is so than a revision. */
+const TELLING: ReadonlySet<CallName> = new Set(['compact', 'grant', 'revoke', 'auth_enable', 'auth_disable']);
 
 export class Knowledge {
   revision = 1;
@@ -15,11 +19,12 @@ export class Knowledge {
   /** Users with a token that is good. */
   readonly tokens = new Set<string>();
 
-  learn(call: CallName, request: Message, answer: Message): void {
-    const header = answer['header'];
-    if (typeof header === 'object' && header !== null && 'revision' in header) {
-      this.revision = Math.max(this.revision, Number(header.revision));
-    }
+  learn(call: CallName, sent: Uint8Array, answer: Uint8Array): void {
+    // Every answer begins with its header; the rest is passed over.
+    const { header } = rpc.CompactionResponse.decode(answer);
+    this.revision = Math.max(this.revision, header?.revision ?? 0);
+    if (!TELLING.has(call)) return;
+    const request = CALLS[call].request.read(sent);
     if (call === 'compact') this.compacted = Number(request['revision']);
     if (call === 'grant' && typeof request['ID'] === 'bigint' && request['ID'] !== 0n) this.leases.add(request['ID']);
     if (call === 'auth_enable') this.isAuthOn = true;

@@ -3,8 +3,14 @@
 import { CALLS, KEEP_ALIVE, WATCH, type Call, type CallName, type Message } from './calls.js';
 
 export type Operation =
-  /** `as`: with the token of this user; absent: with none. */
-  | { readonly kind: 'call'; readonly call: CallName; readonly bytes: Uint8Array; readonly as?: string }
+  /** `as`: with the token of this user; absent: with none. `isRead`: a transaction that changes nothing. */
+  | {
+      readonly kind: 'call';
+      readonly call: CallName;
+      readonly bytes: Uint8Array;
+      readonly as?: string;
+      readonly isRead?: boolean;
+    }
   /** One request on the stream of keep-alives. */
   | { readonly kind: 'keep_alive'; readonly bytes: Uint8Array }
   /** One request on a stream of watches; the stream is opened with its first. */

@@ -5,6 +5,7 @@ import { ERRORS } from '../../../core/errors.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { WATCH } from './calls.js';
 import { firstDifference, type Difference, type Names } from './compare.js';
+import { isInverted } from './generate-auth.js';
 import { plain, textOf } from './operation.js';
 import type { Side } from './side.js';
 import { WatchLog, type SeenEvent } from './watch-log.js';
@@ -214,7 +215,8 @@ export class Watches {
     await this.#until(() => pair.coterie.created.length > 0);
     const { watchId, created, canceled, compactRevision, cancelReason: reason } = pair.coterie.created[0] ?? {};
     const said = { watchId, created, canceled, compactRevision, cancelReason: reason };
-    const cancelReason = isInverted(request) ? 'mvcc: watcher range is empty' : ERRORS.compacted.text;
+    const isEmpty = isInverted({ ...request, key: request.key.length === 0 ? OPEN : request.key });
+    const cancelReason = isEmpty ? 'mvcc: watcher range is empty' : ERRORS.compacted.text;
     const due = { watchId: -1n, created: true, canceled: true, compactRevision: 0, cancelReason };
     pair.etcd.leave();
     pair.coterie.leave();
@@ -281,11 +283,6 @@ export class Watches {
 
 function isServed({ etcd, coterie }: StreamPair, { id, expected }: OpenWatch): boolean {
   return etcd.eventsOf(id) >= expected && coterie.eventsOf(id) >= expected;
-}
-
-function isInverted({ key, rangeEnd }: rpc.WatchCreateRequest): boolean {
-  if (rangeEnd.length === 0 || (rangeEnd.length === 1 && rangeEnd[0] === 0)) return false;
-  return Buffer.compare(key.length === 0 ? OPEN : key, rangeEnd) >= 0;
 }
 
 /** etcd 3.4 loses what was deleted at the very revision that was compacted; a put that was deleted with it goes as well. */

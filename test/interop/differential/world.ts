@@ -15,6 +15,7 @@ export type Count = (operation: Operation, outcome: 'answer' | 'error') => void;
 
 const EXPIRY_POLL_MS = 50;
 const EXPIRY_MS = 60_000;
+const TOKEN_CALLS: ReadonlySet<CallName> = new Set(['authenticate', 'user_delete', 'user_password', 'auth_disable']);
 const READS: ReadonlySet<CallName> = new Set(['range', 'ttl', 'leases', 'hash']);
 
 export class World {
@@ -53,12 +54,7 @@ export class World {
 
   /** Whether operations of this kind may be put to the servers at once. */
   isRead(operation: Operation): boolean {
-    if (operation.kind !== 'call') return false;
-    if (READS.has(operation.call)) return true;
-    if (operation.call !== 'txn') return false;
-    const { success, failure } = requestOf(operation);
-    const ops = [success, failure].flat() as { request?: { $case: string } }[];
-    return ops.every((op) => op.request?.$case === 'requestRange');
+    return operation.kind === 'call' && (READS.has(operation.call) || operation.isRead === true);
   }
 
   async run(operation: Operation): Promise<Difference | null> {
@@ -99,10 +95,10 @@ export class World {
     ]);
     this.#count(operation, etcd.kind);
     if (call === 'grant') this.#nameChosen(bytes, etcd, coterie);
-    this.#keepTokens(call, requestOf(operation), etcd, coterie);
+    if (TOKEN_CALLS.has(call)) this.#keepTokens(call, requestOf(operation), etcd, coterie);
     const { compacted } = this.known;
     const difference = compareOutcomes(call, bytes, { etcd, coterie }, { names: this.#names, compacted, as });
-    if (etcd.kind === 'answer') this.known.learn(call, requestOf(operation), CALLS[call].answer.read(etcd.bytes));
+    if (etcd.kind === 'answer') this.known.learn(call, bytes, etcd.bytes);
     return difference;
   }
 
