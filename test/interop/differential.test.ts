@@ -1,4 +1,4 @@
-// Random operations put to a real etcd and to coterie side by side, every field and every error compared. A few hundred here;
+// Random operations put to a real etcd and to coterie side by side, every field and every error compared. A thousand here;
 // `npm run differential` puts a million, and test/interop/DIFFERENCES.md says what may differ and why.
 
 import { randomInt } from 'node:crypto';
@@ -6,7 +6,7 @@ import test from 'ava';
 import { runCampaign } from './differential/campaign.js';
 import { isInstalled } from './real-etcd.js';
 
-const OPERATIONS = 1500;
+const OPERATIONS = 1200;
 
 test('what is answered, refused and told to watchers equals that of a real etcd', async (t) => {
   if (!isInstalled('etcd', (line) => t.log(line))) {
@@ -28,7 +28,7 @@ test('what is answered, refused and told to watchers equals that of a real etcd'
     onWorld: () => undefined,
   });
   t.is(report.failure, null);
-  t.is(report.operations, OPERATIONS);
+  t.true(report.operations >= OPERATIONS);
   // Had nearly everything been refused, little would have been compared.
   const sum = (of: 'answers' | 'errors'): number => [...report.counts.values()].reduce((total, row) => total + row[of], 0);
   t.true(sum('answers') > sum('errors'), `${sum('answers')} answered, ${sum('errors')} refused`);

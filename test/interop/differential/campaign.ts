@@ -24,6 +24,7 @@ export interface Campaign {
 }
 
 export interface Report {
+  /** What was compared; waits in between do not count. */
   readonly operations: number;
   readonly worlds: number;
   /** Per kind of operation: how often answered, how often refused. */
@@ -52,12 +53,13 @@ export async function runCampaign(campaign: Campaign): Promise<Report> {
     row[outcome === 'answer' ? 'answers' : 'errors']++;
     counts.set(name, row);
   };
-  let operations = 0;
+  const compared = (): number => [...counts.values()].reduce((sum, { answers, errors }) => sum + answers + errors, 0);
   let worlds = 0;
   const seen = new Map<string, string>();
-  while (operations < campaign.operations && !campaign.signal.aborted) {
+  while (compared() < campaign.operations && !campaign.signal.aborted) {
     const seed = campaign.seed + worlds;
-    const size = Math.min(campaign.worldOperations, campaign.operations - operations);
+    const end = Math.min(compared() + campaign.worldOperations, campaign.operations);
+    const isOver = (): boolean => compared() >= end || campaign.signal.aborted;
     const pass = (failed: Failure): boolean => {
       if (!campaign.goesOn) return false;
       const kind = kindOf(failed);
@@ -70,15 +72,14 @@ export async function runCampaign(campaign: Campaign): Promise<Report> {
       const hasParted = difference.where.endsWith('.revision') || (difference.where === '.kind' && isWrite(operation));
       return operation.kind === 'call' && !hasParted;
     };
-    const failure = await runWorld({ seed, size, taste: campaign.taste, signal: campaign.signal }, count, pass);
+    const failure = await runWorld({ seed, taste: campaign.taste, isOver }, count, pass);
     worlds++;
-    operations += failure === null ? size : failure.number;
-    campaign.onWorld(seed, operations);
+    campaign.onWorld(seed, compared());
     if (failure === null || campaign.goesOn) continue;
     const least = campaign.shrinks ? await shrink(failure) : null;
-    return { operations, worlds, counts, failure: tell(seed, failure, least) };
+    return { operations: compared(), worlds, counts, failure: tell(seed, failure, least) };
   }
-  return { operations, worlds, counts, failure: seen.size === 0 ? null : [...seen.values()].join('\n\n') };
+  return { operations: compared(), worlds, counts, failure: seen.size === 0 ? null : [...seen.values()].join('\n\n') };
 }
 
 function isWrite(operation: Operation): boolean {
@@ -92,14 +93,14 @@ function kindOf({ operation, difference }: Failure): string {
 }
 
 async function runWorld(
-  { seed, size, taste, signal }: { seed: number; size: number; taste: Taste; signal: AbortSignal },
+  { seed, taste, isOver }: { seed: number; taste: Taste; isOver: () => boolean },
   count: Count,
   pass: (failure: Failure) => boolean,
 ): Promise<Failure | null> {
   const world = await World.open(count);
   try {
     const generator = new Generator(seed, world, taste);
-    const next = (i: number): Operation | null => (i < size && !signal.aborted ? generator.next() : null);
+    const next = (): Operation | null => (isOver() ? null : generator.next());
     const sync = (i: number): Operation | null => (i === 0 ? { kind: 'sync' } : null);
     return (await runAll(world, { next }, pass)) ?? (await runAll(world, { next: sync }, pass));
   } finally {

@@ -129,8 +129,8 @@ function isUndecided({ call, bytes }: CallOperation): boolean {
   const { compare, success, failure } = rpc.TxnRequest.decode(deepReader(bytes));
   const isOdd = ({ request }: rpc.RequestOp): boolean => {
     if (request?.$case === 'requestRange' || request?.$case === 'requestDeleteRange') return isInverted(request.value);
-    // The keys of a lease are looked at for a plain put alone.
-    if (request?.$case === 'requestPut') return request.value.lease !== 0n;
+    // Whether the pair before may be read, and the keys of the lease written, is looked at for a plain put alone.
+    if (request?.$case === 'requestPut') return request.value.lease !== 0n || request.value.prevKv;
     return request?.$case === 'requestTxn';
   };
   return compare.some(isInverted) || success.some(isOdd) || failure.some(isOdd);

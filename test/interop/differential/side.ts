@@ -87,7 +87,7 @@ export async function startSides(): Promise<Sides> {
   const server = await startServer({
     port: await freePort(),
     dataDir: path.join(directory, 'coterie'),
-    flags: identity,
+    flags: [...identity, '--bcrypt-cost', '4'],
   });
   const stop = async (): Promise<void> => {
     await server.end('SIGKILL');
