@@ -90,8 +90,8 @@ function readEnvironment(environment: Readonly<Record<string, string | undefined
   return found;
 }
 
-/** Read by the build and the tests, not by the server. */
-const NOT_OURS: readonly string[] = ['COTERIE_DIST'];
+/** Read by the build, the tests and the commands that ask a server, not by the server. */
+const NOT_OURS: readonly string[] = ['COTERIE_DIST', 'COTERIE_CONTEXTS', 'COTERIE_CONTEXT', 'COTERIE_ENDPOINTS'];
 
 function keyOf(entry: FileEntry): string {
   const ofCommand = OPTIONS.filter((option) => option.group === 'Command').map((option) => option.flag);
