@@ -15,8 +15,6 @@ const FORMATS = ['simple', 'json', 'fields', 'table', 'protobuf'] as const;
 const EXCEPTIONS: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [/^(member add|lock|elect) -w protobuf$/, 'bytes with a random id in them, of any length'],
   [/ --help$/, 'the client answers it alone, and this test asks it of every command'],
-  [/^(snapshot (save|status|restore)|defrag --data-dir)( |$)/, 'not in the table yet'],
-  [/^move-leader( |$)/, 'one member has nobody to move to: cluster.test.ts'],
   [/^(version|help|completion \w+|migrate|check \w+|make-mirror) -w /, 'says the same in every form, and nothing of the server'],
 ];
 

@@ -52,6 +52,11 @@ function untimed(text: string): string {
       .replace(/"(DBSize|RaftIndex|RaftAppliedIndex)" : \d+/g, '"$1" : <n>')
       .replace(/, [\d.]+ [kM]?B, (true|false), (true|false), (\d+), \d+, \d+, /g, ', <size>, $1, $2, $3, <n>, <n>, ')
       .replace(/\| +[\d.]+ [kM]?B \|(.*)\| +\d+ \| +\d+ \|/g, '| <size> |$1| <n> | <n> |')
+      // What a snapshot holds beside keys and their history is each one's own.
+      .replace(/^[0-9a-f]{1,8}, (\d+), \d+, [\d.]+ [kM]?B$/m, '<hash>, $1, <keys>, <size>')
+      .replace(/^(\| +)[0-9a-f]{1,8}( \| +\d+ \| +)\d+ \| +[\d.]+ [kM]?B \|$/m, '$1<hash>$2<keys> | <size> |')
+      .replace(/"totalKey":\d+,"totalSize":\d+/, '"totalKey":<keys>,"totalSize":<size>')
+      .replace(/"Keys" : \d+\n"Size" : \d+/, '"Keys" : <keys>\n"Size" : <size>')
       // A checksum is to be compared among members alone.
       .replace(/"hash":\d+/g, '"hash":<hash>')
       .replace(/"Hash" : \d+/g, '"Hash" : <hash>')

@@ -362,6 +362,19 @@ export const CLUSTER: readonly Group[] = [
     ],
   },
   {
+    // Between members: cluster.test.ts.
+    title: 'move-leader',
+    rows: [
+      'move-leader $self',
+      'move-leader $self -w {json,protobuf}',
+      '!4 move-leader $self -w {fields,table}',
+      '!1 move-leader 123',
+      '!128 move-leader',
+      '!128 move-leader zz',
+      '!128 move-leader a b',
+    ],
+  },
+  {
     title: 'compaction',
     rows: [
       'put c 1',

@@ -1,4 +1,4 @@
-// The part of the table of etcdctl command lines that is about alarms, a full server and copies; etcdctl-tables.ts.
+// The part of the table of etcdctl command lines that is about alarms, a full server, copies and snapshots; etcdctl-tables.ts.
 
 import type { Group } from './etcdctl-tables.js';
 
@@ -77,6 +77,35 @@ export const FULL: readonly Group[] = [
       'alarm list',
       '!1 put a 1',
       'alarm disarm -w json',
+    ],
+  },
+];
+
+export const SNAPSHOTS: readonly Group[] = [
+  {
+    title: 'snapshot',
+    rows: [
+      'put s/1 kept',
+      'snapshot save $dir/copy',
+      'snapshot save $dir/copy2 -w {json,fields,table,protobuf}',
+      'snapshot status $dir/copy',
+      'snapshot status $dir/copy -w {json,fields,table}',
+      '!4 snapshot status $dir/copy -w protobuf',
+      'snapshot restore $dir/copy --data-dir=$dir/restored',
+      '!1 snapshot restore $dir/copy --data-dir=$dir/restored',
+      'snapshot restore $dir/copy --data-dir=$dir/r2 --wal-dir=$dir/w2 --skip-hash-check --name=n1 ' +
+        '--initial-cluster=n1=http://127.0.0.1:1 --initial-cluster-token=t --initial-advertise-peer-urls=http://127.0.0.1:1',
+      'snapshot restore $dir/copy --data-dir=$dir/r3 -w json',
+      'snapshot restore $dir/copy --data-dir=$dir/r4 -w fields',
+      'snapshot restore $dir/copy --data-dir=$dir/r5 -w table',
+      'snapshot restore $dir/copy --data-dir=$dir/r6 -w protobuf',
+      '!1 snapshot restore $dir/copy --data-dir=$dir/r7 --name=other',
+      'migrate --data-dir=$dir/r3',
+      'defrag --data-dir=$dir/r4',
+      '!5 snapshot save /nonexistent/copy',
+      '!1 snapshot restore /nonexistent',
+      '!1 snapshot restore /etc/hostname --data-dir=$dir/r8',
+      '!128 snapshot {save,status,restore}',
     ],
   },
 ];

@@ -2,7 +2,7 @@
 // Groups run in this order. The rows' language is in etcdctl-rows.ts; that nothing is left out is checked in
 // etcdctl-complete.test.ts.
 
-import { FULL, MIRROR, UPKEEP } from './etcdctl-table-upkeep.js';
+import { FULL, MIRROR, SNAPSHOTS, UPKEEP } from './etcdctl-table-upkeep.js';
 import { USERS_AND_ROLES } from './etcdctl-table-auth.js';
 import { CLIENT, CLUSTER, KEYS, LEASES } from './etcdctl-table-keys.js';
 import type { PairOptions } from './pair.js';
@@ -17,6 +17,8 @@ export interface Table {
   readonly pair: PairOptions;
   /** Whether the rows speak of `$other`, another server of the same kind. */
   readonly hasOther?: boolean;
+  /** What coterie lacks for these to be compared; until then only the table itself is held against etcd. */
+  readonly waitsFor?: string;
   readonly groups: readonly Group[];
 }
 
@@ -28,5 +30,6 @@ export const TABLES: readonly Table[] = [
     groups: [...KEYS, ...LEASES, ...CLUSTER, ...CLIENT, ...UPKEEP, ...USERS_AND_ROLES],
   },
   { title: 'two servers', pair: {}, hasOther: true, groups: MIRROR },
+  { title: 'snapshots', pair: {}, waitsFor: 'snapshots in the form of etcd\'s own files', groups: SNAPSHOTS },
   { title: 'full', pair: { flags: ['--quota-backend-bytes=1'], node: { limits: { quotaBytes: 1 } } }, groups: FULL },
 ];
