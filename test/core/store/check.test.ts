@@ -1,4 +1,4 @@
-// What etcd answers is checked against a real etcd in test/interop/store-etcd.test.ts; here is what can be said without.
+// What etcd answers is checked against a real etcd in test/interop/differential.test.ts; here is what can be said without.
 
 import test from 'ava';
 import { created, opDelete, opPut, opRange, opTxn } from '../../../core/client.js';

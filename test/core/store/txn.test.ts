@@ -1,5 +1,5 @@
 // Claims of contract 4.3 to 4.6 one by one; their combinations are in store-model.test.ts, and real etcd's answers in
-// test/interop/store-etcd.test.ts.
+// test/interop/differential.test.ts.
 
 import test from 'ava';
 import { created, leaseIs, opDelete, opPut, opRange, opTxn, valueIs, versionIs } from '../../../core/client.js';
