@@ -78,11 +78,9 @@ export class WebSocketDoor {
     const fault = siteFault(this.#options.crossSite, site);
     if (fault !== null) return refuse(fault.status, fault.text);
     if (route === null) return refuse(404, 'Not Found');
-    try {
-      if (await this.#options.refuse(request, response)) return void socket.end();
-    } catch {
-      // Should it not be known whether there are users: a caller of the gateway has no name in any case.
-    }
+    // Should it not be known whether there are users: a caller of the gateway has no name in any case.
+    const isAnswered = await this.#options.refuse(request, response).catch(() => false);
+    if (isAnswered) return void socket.end();
     this.#sockets.handleUpgrade(request, socket, head, (opened) => void this.#serve(opened, request, route));
   }
 

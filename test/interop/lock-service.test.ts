@@ -3,8 +3,11 @@
 
 import test, { type ExecutionContext } from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
+import type { Backend } from '../../core/client.js';
 import { codeOfText, ERRORS } from '../../core/errors.js';
+import { startNode } from '../../core/start-node.js';
 import * as convert from '../../core/wire/convert.js';
+import { serve } from '../../core/wire/port.js';
 import * as election from '../../core/wire/schema/generated/election.js';
 import * as locks from '../../core/wire/schema/generated/lock.js';
 import * as rpc from '../../core/wire/schema/generated/rpc.js';
@@ -35,6 +38,15 @@ class Steps {
   tell<T>(step: string, outcome: Outcome<T>): Outcome<T> {
     this.said.push(`${step}: ${inWords(outcome)}`);
     return outcome;
+  }
+
+  /** Bytes as they are. `isSecret`: that it is answered is all there is to compare. */
+  async raw(
+    path: string, bytes: Uint8Array, headers: Readonly<Record<string, string>> = {}, isSecret = false,
+  ): Promise<Outcome<unknown>> {
+    const plain = { encode: (message: Uint8Array) => ({ finish: () => message }), decode: (answer: Uint8Array) => answer };
+    const outcome = await this.#client.call(path, plain, plain, bytes, headers);
+    return isSecret && 'answer' in outcome ? { answer: 'some' } : outcome;
   }
 
   async lease(id: bigint, TTL = 600n): Promise<void> {
@@ -318,3 +330,69 @@ test.serial('a waiter whose lease is revoked is told so at once, while somebody 
     'keys of r/: r/401=',
   ]);
 });
+
+test.serial('what is not served, too long or packed is answered in the same words', async (t) => {
+  await compared(t, async (side) => {
+    for (const path of ['/etcdserverpb.KV/Nope', '/foo.Bar/Baz', '/v3lockpb.Lock/TryLock', '/v3lockpb.lock/Lock']) {
+      side.tell(path, await side.raw(path, Buffer.alloc(0)));
+    }
+    // A put of 2.2 MB, over what gRPC takes, and one of 1.6 MB, over what a proposal may be.
+    for (const length of [2_200_000, 1_600_000]) {
+      const message = convert.writePutRequest({ key: utf8('big'), value: new Uint8Array(length) });
+      side.tell(`${length} bytes`, await side.raw('/etcdserverpb.KV/Put', rpc.PutRequest.encode(message).finish()));
+    }
+    for (const hasleader of ['true', 'false', 'x']) {
+      const headers = { hasleader, 'client-api-version': '3.4', strange: 'x' };
+      side.tell(`hasleader ${hasleader}`, await side.raw('/etcdserverpb.Maintenance/Status', Buffer.alloc(0), headers, true));
+    }
+    const packed = { 'grpc-internal-encoding-request': 'gzip' };
+    side.tell('packed', await side.raw('/etcdserverpb.Cluster/MemberList', Buffer.alloc(0), packed, true));
+  });
+});
+
+test('locks and elections are asked for on the caller\'s behalf, and fail with its permissions', async (t) => {
+  const node = await startNode({ dataDir: null });
+  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
+  const side = new Steps(server.urls[0] ?? '');
+  t.teardown(async () => {
+    side.close();
+    await server.close();
+    await node.close();
+  });
+  const token = await onlyUnderX(node.client);
+  const say = (step: string, outcome: Outcome<unknown>): void => {
+    side.said.push(`${step}: ${'answer' in outcome ? 'done' : outcome.text}`);
+  };
+  for (const name of ['x', 'y']) {
+    for (const headers of [{ token }, {}]) {
+      const who = 'token' in headers ? 'ann' : 'nobody';
+      const lock = locks.LockRequest.encode({ name: utf8(name), lease: 0x501n }).finish();
+      say(`${who} locks ${name}`, await side.raw('/v3lockpb.Lock/Lock', lock, headers));
+      const campaign = election.CampaignRequest.encode({ name: utf8(name), lease: 0x501n, value: utf8('v') }).finish();
+      say(`${who} runs for ${name}`, await side.raw('/v3electionpb.Election/Campaign', campaign, headers));
+    }
+  }
+  const leader = election.LeaderRequest.encode({ name: utf8('y') }).finish();
+  say('leader', await side.raw('/v3electionpb.Election/Leader', leader, { token }));
+  say('unlock', await side.raw('/v3lockpb.Lock/Unlock', locks.UnlockRequest.encode({ key: utf8('y/1') }).finish(), { token }));
+  const denied = 'etcdserver: permission denied';
+  const nobody = 'etcdserver: user name is empty';
+  t.deepEqual(side.said, [
+    'ann locks x: done', 'ann runs for x: done', `nobody locks x: ${nobody}`, `nobody runs for x: ${nobody}`,
+    `ann locks y: ${denied}`, `ann runs for y: ${denied}`, `nobody locks y: ${nobody}`, `nobody runs for y: ${nobody}`,
+    `leader: ${denied}`, `unlock: ${denied}`,
+  ]);
+});
+
+/** Auth is on afterwards; the token is ann's, who may read and write below `x/`, and there is a lease, 501. */
+async function onlyUnderX(client: Backend): Promise<string> {
+  for (const name of ['root', 'ann']) await client.changeAuth({ kind: 'user_add', name, password: { plain: 'secret' } });
+  for (const name of ['root', 'x']) await client.changeAuth({ kind: 'role_add', name });
+  const permission = { kind: 'readwrite', key: utf8('x/'), rangeEnd: utf8('x0') } as const;
+  await client.changeAuth({ kind: 'role_grant', name: 'x', permission });
+  await client.changeAuth({ kind: 'user_grant', name: 'root', role: 'root' });
+  await client.changeAuth({ kind: 'user_grant', name: 'ann', role: 'x' });
+  await client.grant(100, { id: 0x501n });
+  await client.changeAuth({ kind: 'enable' });
+  return (await client.authenticate('ann', 'secret')).token;
+}

@@ -128,7 +128,8 @@ export const DOORS: readonly Door[] = [
   { path: 'core/wire/snapshot-stream.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/wire/authority.ts', words: [], modules: ['node:net', 'node:stream'] },
   { path: 'core/wire/session-guard.ts', words: [], modules: ['node:http2'] },
-  { path: 'core/wire/websocket.ts', words: [], modules: ['node:net', 'node:http', 'node:stream'] },
+  // `WebSocket` is the library's, not the one that calls out.
+  { path: 'core/wire/websocket.ts', words: ['WebSocket'], modules: ['node:net', 'node:http', 'node:stream'] },
   { path: 'core/wire/http-gateway.ts', words: [], modules: ['node:net', 'node:http'] },
   { path: 'core/main.ts', words: ['process'], modules: [] },
   {
