@@ -15,7 +15,9 @@ const YEAR_MS = 365 * 86_400_000;
 const EARLY_MS = 60 * 60_000;
 
 /** Where they lie, made if there are none. A pair of which one half is missing is made anew. */
-export function autoFiles(all: ReadonlyMap<string, Setting>, side: 'client' | 'peer'): { readonly cert: string; readonly key: string } {
+export function autoFiles(
+  all: ReadonlyMap<string, Setting>, side: 'client' | 'peer',
+): { readonly cert: string; readonly key: string } {
   const folder = path.join(textOf(all, 'data-dir'), 'fixtures', side);
   const [cert, key] = [path.join(folder, 'cert.pem'), path.join(folder, 'key.pem')];
   if (existsSync(cert) && existsSync(key)) return { cert, key };

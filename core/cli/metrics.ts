@@ -108,7 +108,8 @@ export class ServerMetrics {
   attachTls(sides: readonly TlsFacts[]): void {
     const sum = (of: (facts: TlsFacts) => number): number => sides.reduce((total, facts) => total + of(facts), 0);
     this.#counter('coterie_tls_reloads_total', 'New certificates taken into use.', () => sum(({ reloads }) => reloads));
-    this.#counter('coterie_tls_reload_failures_total', 'New certificates that could not be used.', () => sum(({ failures }) => failures));
+    const failed = (): number => sum(({ failures }) => failures);
+    this.#counter('coterie_tls_reload_failures_total', 'New certificates that could not be used.', failed);
     this.#gauge('coterie_tls_alarm', '1: what lies on the disk is not what is in use, or a revocation list has expired.', () => {
       return Number(sides.some(({ isAlarmed }) => isAlarmed));
     });

@@ -67,7 +67,8 @@ export class TlsFiles {
       if (file !== '') named[field] = file;
     }
     if (named.cert !== undefined) return new TlsFiles(all, side, named, false);
-    return isSet(all, side === 'client' ? 'auto-tls' : 'peer-auto-tls') ? new TlsFiles(all, side, autoFiles(all, side), true) : null;
+    const isAuto = isSet(all, side === 'client' ? 'auto-tls' : 'peer-auto-tls');
+    return isAuto ? new TlsFiles(all, side, autoFiles(all, side), true) : null;
   }
 
   private constructor(all: All, side: Side, files: Readonly<Texts>, isAuto: boolean) {
@@ -221,6 +222,7 @@ export class TlsFiles {
   #name(field: keyof PeerTls): string {
     const flag = FLAGS[this.#side][field] ?? field;
     const file = IN_FILES.find((one) => one === field);
-    return `--${flag} ${(file === undefined ? null : this.#files[file]) ?? (textOf(this.#all, flag) || listOf(this.#all, flag).join(','))}`;
+    const named = file === undefined ? undefined : this.#files[file];
+    return `--${flag} ${named ?? (textOf(this.#all, flag) || listOf(this.#all, flag).join(','))}`;
   }
 }

@@ -18,7 +18,9 @@ export function checkAddress(
   if (!hasAddresses && !hasNames) return done(null);
   if (hasAddresses && isIP(address) !== 0 && certificate.checkIP(address) !== undefined) return done(null);
   // One for *.example.org is for the members that are known to live there.
-  const meant = known.filter((host) => host !== '' && isIP(host) === 0 && certificate.checkHost(host, { subject: 'never' }) !== undefined);
+  const meant = known.filter((host) => {
+    return host !== '' && isIP(host) === 0 && certificate.checkHost(host, { subject: 'never' }) !== undefined;
+  });
   const candidates = [...new Set([...names, ...meant])].slice(0, NAMES_MAX);
   const reason = `its certificate is for ${alternatives.slice(0, 200)}, and none of these is ${address}`;
   lookNext(candidates, address, (isThere) => done(isThere ? null : reason));

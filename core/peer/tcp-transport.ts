@@ -101,7 +101,8 @@ export class TcpTransport implements Transport {
     this.#receive = receive;
     const { tls, clock } = this.#options;
     try {
-      this.#security = tls === undefined ? null : new PeerSecurity(tls, clock, (address, reason) => this.#report(address, reason));
+      const onSwept = (address: string, reason: string): void => this.#report(address, reason);
+      this.#security = tls === undefined ? null : new PeerSecurity(tls, clock, onSwept);
     } catch (error) {
       const problem = `cannot meet other members with TLS: ${reasonOf(error)}`;
       return void clock.schedule(0, () => done(new Error(`${problem}. Give other files with --peer-cert-file and the like`)));

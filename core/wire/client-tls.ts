@@ -39,7 +39,9 @@ export function channelSecurity(tls: ClientTls, host: string): ChannelSecurity {
     throw new ApiError('invalid_request', { detail: 'tls: a certificate is shown with its key; give both, `cert` and `key`' });
   }
   return {
-    context: contextOf({ ...(ca === undefined ? {} : { ca }), ...(cert === undefined || key === undefined ? {} : { cert, key }) }),
+    context: contextOf({
+      ...(ca === undefined ? {} : { ca }), ...(cert === undefined || key === undefined ? {} : { cert, key }),
+    }),
     rejectUnauthorized: !insecureSkipVerify,
     checkServerIdentity: (_name, certificate) => (insecureSkipVerify ? undefined : checkServerIdentity(serverName, certificate)),
     indication: isIP(serverName) === 0 ? serverName : NO_NAME,

@@ -96,7 +96,8 @@ export class Links {
   #unavailable(): ApiError {
     const addresses = this.#links.map(({ address }) => address).join(', ');
     const certificate = this.#isTls ? ', and its certificate one of the trusted authority, for that name' : '';
-    return new ApiError('unavailable', { detail: `${addresses}; is the server running, and is the address right${certificate}?` });
+    const detail = `${addresses}; is the server running, and is the address right${certificate}?`;
+    return new ApiError('unavailable', { detail });
   }
 
   #seek(): void {

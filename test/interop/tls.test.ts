@@ -94,7 +94,8 @@ test('curl asks the gateway on the same port, with a certificate where one is as
 });
 
 test('npm\'s etcd3 works over TLS, with and without a certificate of its own', async (t) => {
-  const hello = async (url: string, credentials: { rootCertificate: Buffer; privateKey?: Buffer; certChain?: Buffer }): Promise<string | null> => {
+  type Credentials = { rootCertificate: Buffer; privateKey?: Buffer; certChain?: Buffer };
+  const hello = async (url: string, credentials: Credentials): Promise<string | null> => {
     const client = new Etcd3({ hosts: url, credentials, grpcOptions: { 'grpc.ssl_target_name_override': 'localhost' } });
     try {
       await client.put('etcd3').value('over TLS');
@@ -121,7 +122,8 @@ async function threeMembers(t: ExecutionContext): Promise<readonly { readonly se
   const crl = fileOf('members-crl.pem', authority.crl([]));
   return await Promise.all(['a', 'b', 'c'].map(async (name, i) => {
     const { cert, key } = authority.issue(name);
-    const [certFile, keyFile, ca] = [fileOf(`m${name}.pem`, cert), fileOf(`m${name}-key.pem`, key), fileOf('mca.pem', authority.cert)];
+    const [certFile, keyFile] = [fileOf(`m${name}.pem`, cert), fileOf(`m${name}-key.pem`, key)];
+    const ca = fileOf('mca.pem', authority.cert);
     const flags = {
       'name': name, 'data-dir': path.join(directory, name), 'listen-client-urls': url(i), 'advertise-client-urls': url(i),
       'listen-peer-urls': url(3 + i), 'initial-advertise-peer-urls': url(3 + i), 'initial-cluster': cluster,

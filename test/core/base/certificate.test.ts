@@ -31,7 +31,7 @@ test('elements are found again as they were put together, and what is cut off is
     }
   }
   t.throws(() => elements(Uint8Array.of(0x30, 0x80, 0, 0)), { instanceOf: RangeError }, 'without a length');
-  t.throws(() => elements(Uint8Array.of(0x30, 0x88, 1, 1, 1, 1, 1, 1, 1, 1)), { instanceOf: RangeError }, 'of a length without end');
+  t.throws(() => elements(Uint8Array.of(0x30, 0x88, 1, 1, 1, 1, 1, 1, 1, 1)), { instanceOf: RangeError }, 'too long');
   t.deepEqual([...derInteger(Uint8Array.of(0, 0, 0x80))], [2, 2, 0, 0x80]);
 });
 
@@ -43,7 +43,8 @@ test('the name of a certificate is its CommonName as bytes have it, whatever sta
     const order = { publicKey: keys.publicKey, hosts: [], usages: [], notBeforeMs: now, notAfterMs: now + 1e6, issuer };
     return commonNameOf(new X509Certificate(issueCertificate({ ...order, commonName })).raw);
   };
-  for (const name of ['alice', 'a,CN=root', 'root\nCN=alice', 'a=b/CN=c', 'grün', 'x\0y', ' root', 'root ']) t.is(named(name), name);
+  const names = ['alice', 'a,CN=root', 'root\nCN=alice', 'a=b/CN=c', 'grün', 'x\0y', ' root', 'root '];
+  for (const name of names) t.is(named(name), name);
   t.is(named(''), null);
 });
 

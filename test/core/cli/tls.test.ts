@@ -36,11 +36,13 @@ function filesOf(name: string): { flags: readonly string[]; write: (file: 'cert'
 
 const alice = authority.issue('alice');
 const bob = authority.issue('bob');
-const ofAlice = ['--cacert', put('trust.pem', authority.cert), '--cert', put('alice.pem', alice.cert), '--key', put('alice-key.pem', alice.key)];
+const ofAlice = [
+  '--cacert', put('trust.pem', authority.cert), '--cert', put('alice.pem', alice.cert), '--key', put('alice-key.pem', alice.key),
+];
 
 async function serveTls(t: ExecutionContext, flags: readonly string[]): Promise<Server> {
-  const any = 'https://127.0.0.1:0';
-  return await serveIn(t, await temporaryDirectory(t), ['--listen-client-urls', any, '--advertise-client-urls', any, ...flags]);
+  const free = 'https://127.0.0.1:0';
+  return await serveIn(t, await temporaryDirectory(t), ['--listen-client-urls', free, '--advertise-client-urls', free, ...flags]);
 }
 
 /** The name of the certificate that is shown to Alice, or how she is sent away. */
@@ -77,7 +79,7 @@ function alarm(url: string): Promise<string> {
       socket.write('GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
     });
     socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    socket.on('error', (error) => resolve(error.message));
+    socket.on('error', (error: Error) => resolve(error.message));
     socket.on('close', () => resolve(/^coterie_tls_alarm (\d)/m.exec(text)?.[1] ?? 'none'));
   });
 }
@@ -109,7 +111,9 @@ test('SA8: a client whose certificate is revoked while it is connected is cut of
     return client;
   };
   const [forAlice, forBob] = [clientOf(alice), clientOf(bob)];
-  const ask = (client: typeof forBob): Promise<string> => client.range({ key: utf8('a') }).then(() => 'answered', () => 'refused');
+  const ask = (client: typeof forBob): Promise<string> => {
+    return client.range({ key: utf8('a') }).then(() => 'answered', () => 'refused');
+  };
   t.deepEqual([await ask(forAlice), await ask(forBob)], ['answered', 'answered']);
   write('crl', authority.crl([bob]));
   const at = performance.now();
@@ -121,10 +125,13 @@ test('SA8: a client whose certificate is revoked while it is connected is cut of
   t.is(await shown(server.url, bob), 'refused', 'the old list stays in use');
 });
 
+function wordsOf(flags: readonly string[]): Map<string, string> {
+  return new Map(flags.flatMap((word, i) => (word.startsWith('--') ? [[word.slice(2), flags[i + 1] ?? 'true'] as const] : [])));
+}
+
 /** What the flags are refused with. */
 function refused(t: ExecutionContext, flags: readonly string[]): string {
-  const words = new Map(flags.flatMap((word, i) => (word.startsWith('--') ? [[word.slice(2), flags[i + 1] ?? 'true'] as const] : [])));
-  const error = t.throws(() => TlsFiles.open(settle(words, {}).all, 'client'), { instanceOf: Refusal });
+  const error = t.throws(() => TlsFiles.open(settle(wordsOf(flags), {}).all, 'client'), { instanceOf: Refusal });
   return `${error?.message ?? ''} / ${error?.remedy ?? ''}`;
 }
 
@@ -133,27 +140,28 @@ test('SA5: files that cannot be used are a reason not to start, with file, reaso
   const pair = ['--cert-file', put('s.pem', cert), '--key-file', put('s-key.pem', key)];
   const trust = [...pair, '--trusted-ca-file', put('s-ca.pem', authority.cert)];
   const crl = (text: string): string => refused(t, [...trust, '--client-crl-file', put('s-crl.pem', text)]);
-  t.regex(refused(t, ['--cert-file', '/nowhere.pem', '--key-file', '/nowhere.pem']), /^--cert-file \/nowhere\.pem: ENOENT.*name a file/);
+  t.regex(refused(t, ['--cert-file', '/nowhere.pem', '--key-file', '/nowhere.pem']), /^--cert-file \/nowhere\.pem: ENOENT.*name/);
   t.regex(refused(t, ['--cert-file', put('x.pem', 'x'), '--key-file', put('y.pem', 'y')]), /x\.pem: not PEM \/ it must hold/);
   t.regex(refused(t, [...pair, '--trusted-ca-file', put('z.pem', key)]), /^--trusted-ca-file .*z\.pem: it holds no certificate/);
-  t.regex(crl(new TestAuthority('another').crl([])), /^--client-crl-file .*s-crl\.pem: it is the list of another authority \/ give/);
-  t.regex(crl(authority.crl([], { fromMs: Date.now() - 9e7, untilMs: Date.now() - 1e6 })), /it has expired, \d+Z \/ fetch the newest/);
+  t.regex(crl(new TestAuthority('another').crl([])), /^--client-crl-file .*s-crl\.pem: it is the list of another auth/);
+  const past = { fromMs: Date.now() - 9e7, untilMs: Date.now() - 1e6 };
+  t.regex(crl(authority.crl([], past)), /it has expired, \d+Z \/ fetch the newest/);
   t.regex(refused(t, [...trust, '--client-crl-file', '/nowhere.crl']), /^--client-crl-file \/nowhere\.crl: ENOENT/);
-  t.regex(refused(t, [...pair, '--cipher-suites', 'TLS_NONE']), /^--cipher-suites TLS_NONE: unexpected TLS cipher suite "TLS_NONE" \/ /);
-  t.regex(refused(t, [...pair, '--cipher-suites', 'TLS_AES_128_GCM_SHA256', '--tls-min-version', 'TLS1.3']), /only TLS1\.3 is enabled/);
-  t.regex(refused(t, [...pair, '--tls-min-version', 'TLS1.3', '--tls-max-version', 'TLS1.2']), /^--tls-min-version TLS1\.3: TLSv1\.3 is above/);
+  t.regex(refused(t, [...pair, '--cipher-suites', 'NONE']), /^--cipher-suites NONE: unexpected TLS cipher suite "NONE" \/ /);
+  const newest = [...pair, '--tls-min-version', 'TLS1.3'];
+  t.regex(refused(t, [...newest, '--cipher-suites', 'TLS_AES_128_GCM_SHA256']), /only TLS1\.3 is enabled/);
+  t.regex(refused(t, [...newest, '--tls-max-version', 'TLS1.2']), /^--tls-min-version TLS1\.3: TLSv1\.3 is above/);
   const binary = Buffer.from(authority.crl([]).replaceAll(/-----.*-----|\s/g, ''), 'base64');
   writeFileSync(path.join(folder, 'list.der'), binary);
   const words = [...trust, '--client-crl-file', path.join(folder, 'list.der')];
-  const pairs = words.flatMap((word, i) => (word.startsWith('--') ? [[word.slice(2), words[i + 1] ?? ''] as const] : []));
-  t.notThrows(() => TlsFiles.open(settle(new Map(pairs), {}).all, 'client'), 'the binary form is one, too');
+  t.notThrows(() => TlsFiles.open(settle(wordsOf(words), {}).all, 'client'), 'the binary form is one, too');
 });
 
 test('SA14: without certificates one is made that vouches for itself, with an end, and a key for the owner alone', async (t) => {
   const directory = await temporaryDirectory(t);
-  const any = 'https://127.0.0.1:0';
-  const flags = ['--listen-client-urls', any, '--advertise-client-urls', any, '--auto-tls', '--peer-auto-tls'];
-  const peers = ['--listen-peer-urls', any, '--initial-advertise-peer-urls', any];
+  const free = 'https://127.0.0.1:0';
+  const flags = ['--listen-client-urls', free, '--advertise-client-urls', free, '--auto-tls', '--peer-auto-tls'];
+  const peers = ['--listen-peer-urls', free, '--initial-advertise-peer-urls', free];
   const server = await serveIn(t, directory, [...flags, ...peers.slice(0, 2)]);
   for (const side of ['client', 'peer']) {
     for (const file of ['cert.pem', 'key.pem']) {
@@ -173,7 +181,8 @@ test('SA14: without certificates one is made that vouches for itself, with an en
   t.true(days > 360 && days < 367, `${days} days`);
   const unknown = await coterie(['get', 'a', '--endpoints', server.url, '--dial-timeout', '1s']);
   t.not(unknown.code, 0);
-  const known = await coterie(['put', 'a', 'b', '--endpoints', server.url, '--cacert', path.join(directory, 'data/fixtures/client/cert.pem')]);
+  const trust = ['--cacert', path.join(directory, 'data/fixtures/client/cert.pem')];
+  const known = await coterie(['put', 'a', 'b', '--endpoints', server.url, ...trust]);
   t.deepEqual([known.code, known.stdout], [0, 'OK\n'], known.stderr);
   server.signal('SIGTERM');
   await server.ended;
@@ -214,7 +223,9 @@ groups:
       - { source: ${template}, target: ${target}, escape: plain }
     reload: none
 `);
-  const once = (trust: readonly string[]): ReturnType<typeof coterie> => coterie(['sidecar', '--config', config, '--dry-run', ...trust]);
+  const once = (trust: readonly string[]): ReturnType<typeof coterie> => {
+    return coterie(['sidecar', '--config', config, '--dry-run', ...trust]);
+  };
   const good = await once(ofAlice);
   t.is(good.code, 0, good.stderr);
   const bad = await once(['--cacert', put('other.pem', new TestAuthority('another').cert), ...ofAlice.slice(2)]);

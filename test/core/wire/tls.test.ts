@@ -1,5 +1,5 @@
-// The port for clients under TLS, row by row of the checklist in test/README.md (SA1 to SA9, SA12): who is let in, who is not, and what becomes of
-// those who are within when trust changes. On real sockets, with certificates made here.
+// The port for clients under TLS, row by row of the checklist in test/README.md (SA1 to SA9, SA12): who is let in, who is not,
+// and what becomes of those who are within when trust changes. On real sockets, with certificates made here.
 
 import { connect as connectPlain } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
@@ -12,6 +12,7 @@ import type { WireEvent } from '../../../core/wire/wire-events.js';
 import { TestAuthority, type Identity } from '../../certificates.js';
 
 const DAY_MS = 86_400_000;
+const ANY = 'https://127.0.0.1:0';
 const authority = new TestAuthority();
 const other = new TestAuthority('another authority');
 const own = authority.issue('server');
@@ -81,7 +82,7 @@ test('SA1: plain text on a TLS port and TLS on a plain one are closed quickly, w
   const secret = await open(t);
   for (let i = 0; i < 3; i++) {
     const { answer, tookMs } = await plain(secret.port, 'GET /version HTTP/1.1\r\nHost: a\r\n\r\n');
-    t.deepEqual([answer, tookMs < 3000], ['', true]);
+    t.deepEqual([answer, tookMs < 9000], ['', true], 'long before a handshake\'s time is over');
   }
   t.true(await until(() => secret.refusals().length > 0));
   t.is(secret.refusals().length, 1);
@@ -91,7 +92,7 @@ test('SA1: plain text on a TLS port and TLS on a plain one are closed quickly, w
   t.is((await fetch(`${clear.url}/version`)).status, 200, 'it goes on serving');
 });
 
-test('SA2: TLS 1.2 is the least and 1.3 preferred, suites without forward secrecy are not spoken, nor renegotiation', async (t) => {
+test('SA2: TLS 1.2 is the least and 1.3 preferred; no suites without forward secrecy, no renegotiation', async (t) => {
   const usual = await open(t);
   const spoken = (port: number, options: ConnectionOptions): Promise<string> => new Promise((resolve) => {
     const socket: TLSSocket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...options }, () => {
@@ -121,7 +122,8 @@ test('SA2: TLS 1.2 is the least and 1.3 preferred, suites without forward secrec
   const chosen = await open(t, { cipherSuites: ['TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384'], maxVersion: 'TLSv1.2' });
   t.is(await spoken(chosen.port, {}), 'TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384');
   const judged = (terms: Partial<TlsTerms>): JudgedTls => new JudgedTls({ cert: own.cert, key: own.key, ...terms }, Date.now());
-  t.throws(() => judged({ cipherSuites: ['TLS_RSA_WITH_RC4_128_SHA'] }), { instanceOf: TlsFault, message: /unexpected TLS cipher/ });
+  const broken = { cipherSuites: ['TLS_RSA_WITH_RC4_128_SHA'] };
+  t.throws(() => judged(broken), { instanceOf: TlsFault, message: /unexpected TLS cipher/ });
   t.throws(() => judged({ minVersion: 'TLSv1.3', maxVersion: 'TLSv1.2' }), { instanceOf: TlsFault });
 });
 
@@ -154,9 +156,8 @@ test('SA3: only a certificate of the authority is let in, valid now, for clients
 
 test('SA4: a revocation list counts on the same port for gRPC, for HTTP, and on ports for HTTP and health alone', async (t) => {
   const events: WireEvent[] = [];
-  const any = 'https://127.0.0.1:0';
   const server = await serve(node.client, {
-    urls: [any], httpUrls: [any], sideUrls: [any], observe: (event) => void events.push(event),
+    urls: [ANY], httpUrls: [ANY], sideUrls: [ANY], observe: (event) => void events.push(event),
     tls: { cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) },
   });
   t.teardown(() => server.close());
@@ -166,7 +167,7 @@ test('SA4: a revocation list counts on the same port for gRPC, for HTTP, and on 
     t.deepEqual(visited, [true, false]);
   }
   const verdicts = await Promise.all([alice, bob].map(async ({ cert, key }) => {
-    const client = connect(server.urls, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 1500 });
+    const client = connect(server.urls, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 3000 });
     const answered = await client.range({ key: utf8('a') }).then(() => true, () => false);
     await client.close();
     return answered;
@@ -187,7 +188,7 @@ function visitPath(port: number, options: ConnectionOptions, where: string): Pro
   });
 }
 
-test('SA5: a revocation list that is missing, expired, of another authority, forged or garbage is not started with', async (t) => {
+test('SA5: a revocation list that is missing, expired, of another authority or forged is not started with', async (t) => {
   const judge = (crl: string): JudgedTls => new JudgedTls({ cert: own.cert, key: own.key, ca: authority.cert, crl }, Date.now());
   const past = { fromMs: Date.now() - 3 * DAY_MS, untilMs: Date.now() - DAY_MS };
   const forged = new TestAuthority();
@@ -213,7 +214,7 @@ test('SA5: a revocation list that is missing, expired, of another authority, for
   t.not(await visit(port, shows(bob)), 'answered');
 });
 
-test('SA6: new certificates, authorities and lists are in use with the next handshake, a pair that does not fit is not', async (t) => {
+test('SA6: new certificates and authorities are in use with the next handshake, a pair that does not fit is not', async (t) => {
   const { server, port } = await open(t, MUTUAL);
   const shown = (): Promise<string> => new Promise((resolve, reject) => {
     const socket = connectTls({ host: '127.0.0.1', port, ca: [authority.cert, other.cert], ...shows(alice) }, () => {
@@ -259,7 +260,7 @@ test('SA8: who is connected by a certificate that is revoked, or of an authority
   const both = authority.cert + other.cert;
   const { server, url, events } = await open(t, { ...MUTUAL, ca: both });
   const clientOf = ({ cert, key }: Identity): ReturnType<typeof connect> => {
-    const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 1000 });
+    const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 3000 });
     t.teardown(() => client.close());
     return client;
   };
@@ -279,7 +280,7 @@ test('SA8: who is connected by a certificate that is revoked, or of an authority
 
 test('SA8: with the option, who is connected when his certificate expires is cut off, too', async (t) => {
   const { port, events } = await open(t, { ...MUTUAL, sweepExpired: true });
-  const brief = authority.issue('brief', { notAfterMs: Date.now() + 1500 });
+  const brief = authority.issue('brief', { notAfterMs: Date.now() + 4000 });
   const closed = new Promise<void>((resolve) => {
     const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(brief) });
     socket.on('error', () => undefined);
@@ -289,8 +290,8 @@ test('SA8: with the option, who is connected when his certificate expires is cut
   t.true(events.some((event) => event.kind === 'connection_swept' && event.reason === 'its certificate has expired'));
 });
 
-// Alone, because it is about how much comes at the same time.
-test.serial('SA9: a flood of handshakes that never end is bounded in number and time, and keeps nobody else out', async (t) => {
+// Alone, because it is about how much comes at the same time. Of how many: core/base/tls-gate.
+test.serial('SA9: a flood of handshakes that never end is bounded in time, and keeps nobody else out', async (t) => {
   const FASTER = 4;
   const clock = {
     now: () => systemClock.now() * FASTER,
@@ -321,7 +322,6 @@ test.serial('SA9: a flood of handshakes that never end is bounded in number and 
   t.true(await until(() => closed === COUNT, 10_000), `${closed} of ${COUNT} were hung up on`);
   const told = events.flatMap((event) => (event.kind === 'handshake_refused' ? [event.reason] : []));
   t.true(told.includes('no end of the TLS handshake within 10000 ms'), told.join('; '));
-  t.true(told.some((reason) => reason.startsWith('too many TLS handshakes at the same time from one address: 512')), told.join('; '));
 });
 
 function visitFrom(localAddress: string, port: number): Promise<string> {
@@ -346,14 +346,15 @@ test('SA12: our client verifies authority and name, of addresses too, unless it 
   const stale = authority.issue('server', { notBeforeMs: Date.now() - 2 * DAY_MS, notAfterMs: Date.now() - DAY_MS });
   const late = await open(t, { cert: stale.cert, key: stale.key });
   const reaches = async (endpoint: string, tls: Parameters<typeof connect>[1] = {}): Promise<boolean> => {
-    const client = connect(endpoint, { connectTimeoutMs: 1500, ...tls });
+    const client = connect(endpoint, { connectTimeoutMs: 3000, ...tls });
     const answer = await client.range({ key: utf8('a') }).then(() => true, () => false);
     await client.close();
     return answer;
   };
   const ca = authority.cert;
   const verdicts = await Promise.all([
-    reaches(url, { tls: { ca } }), reaches(`https://localhost:${port}`, { tls: { ca } }), reaches(`127.0.0.1:${port}`, { tls: { ca } }),
+    reaches(url, { tls: { ca } }), reaches(`https://localhost:${port}`, { tls: { ca } }),
+    reaches(`127.0.0.1:${port}`, { tls: { ca } }),
     reaches(elsewhere.url, { tls: { ca, serverName: 'elsewhere.example' } }),
     reaches(elsewhere.url, { tls: { ca, insecureSkipVerify: true } }),
     reaches(url), reaches(url, { tls: { ca: other.cert } }), reaches(elsewhere.url, { tls: { ca } }),
@@ -382,13 +383,15 @@ function named(seen: Credentials[]): typeof node.client {
   });
 }
 
-test('the CommonName of a certificate names the caller of gRPC where that is asked for, and never one of the gateway', async (t) => {
+test('the CommonName of a certificate names the caller of gRPC where that is asked for, never of the gateway', async (t) => {
   const seen: Credentials[] = [];
-  const asked = await serve(named(seen), { urls: ['https://127.0.0.1:0'], tls: { cert: own.cert, key: own.key, ...MUTUAL } });
-  const unasked = await serve(named(seen), { urls: ['https://127.0.0.1:0'], tls: { cert: own.cert, key: own.key, ca: MUTUAL.ca } });
+  const { cert, key } = own;
+  const asked = await serve(named(seen), { urls: [ANY], tls: { cert, key, ...MUTUAL } });
+  const unasked = await serve(named(seen), { urls: [ANY], tls: { cert, key, ca: MUTUAL.ca } });
   t.teardown(() => Promise.all([asked.close(), unasked.close()]));
   const nobody = authority.issue('');
-  for (const [server, who, name] of [[asked, alice, 'alice'], [asked, bob, 'bob'], [asked, nobody, null], [unasked, alice, null]] as const) {
+  const calls = [[asked, alice, 'alice'], [asked, bob, 'bob'], [asked, nobody, null], [unasked, alice, null]] as const;
+  for (const [server, who, name] of calls) {
     const client = connect(server.urls, { tls: { ca: authority.cert, cert: who.cert, key: who.key } });
     seen.length = 0;
     await client.range({ key: utf8('a') });
