@@ -113,7 +113,9 @@ export class Invocation {
   }
 
   get timeoutMs(): number {
-    return this.milliseconds('command-timeout', 5000);
+    // Commands that wait for something have a --timeout of their own, which says how long.
+    const isShared = this.#given.fromOutside.has('timeout');
+    return this.milliseconds('command-timeout', isShared ? this.milliseconds('timeout', 5000) : 5000);
   }
 
   /** Asks for what must be known before anybody is called: a password that was not given, and who there is. */
@@ -248,13 +250,13 @@ function givenTo(command: ClientCommand, argv: readonly string[]): Given {
   if (args.length < least || args.length > most) {
     throw new Refusal(args.length < least ? 'a word is missing' : `${args[most] ?? ''}: one word too many`, usageOf(command));
   }
-  const own = new Set(command.flags.map(({ name }) => name));
-  const fromOutside = new Set(globalFlagsOf(command).map(({ name }) => name).filter((name) => !own.has(name)));
+  const fromOutside = new Set(globalFlagsOf(command).map(({ name }) => name));
   return { values, args, command: runs ? behind ?? [] : [], fromOutside };
 }
 
 function globalFlagsOf(command: ClientCommand): readonly CommandFlag[] {
-  return command.offline === true ? OUTPUT_FLAGS : GLOBAL_FLAGS;
+  const own = new Set(command.flags.map(({ name }) => name));
+  return (command.offline === true ? OUTPUT_FLAGS : GLOBAL_FLAGS).filter(({ name }) => !own.has(name));
 }
 
 /** The command's own ones come first, and win over one of the same name. */

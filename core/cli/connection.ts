@@ -71,12 +71,15 @@ function firstLine(file: string): string {
 export const DESTINATION_FLAGS: readonly CommandFlag[] = [
   { name: 'dest-user', value: 'NAME[:PASSWORD]', help: 'who writes at the destination' },
   { name: 'dest-password', value: 'PASSWORD', help: 'of --dest-user' },
+  { name: 'dest-cacert', value: 'FILE', help: 'whose certificates are believed at the destination' },
+  { name: 'dest-cert', value: 'FILE', help: 'certificate shown there' },
+  { name: 'dest-key', value: 'FILE', help: 'the key of that certificate' },
   { name: 'dest-insecure-transport', help: 'said for http at the destination; the address says it as well' },
 ];
 
 export async function destinationOptions(flags: FlagValues, terminal: Terminal): Promise<RemoteOptions> {
   const theirs = new FlagValues((name) => {
-    const word = ['user', 'password'].includes(name) ? flags.text(`dest-${name}`) : null;
+    const word = ['user', 'password', 'cacert', 'cert', 'key'].includes(name) ? flags.text(`dest-${name}`) : null;
     return word ?? (['dial-timeout', 'keepalive-time', 'keepalive-timeout'].includes(name) ? flags.text(name) : null);
   });
   return remoteOptions(theirs, await settleCredentials(theirs, terminal));

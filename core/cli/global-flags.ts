@@ -37,6 +37,7 @@ export const CONNECTION_FLAGS: readonly CommandFlag[] = [
   { name: 'password', value: 'PASSWORD', help: 'of --user; better in a file, or asked for' },
   { name: 'password-file', value: 'FILE', help: 'its first line is the password of --user' },
   { name: 'command-timeout', value: 'DURATION', help: 'how long one call may take; default 5s' },
+  { name: 'timeout', value: 'DURATION', help: 'the same as --command-timeout' },
   { name: 'dial-timeout', value: 'DURATION', help: 'how long to look for a server; default 2s' },
   { name: 'keepalive-time', value: 'DURATION', help: 'how often a connection with open calls is tried; at least 6s' },
   { name: 'keepalive-timeout', value: 'DURATION', help: 'how long such a trial may take; default 4s' },

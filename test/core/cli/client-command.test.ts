@@ -78,7 +78,7 @@ const ANSWERS: readonly (readonly [ErrorCode, words: string, remedy: string])[] 
 for (const [code, words, remedy] of ANSWERS) {
   test(`when the answer is ${code}, it is said with what to do`, async (t) => {
     const server = await failing(code);
-    const outcome = await coterie([...words.split(' '), '--endpoints', server.url]);
+    const outcome = await coterie([...words.split(' '), '--endpoints', server.url, '--dial-timeout', '20s']);
     await server.close();
     t.deepEqual([outcome.code, outcome.stdout], [1, '']);
     const [first = '', second = ''] = outcome.stderr.split('\n');
