@@ -94,12 +94,18 @@ test('systemd is told READY, STOPPING and that the watchdog need not bite', asyn
   const socket = path.join(directory, 'notify');
   const said = await systemd(t, socket);
   const variables = [`NOTIFY_SOCKET=${socket}`, 'WATCHDOG_USEC=1500000'];
-  const words = [MAIN, 'serve', '--data-dir', path.join(directory, 'data'), ...FREE];
+  // With the switches of the unit file.
+  const switches = ['--disable-proto=delete', '--max-old-space-size=256'];
+  const words = [...switches, MAIN, 'serve', '--data-dir', path.join(directory, 'data'), ...FREE];
   const server = await serveWith(t, '/usr/bin/env', [...variables, process.execPath, ...words], directory);
   await until(() => said().includes('READY=1'), 'READY=1');
   await until(() => (said().match(/WATCHDOG=1/g) ?? []).length >= 3, 'the watchdog is fed again and again');
   t.regex(said(), /READY=1\\nSTATUS=serving on http:/);
   t.false(said().includes('STOPPING'));
+  // What a reload sends; without a handler it would end the process.
+  server.signal('SIGHUP');
+  await sleep(100);
+  t.is((await fetch(`${server.url}/health`)).status, 200);
   server.signal('SIGTERM');
   t.is((await server.ended).code, 0);
   await until(() => said().includes('STOPPING=1'), 'STOPPING=1');

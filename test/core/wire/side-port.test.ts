@@ -3,6 +3,7 @@
 
 import test, { type ExecutionContext } from 'ava';
 import { request } from 'node:http';
+import { connect as connectHttp2, type Settings } from 'node:http2';
 import { startNode } from '../../../core/index.js';
 import type { Backend, StatusResponse } from '../../../core/client.js';
 import { ANY_SITE, type CrossSiteRules } from '../../../core/wire/cross-site.js';
@@ -201,4 +202,15 @@ test('a call over the gateway counts as the call it becomes', async (t) => {
   t.deepEqual(told, [['Range', 0, 1], ['Range', 11, 1]]);
   t.true(handled.every(({ tookMs }) => tookMs >= 0));
   t.true(events.some((event) => event.kind === 'serving' && event.methods.length > 30), 'all methods are told of at the start');
+});
+
+test('streams on one gRPC connection are bounded, and a silent one is pinged, as told', async (t) => {
+  const server = await served(t, { connection: { streamsMax: 7, pingEveryMs: 300, pingTimeoutMs: 5000 } });
+  const session = connectHttp2(server.urls[0] ?? '');
+  t.teardown(() => session.destroy());
+  const pinged = new Promise((resolve) => void session.once('ping', resolve));
+  const settings = await new Promise<Settings>((resolve) => void session.once('remoteSettings', resolve));
+  t.is(settings.maxConcurrentStreams, 7);
+  await pinged;
+  t.pass('a ping came');
 });
