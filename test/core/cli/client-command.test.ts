@@ -1,11 +1,18 @@
-// The commands that talk to a cluster, as processes: what they refuse before they ask, what they say when the answer is no,
+// The commands that talk to a cluster: what they refuse before they ask, what they say when the answer is no,
 // and that flags and environment mean the same. What they print when all is well is test/interop/cluster.test.ts.
 
 import test from 'ava';
 import type { Admin, Backend } from '../../../core/client.js';
 import { ApiError, type ErrorCode } from '../../../core/errors.js';
 import { serve } from '../../../core/wire/port.js';
-import { coterie } from './binary.js';
+import { coterie as binary, type Ended, type RunOptions } from './binary.js';
+import { play } from './in-process.js';
+
+/** A process of its own only where a command is one by nature: it costs half a second. */
+function coterie(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  const { env = {} } = options;
+  return /^(?:member|endpoint|move-leader|snapshot)$/.test(args[0] ?? '') ? play(args, { env }) : binary(args, options);
+}
 
 const WRONG: readonly (readonly [words: string, says: string])[] = [
   ['member', 'coterie member: member needs a word that says what to do\n  give one of list, add, remove, update, promote'],
