@@ -3,6 +3,7 @@
 
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+import type { Ids } from './ids.js';
 
 /** A decoded message, of whatever kind. */
 export type Message = Readonly<Record<string, unknown>>;
@@ -16,7 +17,7 @@ export interface Codec<T> {
 export interface Form {
   read(bytes: Uint8Array): Message;
   /** The bytes again, with each 64-bit number that `ids` knows replaced. */
-  translate(bytes: Uint8Array, ids: ReadonlyMap<bigint, bigint>): Uint8Array;
+  translate(bytes: Uint8Array, ids: Ids): Uint8Array;
   /** What the generated code makes of its own reading: equal to the bytes of a server that writes the canonical form. */
   rewrite(bytes: Uint8Array): Uint8Array;
 }
@@ -38,12 +39,12 @@ export function formOf<T extends object>(codec: Codec<T>): Form {
   const read = (bytes: Uint8Array): T => codec.decode(deepReader(bytes));
   return {
     read: (bytes) => Object.fromEntries(Object.entries(read(bytes))),
-    translate: (bytes, ids) => codec.encode(replaced(read(bytes), ids) as T).finish(),
+    translate: (bytes, ids) => (ids.mayBeIn(bytes) ? codec.encode(replaced(read(bytes), ids) as T).finish() : bytes),
     rewrite: (bytes) => codec.encode(read(bytes)).finish(),
   };
 }
 
-function replaced(x: unknown, ids: ReadonlyMap<bigint, bigint>): unknown {
+function replaced(x: unknown, ids: Ids): unknown {
   if (typeof x === 'bigint') return ids.get(x) ?? x;
   if (typeof x !== 'object' || x === null || x instanceof Uint8Array) return x;
   if (Array.isArray(x)) return x.map((each) => replaced(each, ids));

@@ -6,9 +6,10 @@ import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { CallName } from './calls.js';
 import { compareOutcomes } from './compare.js';
 import { BOGUS } from './generate-auth.js';
+import { Ids } from './ids.js';
 import type { Outcome } from './side.js';
 
-const NO_NAMES = { etcd: new Map<bigint, bigint>(), coterie: new Map<bigint, bigint>() };
+const NO_NAMES = { etcd: new Ids(), coterie: new Ids() };
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 const answer = (encoded: { finish(): Uint8Array }): Outcome => ({ kind: 'answer', bytes: encoded.finish() });
 const refusal = (row: { status: number; text: string }): Outcome => ({ kind: 'error', code: row.status, text: row.text });
@@ -85,7 +86,9 @@ test('a bad token is named first here, and only a bad one', (t) => {
 
 test('a lease whose id a server chose is the same lease on both sides', (t) => {
   const grant = (ID: bigint): Outcome => answer(rpc.LeaseGrantResponse.encode({ header: header(2), ID, TTL: 60, error: '' }));
-  const names = { etcd: new Map([[11n, 1n]]), coterie: new Map([[12n, 1n]]) };
+  const names = { etcd: new Ids(), coterie: new Ids() };
+  names.etcd.set(11n, 1n);
+  names.coterie.set(12n, 1n);
   t.is(where('grant', new Uint8Array(0), [grant(11n), grant(12n)], { names }), null);
   t.is(where('grant', new Uint8Array(0), [grant(11n), grant(13n)], { names }), '.ID');
 });

@@ -4,6 +4,7 @@
 import { ERRORS } from '../../../core/errors.js';
 import { BOGUS, STALE } from './generate-auth.js';
 import { CALLS, type Call, type CallName, type Message } from './calls.js';
+import type { Ids } from './ids.js';
 import { plain, textOf } from './operation.js';
 import type { Outcome } from './side.js';
 
@@ -16,8 +17,8 @@ export interface Difference {
 
 /** Ids a server chose -> the ids they are called in requests. */
 export interface Names {
-  readonly etcd: ReadonlyMap<bigint, bigint>;
-  readonly coterie: ReadonlyMap<bigint, bigint>;
+  readonly etcd: Ids;
+  readonly coterie: Ids;
 }
 
 export function compareOutcomes(
@@ -43,8 +44,8 @@ function shortOf(name: CallName, outcome: Outcome): unknown {
   return outcome.kind === 'error' ? outcome : { kind: 'answer', answer: plain(CALLS[name].answer.read(outcome.bytes)) };
 }
 
-function named(call: Call, bytes: Uint8Array, names: ReadonlyMap<bigint, bigint>): Message {
-  return call.answer.read(names.size === 0 ? bytes : call.answer.translate(bytes, names));
+function named(call: Call, bytes: Uint8Array, names: Ids): Message {
+  return call.answer.read(call.answer.translate(bytes, names));
 }
 
 /** Bytes that differ though all that is known of them is equal: a field nobody here knows, or another way of writing. */

@@ -6,6 +6,7 @@
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { WATCH } from './calls.js';
+import type { Ids } from './ids.js';
 import { plain } from './operation.js';
 
 export interface SeenEvent {
@@ -31,7 +32,7 @@ export type Hidden = (id: bigint, event: SeenEvent) => boolean;
 export class WatchLog {
   readonly #stream: ClientDuplexStream<Uint8Array, Uint8Array>;
   readonly #watches = new Map<bigint, WatchState>();
-  readonly #names: ReadonlyMap<bigint, bigint>;
+  readonly #names: Ids;
   readonly #hidden: Hidden;
   readonly #onNews: () => void;
   readonly #onEvent: (event: SeenEvent) => void;
@@ -45,7 +46,7 @@ export class WatchLog {
 
   constructor(
     stream: ClientDuplexStream<Uint8Array, Uint8Array>,
-    names: ReadonlyMap<bigint, bigint>,
+    names: Ids,
     on: { hidden: Hidden; news: () => void; event?: (event: SeenEvent) => void },
   ) {
     this.#stream = stream;
@@ -109,8 +110,7 @@ export class WatchLog {
   }
 
   #onAnswer(bytes: Uint8Array): void {
-    const named = this.#names.size === 0 ? bytes : WATCH.answer.translate(bytes, this.#names);
-    const answer = rpc.WatchResponse.decode(named);
+    const answer = rpc.WatchResponse.decode(WATCH.answer.translate(bytes, this.#names));
     if (answer.events.length > 0) this.#onEvents(answer);
     else this.#onWord(answer);
     this.#onNews();

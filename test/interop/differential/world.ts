@@ -5,6 +5,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { CALLS, KEEP_ALIVE, type CallName, type Message } from './calls.js';
 import { compareOutcomes, firstDifference, type Difference } from './compare.js';
 import { BOGUS, STALE } from './generate-auth.js';
+import { Ids } from './ids.js';
 import { Knowledge } from './knowledge.js';
 import { chosenLease, plain, requestOf, type Operation } from './operation.js';
 import { startSides, type Outcome, type Side, type Sides } from './side.js';
@@ -22,8 +23,8 @@ export class World {
   readonly known = new Knowledge();
   readonly watches: Watches;
   readonly #sides: Sides;
-  readonly #names = { etcd: new Map<bigint, bigint>(), coterie: new Map<bigint, bigint>() };
-  readonly #ids = { etcd: new Map<bigint, bigint>(), coterie: new Map<bigint, bigint>() };
+  readonly #names = { etcd: new Ids(), coterie: new Ids() };
+  readonly #ids = { etcd: new Ids(), coterie: new Ids() };
   readonly #keepers: { readonly etcd: Keeper; readonly coterie: Keeper };
   readonly #count: Count;
   readonly #tokens = new Map<string, Tokens>([
@@ -103,8 +104,7 @@ export class World {
   }
 
   async #ask(side: Side, call: CallName, bytes: Uint8Array, token: string | null): Promise<Outcome> {
-    const ids = this.#ids[side.name];
-    const own = ids.size === 0 ? bytes : CALLS[call].request.translate(bytes, ids);
+    const own = CALLS[call].request.translate(bytes, this.#ids[side.name]);
     return await side.call(CALLS[call].path, own, token);
   }
 
