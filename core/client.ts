@@ -279,7 +279,7 @@ export interface Admin {
   promoteMember(id: bigint, options?: CallOptions): Promise<MembersResponse>;
   /** Only the leader can do it: `not_leader` elsewhere. Resolves when `to` leads. */
   moveLeader(to: bigint, options?: CallOptions): Promise<Header>;
-  /** The store of the member asked, as it is now: coterie's own snapshot format, checksums included. */
+  /** The store of the member asked, as it is now: etcd's database file, which etcd's tools and etcd itself can read. */
   snapshot(options?: CallOptions): SnapshotStream;
   /** Equal on members that hold the same data at `revision` (0: the newest), compacted to the same revision. */
   hash(revision: Revision, options?: CallOptions): Promise<HashResponse>;

@@ -6,15 +6,14 @@ import {
 } from 'node:fs';
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { isBolt } from '../store/bolt-reader.js';
 import { Store } from '../store/store.js';
 import { payloadBytesOf, SHA256_BYTES, TRAILER_BYTES } from '../wire/snapshot-stream.js';
 import { Refusal } from './refusal.js';
 
 const PAGE_BYTES = 512;
 const READ_BYTES = 1024 * 1024;
-/** Where a file of etcd's says so, and what: the first page's magic of its database. */
-const ETCD_AT = 16;
-const ETCD_MAGIC = 0xed0cdaed;
+const HEAD_BYTES = 64;
 
 /** Writes beside `file` and renames when all is there and on the disk; what was under that name is replaced. */
 export class SnapshotWriter {
@@ -72,7 +71,10 @@ export class SnapshotWriter {
 export interface SnapshotBytes {
   /** The file without the hash. */
   readonly sizeBytes: number;
+  /** It is etcd's database file, whoever wrote it; else frames of the store, as earlier releases of coterie saved them. */
+  readonly isEtcdFile: boolean;
   chunks(): Iterable<Uint8Array>;
+  read(offset: number, length: number): Buffer;
   close(): void;
 }
 
@@ -93,27 +95,30 @@ export function openSnapshot(file: string, skipHash = false): SnapshotBytes {
     }
     const paddedBytes = hashed ? sizeBytes - SHA256_BYTES : sizeBytes;
     if (hashed && !skipHash) checkHash(fd, file, paddedBytes);
-    if (bytesAt(fd, ETCD_AT, 4).readUInt32LE(0) === ETCD_MAGIC) {
-      const remedy = 'restore it with etcd, then copy the keys: etcdctl make-mirror';
-      throw refusal(`${file} is a snapshot of etcd, whose form coterie does not read`, remedy);
-    }
     const tail = bytesAt(fd, Math.max(0, paddedBytes - TRAILER_BYTES), Math.min(TRAILER_BYTES, paddedBytes));
     const payloadBytes = payloadBytesOf(tail, paddedBytes);
-    return { sizeBytes: paddedBytes, chunks: () => chunksOf(fd, payloadBytes), close: () => closeSync(fd) };
+    return {
+      sizeBytes: paddedBytes,
+      isEtcdFile: isBolt(bytesAt(fd, 0, HEAD_BYTES)),
+      chunks: () => chunksOf(fd, payloadBytes),
+      read: (offset, length) => bytesAt(fd, offset, length),
+      close: () => closeSync(fd),
+    };
   } catch (error) {
     closeSync(fd);
     throw error;
   }
 }
 
-/** The store a snapshot holds; its own checksums are looked at whatever was skipped. */
+/** The store a snapshot holds. What a file says is checked as far as its form allows, whatever was skipped. */
 export function loadStore(file: string, bytes: SnapshotBytes): Store {
   const loader = Store.load();
   try {
+    if (bytes.isEtcdFile) return Store.loadEtcdFile(bytes);
     for (const chunk of bytes.chunks()) loader.push(chunk);
     return loader.finish();
   } catch (error) {
-    const remedy = 'it is damaged, or not of coterie: use another one, or save it again';
+    const remedy = 'it is damaged, or a snapshot of neither coterie nor etcd: use another one, or save it again';
     throw new Refusal(`${file}: ${messageOf(error)}`, remedy, { exitCode: 1, cause: error });
   }
 }

@@ -1,4 +1,4 @@
-// The store as bytes, for one reader in process. The store is frozen while it is read; applies go on. How many bytes there
+// The store as etcd's database file, for one reader in process. The store is frozen while it is read; applies go on. How many bytes there
 // will be must be known first, so they are made twice: once to count them, once to hand them out. That costs time and no
 // memory, and neither pass holds up a turn for longer than one piece takes.
 
@@ -37,7 +37,7 @@ export class LocalSnapshot implements SnapshotStream {
       return;
     }
     this.#frozen = source;
-    this.#chunks = source.chunks()[Symbol.iterator]();
+    this.#chunks = source.etcdFile()[Symbol.iterator]();
     this.#pipe.follow(options.signal, canceled);
   }
 
@@ -73,7 +73,7 @@ export class LocalSnapshot implements SnapshotStream {
         if (this.#isCounted) break;
         this.#remainingBytes += sizeBytes;
         this.#isCounted = true;
-        this.#chunks = this.#frozen.chunks()[Symbol.iterator]();
+        this.#chunks = this.#frozen.etcdFile()[Symbol.iterator]();
         return this.#schedule();
       }
       // An empty chunk asks for a pause.

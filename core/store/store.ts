@@ -15,6 +15,9 @@ import { AuthTable } from './auth.js';
 import { ByteWriter } from './binary.js';
 import { Defragmentation } from './defragment.js';
 import { deedOf, loneOp, type Command } from './command.js';
+import type { PageSource } from './bolt-reader.js';
+import { etcdFileOf } from './etcd-file.js';
+import { loadEtcdFile } from './etcd-load.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
 import { SWEEP_ROWS_PER_APPLY } from './limits.js';
 import { Hashing, type StoreHash } from './hashing.js';
@@ -63,6 +66,8 @@ export interface FrozenStore {
   readonly revision: Revision;
   /** Written while it is read, a piece for each step; an empty one is a pause. To be iterated before `release`. */
   chunks(): Iterable<Uint8Array>;
+  /** The same as etcd's database file, in the same manner. */
+  etcdFile(): Iterable<Uint8Array>;
   release(): void;
 }
 
@@ -307,11 +312,20 @@ export class Store {
         assert(!released, 'a frozen store is read after its release');
         return chunksOf(state);
       },
+      etcdFile: () => {
+        assert(!released, 'a frozen store is read after its release');
+        return etcdFileOf(state);
+      },
       release: () => {
         if (!released) this.#frozen -= 1;
         released = true;
       },
     };
+  }
+
+  /** The way back from `etcdFile`, of etcd's own making as well. Throws when something in it is not what it should be. */
+  static loadEtcdFile(source: PageSource): Store {
+    return Store.#from(loadEtcdFile(source));
   }
 
   /** The way back from `freeze`: push all its bytes, in pieces of any size, then `finish`. */
