@@ -179,11 +179,23 @@ function termsOf(identity: Identity, more: Partial<PeerTls> = {}): PeerTls {
   return { cert: identity.cert, key: identity.key, ca: authority.cert, ...more };
 }
 
-async function meet(rig: TcpRig, one: TcpMember, two: TcpMember): Promise<boolean> {
+/** On a busy machine a handshake may end without this reason at first; it is tried again. */
+async function sentAway(rig: TcpRig, member: TcpMember, why: RegExp): Promise<void> {
+  await rig.until(() => refusedAt(member).some(({ reason }) => why.test(reason)), String(why));
+}
+
+async function failsToDial(rig: TcpRig, { events }: TcpMember, why: RegExp): Promise<void> {
+  await rig.until(() => events.some((event) => event.kind === 'dial_failed' && why.test(event.reason)), String(why));
+}
+
+function dials(one: TcpMember, two: TcpMember): void {
   one.transport.setPeers(new Map([[2n, [two.urls[0] ?? '']]]));
-  const isUp = (): boolean => one.transport.isConnected(2n);
-  await rig.until(() => isUp() || (whyNot(one) !== null && refusedAt(two).length > 0), 'it comes to something');
-  return isUp();
+}
+
+async function meet(rig: TcpRig, one: TcpMember, two: TcpMember): Promise<boolean> {
+  dials(one, two);
+  await rig.until(() => one.transport.isConnected(2n), 'they meet');
+  return one.transport.isConnected(2n);
 }
 
 on('SA4: a revocation list counts between members as well, at both ends', async (rig, t) => {
@@ -191,11 +203,11 @@ on('SA4: a revocation list counts between members as well, at both ends', async 
   const crl = authority.crl([bad]);
   const one = await rig.member(1n, { listen: [TLS], tls: termsOf(bad) });
   const two = await rig.member(2n, { listen: [TLS], tls: termsOf(good, { crl }) });
-  t.false(await meet(rig, one, two));
-  t.regex(refusedAt(two)[0]?.reason ?? '', /its certificate was revoked/);
+  dials(one, two);
+  await sentAway(rig, two, /its certificate was revoked/);
   two.transport.setPeers(new Map([[1n, [one.urls[0] ?? '']]]));
-  await rig.until(() => whyNot(two) !== null, 'who dials the revoked one says so');
-  t.regex(whyNot(two) ?? '', /its certificate was revoked/);
+  await failsToDial(rig, two, /its certificate was revoked/);
+  t.false(one.transport.isConnected(2n));
 });
 
 on('SA8: members that meet by a certificate that is revoked are parted at once', async (rig, t) => {
@@ -238,17 +250,17 @@ on('SA11: a member is believed under the address it was dialled at, and dials fr
   const two = await rig.member(2n, { listen: [TLS], tls: termsOf(authority.issue('two')) });
   const elsewhere = authority.issue('one', { hosts: ['192.0.2.1', '*.example.invalid'] });
   const one = await rig.member(1n, { listen: [TLS], tls: termsOf(elsewhere) });
-  t.false(await meet(rig, one, two));
-  t.regex(refusedAt(two)[0]?.reason ?? '', /is for IP Address:192\.0\.2\.1, DNS:\*\.example\.invalid, and none of these is/);
+  dials(one, two);
+  await sentAway(rig, two, /is for IP Address:192\.0\.2\.1, DNS:\*\.example\.invalid, and none of these is/);
   two.transport.setPeers(new Map([[1n, [one.urls[0] ?? '']]]));
-  await rig.until(() => whyNot(two) !== null, 'nor is it dialled');
-  t.regex(whyNot(two) ?? '', /its certificate must name the host or address of this URL/);
+  await failsToDial(rig, two, /its certificate must name the host or address of this URL/);
   const lenient = await rig.member(2n, { listen: [TLS], tls: termsOf(authority.issue('two'), { checksAddress: false }) });
   one.transport.setPeers(new Map([[2n, [lenient.urls[0] ?? '']]]));
   await rig.until(() => one.transport.isConnected(2n), 'unless that is not asked for');
   const named = await rig.member(3n, { listen: [TLS], tls: termsOf(authority.issue('three', { hosts: ['localhost'] })) });
   named.transport.setPeers(new Map([[2n, [two.urls[0] ?? '']]]));
   await rig.until(() => named.transport.isConnected(2n), 'a name is looked up forwards');
+  t.true(named.transport.isConnected(2n));
 });
 
 on('SG1: the port for members sends away who has no certificate, or one of clients', async (rig, t) => {

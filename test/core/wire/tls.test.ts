@@ -260,7 +260,7 @@ test('SA8: who is connected by a certificate that is revoked, or of an authority
   const both = authority.cert + other.cert;
   const { server, url, events } = await open(t, { ...MUTUAL, ca: both });
   const clientOf = ({ cert, key }: Identity): ReturnType<typeof connect> => {
-    const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 3000 });
+    const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 10_000 });
     t.teardown(() => client.close());
     return client;
   };
