@@ -28,7 +28,7 @@ const FIRST_PAGE = 2;
 export interface Item {
   readonly key: Uint8Array;
   readonly valueBytes: number;
-  write(target: Buffer, at: number): void;
+  readonly write: (target: Buffer, at: number) => void;
 }
 
 /** Ascending by key, the same each time; null: a pause. */

@@ -45,7 +45,7 @@ export function* etcdFileOf(frozen: Frozen): Iterable<Uint8Array> {
 
 function pairs(list: readonly Pair[]): Items {
   const sorted = [...list].sort(([a], [b]) => Buffer.compare(a, b));
-  return () => sorted.map(([key, value]) => ({ key, valueBytes: value.length, write: (target, at) => void target.set(value, at) }));
+  return () => sorted.map(([key, value]) => ({ key, valueBytes: value.length, write: (target, at) => target.set(value, at) }));
 }
 
 function* rowItems(frozen: Frozen): Iterable<Item | null> {
@@ -90,7 +90,7 @@ function leaseItems({ leases }: Frozen): Items {
     for (const [i, { id, ttlSeconds, remainingSeconds }] of sorted.entries()) {
       if (i % SNAPSHOT_STEPS === SNAPSHOT_STEPS - 1) yield null;
       const value = message([[1, id], [2, ttlSeconds], [3, remainingSeconds < ttlSeconds ? remainingSeconds : 0]]);
-      yield { key: eight(id), valueBytes: value.length, write: (target, at) => void target.set(value, at) };
+      yield { key: eight(id), valueBytes: value.length, write: (target, at) => target.set(value, at) };
     }
   };
 }
