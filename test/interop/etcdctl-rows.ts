@@ -13,6 +13,12 @@
 //   end name ... text          interrupts that command, once it has printed that text, and compares what it said
 //   await name                 the same for a command that ends by itself
 
+/** Rows that build on each other, in their order. */
+export interface Group {
+  readonly title: string;
+  readonly rows: readonly string[];
+}
+
 export interface Row {
   /** As it stands in the table; in messages. */
   readonly line: string;

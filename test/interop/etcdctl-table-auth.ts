@@ -1,7 +1,7 @@
 // The part of the table of etcdctl command lines that is about users, roles and what they may do; etcdctl-tables.ts. The pair
 // hashes passwords cheaply, for each `--user` costs one hash on either side.
 
-import type { Group } from './etcdctl-tables.js';
+import type { Group } from './etcdctl-rows.js';
 
 export const USERS_AND_ROLES: readonly Group[] = [
   {

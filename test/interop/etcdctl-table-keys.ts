@@ -1,6 +1,6 @@
 // The part of the table of etcdctl command lines that is about keys, leases, members and the client itself; etcdctl-tables.ts.
 
-import type { Group } from './etcdctl-tables.js';
+import type { Group } from './etcdctl-rows.js';
 
 const TXN = 'version("t/a") > "0"\n\nput t/a 6 --prev-kv\nget t/a\ndel t/none\n\n\n';
 
@@ -315,8 +315,8 @@ export const CLUSTER: readonly Group[] = [
       'endpoint hashkv --cluster',
       'endpoint hashkv -w {json,fields,table}',
       '!1 endpoint hashkv --rev=100000',
-      '!1 endpoint health --endpoints=http://127.0.0.1:1,$url --command-timeout=300ms',
-      '!1 endpoint status --endpoints=http://127.0.0.1:1,$url --command-timeout=300ms',
+      '!1 endpoint health --endpoints=http://127.0.0.1:1,$url --command-timeout=2s',
+      '!1 endpoint status --endpoints=http://127.0.0.1:1,$url --command-timeout=2s',
     ],
   },
   {

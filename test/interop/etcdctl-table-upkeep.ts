@@ -1,6 +1,6 @@
 // The part of the table of etcdctl command lines that is about alarms, a full server, copies and snapshots; etcdctl-tables.ts.
 
-import type { Group } from './etcdctl-tables.js';
+import type { Group } from './etcdctl-rows.js';
 
 export const UPKEEP: readonly Group[] = [
   {

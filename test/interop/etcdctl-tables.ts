@@ -5,20 +5,14 @@
 import { FULL, MIRROR, SNAPSHOTS, UPKEEP } from './etcdctl-table-upkeep.js';
 import { USERS_AND_ROLES } from './etcdctl-table-auth.js';
 import { CLIENT, CLUSTER, KEYS, LEASES } from './etcdctl-table-keys.js';
+import type { Group } from './etcdctl-rows.js';
 import type { PairOptions } from './pair.js';
-
-export interface Group {
-  readonly title: string;
-  readonly rows: readonly string[];
-}
 
 export interface Table {
   readonly title: string;
   readonly pair: PairOptions;
   /** Whether the rows speak of `$other`, another server of the same kind. */
   readonly hasOther?: boolean;
-  /** What coterie lacks for these to be compared; until then only the table itself is held against etcd. */
-  readonly waitsFor?: string;
   readonly groups: readonly Group[];
 }
 
@@ -30,6 +24,6 @@ export const TABLES: readonly Table[] = [
     groups: [...KEYS, ...LEASES, ...CLUSTER, ...CLIENT, ...UPKEEP, ...USERS_AND_ROLES],
   },
   { title: 'two servers', pair: {}, hasOther: true, groups: MIRROR },
-  { title: 'snapshots', pair: {}, waitsFor: 'snapshots in the form of etcd\'s own files', groups: SNAPSHOTS },
+  { title: 'snapshots', pair: {}, groups: SNAPSHOTS },
   { title: 'full', pair: { flags: ['--quota-backend-bytes=1'], node: { limits: { quotaBytes: 1 } } }, groups: FULL },
 ];

@@ -2,7 +2,7 @@
 // a cluster loses its leader there. The client knows all members and goes from one to another by itself; what fails while
 // there is no leader is tried again by the user.
 
-import { Etcd3, EtcdLockFailedError, type IKeyValue, type Watcher } from 'etcd3';
+import { Etcd3, EtcdLockFailedError, type Watcher } from 'etcd3';
 import { eventually } from '../cluster-processes.js';
 
 export type Say = (claim: string) => void;
@@ -62,8 +62,8 @@ function events(watcher: Watcher, count: number): Promise<string[]> {
     const note = (text: string): void => {
       if (seen.push(text) === count) resolve(seen);
     };
-    watcher.on('put', (pair: IKeyValue) => note(`put ${pair.key.toString()}=${pair.value.toString()}`));
-    watcher.on('delete', (pair: IKeyValue) => note(`delete ${pair.key.toString()}`));
+    watcher.on('put', (pair) => note(`put ${pair.key.toString()}=${pair.value.toString()}`));
+    watcher.on('delete', (pair) => note(`delete ${pair.key.toString()}`));
     watcher.on('error', reject);
   });
 }
