@@ -40,7 +40,8 @@ export function upkeepOf(given: Given): Upkeep {
   const isCompactionCompared = gates.get('CompactHashCheck') ?? given.isSet('experimental-compact-hash-check-enabled');
   const warnings: string[] = [];
   if (quota > QUOTA_SANE_BYTES) {
-    warnings.push(`--quota-backend-bytes ${quota}: all of it may be held in memory; above 8 GiB neither etcd nor this is at ease`);
+    const reason = 'all of it may be held in memory; above 8 GiB neither etcd nor this is at ease';
+    warnings.push(`--quota-backend-bytes ${quota}: ${reason}`);
   }
   return {
     autoCompaction: autoCompactionOf(given.text('auto-compaction-mode'), given.text('auto-compaction-retention')),

@@ -1,5 +1,6 @@
-// Snapshots between etcd and coterie: what etcdctl saves from coterie, etcd's own tools restore, and a real etcd serves it with
-// the same keys, history, revisions, leases, users and roles; and the same the other way round. So one can always leave, and come.
+// Snapshots between etcd and coterie: what etcdctl saves from coterie, etcd's own tools restore, and a real etcd serves it
+// with the same keys, history, revisions, leases, users and roles; and the same the other way round. So one can always leave,
+// and come.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -23,7 +24,8 @@ const LEASE = 1234n;
 async function fill(client: Backend): Promise<void> {
   await client.grant(600, { id: LEASE });
   for (let i = 0; i < 60; i++) await put(client, utf8(`key-${i % 25}`), utf8(`${i}`.repeat(1 + 40 * (i % 7))));
-  await client.txn({ success: [opPut(utf8('x'), utf8('1')), opDelete(utf8('key-3')), opPut(utf8('y'), utf8('2'), { lease: LEASE })] });
+  const leased = opPut(utf8('y'), utf8('2'), { lease: LEASE });
+  await client.txn({ success: [opPut(utf8('x'), utf8('1')), opDelete(utf8('key-3')), leased] });
   await put(client, utf8('large'), new Uint8Array(300_000).fill(7));
   await client.compact(30);
   await del(client, utf8('key-1'), { rangeEnd: utf8('key-19') });
@@ -42,14 +44,17 @@ async function told(client: Backend): Promise<unknown> {
   const history: unknown[] = [];
   for (let revision = 30; revision <= header.revision; revision++) {
     const { kvs } = await client.range({ ...ALL, revision });
-    history.push(kvs.map((kv) => ({ ...kv, key: latin1(kv.key), value: latin1(kv.value).slice(0, 50), length: kv.value.length })));
+    history.push(kvs.map((kv) => {
+      return { ...kv, key: latin1(kv.key), value: latin1(kv.value).slice(0, 50), length: kv.value.length };
+    }));
   }
   const compacted = await client.range({ ...ALL, revision: 29 }).then(() => 'there', String);
   const lease = await client.leaseInfo(LEASE, { keys: true });
   return {
     revision: header.revision, history, compacted,
     lease: [lease.grantedTtlSeconds, lease.keys.map(latin1), lease.ttlSeconds > 500],
-    users: (await client.users()).names, roles: (await client.user('alice')).roles, permissions: (await client.role('r')).permissions,
+    users: (await client.users()).names, roles: (await client.user('alice')).roles,
+    permissions: (await client.role('r')).permissions,
   };
 }
 

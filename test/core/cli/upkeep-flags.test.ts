@@ -52,5 +52,6 @@ test('comparing members is switched by flags of every release of etcd', (t) => {
   t.true(upkeep({ 'experimental-initial-corrupt-check': 'true' }).verifyAtStart);
   t.false(upkeep({ 'feature-gates': 'TxnModeWriteWithSharedBuffer=false' }).verifyAtStart);
   t.throws(() => upkeep({ 'feature-gates': 'Bogus=true' }), { message: 'unrecognized feature gate: Bogus' });
-  t.throws(() => upkeep({ 'feature-gates': 'CompactHashCheck' }), { message: 'missing bool value for feature gate CompactHashCheck' });
+  const message = 'missing bool value for feature gate CompactHashCheck';
+  t.throws(() => upkeep({ 'feature-gates': 'CompactHashCheck' }), { message });
 });

@@ -46,7 +46,7 @@ function random(seed: number, puts: number): Script {
     const key = `key-${dice.below(puts / 4)}`;
     const lease = dice.below(5) === 0 ? [1n, -2n, 2n ** 62n][dice.below(3)] : undefined;
     if (dice.below(6) === 0) script.del(key, dice.below(10) === 0 ? `${key}~` : '');
-    else script.put(key, 'x'.repeat(dice.below(20) === 0 ? dice.below(20_000) : dice.below(200)), lease === undefined ? {} : { lease });
+    else script.put(key, 'x'.repeat(dice.below(dice.below(20) === 0 ? 20_000 : 200)), lease === undefined ? {} : { lease });
     if (dice.below(puts) < 3) script.compact(Math.max(1, script.store.revision - dice.below(20)));
   }
   return script;

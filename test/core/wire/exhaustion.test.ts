@@ -46,7 +46,9 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
 }
 
 /** One gRPC call by hand: status and text of the answer. */
-async function rawCall({ server }: World, path: string, frame: Buffer, headers: Readonly<Record<string, string>> = {}): Promise<string> {
+async function rawCall(
+  { server }: World, path: string, frame: Buffer, headers: Readonly<Record<string, string>> = {},
+): Promise<string> {
   const session = dialHttp2(server.urls[0] ?? '');
   session.on('error', () => undefined);
   try {
@@ -76,7 +78,8 @@ function framed(bytes: Uint8Array, isCompressed: boolean): Buffer {
 }
 
 function putBytes(valueBytes: number): Uint8Array {
-  const request = { key: utf8('zip'), value: new Uint8Array(valueBytes), lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
+  const flags = { lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
+  const request = { key: utf8('zip'), value: new Uint8Array(valueBytes), ...flags };
   return rpc.PutRequest.encode(request).finish();
 }
 
