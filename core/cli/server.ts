@@ -281,7 +281,7 @@ function refuseEtcdsData(dataDir: string): void {
   if (!existsSync(`${dataDir}/member`) || existsSync(`${dataDir}/identity`)) return;
   throw new Refusal(
     `--data-dir=${dataDir} holds etcd's data, which coterie cannot read`,
-    'give another directory; copy the keys over with: etcdctl make-mirror',
+    'give another directory; take the data over from the running etcd: etcdctl snapshot save, then coterie snapshot restore',
     { exitCode: 1 },
   );
 }
