@@ -74,10 +74,10 @@ export function jwtSigner(settings: JwtSettings): TokenSigner {
   };
 }
 
-function settle<T>(work: Promise<T>, done: Done<T>): Promise<void> {
+function settle<T>(work: Promise<T>, tell: Done<T>): Promise<void> {
   return work.then(
-    (value) => done(null, value),
-    (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+    (value) => tell(null, value),
+    (error: unknown) => tell(error instanceof Error ? error : new Error(String(error))),
   );
 }
 

@@ -7,8 +7,7 @@
 //   LEASES  id, ttl, granted at, remaining   in the order they were granted
 //   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
 //   ROWS    key number, revision, …, length of the value    in the order of revisions; then the values of the frame
-//   ALARMS  kind, member          only when one stands, so that a store without any is read by releases that know none
-//   AUTH    users, roles, tokens  only when there ever were any
+//   ALARMS, AUTH    only where there are any, so that a store without is read by releases that know neither
 //   END
 //
 // Only what can be seen is written (not what compaction superseded, though it may still lie in memory), in an order that

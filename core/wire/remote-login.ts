@@ -22,13 +22,13 @@ export function mayLoginHelp(code: ErrorCode): boolean {
 }
 
 export class RemoteLogin {
-  readonly #fetch: () => string | Promise<string>;
+  readonly #obtain: () => string | Promise<string>;
   /** Null: auth was off when it was last asked for. Undefined: to be asked for. */
   #token: string | null | undefined = undefined;
   #fetching: Promise<string | null> | null = null;
 
-  constructor(fetch: () => string | Promise<string>) {
-    this.#fetch = fetch;
+  constructor(obtain: () => string | Promise<string>) {
+    this.#obtain = obtain;
   }
 
   /** The token, if it need not be waited for. */
@@ -49,7 +49,7 @@ export class RemoteLogin {
 
   async #start(): Promise<string | null> {
     try {
-      this.#token = await this.#fetch();
+      this.#token = await this.#obtain();
     } catch (error) {
       if (!isApiError(error, 'auth_disabled')) throw error;
       this.#token = null;

@@ -1,3 +1,5 @@
+// Marked passwords and tokens, looked for in everything that a real server leaves behind or says.
+
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +28,9 @@ test('SB3 passwords and tokens are in no file, log, metric, snapshot or error', 
   const flags = ['--bcrypt-cost', '4', '--log-level', 'debug', '--snapshot-count', '10'];
   const server = await startServer({ port: await freePort(), dataDir: join(directory, 'data'), flags });
   t.teardown(() => server.end('SIGKILL'));
-  const secrets = ['MarkerOfRoot-7d1', 'MarkerOfUser-9c4', 'MarkerChanged-2f8', 'MarkerWrong-5e3', `MarkerLong-${'x'.repeat(80)}`];
+  const secrets = [
+    'MarkerOfRoot-7d1', 'MarkerOfUser-9c4', 'MarkerChanged-2f8', 'MarkerWrong-5e3', `MarkerLong-${'x'.repeat(80)}`,
+  ];
   const [rootSecret = '', userSecret = '', newSecret = '', wrong = '', long = ''] = secrets;
   const errors: string[] = [];
   const failing = async (work: Promise<unknown>): Promise<void> => {

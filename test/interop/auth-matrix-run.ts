@@ -40,8 +40,11 @@ export async function runMatrix(all: readonly Case[], onCase: (n: number) => voi
     for (const [n, each] of all.entries()) {
       const wanted = expected(each);
       const token = each.who === '?' ? `${'x'.repeat(24)}.1` : (tokens.get(each.who) ?? null);
-      const text = each.transport === 'gateway' ? await overGateway(url, each, token)
-        : each.who === CERTIFIED ? await overTable(table, each) : await overGrpc(raw, each, token);
+      const ask = (): Promise<string> => {
+        if (each.transport === 'gateway') return overGateway(url, each, token);
+        return each.who === CERTIFIED ? overTable(table, each) : overGrpc(raw, each, token);
+      };
+      const text = await ask();
       const got = verdictOf(text);
       const label = `${each.method} ${each.json} by ${each.who || 'nobody'} over ${each.transport}`;
       if (got !== wanted) mismatches.push(`${label}: ${got} (${text}), not ${wanted}`);
@@ -155,8 +158,8 @@ async function overGateway(url: string, each: Case, token: string | null): Promi
   try {
     if (!STREAMS.includes(each.method) || response.body === null) return spokenIn(await response.text());
     const reader = response.body.getReader();
-    const { value } = await reader.read();
-    return spokenIn(Buffer.from(value ?? new Uint8Array(0)).toString('utf8').split('\n', 1)[0] ?? '');
+    const first = (await reader.read()) as { readonly value?: Uint8Array };
+    return spokenIn(Buffer.from(first.value ?? new Uint8Array(0)).toString('utf8').split('\n', 1)[0] ?? '');
   } finally {
     if (STREAMS.includes(each.method)) abort.abort();
   }

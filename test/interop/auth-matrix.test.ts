@@ -1,3 +1,5 @@
+// A slice of the matrix of rights; the whole is npm run auth-matrix.
+
 import test from 'ava';
 import { cases } from './auth-matrix.js';
 import { runMatrix } from './auth-matrix-run.js';

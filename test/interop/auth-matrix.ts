@@ -16,7 +16,8 @@ export interface Case {
 
 /** In the oracle's words, and the gateway's path. */
 export const ROUTES: Readonly<Record<string, string>> = {
-  'KV/Range': 'kv/range', 'KV/Put': 'kv/put', 'KV/DeleteRange': 'kv/deleterange', 'KV/Txn': 'kv/txn', 'KV/Compact': 'kv/compaction',
+  'KV/Range': 'kv/range', 'KV/Put': 'kv/put', 'KV/DeleteRange': 'kv/deleterange', 'KV/Txn': 'kv/txn',
+  'KV/Compact': 'kv/compaction',
   'Watch/Watch': 'watch', 'Lease/LeaseGrant': 'lease/grant', 'Lease/LeaseRevoke': 'lease/revoke',
   'Lease/LeaseKeepAlive': 'lease/keepalive', 'Lease/LeaseTimeToLive': 'lease/timetolive', 'Lease/LeaseLeases': 'lease/leases',
   'Cluster/MemberAdd': 'cluster/member/add', 'Cluster/MemberRemove': 'cluster/member/remove',
@@ -42,7 +43,9 @@ function grant(kind: Grant['kind'], key: string, end = ''): Grant {
 const GRANTS: ReadonlyMap<string, readonly Grant[]> = new Map([
   ['reader', [grant('read', 'ab')]],
   ['writer', [grant('write', 'a', 'b')]],
-  ['neighbours', [grant('readwrite', 'a', 'b'), grant('readwrite', 'b', 'c'), grant('readwrite', 'c'), grant('read', 'c\0', 'ca')]],
+  ['neighbours', [
+    grant('readwrite', 'a', 'b'), grant('readwrite', 'b', 'c'), grant('readwrite', 'c'), grant('read', 'c\0', 'ca'),
+  ]],
   ['open', [grant('readwrite', 'b', '\0'), grant('read', 'a')]],
   ['mixed', [grant('read', 'a', 'c'), grant('write', 'ab', 'ac'), grant('readwrite', 'b'), grant('write', 'a', 'aa')]],
 ]);

@@ -84,6 +84,10 @@ export class Replay {
       case 'lease_checkpoint':
       case 'alarm':
       case 'member_update':
+      case 'as_user':
+      case 'auth_change':
+      case 'authenticate':
+      case 'rehash':
         return;
     }
   }

@@ -1,3 +1,5 @@
+// Signed tokens: what they say, and every way to make one that must not be believed.
+
 import { createHmac, createSign, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import test from 'ava';
 import { whenDone } from '../../../core/base/done.js';
@@ -61,11 +63,12 @@ test('SB7 what is not signed as configured, for us, now, by name and revision, i
     return `${input}.${createHmac('sha256', pem(publicKey)).update(input).digest('base64url')}`;
   };
   const { username, revision, exp } = good();
+  const strangersJwk = stranger.publicKey.export({ format: 'jwk' });
   const hostile: Readonly<Record<string, string>> = {
     'no algorithm': `${b64('{"alg":"none"}')}.${b64(JSON.stringify(good()))}.`,
     'another algorithm': confused(),
     'another key': forged(good(), { alg: 'RS256' }, stranger.privateKey),
-    'another key that it brings along': forged(good(), { alg: 'RS256', jwk: stranger.publicKey.export({ format: 'jwk' }) }, stranger.privateKey),
+    'another key that it brings along': forged(good(), { alg: 'RS256', jwk: strangersJwk }, stranger.privateKey),
     'a demand nobody knows': forged(good(), { alg: 'RS256', crit: ['x'], x: 1 }),
     'an audience': forged({ ...good(), aud: 'others' }),
     'expired': forged({ ...good(), exp: nowSeconds() - 61 }),

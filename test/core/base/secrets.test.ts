@@ -1,3 +1,5 @@
+// The real door to secrets: bcrypt in its thread, digests and chance.
+
 import test from 'ava';
 import { whenDone } from '../../../core/base/done.js';
 import { costOf, isBcryptHash, systemSecrets } from '../../../core/base/secrets.js';

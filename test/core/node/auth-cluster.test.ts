@@ -1,6 +1,8 @@
+// Users, tokens and rights in a cluster in one process: what one member grants or takes away, all members know.
+
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
-import { NOBODY, opPut, type Backend, type CallOptions, type Caller, type WatchBatch } from '../../../core/client.js';
+import { NOBODY, opPut, type AuthChange, type CallOptions, type Caller, type WatchBatch } from '../../../core/client.js';
 import { isApiError, type ErrorCode } from '../../../core/errors.js';
 import { Cluster, type ClusterOptions } from './cluster.js';
 
@@ -15,7 +17,7 @@ async function guarded(t: ExecutionContext, options: ClusterOptions = {}): Promi
   const cluster = await Cluster.running(options);
   t.teardown(() => cluster.stopAll());
   const client = cluster.client(1n);
-  const change = (...changes: Parameters<Backend['changeAuth']>): Promise<unknown> => cluster.until(client.changeAuth(...changes));
+  const change = (wish: AuthChange): Promise<unknown> => cluster.until(client.changeAuth(wish));
   for (const name of ['root', 'u']) await change({ kind: 'user_add', name, password: { plain: name } });
   await change({ kind: 'user_grant', name: 'root', role: 'root' });
   await change({ kind: 'role_add', name: 'r' });
@@ -39,6 +41,12 @@ async function refusedWith(t: ExecutionContext, work: Promise<unknown>, code: Er
   t.true(isApiError(error, code), String(error));
 }
 
+async function batchOf(batches: AsyncIterator<WatchBatch>): Promise<WatchBatch> {
+  const next = await batches.next();
+  if (next.done === true) throw new Error('the watch has ended');
+  return next.value;
+}
+
 test('SB12 a token from one member is good at the others, after a change of leader, a restart and from a snapshot', async (t) => {
   const { cluster, as, login } = await guarded(t, { snapshotCount: 20 });
   const follower = await cluster.follower();
@@ -47,7 +55,8 @@ test('SB12 a token from one member is good at the others, after a change of lead
   const put = async (id: bigint): Promise<void> => {
     const options = await as(id, token);
     await cluster.until(cluster.client(id).txn({ success: [opPut(utf8('a'), utf8('1'))] }, options));
-    await refusedWith(t, cluster.until(cluster.client(id).txn({ success: [opPut(utf8('c'), utf8('1'))] }, options)), 'permission_denied');
+    const other = cluster.client(id).txn({ success: [opPut(utf8('c'), utf8('1'))] }, options);
+    await refusedWith(t, cluster.until(other), 'permission_denied');
   };
   for (const id of cluster.ids) await put(id);
   const leader = await cluster.leader();
@@ -102,14 +111,14 @@ test('SC7 events stop with the entry that takes the right away, and a quiet watc
   for (const each of [quiet, busy, ofOwn]) await cluster.until(each.next());
   const put = (value: string): Promise<unknown> => cluster.until(client.txn({ success: [opPut(utf8('a'), utf8(value))] }));
   await put('1');
-  t.is((await cluster.until(busy.next())).value?.events.length, 1);
+  t.is((await cluster.until(batchOf(busy))).events.length, 1);
   await cluster.until(client.changeAuth({ kind: 'role_delete', name: 'r' }));
   await put('2');
   const began = cluster.clock.now();
   await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(busy.next()), 'permission_denied');
   await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(quiet.next()), 'permission_denied');
   t.true(cluster.clock.now() - began <= 5000);
-  t.is((await cluster.until(ofOwn.next())).value?.events.length, 2);
+  t.is((await cluster.until(batchOf(ofOwn))).events.length, 2);
   const late = client.watch({ key: utf8('a') }, options)[Symbol.asyncIterator]();
   await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(late.next()), 'permission_denied');
 });
@@ -122,14 +131,16 @@ test('SC11 while a role is taken away under a flood, every member does the same,
     const id = BigInt(1 + (i % 3));
     const options = await as(id, token);
     calls.push(cluster.client(id).txn({ success: [opPut(utf8(`a${i}`), utf8('1'))] }, options).then(() => 'ok', String));
-    if (i === 100) calls.push(cluster.client(2n).changeAuth({ kind: 'role_revoke', name: 'r', key: utf8('a'), rangeEnd: utf8('b') }));
+    const revoke = { kind: 'role_revoke', name: 'r', key: utf8('a'), rangeEnd: utf8('b') } as const;
+    if (i === 100) calls.push(cluster.client(2n).changeAuth(revoke));
   }
   const outcomes = await cluster.until(Promise.all(calls));
   t.true(outcomes.filter((each) => each === 'ok').length < 201);
   await cluster.level();
   t.is(new Set(cluster.ids.map((id) => cluster.member(id).node.store.stateHash())).size, 1);
   const { revision } = cluster.member(1n).node.store;
-  await refusedWith(t, cluster.until(cluster.client(3n).txn({ success: [opPut(utf8('a'), utf8('2'))] }, await as(3n, token))), 'permission_denied');
+  const late = cluster.client(3n).txn({ success: [opPut(utf8('a'), utf8('2'))] }, await as(3n, token));
+  await refusedWith(t, cluster.until(late), 'permission_denied');
   t.is(cluster.member(1n).node.store.revision, revision);
 });
 
@@ -149,7 +160,7 @@ test('what a follower asks of its leader is judged by the leader, too', async (t
   }
 });
 
-test('SB5 a user without a password logs in with none, an empty one is one, and names nobody has fail like wrong ones', async (t) => {
+test('SB5 who has no password logs in with none, an empty one is one, and unknown names fail like wrong ones', async (t) => {
   const { cluster } = await guarded(t, { size: 1 });
   const client = cluster.client(1n);
   await cluster.until(client.changeAuth({ kind: 'user_add', name: 'certified', password: null }));
@@ -170,15 +181,17 @@ test('SB1 a hash of another cost is replaced when its user logs in, and what is 
   const { store } = cluster.member(1n).node;
   const [hash, revision] = [store.auth.user('u')?.hash ?? '', store.auth.revision];
   const client = cluster.client(1n);
-  await cluster.until(client.changeAuth({ kind: 'user_add', name: 'old', password: { bcrypt: hash.replace('$10$', '$06$') } }));
+  const cheaper = { bcrypt: hash.replace('$10$', '$06$') };
+  await cluster.until(client.changeAuth({ kind: 'user_add', name: 'old', password: cheaper }));
   const token = (await cluster.until(client.authenticate('old', 'u'))).token;
   await cluster.clock.advance(100);
   t.regex(store.auth.user('old')?.hash ?? '', /^\$2a\$10\$/);
   t.is(store.auth.revision, revision + 1);
   t.is((await cluster.until(Promise.resolve(client.identify({ token, certificateName: null }))))?.user, 'old');
-  await refusedWith(t, cluster.until(client.changeAuth({ kind: 'user_add', name: 'x', password: { bcrypt: 'plain' } })), 'password_unfit');
-  const long = 'p'.repeat(73);
-  await refusedWith(t, cluster.until(client.changeAuth({ kind: 'user_add', name: 'x', password: { plain: long } })), 'password_unfit');
+  for (const password of [{ bcrypt: 'plain' }, { plain: 'p'.repeat(73) }]) {
+    const change = client.changeAuth({ kind: 'user_add', name: 'x', password });
+    await refusedWith(t, cluster.until(change), 'password_unfit');
+  }
   t.truthy(await login(1n, 'u'));
 });
 

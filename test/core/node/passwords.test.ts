@@ -1,3 +1,5 @@
+// The queue before the one thread that hashes passwords, and what becomes of those who guess.
+
 import test from 'ava';
 import { whenDone } from '../../../core/base/done.js';
 import type { Secrets } from '../../../core/base/secrets.js';
@@ -49,7 +51,9 @@ test('SB2 the queue for the one thread is short, and what does not fit is told s
   const waiting: ((error: null, isRight: boolean) => void)[] = [];
   const { clock, passwords } = desk({ verify: (_password, _hash, done) => void waiting.push(done) });
   const outcomes: unknown[] = [];
-  const attempt = (name: string): void => passwords.verify(name, 'x', null, (error, isRight) => void outcomes.push(error ?? isRight));
+  const attempt = (name: string): void => {
+    passwords.verify(name, 'x', null, (error, isRight) => void outcomes.push(error ?? isRight));
+  };
   for (let i = 0; i < 40; i++) attempt(`user ${i % 2}`);
   await clock.advance(1);
   // Eight of each name.
@@ -71,7 +75,8 @@ test('SB4 a name nobody has costs a check like any other, and never passes', asy
 
 test('SB1 a password that bcrypt would cut off is refused before it is hashed', async (t) => {
   const { clock, passwords } = desk();
-  const long = await clock.until(whenDone<string>((done) => passwords.hash('ü'.repeat(37), done)).catch((error: unknown) => error));
+  const hashing = whenDone<string>((done) => passwords.hash('ü'.repeat(37), done));
+  const long = await clock.until(hashing.catch((error: unknown) => error));
   t.true(isApiError(long, 'password_unfit'), String(long));
   t.truthy(await clock.until(whenDone<string>((done) => passwords.hash('ü'.repeat(36), done))));
 });

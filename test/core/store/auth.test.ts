@@ -1,3 +1,5 @@
+// Users, roles and tokens as replicated state, and commands judged by them as they are applied.
+
 import test from 'ava';
 import { EMPTY, utf8 } from '../../../core/base/bytes.js';
 import { opDelete, opPut, opRange, opTxn, type Permission, type TxnRequest } from '../../../core/client.js';

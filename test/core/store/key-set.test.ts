@@ -1,3 +1,5 @@
+// The union of ranges against brute force over an alphabet of three letters.
+
 import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { Prng } from '../../../core/base/prng.js';
@@ -5,10 +7,11 @@ import { intervalOf, KeySet, type KeyInterval } from '../../../core/store/key-se
 
 /** All strings over these letters up to this length. */
 function words(letters: string, length: number): readonly string[] {
-  return length === 0 ? [''] : ['', ...[...letters].flatMap((first) => words(letters, length - 1).map((rest) => first + rest))];
+  if (length === 0) return [''];
+  return ['', ...letters.split('').flatMap((first) => words(letters, length - 1).map((rest) => first + rest))];
 }
 
-/** Whatever begins or ends in these tests has at most two letters, so no two of these lie apart with nothing between them told. */
+/** Whatever begins or ends in these tests has at most two letters: between two of these nothing can change. */
 const PLACES = [...new Set(words('\0abc', 3))].sort();
 const BOUNDS = words('abc', 2);
 
@@ -40,7 +43,9 @@ test('SC5 a range is covered exactly when every key in it is, whatever the grant
 });
 
 test('SC5 neighbours are one, a gap of one key is a gap, and an empty range needs both its ends', (t) => {
-  const set = new KeySet([{ start: 'b', end: 'c' }, { start: 'a', end: 'b' }, { start: 'x', end: 'x\0' }, { start: 'x\0\0', end: 'y' }]);
+  const set = new KeySet([
+    { start: 'b', end: 'c' }, { start: 'a', end: 'b' }, { start: 'x', end: 'x\0' }, { start: 'x\0\0', end: 'y' },
+  ]);
   t.true(set.covers({ start: 'a', end: 'c' }));
   t.true(set.covers(intervalOf(utf8('x'))));
   t.false(set.covers({ start: 'x', end: 'y' }));

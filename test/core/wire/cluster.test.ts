@@ -3,7 +3,9 @@
 
 import { createHash } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
-import { NOBODY, type Backend, type Header, type Member, type MembersResponse, type SnapshotStream } from '../../../core/client.js';
+import {
+  NOBODY, type Backend, type Header, type Member, type MembersResponse, type SnapshotStream,
+} from '../../../core/client.js';
 import { ApiError, isApiError, type ErrorCode } from '../../../core/errors.js';
 import { connect } from '../../../core/wire/remote-client.js';
 import { serve } from '../../../core/wire/port.js';
@@ -120,7 +122,8 @@ test('the gateway has the same under etcd\'s paths, names and numbers', async (t
   t.deepEqual(await post(url, 'maintenance/hash', ''), [200, hash]);
   t.deepEqual(await post(url, 'maintenance/hashkv', '{"revision":"4"}'), [200, { ...hash, compact_revision: '3' }]);
   t.deepEqual(asked.calls.slice(1), [
-    [2n ** 64n - 2n, unknown], [2n ** 64n - 2n, unknown], [5n, ['http://c:1'], unknown], [9n, unknown], [0, unknown], [4, unknown],
+    [2n ** 64n - 2n, unknown], [2n ** 64n - 2n, unknown], [5n, ['http://c:1'], unknown], [9n, unknown], [0, unknown],
+    [4, unknown],
   ]);
 });
 

@@ -1,12 +1,19 @@
+// A remote client that logs in by itself, and one that passes on the calls of others.
+
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
-import { get, put, type Backend } from '../../../core/client.js';
+import { get, put, type Backend, type WatchBatch } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { serve, type WireServer } from '../../../core/wire/port.js';
 import { connect } from '../../../core/wire/remote-client.js';
 
-async function guarded(t: ExecutionContext, options: { isOn?: boolean } = {}): Promise<{ node: RunningNode; server: WireServer }> {
+interface Guarded {
+  readonly node: RunningNode;
+  readonly server: WireServer;
+}
+
+async function guarded(t: ExecutionContext, options: { isOn?: boolean } = {}): Promise<Guarded> {
   const node = await startNode({ dataDir: null, listenPeerUrls: [], auth: { bcryptCost: 4 } });
   const server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
   t.teardown(async () => {
@@ -26,6 +33,12 @@ async function users(client: Backend): Promise<void> {
   const permission = { kind: 'readwrite', key: utf8('a'), rangeEnd: utf8('b') } as const;
   await client.changeAuth({ kind: 'role_grant', name: 'a', permission });
   await client.changeAuth({ kind: 'user_grant', name: 'u', role: 'a' });
+}
+
+async function batchOf(batches: AsyncIterator<WatchBatch>): Promise<WatchBatch> {
+  const next = await batches.next();
+  if (next.done === true) throw new Error('the watch has ended');
+  return next.value;
 }
 
 test('a client with a name and a password logs in by itself, once for any number of calls', async (t) => {
@@ -78,9 +91,9 @@ test('a token that is gone is fetched anew for calls, watches and keep-alives', 
   await node.client.changeAuth({ kind: 'user_password', name: 'u', password: { plain: 'newer' } });
   const watch = client.watch({ key: utf8('a') });
   const batches = watch[Symbol.asyncIterator]();
-  t.is((await batches.next()).value?.kind, 'created');
+  t.is((await batchOf(batches)).kind, 'created');
   await put(node.client, utf8('a'), utf8('2'));
-  t.is((await batches.next()).value?.events.length, 1);
+  t.is((await batchOf(batches)).events.length, 1);
   watch.close();
 });
 
@@ -89,11 +102,11 @@ test('what a caller may not watch ends that watch with the reason, and the other
   const client = connect(server.urls, { user: 'u', password: 'u' });
   t.teardown(() => client.close());
   const good = client.watch({ key: utf8('a') })[Symbol.asyncIterator]();
-  t.is((await good.next()).value?.kind, 'created');
+  t.is((await batchOf(good)).kind, 'created');
   const bad = client.watch({ key: utf8('a'), rangeEnd: new Uint8Array([0]) })[Symbol.asyncIterator]();
   await t.throwsAsync(bad.next(), { message: 'etcdserver: permission denied' });
   await put(client, utf8('a'), utf8('1'));
-  t.is((await good.next()).value?.events.length, 1);
+  t.is((await batchOf(good)).events.length, 1);
 });
 
 test('a server that passes calls on speaks for its callers, and never for itself', async (t) => {
@@ -113,7 +126,7 @@ test('a server that passes calls on speaks for its callers, and never for itself
   const unseen = nobody.watch({ key: utf8('a') })[Symbol.asyncIterator]();
   await t.throwsAsync(unseen.next(), { message: 'etcdserver: user name is empty' });
   const seen = u.watch({ key: utf8('a') })[Symbol.asyncIterator]();
-  t.is((await seen.next()).value?.kind, 'created');
+  t.is((await batchOf(seen)).kind, 'created');
   const { id } = await u.grant(60);
   t.true((await u.keepAlive(id)).ttlSeconds > 0);
   const error = await nobody.keepAlive(id).catch((failure: unknown) => failure);
