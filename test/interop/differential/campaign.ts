@@ -37,6 +37,7 @@ export interface Report {
 const READS_AT_ONCE = 8;
 /** Worlds tried to make a failure smaller. */
 const SHRINK_TRIES = 60;
+const SHRINK_MS = 180_000;
 
 interface Failure {
   readonly number: number;
@@ -76,7 +77,8 @@ export async function runCampaign(campaign: Campaign): Promise<Report> {
     worlds++;
     campaign.onWorld(seed, compared());
     if (failure === null || campaign.goesOn) continue;
-    const least = campaign.shrinks ? await shrink(failure) : null;
+    campaign.onDifference(tell(seed, failure, null));
+    const least = campaign.shrinks ? await shrink(failure, campaign.signal) : null;
     return { operations: compared(), worlds, counts, failure: tell(seed, failure, least) };
   }
   return { operations: compared(), worlds, counts, failure: seen.size === 0 ? null : [...seen.values()].join('\n\n') };
@@ -145,9 +147,11 @@ async function runAll(
 }
 
 /** Leaves out pieces, large ones first, as long as the same place still differs. */
-async function shrink(failure: Failure): Promise<readonly Operation[]> {
+async function shrink(failure: Failure, signal: AbortSignal): Promise<readonly Operation[]> {
   let least: readonly Operation[] = failure.done;
+  const until = Date.now() + SHRINK_MS;
   let tries = 0;
+  const mayTry = (): boolean => tries < SHRINK_TRIES && Date.now() < until && !signal.aborted;
   const showsIt = async (operations: readonly Operation[]): Promise<boolean> => {
     tries++;
     const world = await World.open(() => undefined);
@@ -159,8 +163,8 @@ async function shrink(failure: Failure): Promise<readonly Operation[]> {
       await world.close();
     }
   };
-  for (let piece = Math.ceil(least.length / 2); tries < SHRINK_TRIES; piece = Math.ceil(piece / 2)) {
-    for (let from = 0; from < least.length && tries < SHRINK_TRIES; ) {
+  for (let piece = Math.ceil(least.length / 2); mayTry(); piece = Math.ceil(piece / 2)) {
+    for (let from = 0; from < least.length && mayTry(); ) {
       const without = [...least.slice(0, from), ...least.slice(from + piece)];
       if (without.length < least.length && (await showsIt(without))) least = without;
       else from += piece;

@@ -18,10 +18,10 @@ function where(
   name: CallName,
   request: Uint8Array,
   [etcd, coterie]: readonly [Outcome, Outcome],
-  more: { compacted?: number; as?: string; names?: typeof NO_NAMES } = {},
+  more: { compacted?: number; as?: string; names?: typeof NO_NAMES; failures?: number } = {},
 ): string | null {
-  const { compacted = -1, as, names = NO_NAMES } = more;
-  return compareOutcomes(name, request, { etcd, coterie }, { names, compacted, as })?.where ?? null;
+  const { compacted = -1, as, names = NO_NAMES, failures = 0 } = more;
+  return compareOutcomes(name, request, { etcd, coterie }, { names, compacted, as, failures })?.where ?? null;
 }
 
 const header = (revision: number): rpc.ResponseHeader => ({ clusterId: 1n, memberId: 2n, revision, raftTerm: 2 });
@@ -82,6 +82,13 @@ test('a bad token is named first here, and only a bad one', (t) => {
   t.is(where('put', new Uint8Array(0), pair, { as: BOGUS }), null);
   t.is(where('put', new Uint8Array(0), pair, { as: 'u1' }), '.code');
   t.not(where('put', new Uint8Array(0), [refusal(ERRORS.lease_not_found), refusal(ERRORS.token_invalid)], { as: BOGUS }), null);
+});
+
+test('who logged in wrongly five times may have to wait, and nobody else', (t) => {
+  const pair = [refusal(ERRORS.auth_failed), refusal(ERRORS.too_many_logins)] as const;
+  t.is(where('authenticate', new Uint8Array(0), pair, { failures: 5 }), null);
+  t.is(where('authenticate', new Uint8Array(0), pair, { failures: 4 }), '.code');
+  t.is(where('put', new Uint8Array(0), pair, { failures: 5 }), '.code');
 });
 
 test('a lease whose id a server chose is the same lease on both sides', (t) => {

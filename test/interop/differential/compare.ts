@@ -2,6 +2,7 @@
 // and in test/interop/DIFFERENCES.md with its reason; nothing else may.
 
 import { ERRORS } from '../../../core/errors.js';
+import { loginFailuresFree } from '../../../core/node/limits.js';
 import { BOGUS, STALE } from './generate-auth.js';
 import { CALLS, type Call, type CallName, type Message } from './calls.js';
 import type { Ids } from './ids.js';
@@ -21,12 +22,24 @@ export interface Names {
   readonly coterie: Ids;
 }
 
+/** What an answer may depend on beside its request. */
+export interface Circumstances {
+  readonly names: Names;
+  readonly compacted: number;
+  /** In whose name the call was made. */
+  readonly as: string | undefined;
+  /** Logins of the same name that failed before this one, in a row. */
+  readonly failures: number;
+}
+
 export function compareOutcomes(
   name: CallName,
   request: Uint8Array,
   { etcd, coterie }: { readonly etcd: Outcome; readonly coterie: Outcome },
-  { names, compacted, as }: { readonly names: Names; readonly compacted: number; readonly as: string | undefined },
+  at: Circumstances,
 ): Difference | null {
+  const { names, compacted, as, failures } = at;
+  if (name === 'authenticate' && failures >= loginFailuresFree && isSlowedDown(coterie)) return null;
   if (isTokenFirst(as, etcd, coterie) || isNothingByNobody(name, request, etcd, coterie)) return null;
   if (name === 'hash' && isHashAtCompaction(request, etcd, coterie, compacted)) return null;
   if (etcd.kind !== coterie.kind) return { where: '.kind', etcd: shortOf(name, etcd), coterie: shortOf(name, coterie) };
@@ -86,6 +99,11 @@ function isTokenFirst(as: string | undefined, etcd: Outcome, coterie: Outcome): 
 function isNothingByNobody(name: CallName, request: Uint8Array, etcd: Outcome, coterie: Outcome): boolean {
   if (name !== 'txn' || etcd.kind !== 'answer' || coterie.kind !== 'error') return false;
   return request.length === 0 && coterie.text === ERRORS.user_empty.text;
+}
+
+/** Whoever guesses passwords has to wait here; etcd lets them go on. */
+function isSlowedDown(coterie: Outcome): boolean {
+  return coterie.kind === 'error' && coterie.text === ERRORS.too_many_logins.text;
 }
 
 /** What etcd can tell of a request by itself. */

@@ -19,6 +19,9 @@ export class Knowledge {
   /** Users with a token that is good. */
   readonly tokens = new Set<string>();
 
+  /** Logins that failed one after the other, for each name. */
+  readonly failedLogins = new Map<string, number>();
+
   learn(call: CallName, sent: Uint8Array, answer: Uint8Array): void {
     // Every answer begins with its header; the rest is passed over.
     const { header } = rpc.CompactionResponse.decode(answer);

@@ -97,8 +97,9 @@ export class World {
     this.#count(operation, etcd.kind);
     if (call === 'grant') this.#nameChosen(bytes, etcd, coterie);
     if (TOKEN_CALLS.has(call)) this.#keepTokens(call, requestOf(operation), etcd, coterie);
+    const failures = call === 'authenticate' ? this.#countLogin(bytes, etcd, coterie) : 0;
     const { compacted } = this.known;
-    const difference = compareOutcomes(call, bytes, { etcd, coterie }, { names: this.#names, compacted, as });
+    const difference = compareOutcomes(call, bytes, { etcd, coterie }, { names: this.#names, compacted, as, failures });
     if (etcd.kind === 'answer') this.known.learn(call, bytes, etcd.bytes);
     return difference;
   }
@@ -110,6 +111,15 @@ export class World {
 
   #tokensOf(as: string | undefined): Tokens | null {
     return as === undefined ? null : (this.#tokens.get(as) ?? null);
+  }
+
+  /** How many logins of this name failed in a row before this one. */
+  #countLogin(request: Uint8Array, etcd: Outcome, coterie: Outcome): number {
+    const name = String(CALLS.authenticate.request.read(request)['name']);
+    const failures = this.known.failedLogins.get(name) ?? 0;
+    const hasFailed = etcd.kind === 'error' || coterie.kind === 'error';
+    this.known.failedLogins.set(name, hasFailed ? failures + 1 : 0);
+    return failures;
   }
 
   /** A login gives tokens; a new password, the end of the user and the end of auth take them. */
