@@ -66,15 +66,15 @@ export class Corruption {
   }
 
   /**
-   * Before this member serves: those it differs from, where most of those who could be asked agree with each other against
-   * it. Empty: it may serve.
+   * Before this member serves: those it differs from, unless most of those who could be asked hold what it holds. Empty: it may
+   * serve. Without a majority nobody knows who is right, and it is not the one that begins.
    */
   verify(done: Done<readonly NodeId[]>): void {
     this.#compare(0, (error, found) => {
       if (error !== null || found === undefined) return done(error);
-      done(null, outliers(found, this.#config.self).includes(this.#config.self)
-        ? found.filter(({ member }) => member !== this.#config.self).map(({ member }) => member)
-        : []);
+      const { self } = this.#config;
+      const others = found.map(({ member }) => member).filter((member) => member !== self);
+      done(null, outliers(found, others[0] ?? self).includes(self) ? others : []);
     });
   }
 

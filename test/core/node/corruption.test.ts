@@ -2,10 +2,12 @@
 
 import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
+import { whenDone } from '../../../core/base/done.js';
 import { get, put, type AlarmRequest } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
 import { outliers } from '../../../core/node/corruption.js';
 import type { NodeEvent } from '../../../core/node/events.js';
+import { NO_UPKEEP, type UpkeepSettings } from '../../../core/node/upkeep.js';
 import { Cluster } from './cluster.js';
 
 const EVERY_MS = 60_000;
@@ -21,7 +23,7 @@ function flip(cluster: Cluster, id: bigint, key: string): void {
   value[50] = (value[50] ?? 0) ^ 1;
 }
 
-async function filled(options: { upkeep: typeof UPKEEP; size?: number }): Promise<Cluster> {
+async function filled(options: { upkeep: UpkeepSettings }): Promise<Cluster> {
   const cluster = await Cluster.running(options);
   const leader = await cluster.leader();
   for (let i = 0; i < 5; i++) await cluster.until(put(cluster.client(leader), utf8(`k${i}`), new Uint8Array(200)));
@@ -86,6 +88,21 @@ test('after a compaction the leader compares what it has left, once', async (t) 
   await cluster.clock.advance(2 * EVERY_MS);
   t.is(differences(cluster).length, 1);
   t.deepEqual((await cluster.until(cluster.client(leader).alarm(ALL_ALARMS))).alarms, [{ memberId: broken, kind: 'corrupt' }]);
+  await cluster.stopAll();
+});
+
+test('a member that differs from most of the others finds out before it serves, and one that agrees serves', async (t) => {
+  const cluster = await filled({ upkeep: NO_UPKEEP });
+  const [a = 0n, b = 0n, c = 0n] = cluster.ids;
+  flip(cluster, b, 'k1');
+  const verify = (id: bigint): Promise<readonly bigint[]> => {
+    return cluster.until(whenDone<readonly bigint[]>((done) => cluster.member(id).node.upkeep.corruption.verify(done)));
+  };
+  t.deepEqual(new Set(await verify(b)), new Set([a, c]));
+  t.deepEqual(await verify(a), []);
+  cluster.kill(c);
+  // One against one: whoever begins does not.
+  t.deepEqual([await verify(a), await verify(b)], [[b], [a]]);
   await cluster.stopAll();
 });
 
