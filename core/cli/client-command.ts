@@ -3,7 +3,7 @@
 // refused, 2 the words were wrong.
 
 import { utf8 } from '../base/bytes.js';
-import { ApiError, isApiError, type ErrorCode } from '../errors.js';
+import { ApiError, isApiError } from '../errors.js';
 import { connect, type RemoteClient } from '../wire/remote-client.js';
 import { remoteOptions, settleCredentials, settleEndpoints } from './connection.js';
 import { contextWords, type Context } from './contexts.js';
@@ -11,6 +11,7 @@ import { firstArgument, FlagValues, parseWords, type CommandFlag } from './flags
 import { fromEnvironment, GLOBAL_FLAGS, OUTPUT_FLAGS } from './global-flags.js';
 import { FORMATS, type Format } from './output.js';
 import { nearest, Refusal } from './refusal.js';
+import { remedyOf } from './remedies.js';
 import { systemTerminal, type Terminal } from './terminal.js';
 
 export type { CommandFlag } from './flags.js';
@@ -294,49 +295,6 @@ function say(terminal: Terminal, text: string): number {
   return 0;
 }
 
-/** What to do about an answer that says no. */
-const REMEDIES: Readonly<Partial<Record<ErrorCode, string>>> = {
-  member_not_found: 'coterie member list shows the ids; an id that was removed never comes back',
-  member_urls_invalid: 'give --peer-urls as http://host:port, the address the new member will listen on',
-  peer_urls_exist: 'coterie member list shows who has that peer URL; every member needs its own',
-  member_exists: 'wait a second and add it again',
-  too_many_learners: 'promote or remove the learner that is there: coterie member list',
-  learner_not_ready: 'start it and wait until it has caught up: coterie endpoint status shows its raft index',
-  not_learner: 'it votes already: coterie member list',
-  not_enough_started: 'start the members that are down first, or add the new one as a --learner',
-  unhealthy_cluster: 'wait until every member has been reachable for five seconds: coterie endpoint health --cluster',
-  bad_transferee: 'name a voting member by its id: coterie member list',
-  not_leader: 'ask the leader: coterie endpoint status --cluster shows which it is',
-  no_leader: 'a majority of the members must run and reach each other: coterie endpoint health --cluster',
-  learner_unsupported: 'a learner answers little; name a voting member with --endpoints',
-  unavailable: 'say whom to ask with --endpoints, or start the server: coterie serve',
-  deadline_exceeded: 'a majority may be missing, or it is slow: coterie endpoint health --cluster, or a longer --command-timeout',
-  timeout: 'a majority may be missing: coterie endpoint health --cluster; the call may or may not have happened',
-  timeout_leader_lost: 'the leader was lost under the call: look whether it happened before you repeat it',
-  connection_lost: 'the call may or may not have happened: look before you repeat it',
-  future_revision: 'coterie endpoint status --json shows the newest revision',
-  compacted: 'that revision is gone; ask for a later one',
-  unsupported: 'this server does not have the method',
-  key_empty: 'give a key, or --prefix or --from-key for all of them',
-  key_not_found: 'there is nothing to keep yet: put it once with its value',
-  lease_not_found: 'coterie lease list shows the leases there are; one that has run out took its keys with it',
-  no_space: 'compact and defragment, or raise --quota-backend-bytes; then coterie alarm disarm',
-  too_many_ops: 'split it, or start the servers with a larger --max-txn-ops',
-  duplicate_key: 'a transaction may write a key once',
-  request_too_large: 'split it, or start the servers with a larger --max-request-bytes',
-  user_empty: 'the server wants to know who asks: --user NAME, or a context with one',
-  auth_failed: 'look at --user and its password',
-  permission_denied: 'a user with the role root can grant it: coterie role grant-permission, coterie user grant-role',
-  token_invalid: 'the token ran out or the server was restarted; ask again',
-  auth_disabled: 'the server knows no users yet: leave out --user, or coterie auth enable',
-  root_missing: 'coterie user add root, then try again',
-  root_role_missing: 'coterie role add root, coterie user grant-role root root, then try again',
-  user_not_found: 'coterie user list shows who there is',
-  role_not_found: 'coterie role list shows which there are',
-  user_exists: 'coterie user passwd changes the password of one that is there',
-  permission_not_granted: 'coterie role get shows what was granted, range by range',
-};
-
 /** Says what went wrong and what to do; gives the exit code. Faults of ours go on as they are. */
 export function complain(words: string, error: unknown, terminal: Terminal = systemTerminal): number {
   if (error instanceof Refusal) {
@@ -344,8 +302,8 @@ export function complain(words: string, error: unknown, terminal: Terminal = sys
     return error.exitCode;
   }
   if (!(error instanceof ApiError)) throw error;
-  const remedy = REMEDIES[error.code];
-  terminal.err(`coterie ${words}: ${error.message}\n${remedy === undefined ? '' : `  ${remedy}\n`}`);
+  const remedy = remedyOf(error.code);
+  terminal.err(`coterie ${words}: ${error.message}\n${remedy === null ? '' : `  ${remedy}\n`}`);
   return isApiError(error, 'invalid_request') ? 2 : 1;
 }
 

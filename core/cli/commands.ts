@@ -146,6 +146,11 @@ export const SUBCOMMANDS: Readonly<Record<string, Subcommand>> = {
   ...SERVERS, ...KEYS, ...CLUSTER, ...USERS, ...RECIPES, ...TOOL,
 };
 
+/** What etcd's own tool calls so, and what to do here. */
+const NOT_OURS: Readonly<Record<string, string>> = {
+  downgrade: 'a cluster here has one version of etcd\'s protocol, and nothing to go back to',
+};
+
 const HEAD = `coterie: a durable key-value store any etcd client can talk to, and a sidecar that keeps nginx and HAProxy in step.
 
 Usage: coterie <command> [flags]
@@ -169,14 +174,18 @@ export async function run(argv: readonly string[], terminal: Terminal = systemTe
   const subcommand = at >= 0 && Object.hasOwn(SUBCOMMANDS, word) ? SUBCOMMANDS[word] : undefined;
   const isServer = subcommand?.group === 'Servers';
   if (subcommand !== undefined && !(at > 0 && isServer)) return subcommand.run(argv.toSpliced(at, 1), terminal);
-  if (first.startsWith('-')) {
+  if (first.startsWith('-') && (at < 0 || isServer || !isOfAll(first))) {
     const rest = argv.toSpliced(at, isServer ? 1 : 0).join(' ');
     const remedy = `flags follow the command: coterie ${isServer ? word : 'serve'} ${rest}`;
     return complain(terminal, `${first} stands before any command`, remedy);
   }
   const guess = nearest(word, Object.keys(SUBCOMMANDS));
-  const remedy = guess === null ? 'coterie --help lists the commands' : `did you mean coterie ${guess}?`;
+  const remedy = NOT_OURS[word] ?? (guess === null ? 'coterie --help lists the commands' : `did you mean coterie ${guess}?`);
   return complain(terminal, `${word}: no such command`, remedy);
+}
+
+function isOfAll(word: string): boolean {
+  return GLOBAL_FLAGS.some(({ name, short }) => word.split('=', 1)[0] === `--${name}` || (short !== undefined && word[1] === short));
 }
 
 function say(terminal: Terminal, text: string): Promise<number> {

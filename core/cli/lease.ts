@@ -86,7 +86,7 @@ const KEEP_ALIVE: ClientCommand = {
   flags: [{ name: 'once', help: 'renew it once' }], formats: FORMATS,
   async run(invocation) {
     const id = leaseOf(invocation);
-    const client = invocation.connect();
+    const client = await invocation.reached();
     if (invocation.isSet('once')) {
       const answer = await client.keepAlive(id);
       if (answer.ttlSeconds > 0) return said(invocation, id, answer);
@@ -99,7 +99,8 @@ const KEEP_ALIVE: ClientCommand = {
       while (!asked.aborted) {
         const answer = await client.keepAlive(id);
         if (answer.ttlSeconds === 0) {
-          invocation.print(`lease ${hexOf(id)} expired or revoked.\n`);
+          if (invocation.format === 'decoded') print(invocation, { lease: hexOf(id), exists: false });
+          else invocation.print(`lease ${hexOf(id)} expired or revoked.\n`);
           return 0;
         }
         said(invocation, id, answer);

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { Refusal } from './refusal.js';
 
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -45,6 +46,9 @@ export async function* linesOf(chunks: AsyncIterable<Uint8Array | string>): Asyn
 }
 
 const CTRL_C = '\u0003';
+const CTRL_D = '\u0004';
+const CTRL_H = '\b';
+const CTRL_U = '\u0015';
 const BACKSPACE = '\u007f';
 
 async function askSecret(question: string): Promise<string> {
@@ -53,28 +57,59 @@ async function askSecret(question: string): Promise<string> {
     for await (const line of linesOf(stdin)) return line;
     return '';
   }
-  process.stderr.write(question);
-  stdin.setRawMode(true);
-  stdin.resume();
+  return await typedSecret(stdin, question, {
+    say: (text) => systemTerminal.err(text),
+    interrupt: () => void process.kill(process.pid, 'SIGINT'),
+  });
+}
+
+/** The keyboard of a terminal. */
+export type Keyboard = Pick<NodeJS.ReadStream, 'on' | 'off' | 'resume' | 'pause' | 'setRawMode'>;
+
+/**
+ * A line that is not shown while it is typed. A terminal that shows nothing sends no signals either, so that Ctrl-C is ours:
+ * what it means is the signal, once the terminal is as it was.
+ */
+export async function typedSecret(
+  keyboard: Keyboard,
+  question: string,
+  { say, interrupt }: { readonly say: (text: string) => void; readonly interrupt: () => void },
+): Promise<string> {
+  say(question);
+  keyboard.setRawMode(true);
+  keyboard.resume();
+  let answer: string | null;
   try {
-    return await new Promise((resolve, reject) => {
-      let typed = '';
-      const onData = (chunk: Buffer): void => {
-        for (const char of chunk.toString()) {
-          if (char === CTRL_C) return end(() => reject(new Error('interrupted')));
-          if (char === '\r' || char === '\n') return end(() => resolve(typed));
-          typed = char === BACKSPACE ? typed.slice(0, -1) : typed + char;
-        }
-      };
-      const end = (settle: () => void): void => {
-        stdin.off('data', onData);
-        settle();
-      };
-      stdin.on('data', onData);
-    });
+    answer = await lineTyped(keyboard);
   } finally {
-    stdin.setRawMode(false);
-    stdin.pause();
-    process.stderr.write('\n');
+    keyboard.setRawMode(false);
+    keyboard.pause();
+    say('\n');
   }
+  if (answer !== null) return answer;
+  interrupt();
+  // Reached where the signal has another meaning than the end of the process.
+  throw new Refusal('nobody answered', 'ask again, or give --password-file', { exitCode: 1 });
+}
+
+/** Null: Ctrl-C. */
+function lineTyped(keyboard: Keyboard): Promise<string | null> {
+  return new Promise((resolve) => {
+    const decoder = new TextDecoder();
+    let typed: string[] = [];
+    const onData = (chunk: Uint8Array): void => {
+      for (const char of decoder.decode(chunk, { stream: true })) {
+        if (char === CTRL_C) return end(null);
+        if (char === '\r' || char === '\n' || char === CTRL_D) return end(typed.join(''));
+        if (char === CTRL_U) typed = [];
+        else if (char === BACKSPACE || char === CTRL_H) typed.pop();
+        else typed.push(char);
+      }
+    };
+    const end = (answer: string | null): void => {
+      keyboard.off('data', onData);
+      resolve(answer);
+    };
+    keyboard.on('data', onData);
+  });
 }

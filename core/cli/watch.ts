@@ -40,7 +40,8 @@ const WATCH: ClientCommand = {
     ...WATCH_FLAGS,
     { name: 'interactive', short: 'i', help: 'read watches from standard input: watch [flags] KEY [END] [-- COMMAND], progress' },
   ],
-  notes: 'COMMAND finds ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE, quoted as in Go.',
+  notes: 'COMMAND finds ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE, quoted as in Go.\n'
+    + 'A key that begins with a dash stands in COTERIE_WATCH_KEY.',
   async run(invocation) {
     const { terminal } = invocation;
     const requests = terminal.ended === null ? new Requests() : null;

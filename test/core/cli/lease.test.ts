@@ -48,6 +48,14 @@ test('keeping alive goes on until asked to end', async (t) => {
   t.regex(kept.stdout, /^(?:lease [0-9a-f]{16} keepalived with TTL\(2\)\n){2,}$/);
 });
 
+test('keeping alive what is gone says so in the form that was asked for, and nobody to ask is said at once', async (t) => {
+  const [store] = stores;
+  t.deepEqual(await json(store, 'lease keep-alive 77'), { lease: '0000000000000077', exists: false });
+  const nobody = await play('lease keep-alive 77 --endpoints 127.0.0.1:1 --dial-timeout 200ms');
+  t.is(nobody.code, 1);
+  t.regex(nobody.stderr, /no endpoint could be reached: 127\.0\.0\.1:1/);
+});
+
 test('members, endpoints, health and hashes in JSON of our own', async (t) => {
   for (const store of stores) {
     const members = await json(store, 'member list');
@@ -87,7 +95,7 @@ test('a copy has what is there, follows what changes, and can be gone on with', 
   t.is((await ended).stdout, '2\n');
   t.is((await at(target, 'get copy/ --prefix')).stdout, 'copy/b\n2\ncopy/c\n3\n');
   const nobody = await at(source, 'make-mirror http://127.0.0.1:1 --prefix mirror/ --dial-timeout 100ms');
-  t.regex(nobody.stderr, /^coterie make-mirror: the copy stands at revision 0: unavailable/);
+  t.regex(nobody.stderr, /^coterie make-mirror: the first copy is not whole: unavailable.*\n {2}mend that, and start it anew/);
 });
 
 test('a check of speed takes as long as told, and leaves nothing behind', async (t) => {

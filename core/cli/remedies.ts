@@ -1,0 +1,81 @@
+// What to do about each answer that says no: a sentence for whoever typed the command. Texts of errors are protocol
+// (core/errors.ts) and stay as they are; what helps a person stands here, complete by its type.
+
+import type { ErrorCode } from '../errors.js';
+
+/** Their text names what is wrong with the very value, or there is nothing to do about it from here. */
+type Silent = 'canceled' | 'closed' | 'invalid_request' | 'internal';
+
+const REMEDIES: Readonly<Record<Exclude<ErrorCode, Silent>, string>> = {
+  key_empty: 'give a key, or --prefix or --from-key for all of them',
+  key_not_found: 'there is nothing to keep yet: put it once with its value',
+  value_provided: 'leave out the value, or --ignore-value',
+  lease_provided: 'leave out --lease, or --ignore-lease',
+  too_many_ops: 'split it, or start the servers with a larger --max-txn-ops',
+  duplicate_key: 'a transaction may write a key once',
+  request_too_large: 'split it, or start the servers with a larger --max-request-bytes',
+  invalid_sort: '--sort-by takes CREATE, KEY, MODIFY, VALUE or VERSION',
+  compacted: 'that revision is gone; ask for a later one',
+  future_revision: 'coterie endpoint status --json shows the newest revision',
+  lease_not_found: 'coterie lease list shows the leases there are; one that has run out took its keys with it',
+  lease_exists: 'leave out --id, and the server gives one that is free',
+  lease_ttl_too_large: '9000000000 seconds are the most; a key that is to stay for ever needs no lease',
+  member_not_found: 'coterie member list shows the ids; an id that was removed never comes back',
+  member_exists: 'wait a second and add it again',
+  member_urls_invalid: 'give --peer-urls as http://host:port, the address the new member will listen on',
+  peer_urls_exist: 'coterie member list shows who has that peer URL; every member needs its own',
+  not_learner: 'it votes already: coterie member list',
+  learner_not_ready: 'start it and wait until it has caught up: coterie endpoint status shows its raft index',
+  too_many_learners: 'promote or remove the learner that is there: coterie member list',
+  not_enough_started: 'start the members that are down first, or add the new one as a --learner',
+  unhealthy_cluster: 'wait until every member has been reachable for five seconds: coterie endpoint health --cluster',
+  bad_transferee: 'name a voting member by its id: coterie member list',
+  learner_unsupported: 'a learner answers little; name a voting member with --endpoints',
+  too_many_requests: 'it has more to do than it can; try again in a moment',
+  no_space: 'compact and defragment, or raise --quota-backend-bytes; then coterie alarm disarm',
+  no_leader: 'a majority of the members must run and reach each other: coterie endpoint health --cluster',
+  not_leader: 'ask the leader: coterie endpoint status --cluster shows which it is',
+  leader_changed: 'look whether it happened before you repeat it',
+  stopped: 'name another member with --endpoints; the call may or may not have happened',
+  timeout: 'a majority may be missing: coterie endpoint health --cluster; the call may or may not have happened',
+  timeout_leader_lost: 'the leader was lost under the call: look whether it happened before you repeat it',
+  corrupt: 'coterie endpoint hashkv --cluster shows who differs; remove that member and add it anew, then coterie alarm disarm',
+  downgrade_format: 'write a version as 3.4',
+  downgrade_target: 'one minor version below that of the cluster is what it goes back to',
+  downgrade_none: 'there is nothing to give up',
+  user_empty: 'the server wants to know who asks: --user NAME, or a context with one',
+  role_empty: 'give the role a name',
+  auth_failed: 'look at --user and its password',
+  auth_without_password: 'this user has a certificate in place of a password: --cert and --key',
+  auth_invalid_change: 'the end of a range comes behind its begin; and root stays while authentication is on',
+  auth_revision_old: 'users or roles changed under the call; ask again',
+  permission_empty: 'say what is granted: read, write or readwrite, and a key',
+  permission_denied: 'a user with the role root can grant it: coterie role grant-permission, coterie user grant-role',
+  root_missing: 'coterie user add root, then try again',
+  root_role_missing: 'coterie role add root, coterie user grant-role root root, then try again',
+  user_exists: 'coterie user passwd changes the password of one that is there',
+  user_not_found: 'coterie user list shows who there is',
+  role_exists: 'coterie role get shows what it may do; coterie role grant-permission adds to it',
+  role_not_found: 'coterie role list shows which there are',
+  role_not_granted: 'coterie user get shows which roles the user has',
+  permission_not_granted: 'coterie role get shows what was granted, range by range',
+  auth_disabled: 'the server knows no users yet: leave out --user, or coterie auth enable',
+  token_invalid: 'the token ran out or the server was restarted; ask again',
+  session_expired: 'its lease is over, and what it held with it; begin anew',
+  election_no_leader: 'nobody leads yet; try again',
+  election_not_leader: 'somebody else leads by now: coterie elect --listen NAME shows who',
+  leader_missing: 'name the leader that was elected',
+  too_many_logins: 'wait a second; whoever tries passwords is made to wait',
+  password_unfit: 'give one of 1 to 72 bytes without a zero byte',
+  deadline_exceeded: 'a majority may be missing, or it is slow: coterie endpoint health --cluster, or a longer --command-timeout',
+  unavailable: 'say whom to ask with --endpoints, or start the server: coterie serve',
+  connection_lost: 'the call may or may not have happened: look before you repeat it',
+  watch_overflow: 'read faster, or watch fewer keys; --rev goes on where it stopped',
+  unsupported: 'this server does not have the method',
+  limit_reached: 'the server takes no more of this at once; try again with less',
+};
+
+export function remedyOf(code: ErrorCode): string | null {
+  const all: Readonly<Partial<Record<ErrorCode, string>>> = REMEDIES;
+  return all[code] ?? null;
+}
