@@ -130,7 +130,10 @@ function lineOf(name: Uint8Array): Uint8Array {
 }
 
 async function leaseFor(asking: Asking, lease: LeaseId): Promise<LeaseId> {
-  return lease === 0n ? (await asking.client.grant(LEASE_SECONDS, await asking.options())).id : lease;
+  if (lease !== 0n) return lease;
+  const options = await asking.options();
+  asking.stop.throwIfAborted();
+  return (await asking.client.grant(LEASE_SECONDS, options)).id;
 }
 
 /** An answer under way when `stop` aborts is waited for: what it has put must be known, to be taken away again. */

@@ -5,6 +5,7 @@
 // writes; nothing here is cached, and nothing of the framework shows.
 
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { onceAborted } from '../base/abort.js';
 import type { Backend } from '../client.js';
 import { ApiError, Status } from '../errors.js';
 import { tokenOf, type CallContext, type Method, type Methods } from './call.js';
@@ -30,10 +31,30 @@ export interface HttpGateway {
   readonly app: Express;
   /** What is served at a path; null: nothing, or HTTP has no API here. */
   routeAt(path: string): Route | null;
-  /** Calls that may last, by what ends them. */
-  readonly streams: Set<AbortController>;
-  /** Ends open streams with `server stopped`. */
-  stopStreams(): void;
+  readonly calls: LastingCalls;
+}
+
+/** Calls that may last, by what ends them. */
+export class LastingCalls {
+  readonly #open = new Set<AbortController>();
+  #isStopped = false;
+
+  begin(): AbortController {
+    const abort = new AbortController();
+    this.#open.add(abort);
+    if (this.#isStopped) abort.abort(new ApiError('stopped'));
+    return abort;
+  }
+
+  end(abort: AbortController): void {
+    this.#open.delete(abort);
+  }
+
+  /** Ends them, and those that begin from now on, with `server stopped`. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const abort of this.#open) abort.abort(new ApiError('stopped'));
+  }
 }
 
 const ROUTES: readonly (readonly [path: string, method: string])[] = [
@@ -116,7 +137,7 @@ export interface Route {
 
 export function httpGateway(backend: Backend, methods: Methods, options: GatewayOptions): HttpGateway {
   const app = express();
-  const streams = new Set<AbortController>();
+  const calls = new LastingCalls();
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing');
   app.use((request, response, next) => {
     if (decodedPath(request) !== null) return next();
@@ -143,8 +164,8 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
     if (route === null) return sendText(response, 404, 'Not Found');
     if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
     return route.method.kind === 'unary'
-      ? serveUnary(route, request, response, options, streams)
-      : serveStream(route, request, response, options, streams);
+      ? serveUnary(route, request, response, options, calls)
+      : serveStream(route, request, response, options, calls);
   });
   app.use((_request, response) => sendText(response, 404, '404 page not found'));
   app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
@@ -152,10 +173,7 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
     if (response.headersSent) response.destroy();
     else sendError(response, statusOf(error));
   });
-  const stopStreams = (): void => {
-    for (const stream of streams) stream.abort(new ApiError('stopped'));
-  };
-  return { app, routeAt, streams, stopStreams };
+  return { app, routeAt, calls };
 }
 
 /** The path without its escapes; null when they are not valid. */
@@ -215,15 +233,14 @@ async function serveUnary(
   request: Request,
   response: Response,
   options: GatewayOptions,
-  streams: Set<AbortController>,
+  calls: LastingCalls,
 ): Promise<void> {
   const { method, mapping } = route;
   if (method.kind !== 'unary') return;
-  const abort = new AbortController();
+  const abort = method.waits === true ? calls.begin() : new AbortController();
   if (method.waits === true) {
-    streams.add(abort);
     response.on('close', () => {
-      streams.delete(abort);
+      calls.end(abort);
       abort.abort();
     });
   }
@@ -249,12 +266,11 @@ async function serveStream(
   request: Request,
   response: Response,
   options: GatewayOptions,
-  streams: Set<AbortController>,
+  calls: LastingCalls,
 ): Promise<void> {
   const { method, mapping } = route;
   if (method.kind !== 'stream') return;
-  const abort = new AbortController();
-  streams.add(abort);
+  const abort = calls.begin();
   response.on('close', () => abort.abort());
   const input = new StreamInput(request, mapping, options);
   const begin = (): void => {
@@ -263,24 +279,27 @@ async function serveStream(
     response.setHeader('Grpc-Metadata-Content-Type', 'application/grpc');
     response.flushHeaders();
   };
+  const drained = drainOf(response, abort.signal);
   const send = async (answer: Uint8Array): Promise<void> => {
     if (abort.signal.aborted) return;
     begin();
     if (response.write(`{"result":${mapping.toText(answer)}}\n`)) return;
-    await drained(response, abort.signal);
+    await drained();
   };
   try {
-    await input.first();
+    await input.first(abort.signal);
     await method.handle(input.requests(abort.signal), new HttpCall(request, abort), send);
     begin();
     response.end();
   } catch (error) {
     // etcd finds a fault in a stream of requests only when the call has begun.
     const status = gatewayStatus(error, mapping.takesMany ? Status.unknown : Status.invalid_argument);
-    if (response.headersSent) response.end(errorLine(status));
-    else sendError(response, status);
+    if (response.headersSent) return void response.end(errorLine(status));
+    // What is left of its request nobody waits for.
+    if (abort.signal.aborted) response.setHeader('Connection', 'close');
+    sendError(response, status);
   } finally {
-    streams.delete(abort);
+    calls.end(abort);
     input.end();
   }
 }
@@ -301,8 +320,14 @@ class StreamInput {
     void this.#texts.return(undefined);
   }
 
-  async first(): Promise<void> {
-    const text = await this.#texts.next();
+  /** Rejects with the signal's reason when that aborts before there is one. */
+  async first(signal: AbortSignal): Promise<void> {
+    const ended = new Promise<never>((_resolve, reject) => {
+      const end = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+      onceAborted(signal, end);
+      if (signal.aborted) end();
+    });
+    const text = await Promise.race([this.#texts.next(), ended]);
     this.#first = text.done === true ? null : this.#mapping.toBytes(text.value);
   }
 
@@ -366,7 +391,7 @@ export function bytesMax(options: Pick<GatewayOptions, 'requestBytesMax'>): numb
 /** A request too large to be read, in the words and with the status gRPC has for it. */
 class TooLarge extends Error {}
 
-function tooLarge(length: number, lengthMax: number): TooLarge {
+export function tooLarge(length: number, lengthMax: number): TooLarge {
   return new TooLarge(`grpc: received message larger than max (${length} vs. ${lengthMax})`);
 }
 
@@ -391,14 +416,20 @@ export function errorLine({ code, text }: WireStatus): string {
   return `${JSON.stringify({ error })}\n`;
 }
 
-function drained(response: Response, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const go = (): void => {
-      response.off('drain', go);
-      signal.removeEventListener('abort', go);
-      resolve();
-    };
-    response.on('drain', go);
-    signal.addEventListener('abort', go, { once: true });
-  });
+/** Resolves when the response takes more, or when nobody is there any more: for all who wait at the same time. */
+function drainOf(response: Response, signal: AbortSignal): () => Promise<void> {
+  let waiting: Promise<void> | null = null;
+  return () => {
+    waiting ??= new Promise((resolve) => {
+      const go = (): void => {
+        response.off('drain', go);
+        signal.removeEventListener('abort', go);
+        waiting = null;
+        resolve();
+      };
+      response.on('drain', go);
+      signal.addEventListener('abort', go, { once: true });
+    });
+    return waiting;
+  };
 }

@@ -208,42 +208,59 @@ function quoted(char: string): string {
 }
 
 /**
- * Cuts a body that arrives in pieces into its values: `push` returns the texts completed so far, `rest` what is left over
- * at the end. Only nesting and strings are looked at; whether a value is valid shows when it is parsed.
+ * Cuts a body that arrives in pieces into its values: `push` yields the texts completed so far, as they are asked for, `rest`
+ * is what is left over at the end. Only nesting and strings are looked at; whether a value is valid shows when it is parsed.
+ * Each character is looked at once, however small the pieces are.
  */
 export class JsonSplitter {
-  #pending = '';
-  #at = 0;
+  /** What earlier pieces brought of a value that is not complete. */
+  #parts: string[] = [];
+  #pendingLength = 0;
   #depth = 0;
   #inString = false;
+  #escaped = false;
   #started = false;
 
   get pendingLength(): number {
-    return this.#pending.length;
+    return this.#pendingLength;
   }
 
-  push(piece: string): string[] {
-    this.#pending += piece;
-    const done: string[] = [];
-    for (; this.#at < this.#pending.length; this.#at++) {
-      if (!this.#completes(this.#pending.charAt(this.#at))) continue;
-      done.push(this.#pending.slice(0, this.#at + 1));
-      this.#pending = this.#pending.slice(this.#at + 1);
-      this.#at = -1;
-      this.#started = false;
+  /** To be read to its end before the next piece. */
+  *push(piece: string): Generator<string, void> {
+    let from = 0;
+    for (let at = 0; at < piece.length; at++) {
+      const isComplete = this.#completes(piece.charAt(at));
+      if (isComplete) {
+        const text = this.#parts.join('') + piece.slice(from, at + 1);
+        this.#forget();
+        from = at + 1;
+        yield text;
+      } else if (!this.#started) {
+        // Space between values.
+        from = at + 1;
+      }
     }
-    return done;
+    if (from === piece.length) return;
+    this.#parts.push(piece.slice(from));
+    this.#pendingLength += piece.length - from;
   }
 
   /** What is left when the body ends; empty when only space is. */
   rest(): string {
-    return this.#pending.trim();
+    return this.#parts.join('').trim();
+  }
+
+  #forget(): void {
+    this.#parts = [];
+    this.#pendingLength = 0;
+    this.#started = false;
   }
 
   /** Whether a value ends with this character. Anything outside an object or array is a value of its own, up to a space. */
   #completes(char: string): boolean {
     if (this.#inString) {
-      if (char === '\\') this.#at++;
+      if (this.#escaped) this.#escaped = false;
+      else if (char === '\\') this.#escaped = true;
       else if (char === '"') this.#inString = false;
       return !this.#inString && this.#depth === 0;
     }

@@ -35,6 +35,8 @@ export const CLIENT_SNAPSHOT_BYTES_MAX = 1024 * 1024;
 export const HTTP_HEADERS_MS = 15_000;
 /** And the whole request of a method that is not a stream. */
 export const HTTP_BODY_MS = 60_000;
+/** What of them is looked at for a WebSocket; as much as Node takes of any. */
+export const HTTP_HEADER_BYTES = 16 * 1024;
 /** How long an HTTP/1 connection may idle between requests. */
 export const HTTP_IDLE_MS = 60_000;
 /** From the first byte of a connection to the end of its TLS handshake. */
@@ -47,6 +49,8 @@ export const REPORT_MS = 10_000;
 export const REPORTED_MAX = 256;
 /** A WebSocket that has said nothing for so long is asked whether it is there, and cut off if it has not answered by then. */
 export const SOCKET_PING_MS = 30_000;
+/** Characters in messages of a WebSocket that are not yet handled, beyond which nothing more is read. */
+export const SOCKET_WAITING_MAX = 64 * 1024;
 /** What one HTTP/2 connection may do within a window: streams reset by the caller, and SETTINGS frames. */
 export const FLOOD_WINDOW_MS = 10_000;
 export const RESETS_MAX = 500;

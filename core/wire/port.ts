@@ -26,7 +26,7 @@ import {
 import { methods } from './methods.js';
 import { SidePort } from './side-port.js';
 import { NamedCallers } from './named-callers.js';
-import { opensWebSocket, WebSocketDoor } from './websocket.js';
+import { mayOpenWebSocket, opensWebSocket, WebSocketDoor } from './websocket.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface ServeOptions {
@@ -164,6 +164,7 @@ class Port implements WireServer {
       requestBytesMax,
       crossSite: options.crossSite ?? ANY_SITE,
       clock: this.#clock,
+      observe: this.#observe,
       limits,
       refuse: async (request, response) => named !== null && (await named.refuse(request, response, backend)),
       otherwise: (request, response) => this.#http.emit('request', request, response),
@@ -233,7 +234,7 @@ class Port implements WireServer {
   async close(): Promise<void> {
     this.#draining ??= Promise.resolve();
     this.#stopAccepting();
-    this.#gateway.stopStreams();
+    this.#gateway.calls.stop();
     this.#grpc.close();
     for (const listener of this.#sideListeners.splice(0)) listener.close();
     this.#side.close();
@@ -247,7 +248,7 @@ class Port implements WireServer {
 
   async #drain(graceMs: number): Promise<void> {
     this.#stopAccepting();
-    this.#gateway.stopStreams();
+    this.#gateway.calls.stop();
     const drained = this.#grpc.drain(graceMs);
     let cancel = (): void => undefined;
     const grace = new Promise<void>((resolve) => {
@@ -363,6 +364,7 @@ class Port implements WireServer {
       seen = Buffer.concat([seen, chunk]);
       const known = Math.min(seen.length, PREFACE.length);
       if (seen[0] === TLS_HANDSHAKE) return wrongDoor();
+      if (mayOpenWebSocket(seen)) return;
       if (!seen.subarray(0, known).equals(PREFACE.subarray(0, known))) decide(http1);
       else if (seen.length >= OPENING_BYTES) decide(grpc);
     };

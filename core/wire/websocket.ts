@@ -13,15 +13,17 @@ import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import { tokenOf, type CallContext } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
-import { bytesMax, errorBody, errorLine, gatewayStatus, type HttpGateway, type Route } from './http-gateway.js';
+import { bytesMax, errorBody, errorLine, gatewayStatus, tooLarge, type HttpGateway, type Route } from './http-gateway.js';
 import { JsonFault, JsonSplitter } from './json-text.js';
-import { SEND_BUFFER_BYTES, SOCKET_PING_MS, STREAM_REQUESTS_MAX } from './limits.js';
+import { HTTP_HEADER_BYTES, SEND_BUFFER_BYTES, SOCKET_PING_MS, SOCKET_WAITING_MAX, STREAM_REQUESTS_MAX } from './limits.js';
+import type { ObserveWire } from './wire-events.js';
 
 export interface WebSocketOptions {
   readonly gateway: HttpGateway;
   readonly requestBytesMax: number;
   readonly crossSite: CrossSiteRules;
   readonly clock: Clock;
+  readonly observe: ObserveWire;
   readonly limits: ServerOptions;
   /** True: the request was answered, and is not to be served. */
   readonly refuse: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
@@ -33,6 +35,13 @@ export interface WebSocketOptions {
 export function opensWebSocket(opening: Buffer): boolean {
   return /^GET [^\r\n]*\r\n(?:[^\r\n]+\r\n)*?upgrade:[ \t]*websocket[ \t]*\r\n/i.test(opening.toString('latin1'));
 }
+
+/** Whether more of the request has to come before one knows. What has not come within SNIFF_MS opens none. */
+export function mayOpenWebSocket(opening: Buffer): boolean {
+  return opening.subarray(0, 4).equals(GET) && opening.length < HTTP_HEADER_BYTES && !opening.includes('\r\n\r\n');
+}
+
+const GET = Buffer.from('GET ');
 
 export class WebSocketDoor {
   readonly #options: WebSocketOptions;
@@ -52,7 +61,7 @@ export class WebSocketDoor {
     this.#http = createServer(options.limits, options.otherwise);
     this.#http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       socket.on('error', () => socket.destroy());
-      void this.#onUpgrade(request, socket, head);
+      this.#onUpgrade(request, socket, head).catch((error: unknown) => this.#onFault(error, socket));
     });
     this.#http.emit('listening');
   }
@@ -74,30 +83,38 @@ export class WebSocketDoor {
       response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
     };
     const site = siteOf(request);
-    const route = this.#options.gateway.routeAt(new URL(request.url ?? '/', 'http://localhost').pathname);
+    // As it is written: what is no path is served by nothing.
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    const route = this.#options.gateway.routeAt(path);
     const fault = siteFault(this.#options.crossSite, site);
     if (fault !== null) return refuse(fault.status, fault.text);
     if (route === null) return refuse(404, 'Not Found');
     // Should it not be known whether there are users: a caller of the gateway has no name in any case.
     const isAnswered = await this.#options.refuse(request, response).catch(() => false);
     if (isAnswered) return void socket.end();
-    this.#sockets.handleUpgrade(request, socket, head, (opened) => void this.#serve(opened, request, route));
+    this.#sockets.handleUpgrade(request, socket, head, (opened) => {
+      this.#serve(opened, request, route).catch((error: unknown) => this.#onFault(error, socket));
+    });
+  }
+
+  #onFault(error: unknown, socket: Duplex): void {
+    socket.destroy();
+    this.#options.observe({ kind: 'failed', where: 'websocket', error: error instanceof Error ? error : new Error(String(error)) });
   }
 
   async #serve(socket: WebSocket, request: IncomingMessage, { method, mapping }: Route): Promise<void> {
     const { gateway, clock } = this.#options;
-    const abort = new AbortController();
-    gateway.streams.add(abort);
+    const abort = gateway.calls.begin();
     const stopPings = keepAwake(socket, clock);
     socket.on('close', () => {
       stopPings();
-      gateway.streams.delete(abort);
+      gateway.calls.end(abort);
       abort.abort();
     });
     // What breaks the framing closes the socket; there is nobody left to tell.
     socket.on('error', () => socket.terminate());
     const call = new SocketCall(request, abort.signal);
-    const texts = textsOf(socket, abort.signal);
+    const texts = textsOf(socket, abort.signal, 2 * bytesMax(this.#options));
     let begun = false;
     const say = (text: string): Promise<void> => said(socket, text);
     try {
@@ -171,28 +188,36 @@ function said(socket: WebSocket, text: string): Promise<void> {
   });
 }
 
-/** The JSON values in the messages; while several wait to be handled nothing more is read. */
-async function* textsOf(socket: WebSocket, signal: AbortSignal): AsyncGenerator<string, void> {
+/** The JSON values in the messages; while several messages wait to be handled nothing more is read. */
+async function* textsOf(socket: WebSocket, signal: AbortSignal, lengthMax: number): AsyncGenerator<string, void> {
   const splitter = new JsonSplitter();
   const waiting: string[] = [];
+  let waitingLength = 0;
   let wake = (): void => undefined;
   socket.on('message', (data: RawData, isBinary: boolean) => {
     if (isBinary || !(data instanceof Buffer)) return socket.close(1003, 'messages are text');
-    waiting.push(...splitter.push(`${data.toString('utf8')}\n`));
-    if (waiting.length >= STREAM_REQUESTS_MAX) socket.pause();
+    const message = `${data.toString('utf8')}\n`;
+    waiting.push(message);
+    waitingLength += message.length;
+    if (waiting.length >= STREAM_REQUESTS_MAX || waitingLength >= SOCKET_WAITING_MAX) socket.pause();
     wake();
   });
   signal.addEventListener('abort', () => wake(), { once: true });
   while (!signal.aborted) {
-    const text = waiting.shift();
-    if (waiting.length === 0 && socket.isPaused) socket.resume();
-    if (text !== undefined) {
-      yield text;
+    const message = waiting.shift();
+    if (message === undefined) {
+      if (socket.isPaused) socket.resume();
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
       continue;
     }
-    await new Promise<void>((resolve) => {
-      wake = resolve;
-    });
+    waitingLength -= message.length;
+    for (const text of splitter.push(message)) {
+      yield text;
+      if (signal.aborted) return;
+    }
+    if (splitter.pendingLength > lengthMax) throw tooLarge(splitter.pendingLength, lengthMax);
   }
 }
 

@@ -154,3 +154,16 @@ test('draining ends open streams over HTTP, and leaves no connection', async (t)
   await server.drain(1);
   await server.close();
 });
+
+test('a stream whose request has not come yet does not hold up the end of a server', async (t) => {
+  const server = await start(t);
+  const socket = open(server);
+  const headers = 'Host: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n';
+  socket.write(`POST /v3/watch HTTP/1.1\r\n${headers}`);
+  t.regex(await answer(socket), /^HTTP\/1.1 100 /);
+  const said = answer(socket, () => false);
+  const startedAt = performance.now();
+  await server.drain(20_000);
+  t.true(performance.now() - startedAt < 15_000);
+  t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
+});

@@ -1,6 +1,7 @@
 // The gateway over a WebSocket, as a page in a browser uses it, and what keeps other people's pages out.
 
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { Duplex } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { WebSocket, type ClientOptions } from 'ws';
@@ -194,4 +195,58 @@ test('SE5: who does not answer when it is asked whether it is there is cut off; 
   t.is(await gone.hear(), 'closed 1006');
   await here.send({ create_request: { key } });
   t.like(await here.parsed(), { result: { created: true } });
+});
+
+/** What a server says to a request that arrives in these pieces. */
+async function saidTo({ server }: Setup, pieces: readonly string[]): Promise<string> {
+  const socket = connect(Number(new URL(server.urls[0] ?? '').port), '127.0.0.1').setNoDelay(true);
+  socket.on('error', () => undefined);
+  for (const piece of pieces) {
+    socket.write(piece);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const [first = ''] = await Promise.race([once(socket, 'data'), once(socket, 'close').then(() => ['closed'])]) as unknown[];
+  socket.destroy();
+  return String(first).split('\r\n')[0] ?? '';
+}
+
+const HANDSHAKE = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+  + 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+
+test('a request for a WebSocket may arrive in pieces, and one for no path is refused', async (t) => {
+  const setup = await setUp(t);
+  t.is(await saidTo(setup, ['GET /v3/watch HTTP/1.1\r\nX: y\r\nHo', HANDSHAKE.slice(2)]), 'HTTP/1.1 101 Switching Protocols');
+  t.is(await saidTo(setup, [`GET // HTTP/1.1\r\n${HANDSHAKE}`]), 'HTTP/1.1 404 Not Found');
+  t.is(await saidTo(setup, [`GET http://[ HTTP/1.1\r\n${HANDSHAKE}`]), 'HTTP/1.1 404 Not Found');
+  t.is(await saidTo(setup, [`GET /v3/x/../watch HTTP/1.1\r\n${HANDSHAKE}`]), 'HTTP/1.1 404 Not Found');
+  const page = setup.open('/v3/kv/range');
+  await page.send({ key });
+  t.like(await page.parsed(), { header: { revision: '1' } });
+});
+
+test('one message of a million values, and one value of many messages, are bounded', async (t) => {
+  const { open } = await setUp(t, { requestBytesMax: 600_000 });
+  const many = open('/v3/watch');
+  await many.send('1 '.repeat(1_000_000));
+  t.like(await many.parsed(), { code: 2 });
+  const endless = open('/v3/lease/keepalive');
+  await once(endless.socket, 'open');
+  for (let i = 0; i < 4; i++) endless.socket.send(`[${'x'.repeat(1_000_000)}`);
+  t.like(await endless.parsed(), { code: 8 });
+  const page = open('/v3/kv/range');
+  await page.send({ key });
+  t.like(await page.parsed(), { header: { revision: '1' } });
+});
+
+test('a page that comes when the server is going away is told so', async (t) => {
+  const { server, open } = await setUp(t);
+  const page = open('/v3/watch');
+  const lock = open('/v3/lock/lock');
+  await Promise.all([once(page.socket, 'open'), once(lock.socket, 'open')]);
+  const drained = server.drain(20_000);
+  await page.send({ create_request: { key } });
+  t.like(await page.parsed(), { code: 14, message: 'etcdserver: server stopped' });
+  page.socket.close();
+  lock.socket.close();
+  await drained;
 });
