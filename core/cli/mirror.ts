@@ -2,13 +2,16 @@
 // is at one revision, page by page; then every change, the changes of one revision in one transaction as far as --max-txn-ops
 // allows. Leases are not copied: what hangs on one at the source is deleted there and so here, too.
 //
+// A destination that is away for a while is waited for: the same values are written again in the same order, so that a write
+// of which nobody knows whether it happened does no harm. One that was never reached is an error.
+//
 // Every half minute, and at the end, it prints how many keys were written, as etcdctl does. With --rev a copy that was
 // interrupted goes on behind the revision that its last message named.
 
 import type { Client, Event, KeyValue, Op } from '../client.js';
 import { opDelete, opPut, prefixRange } from '../client.js';
 import { OPEN_END, utf8 } from '../base/bytes.js';
-import { isApiError } from '../errors.js';
+import { isApiError, Status } from '../errors.js';
 import { connect } from '../wire/remote-client.js';
 import { runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { destinationOptions, DESTINATION_FLAGS } from './connection.js';
@@ -19,6 +22,8 @@ import type { Terminal } from './terminal.js';
 
 const PAGE_KEYS = 500;
 const REPORT_MS = 30_000;
+/** Between attempts to write to a destination that does not answer. */
+const RETRY_MS = 1_000;
 /** What a server takes in one transaction unless told otherwise. */
 const TXN_OPS = 128;
 /** Of one transaction; a server refuses more than 1.5 MiB. */
@@ -73,6 +78,8 @@ interface Mirror {
   /** Of the source; everything up to it has been copied. */
   revision: number;
   written: number;
+  /** Tells people what keeps it from going on. */
+  say(line: string): void;
 }
 
 function mirrorOf(invocation: Invocation, source: Client, target: Client): Mirror {
@@ -80,7 +87,7 @@ function mirrorOf(invocation: Invocation, source: Client, target: Client): Mirro
   const other = invocation.isSet('no-dest-prefix') ? '' : invocation.text('dest-prefix');
   const instead = other === null ? prefix : utf8(other);
   return {
-    source, target, prefix, revision: invocation.flags.number('rev'), written: 0,
+    source, target, prefix, revision: invocation.flags.number('rev'), written: 0, say: (line) => invocation.say(line),
     place: (key) => Buffer.concat([instead, key.subarray(prefix.length)]),
     opsMax: invocation.whole('max-txn-ops', TXN_OPS, { min: 1, max: 10_000 }),
   };
@@ -157,7 +164,7 @@ async function write(mirror: Mirror, ops: readonly Op[], signal: AbortSignal): P
   let some: Op[] = [];
   let bytes = 0;
   const flush = async (): Promise<void> => {
-    if (some.length > 0) await mirror.target.txn({ success: some }, { signal });
+    if (some.length > 0) await persist(mirror, some, signal);
     mirror.written += some.length;
     [some, bytes] = [[], 0];
   };
@@ -168,4 +175,32 @@ async function write(mirror: Mirror, ops: readonly Op[], signal: AbortSignal): P
     bytes += size;
   }
   await flush();
+}
+
+/** Until the destination has taken it, or refuses it. */
+async function persist(mirror: Mirror, success: readonly Op[], signal: AbortSignal): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await mirror.target.txn({ success }, { signal });
+      if (attempt > 0) mirror.say('make-mirror: the destination is back, and the copy goes on');
+      return;
+    } catch (error) {
+      const isAway = isApiError(error) && (error.status === Status.unavailable || error.status === Status.deadline_exceeded);
+      if (!isAway || mirror.written === 0 || signal.aborted) throw error;
+      if (attempt === 0) mirror.say(`make-mirror: the destination is away, and is waited for: ${error.message}`);
+      await pause(RETRY_MS, signal);
+    }
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener('abort', end, { once: true });
+  });
 }

@@ -21,6 +21,8 @@ export interface Stage {
   readonly secrets?: readonly string[];
   /** The command is told to end as soon as standard output is enough. */
   readonly until?: (stdout: string) => boolean;
+  /** Or with this. */
+  readonly signal?: AbortSignal;
   /** Or after so long. */
   readonly limitMs?: number;
 }
@@ -61,6 +63,7 @@ export async function play(argv: readonly string[] | string, stage: Stage = {}):
     },
   };
   const limit = setTimeout(() => ended.abort(), stage.limitMs ?? 20_000);
+  stage.signal?.addEventListener('abort', () => ended.abort(), { once: true });
   const code = await run(typeof argv === 'string' ? wordsOf(argv) : argv, terminal);
   clearTimeout(limit);
   const bytes = Buffer.concat(parts);

@@ -6,6 +6,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { play, type Printed, type Stage } from './in-process.js';
 import { startStores, type Store } from './running.js';
+import { TcpRelay } from '../wire/tcp-relay.js';
 
 let stores: readonly [Store, ...Store[]];
 
@@ -107,3 +108,33 @@ test('a check of speed takes as long as told, and leaves nothing behind', async 
   const refused = await at(store, 'check perf --prefix mine/');
   t.regex(refused.stderr, /prefix "mine\/" has keys\n {2}coterie del --prefix mine\//);
 });
+
+test('a copy waits for a destination that is away for a while, and misses nothing', async (t) => {
+  const [source] = stores;
+  const target = stores.at(-1) ?? source;
+  const port = Number(new URL(target.url).port);
+  const relay = await TcpRelay.start(port);
+  t.teardown(() => relay.close());
+  await put(source.client, utf8('away/a'), utf8('1'));
+  const words = `make-mirror ${relay.url} --prefix away/ --dest-prefix back/ --dial-timeout 200ms`;
+  const enough = new AbortController();
+  const copying = at(source, words, { signal: enough.signal, limitMs: 60_000 });
+  await eventually(() => at(target, 'get back/a --print-value-only'), '1\n');
+  relay.aim(1);
+  relay.cut();
+  await put(source.client, utf8('away/a'), utf8('2'));
+  await put(source.client, utf8('away/b'), utf8('3'));
+  setTimeout(() => relay.aim(port), 500);
+  await eventually(() => at(target, 'get back/ --prefix'), 'back/a\n2\nback/b\n3\n');
+  enough.abort();
+  const { code, stderr } = await copying;
+  t.is(code, 0);
+  t.regex(stderr, /^make-mirror: the destination is away, and is waited for: .*\nmake-mirror: the destination is back/);
+});
+
+async function eventually(look: () => Promise<Printed>, wanted: string): Promise<void> {
+  for (const end = performance.now() + 20_000; (await look()).stdout !== wanted;) {
+    if (performance.now() > end) throw new Error(`never was ${wanted}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
