@@ -6,7 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { present } from '../core/base/assert.js';
 import type { Client } from '../core/client.js';
 import { isApiError } from '../core/errors.js';
-import { clientTlsFromFiles, connect, INSECURE_WARNING } from '../core/index.js';
+import { INSECURE_WARNING } from '../core/index.js';
 import type { SidecarConfig } from './config.js';
 import { ConfigError, isListen, LISTEN_RULE, parseConfig } from './config.js';
 import type { SidecarEvent } from './events.js';
@@ -15,18 +15,15 @@ import type { Health } from './health.js';
 import { serveHealth } from './health.js';
 import type { Plan } from './publish.js';
 import { applyOnce, planOnce, Sidecar } from './sidecar.js';
+import { addStoreFlags, connectStore, type StoreFlags } from './store-flags.js';
 
 const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 type Level = (typeof LEVELS)[number];
 
-interface Flags {
+interface Flags extends StoreFlags {
   /** Never absent after `readFlags`. */
   readonly config?: string;
   readonly endpoints?: string;
-  readonly cacert?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  readonly insecureSkipTlsVerify?: true;
   readonly once?: true;
   readonly dryRun?: true;
   readonly check?: true;
@@ -71,10 +68,6 @@ function readFlags(argv: readonly string[]): Flags | null {
     .description('Keeps the configuration of nginx, HAProxy or anything else in step with the registry.')
     .option('--config <file>', 'what to write, check and reload: see sidecar/README.md')
     .option('--endpoints <urls>', 'the store, instead of the file\'s endpoints')
-    .option('--cacert <file>', 'whose certificates of the store are believed; default: those this machine trusts')
-    .option('--cert <file>', 'certificate shown to the store')
-    .option('--key <file>', 'the key of that certificate')
-    .option('--insecure-skip-tls-verify', 'talk to whoever answers; for trying things out, never else')
     .option('--once', 'one round, then end: 0 when everything runs, else 1')
     .option('--dry-run', 'show what a round would change, and whether it is valid; change nothing')
     .option('--check', 'as --dry-run, told by the exit code: 0 same, 2 differs, 1 not valid')
@@ -84,6 +77,7 @@ function readFlags(argv: readonly string[]): Flags | null {
     .exitOverride()
     .configureOutput({ writeErr: () => undefined, writeOut: (text) => process.stdout.write(text) })
     .allowExcessArguments(false);
+  addStoreFlags(command);
   try {
     const flags = command.parse([...argv], { from: 'user' }).opts<Flags>();
     // Judged after the others: an unknown flag is most often this one, misspelt.
@@ -113,11 +107,9 @@ function listenAt(text: string): string {
 }
 
 function connected(flags: Flags, config: SidecarConfig): Client {
-  const { cacert, cert, key, insecureSkipTlsVerify } = flags;
-  const tls = clientTlsFromFiles({ cacert, cert, key, insecureSkipVerify: insecureSkipTlsVerify });
-  if (insecureSkipTlsVerify === true) tell(flags, 'warn', INSECURE_WARNING, { kind: 'insecure' });
+  if (flags.insecureSkipTlsVerify === true) tell(flags, 'warn', INSECURE_WARNING, { kind: 'insecure' });
   try {
-    return connect(flags.endpoints?.split(',') ?? config.endpoints, tls === undefined ? {} : { tls });
+    return connectStore(flags.endpoints?.split(',') ?? config.endpoints, flags, process.env);
   } catch (error) {
     if (!isApiError(error)) throw error;
     const [file, path] = flags.endpoints === undefined ? [present(flags.config, '--config'), 'endpoints'] : ['--endpoints', ''];

@@ -4,24 +4,21 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../core/base/clock.js';
 import { isApiError } from '../core/errors.js';
-import { clientTlsFromFiles, connect, INSECURE_WARNING } from '../core/index.js';
+import { INSECURE_WARNING, type Client } from '../core/index.js';
 import { checkService, discover } from '../recipes/registry.js';
 import { feedProxy, type FeedEvent } from './proxy-feed.js';
 import { createProxy, type Proxy, type ProxyEvent } from './proxy.js';
 import { toBlockList } from './proxy-targets.js';
+import { addStoreFlags, connectStore, type StoreFlags } from './store-flags.js';
 
 const DRAIN_MS = 10_000;
 const HOLD_MAX_MS = 3_600_000;
 const TOLD_MAX = 20;
 
-interface Flags {
+interface Flags extends StoreFlags {
   readonly service: string;
   readonly listen: { readonly host: string; readonly port: number };
   readonly endpoints: string;
-  readonly cacert?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  readonly insecureSkipTlsVerify?: true;
   readonly allowNetwork?: readonly string[];
   readonly trustProxy?: readonly string[];
   readonly whenEmpty: 'hold' | 'refuse';
@@ -37,12 +34,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   if (flags === null) return 0;
-  let client: ReturnType<typeof connect>;
+  let client: Client;
   try {
-    const { cacert, cert, key, insecureSkipTlsVerify } = flags;
-    const tls = clientTlsFromFiles({ cacert, cert, key, insecureSkipVerify: insecureSkipTlsVerify });
-    if (insecureSkipTlsVerify === true) process.stderr.write(`WARNING: ${INSECURE_WARNING}\n`);
-    client = connect(flags.endpoints, tls === undefined ? {} : { tls });
+    if (flags.insecureSkipTlsVerify === true) process.stderr.write(`WARNING: ${INSECURE_WARNING}\n`);
+    client = connectStore(flags.endpoints, flags, process.env);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     process.stderr.write(`coterie proxy: ${isApiError(error) ? '--endpoints: ' : ''}${error.message}\n`);
@@ -59,7 +54,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run(flags: Flags, client: ReturnType<typeof connect>): Promise<void> {
+async function run(flags: Flags, client: Client): Promise<void> {
   const proxy = createProxy({
     service: flags.service,
     targets: flags.allowNetwork === undefined ? {} : { networks: flags.allowNetwork },
@@ -128,16 +123,13 @@ function readFlags(argv: readonly string[]): Flags | null {
         .default({ host: '127.0.0.1', port: 8080 }, '127.0.0.1:8080'),
     )
     .option('--endpoints <urls>', 'the store', 'http://127.0.0.1:2379')
-    .option('--cacert <file>', 'whose certificates of the store are believed; default: those this machine trusts')
-    .option('--cert <file>', 'certificate shown to the store')
-    .option('--key <file>', 'the key of that certificate')
-    .option('--insecure-skip-tls-verify', 'talk to whoever answers; for trying things out, never else')
     .option('--allow-network <cidr...>', 'only connect to instances in these networks (default: all but loopback)', network)
     .option('--trust-proxy <cidr...>', 'believe the X-Forwarded headers of peers in these networks', network)
     .option('--when-empty <policy>', 'when all vanish unexpectedly: hold the last known, or refuse with 503', policy, 'hold')
     .exitOverride()
     .configureOutput({ writeErr: () => undefined, writeOut: (text) => process.stdout.write(text) })
     .allowExcessArguments(false);
+  addStoreFlags(command);
   try {
     return command.parse([...argv], { from: 'user' }).opts<Flags & Record<string, unknown>>();
   } catch (error) {

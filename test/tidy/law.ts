@@ -51,7 +51,7 @@ export const ROOMS: readonly Room[] = [
     path: 'sidecar/',
     imports: ['core/base/', ...WORDS, 'recipes/view.ts', 'recipes/registry.ts', 'recipes/pause.ts'],
   },
-  ...['sidecar/main.ts', 'sidecar/proxy-main.ts'].map((path) => ({
+  ...['sidecar/main.ts', 'sidecar/proxy-main.ts', 'sidecar/store-flags.ts'].map((path) => ({
     path,
     imports: ['sidecar/', 'recipes/', 'core/base/', ...WORDS, 'core/index.ts', 'core/version.ts'],
   })),
@@ -106,7 +106,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/base/secrets.ts', words: [], modules: ['node:crypto', 'node:worker_threads'] },
   { path: 'core/base/secrets-thread.ts', words: [], modules: ['node:worker_threads'] },
   { path: 'core/base/jwt.ts', words: ['Date'], modules: ['node:crypto'] },
-  { path: 'core/base/issue-certificate.ts', words: [], modules: ['node:crypto'] },
+  { path: 'core/base/issue-certificate.ts', words: ['Date'], modules: ['node:crypto', 'node:net'] },
   // One process per data directory.
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // Ids and seeds: SHA-1 by etcd's rule, and the one true roll of the dice that seeds our own generator.
@@ -155,6 +155,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/cli/child.ts', words: [], modules: ['node:child_process'] },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
   { path: 'sidecar/proxy-main.ts', words: ['process'], modules: [] },
+  { path: 'sidecar/store-flags.ts', words: [], modules: ['node:fs'] },
   { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
   // http-proxy is CommonJS and must be repaired before it loads, hence node:module.
   { path: 'sidecar/proxy-forward.ts', words: [], modules: ['node:http', 'node:stream', 'node:module'] },
@@ -193,10 +194,13 @@ export const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   zod: ['sidecar/config.ts'],
   pino: ['core/cli/', 'sidecar/main.ts'],
   'prom-client': ['core/cli/metrics.ts', 'core/cli/call-metrics.ts'],
-  commander: ['core/cli/', 'sidecar/main.ts', 'sidecar/proxy-main.ts'],
+  commander: ['core/cli/', 'sidecar/main.ts', 'sidecar/proxy-main.ts', 'sidecar/store-flags.ts'],
   'sorted-btree': ['core/store/keys.ts'],
   '@node-rs/bcrypt': ['core/base/secrets-thread.ts'],
   jose: ['core/base/jwt.ts'],
+  '@peculiar/x509': ['core/base/issue-certificate.ts'],
+  // What the one above keeps its notes on classes with.
+  'reflect-metadata': ['core/base/issue-certificate.ts'],
 };
 
 export const LIMITS = {

@@ -1,0 +1,124 @@
+// Least rights for those who stand around the store (reliability 5-G): a service may write its own place in the registry and
+// no other, a sidecar may read and nothing else, a holder may use its lock's line. These are the roles that
+// recipes/README.md tells operators to make; here they are enough, and no more than enough.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { utf8 } from '../../core/base/bytes.js';
+import { prefixRange, put, type Client, type Permission } from '../../core/client.js';
+import { connect, serve, startNode, type RunningNode } from '../../core/index.js';
+import { discover, lock, Queue, register, Session } from '../../recipes/index.js';
+
+const MAIN = fileURLToPath(new URL('../../core/main.js', import.meta.url));
+const PASSWORD = 'a-password-to-look-for';
+const ROLES: Readonly<Record<string, readonly (readonly [Permission['kind'], string])[]>> = {
+  api: [['readwrite', 'coterie/services/api/']],
+  balancer: [['read', 'coterie/services/']],
+  worker: [
+    ...['', 'coterie/left/', 'coterie/wanted/', 'coterie/delayed/'].map((before) => {
+      return ['readwrite', `${before}coterie/locks/nightly/`] as const;
+    }),
+    ['readwrite', 'coterie/queues/mails/'], ['readwrite', 'coterie/receipts/'],
+  ],
+};
+
+let node: RunningNode;
+let server: Awaited<ReturnType<typeof serve>>;
+
+test.before('a store with users', async () => {
+  node = await startNode({ name: 'rights', dataDir: null, auth: { bcryptCost: 4 } });
+  server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
+  const { client } = node;
+  for (const [name, grants] of Object.entries(ROLES)) {
+    await client.changeAuth({ kind: 'role_add', name });
+    for (const [kind, prefix] of grants) {
+      await client.changeAuth({ kind: 'role_grant', name, permission: { kind, ...prefixRange(utf8(prefix)) } });
+    }
+    await client.changeAuth({ kind: 'user_add', name, password: { plain: PASSWORD } });
+    await client.changeAuth({ kind: 'user_grant', name, role: name });
+  }
+  await client.changeAuth({ kind: 'user_add', name: 'root', password: { plain: PASSWORD } });
+  await client.changeAuth({ kind: 'role_add', name: 'root' });
+  await client.changeAuth({ kind: 'user_grant', name: 'root', role: 'root' });
+  await client.changeAuth({ kind: 'enable' });
+});
+
+test.after.always('it ends', async () => {
+  await server.close();
+  await node.close();
+});
+
+function as(user: string): Client {
+  return connect(server.urls[0] ?? '', { user, password: PASSWORD });
+}
+
+const denied = { code: 'permission_denied' };
+
+test('SG7: a service registers itself under its own name, and under no other', async (t) => {
+  const client = as('api');
+  const spec = { id: 'one', address: '127.0.0.1', port: 8080 };
+  const own = await register(client, { ...spec, service: 'api' });
+  const other = register(client, { ...spec, service: 'web' }, { timeoutMs: 5_000 });
+  await t.throwsAsync(other, { message: /registering web\/one, because: etcdserver: permission denied$/ });
+  await t.throwsAsync(put(client, utf8('coterie/services/web/instances/one'), utf8('{}')), denied);
+  const reader = as('balancer');
+  const view = await discover(reader, 'api').ready();
+  t.deepEqual(view.instances.map(({ id }) => id), ['one']);
+  await t.throwsAsync(put(reader, utf8('coterie/services/api/instances/two'), utf8('{}')), denied);
+  await t.throwsAsync(reader.range({ key: utf8('coterie/locks/nightly/x') }), denied);
+  await own.close();
+  await view.close();
+  await Promise.all([client.close(), reader.close()]);
+});
+
+test('SG7: a worker holds its lock and empties its queue with what its role gives, and nothing beside them', async (t) => {
+  const client = as('worker');
+  const session = await Session.open(client, { ttlSeconds: 10 });
+  const held = await lock(session, 'nightly');
+  t.true(held.fence > 0);
+  await held.release();
+  await t.throwsAsync(lock(session, 'hourly'), denied);
+  const queue = new Queue<string>(client, 'mails');
+  await queue.put('hello');
+  const job = await queue.take(session);
+  t.is(job?.body, 'hello');
+  await job?.ack();
+  await t.throwsAsync(new Queue<string>(client, 'letters').put('x'), denied);
+  await session.close();
+  await client.close();
+});
+
+test('SG5 SG6: a sidecar that may only read follows the registry; a wrong password is refused without being shown', async (t) => {
+  const client = as('api');
+  const registration = await register(client, { service: 'api', id: 'seen', address: '127.0.0.1', port: 8081 });
+  const directory = mkdtempSync(path.join(tmpdir(), 'coterie-rights-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  writeFileSync(path.join(directory, 't.hbs'), '{{#each services}}{{#each instances}}{{id}} {{/each}}{{/each}}\n');
+  const template = '{ source: t.hbs, target: live.conf, escape: nginx }';
+  const file = path.join(directory, 'sidecar.yaml');
+  writeFileSync(file, `groups:\n  - { name: g, services: [api], templates: [${template}], reload: none }\n`);
+  const run = async (password: string): Promise<{ code: number | null; said: string }> => {
+    const words = ['sidecar', '--config', file, '--endpoints', server.urls[0] ?? '', '--user', 'balancer', '--once'];
+    const env = { ...process.env, COTERIE_PASSWORD: password };
+    const child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'pipe'], env, timeout: 60_000 });
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const [code] = (await once(child, 'close')) as [number | null];
+    return { code, said };
+  };
+  const good = await run(PASSWORD);
+  t.is(good.code, 0, good.said);
+  t.regex(readFileSync(path.join(directory, 'live.conf'), 'utf8'), /\bseen\b/);
+  const bad = await run('not-this-one');
+  t.is(bad.code, 1, bad.said);
+  t.regex(bad.said, /authentication failed, invalid user ID or password/);
+  t.notRegex(`${good.said}${bad.said}`, /a-password-to-look-for|not-this-one/);
+  await registration.close();
+  await client.close();
+});
