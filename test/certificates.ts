@@ -2,9 +2,8 @@
 // members, clients and further authorities, and take back what they said.
 
 import { randomBytes } from 'node:crypto';
-import { der, derInteger, derTime, TAG } from '../core/base/der.js';
 import {
-  issueCertificate, nameOf, newKeyPair, pemOf, pemOfKey, signed, type CertificateOrder, type KeyPair,
+  issueCertificate, loadX509, nameOf, newKeyPair, P256, pemOfKey, type CertificateOrder, type KeyPair,
 } from '../core/base/issue-certificate.js';
 
 const DAY_MS = 86_400_000;
@@ -20,49 +19,65 @@ type Wishes = Partial<Omit<CertificateOrder, 'publicKey' | 'issuer' | 'commonNam
 
 export class TestAuthority {
   readonly cert: string;
-  readonly serial = randomBytes(16);
+  readonly serial: Uint8Array;
   readonly #name: string;
-  readonly #keys: KeyPair = newKeyPair();
+  readonly #keys: KeyPair;
   /** Certificates between this one and the root, this one's own first; none of a root. */
   readonly #chain: string;
 
-  constructor(name = 'test authority', from: { parent: TestAuthority; wishes?: Wishes } | null = null) {
+  private constructor(name: string, keys: KeyPair, { cert, chain, serial }: { cert: string; chain: string; serial: Uint8Array }) {
     this.#name = name;
-    const authority = { pathLengthMax: 3 };
-    const wishes: Wishes = { hosts: [], usages: [], authority, serial: this.serial, ...from?.wishes };
-    this.cert = from === null
-      ? issueCertificate({ ...order(name, this.#keys, wishes), issuer: { commonName: name, privateKey: this.#keys.privateKey } })
-      : from.parent.#sign(name, this.#keys, wishes);
-    this.#chain = from === null ? '' : this.cert + from.parent.#chain;
+    this.#keys = keys;
+    this.cert = cert;
+    this.serial = serial;
+    this.#chain = chain;
+  }
+
+  static async make(
+    name = 'test authority', from: { parent: TestAuthority; wishes?: Wishes } | null = null,
+  ): Promise<TestAuthority> {
+    const keys = await newKeyPair();
+    const serial = randomBytes(16);
+    const wishes: Wishes = { hosts: [], usages: [], authority: { pathLengthMax: 3 }, serial, ...from?.wishes };
+    const cert = from === null
+      ? await issueCertificate({ ...order(name, keys, wishes), issuer: { commonName: name, privateKey: keys.privateKey } })
+      : await from.parent.#sign(name, keys, wishes);
+    return new TestAuthority(name, keys, { cert, serial, chain: from === null ? '' : cert + from.parent.#chain });
   }
 
   /** For this machine, as a client or as a server, unless the wishes say otherwise. */
-  issue(commonName: string, wishes: Wishes = {}): Identity {
-    const keys = newKeyPair();
+  async issue(commonName: string, wishes: Wishes = {}): Promise<Identity> {
+    const keys = await newKeyPair();
     const serial = wishes.serial ?? randomBytes(16);
-    const cert = this.#sign(commonName, keys, { ...wishes, serial }) + this.#chain;
+    const cert = (await this.#sign(commonName, keys, { ...wishes, serial })) + this.#chain;
     return { cert, key: pemOfKey(keys.privateKey), serial };
   }
 
   /** The list of what was revoked, PEM. */
-  crl(revoked: readonly { readonly serial: Uint8Array }[], times: { fromMs?: number; untilMs?: number | null } = {}): string {
+  async crl(
+    revoked: readonly { readonly serial: Uint8Array }[], times: { fromMs?: number; untilMs?: number | null } = {},
+  ): Promise<string> {
     const { fromMs = Date.now() - DAY_MS, untilMs = Date.now() + DAY_MS } = times;
-    const entries = revoked.map(({ serial }) => der(TAG.sequence, derInteger(serial), derTime(fromMs)));
-    return pemOf('X509 CRL', signed(this.#keys.privateKey, [
-      derInteger(Uint8Array.of(1)), EC_WITH_SHA256, nameOf(this.#name), derTime(fromMs),
-      ...(untilMs === null ? [] : [derTime(untilMs)]),
-      ...(entries.length === 0 ? [] : [der(TAG.sequence, ...entries)]),
-    ]));
+    const x509 = await loadX509();
+    const list = await x509.X509CrlGenerator.create({
+      issuer: nameOf(x509, this.#name),
+      thisUpdate: new Date(fromMs),
+      ...(untilMs === null ? {} : { nextUpdate: new Date(untilMs) }),
+      entries: revoked.map(({ serial }) => ({
+        serialNumber: Buffer.from(serial).toString('hex'), revocationDate: new Date(fromMs),
+      })),
+      signingAlgorithm: P256,
+      signingKey: this.#keys.privateKey,
+    });
+    // By the library's own label (CRL) OpenSSL would not know it.
+    return `-----BEGIN X509 CRL-----\n${list.toString('base64')}\n-----END X509 CRL-----\n`;
   }
 
-  #sign(commonName: string, keys: KeyPair, wishes: Wishes): string {
+  #sign(commonName: string, keys: KeyPair, wishes: Wishes): Promise<string> {
     const issuer = { commonName: this.#name, privateKey: this.#keys.privateKey };
     return issueCertificate({ ...order(commonName, keys, wishes), issuer });
   }
 }
-
-/** The algorithm as it stands in what is signed with the keys made here. */
-const EC_WITH_SHA256 = Uint8Array.from(Buffer.from('300a06082a8648ce3d040302', 'hex'));
 
 function order(commonName: string, keys: KeyPair, wishes: Wishes): Omit<CertificateOrder, 'issuer'> {
   return {

@@ -15,17 +15,17 @@ const YEAR_MS = 365 * 86_400_000;
 const EARLY_MS = 60 * 60_000;
 
 /** Where they lie, made if there are none. A pair of which one half is missing is made anew. */
-export function autoFiles(
+export async function autoFiles(
   all: ReadonlyMap<string, Setting>, side: 'client' | 'peer',
-): { readonly cert: string; readonly key: string } {
+): Promise<{ readonly cert: string; readonly key: string }> {
   const folder = path.join(textOf(all, 'data-dir'), 'fixtures', side);
   const [cert, key] = [path.join(folder, 'cert.pem'), path.join(folder, 'key.pem')];
   if (existsSync(cert) && existsSync(key)) return { cert, key };
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const keys = newKeyPair();
+  const keys = await newKeyPair();
   const now = calendarMs();
   const commonName = 'coterie, vouching for itself';
-  const text = issueCertificate({
+  const text = await issueCertificate({
     commonName, publicKey: keys.publicKey, issuer: { commonName, privateKey: keys.privateKey },
     hosts: hostsOf(all, side), usages: side === 'peer' ? ['server', 'client'] : ['server'],
     notBeforeMs: now - EARLY_MS, notAfterMs: now + numberOf(all, 'self-signed-cert-validity') * YEAR_MS,

@@ -48,7 +48,7 @@ export async function runServer({ all, warnings }: Settings): Promise<number> {
   const startedAt = performance.now();
   const metrics = new ServerMetrics({ isExtensive: textOf(all, 'metrics') === 'extensive' });
   const urls = await choosePorts(all);
-  const tls = openTls(all, { metrics, log });
+  const tls = await openTls(all, { metrics, log });
   notice.say('STATUS=waiting for a majority of the members');
   const node = await openNode(all, urls.advertised, { metrics, log, tls });
   const server = await openPort(node, all, urls.listening, { metrics, log, tls });
@@ -84,8 +84,8 @@ interface Tls {
   readonly peer: TlsFiles | null;
 }
 
-function openTls(all: All, { metrics, log }: Observers): Tls {
-  const tls = { client: TlsFiles.open(all, 'client'), peer: TlsFiles.open(all, 'peer') };
+async function openTls(all: All, { metrics, log }: Observers): Promise<Tls> {
+  const tls = { client: await TlsFiles.open(all, 'client'), peer: await TlsFiles.open(all, 'peer') };
   metrics.attachTls([tls.client, tls.peer].filter((files) => files !== null).map(({ facts }) => facts));
   const plain = tls.client === null ? undefined : listOf(all, 'listen-client-urls').find((url) => url.startsWith('http:'));
   if (plain !== undefined) log.warn({ url: plain }, 'this address is served without TLS, although there is a certificate');

@@ -58,8 +58,8 @@ export class TlsFiles {
   #used: string;
   #seen: string;
 
-  /** Null: this side has no TLS. Throws a `Refusal` that names the file, what is wrong with it and what to do. */
-  static open(all: All, side: Side): TlsFiles | null {
+  /** Null: this side has no TLS. Rejects with a `Refusal` that names the file, what is wrong with it and what to do. */
+  static async open(all: All, side: Side): Promise<TlsFiles | null> {
     const flags = FLAGS[side];
     const named: Texts = {};
     for (const field of IN_FILES) {
@@ -68,7 +68,7 @@ export class TlsFiles {
     }
     if (named.cert !== undefined) return new TlsFiles(all, side, named, false);
     const isAuto = isSet(all, side === 'client' ? 'auto-tls' : 'peer-auto-tls');
-    return isAuto ? new TlsFiles(all, side, autoFiles(all, side), true) : null;
+    return isAuto ? new TlsFiles(all, side, await autoFiles(all, side), true) : null;
   }
 
   private constructor(all: All, side: Side, files: Readonly<Texts>, isAuto: boolean) {

@@ -13,7 +13,8 @@ import { freePorts } from './free-ports.js';
 import { etcdctl } from './etcdctl-run.js';
 import { isInstalled } from './real-etcd.js';
 
-const authority = new TestAuthority();
+const authority = await TestAuthority.make();
+const aliceShown = await authority.issue('alice');
 const folder = mkdtempSync(path.join(tmpdir(), 'coterie-tls-'));
 test.after.always(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -29,7 +30,7 @@ function showing(name: string, { cert, key }: Identity): readonly string[] {
   return ['--cert', fileOf(`${name}.pem`, cert), '--key', fileOf(`${name}-key.pem`, key)];
 }
 
-const alice = showing('alice', authority.issue('alice'));
+const alice = showing('alice', aliceShown);
 
 async function start(options: { readonly ca?: string; readonly requireClientCert?: boolean }): Promise<{
   readonly url: string;
@@ -37,7 +38,7 @@ async function start(options: { readonly ca?: string; readonly requireClientCert
   readonly close: () => Promise<void>;
 }> {
   const node = await startNode({ dataDir: null });
-  const { cert, key } = authority.issue('server');
+  const { cert, key } = await authority.issue('server');
   const server = await serve(node.client, { urls: ['https://127.0.0.1:0'], tls: { cert, key, ...options } });
   const url = server.urls[0] ?? '';
   return {
@@ -63,7 +64,7 @@ test('etcdctl writes and reads over TLS, and not without the authority', async (
   t.teardown(() => server.close());
   t.is((await etcdctl(server.url, [...trusting, 'put', 'a', 'over TLS'])).stdout, 'OK\n');
   t.is((await etcdctl(server.url, [...trusting, 'get', 'a'])).stdout, 'a\nover TLS\n');
-  const stranger = fileOf('other-ca.pem', new TestAuthority('another').cert);
+  const stranger = fileOf('other-ca.pem', (await TestAuthority.make('another')).cert);
   const refused = await etcdctl(server.url, ['--cacert', stranger, '--command-timeout', '1s', 'get', 'a']);
   t.not(refused.code, 0);
 });
@@ -109,7 +110,7 @@ test('npm\'s etcd3 works over TLS, with and without a certificate of its own', a
   const mutual = await start({ ca: authority.cert, requireClientCert: true });
   t.teardown(() => Promise.all([plain.close(), mutual.close()]));
   t.is(await hello(plain.url, { rootCertificate }), 'over TLS');
-  const { cert, key } = authority.issue('etcd3');
+  const { cert, key } = await authority.issue('etcd3');
   t.is(await hello(mutual.url, { rootCertificate, privateKey: Buffer.from(key), certChain: Buffer.from(cert) }), 'over TLS');
 });
 
@@ -119,9 +120,9 @@ async function threeMembers(t: ExecutionContext): Promise<readonly { readonly se
   const ports = await freePorts(6);
   const url = (i: number): string => `https://127.0.0.1:${ports[i]}`;
   const cluster = ['a', 'b', 'c'].map((name, i) => `${name}=${url(3 + i)}`).join(',');
-  const crl = fileOf('members-crl.pem', authority.crl([]));
+  const crl = fileOf('members-crl.pem', await authority.crl([]));
   return await Promise.all(['a', 'b', 'c'].map(async (name, i) => {
-    const { cert, key } = authority.issue(name);
+    const { cert, key } = await authority.issue(name);
     const [certFile, keyFile] = [fileOf(`m${name}.pem`, cert), fileOf(`m${name}-key.pem`, key)];
     const ca = fileOf('mca.pem', authority.cert);
     const flags = {
@@ -138,7 +139,7 @@ async function threeMembers(t: ExecutionContext): Promise<readonly { readonly se
 
 test('three members over TLS go on when their leader is killed, for our client and for etcdctl', async (t) => {
   const members = await threeMembers(t);
-  const { cert, key } = authority.issue('alice');
+  const { cert, key } = await authority.issue('alice');
   const client = connect(members.map(({ url }) => url), { tls: { ca: authority.cert, cert, key } });
   t.teardown(() => client.close());
   await putKey(client, utf8('a'), utf8('before'));
@@ -169,7 +170,7 @@ test('three members over TLS go on when their leader is killed, for our client a
 test('our client speaks TLS to a real etcd that asks for certificates', async (t) => {
   if (!isInstalled('etcd', (line) => t.log(line))) return void t.pass();
   const port = (await freePorts(1))[0] ?? 0;
-  const own = authority.issue('etcd');
+  const own = await authority.issue('etcd');
   const url = `https://127.0.0.1:${port}`;
   const peer = `http://127.0.0.1:${(await freePorts(1))[0] ?? 0}`;
   const directory = await temporaryDirectory(t);
@@ -180,7 +181,7 @@ test('our client speaks TLS to a real etcd that asks for certificates', async (t
   ];
   const child = spawn('etcd', flags, { stdio: 'ignore' });
   t.teardown(() => child.kill('SIGKILL'));
-  const { cert, key } = authority.issue('root');
+  const { cert, key } = await authority.issue('root');
   const client = connect(url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 20_000, timeoutMs: 20_000 });
   t.teardown(() => client.close());
   await putKey(client, utf8('a'), utf8('b'));

@@ -147,6 +147,8 @@ export const DOORS: readonly Door[] = [
   { path: 'core/cli/notify.ts', words: [], modules: ['node:child_process'] },
   // Who the members are, where DNS is to say it.
   { path: 'core/cli/discovery.ts', words: [], modules: ['node:dns'] },
+  // The figures of a server, as its clients reach it.
+  { path: 'core/cli/resident.ts', words: [], modules: ['node:http', 'node:https'] },
   // What Node tells of a running server, where somebody asked for it; and whether an inspector is open.
   { path: 'core/cli/profiles.ts', words: [], modules: ['node:http', 'node:inspector', 'node:v8', 'node:perf_hooks'] },
   { path: 'core/cli/server.ts', words: [], modules: ['node:inspector'] },

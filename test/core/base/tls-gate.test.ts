@@ -8,7 +8,7 @@ import { JudgedTls } from '../../../core/base/tls-terms.js';
 import { TestAuthority } from '../../certificates.js';
 
 test('SA9: handshakes at the same time are counted, those of one address and all, and what is over counts no more', async (t) => {
-  const { cert, key } = new TestAuthority().issue('server');
+  const { cert, key } = await (await TestAuthority.make()).issue('server');
   const gate = new TlsGate(new JudgedTls({ cert, key }, Date.now()), {
     clock: systemClock, handshakeMs: 60_000, handshakesMax: 3, perAddressMax: 2, onSwept: () => undefined,
   });

@@ -13,7 +13,8 @@ import { connect, utf8 } from '../../../core/index.js';
 import { TestAuthority } from '../../certificates.js';
 import { coterie, serveIn, temporaryDirectory, type Server } from './binary.js';
 
-const authority = new TestAuthority();
+const authority = await TestAuthority.make();
+const [alice, bob] = [await authority.issue('alice'), await authority.issue('bob')];
 const folder = mkdtempSync(path.join(tmpdir(), 'coterie-tls-files-'));
 test.after.always(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -24,18 +25,21 @@ function put(name: string, text: string): string {
 }
 
 /** The words that name the files of one server, and what writes them anew. */
-function filesOf(name: string): { flags: readonly string[]; write: (file: 'cert' | 'key' | 'ca' | 'crl', text: string) => void } {
-  const { cert, key } = authority.issue(name);
+interface ServerFiles {
+  readonly flags: readonly string[];
+  readonly write: (file: 'cert' | 'key' | 'ca' | 'crl', text: string) => void;
+}
+
+async function filesOf(name: string): Promise<ServerFiles> {
+  const { cert, key } = await authority.issue(name);
   const write = (file: string, text: string): string => put(`${name}-${file}.pem`, text);
   const flags = [
     '--cert-file', write('cert', cert), '--key-file', write('key', key), '--trusted-ca-file', write('ca', authority.cert),
-    '--client-crl-file', write('crl', authority.crl([])), '--client-cert-auth',
+    '--client-crl-file', write('crl', await authority.crl([])), '--client-cert-auth',
   ];
   return { flags, write };
 }
 
-const alice = authority.issue('alice');
-const bob = authority.issue('bob');
 const ofAlice = [
   '--cacert', put('trust.pem', authority.cert), '--cert', put('alice.pem', alice.cert), '--key', put('alice-key.pem', alice.key),
 ];
@@ -85,17 +89,17 @@ function alarm(url: string): Promise<string> {
 }
 
 test('SA6: files are followed while the server runs, and those written halfway leave in use what was in use', async (t) => {
-  const { flags, write } = filesOf('first');
+  const { flags, write } = await filesOf('first');
   const server = await serveTls(t, flags);
   t.is(await shown(server.url), 'first');
-  const second = authority.issue('second');
+  const second = await authority.issue('second');
   write('cert', second.cert);
   t.is(await becomes('1', () => alarm(server.url)), '1', 'a certificate without its key is an alarm');
   t.is(await shown(server.url), 'first', 'and not in use');
   write('key', second.key);
   t.is(await becomes('second', () => shown(server.url)), 'second', 'the pair is taken');
   t.is(await alarm(server.url), '0');
-  const third = authority.issue('third');
+  const third = await authority.issue('third');
   write('cert', third.cert);
   write('key', third.key);
   server.signal('SIGHUP');
@@ -103,7 +107,7 @@ test('SA6: files are followed while the server runs, and those written halfway l
 });
 
 test('SA8: a client whose certificate is revoked while it is connected is cut off within five seconds', async (t) => {
-  const { flags, write } = filesOf('revoking');
+  const { flags, write } = await filesOf('revoking');
   const server = await serveTls(t, flags);
   const clientOf = ({ cert, key }: typeof alice): ReturnType<typeof connect> => {
     const client = connect(server.url, { tls: { ca: authority.cert, cert, key }, connectTimeoutMs: 1000 });
@@ -115,7 +119,7 @@ test('SA8: a client whose certificate is revoked while it is connected is cut of
     return client.range({ key: utf8('a') }).then(() => 'answered', () => 'refused');
   };
   t.deepEqual([await ask(forAlice), await ask(forBob)], ['answered', 'answered']);
-  write('crl', authority.crl([bob]));
+  write('crl', await authority.crl([bob]));
   const at = performance.now();
   t.is(await becomes('refused', () => ask(forBob)), 'refused');
   t.true(performance.now() - at < 5000 + 1500, 'the last attempt counts, too');
@@ -130,31 +134,35 @@ function wordsOf(flags: readonly string[]): Map<string, string> {
 }
 
 /** What the flags are refused with. */
-function refused(t: ExecutionContext, flags: readonly string[]): string {
-  const error = t.throws(() => TlsFiles.open(settle(wordsOf(flags), {}).all, 'client'), { instanceOf: Refusal });
+async function refused(t: ExecutionContext, flags: readonly string[]): Promise<string> {
+  const error = await t.throwsAsync(TlsFiles.open(settle(wordsOf(flags), {}).all, 'client'), { instanceOf: Refusal });
   return `${error?.message ?? ''} / ${error?.remedy ?? ''}`;
 }
 
-test('SA5: files that cannot be used are a reason not to start, with file, reason and remedy', (t) => {
-  const { cert, key } = authority.issue('server');
+test('SA5: files that cannot be used are a reason not to start, with file, reason and remedy', async (t) => {
+  const { cert, key } = await authority.issue('server');
   const pair = ['--cert-file', put('s.pem', cert), '--key-file', put('s-key.pem', key)];
   const trust = [...pair, '--trusted-ca-file', put('s-ca.pem', authority.cert)];
-  const crl = (text: string): string => refused(t, [...trust, '--client-crl-file', put('s-crl.pem', text)]);
-  t.regex(refused(t, ['--cert-file', '/nowhere.pem', '--key-file', '/nowhere.pem']), /^--cert-file \/nowhere\.pem: ENOENT.*name/);
-  t.regex(refused(t, ['--cert-file', put('x.pem', 'x'), '--key-file', put('y.pem', 'y')]), /x\.pem: not PEM \/ it must hold/);
-  t.regex(refused(t, [...pair, '--trusted-ca-file', put('z.pem', key)]), /^--trusted-ca-file .*z\.pem: it holds no certificate/);
-  t.regex(crl(new TestAuthority('another').crl([])), /^--client-crl-file .*s-crl\.pem: it is the list of another auth/);
+  const crl = (text: string): Promise<string> => refused(t, [...trust, '--client-crl-file', put('s-crl.pem', text)]);
+  const refusedPair = (file: string, own: string): Promise<string> => refused(t, ['--cert-file', file, '--key-file', own]);
+  t.regex(await refusedPair('/nowhere.pem', '/nowhere.pem'), /^--cert-file \/nowhere\.pem: ENOENT.*name/);
+  t.regex(await refusedPair(put('x.pem', 'x'), put('y.pem', 'y')), /x\.pem: not PEM \/ it must hold/);
+  const noAuthority = [...pair, '--trusted-ca-file', put('z.pem', key)];
+  t.regex(await refused(t, noAuthority), /^--trusted-ca-file .*z\.pem: it holds no certificate/);
+  const another = await TestAuthority.make('another');
+  t.regex(await crl(await another.crl([])), /^--client-crl-file .*s-crl\.pem: it is the list of another auth/);
   const past = { fromMs: Date.now() - 9e7, untilMs: Date.now() - 1e6 };
-  t.regex(crl(authority.crl([], past)), /it has expired, \d+Z \/ fetch the newest/);
-  t.regex(refused(t, [...trust, '--client-crl-file', '/nowhere.crl']), /^--client-crl-file \/nowhere\.crl: ENOENT/);
-  t.regex(refused(t, [...pair, '--cipher-suites', 'NONE']), /^--cipher-suites NONE: unexpected TLS cipher suite "NONE" \/ /);
+  t.regex(await crl(await authority.crl([], past)), /it has expired, \d+Z \/ fetch the newest/);
+  t.regex(await refused(t, [...trust, '--client-crl-file', '/nowhere.crl']), /^--client-crl-file \/nowhere\.crl: ENOENT/);
+  const noSuite = [...pair, '--cipher-suites', 'NONE'];
+  t.regex(await refused(t, noSuite), /^--cipher-suites NONE: unexpected TLS cipher suite "NONE" \/ /);
   const newest = [...pair, '--tls-min-version', 'TLS1.3'];
-  t.regex(refused(t, [...newest, '--cipher-suites', 'TLS_AES_128_GCM_SHA256']), /only TLS1\.3 is enabled/);
-  t.regex(refused(t, [...newest, '--tls-max-version', 'TLS1.2']), /^--tls-min-version TLS1\.3: TLSv1\.3 is above/);
-  const binary = Buffer.from(authority.crl([]).replaceAll(/-----.*-----|\s/g, ''), 'base64');
+  t.regex(await refused(t, [...newest, '--cipher-suites', 'TLS_AES_128_GCM_SHA256']), /only TLS1\.3 is enabled/);
+  t.regex(await refused(t, [...newest, '--tls-max-version', 'TLS1.2']), /^--tls-min-version TLS1\.3: TLSv1\.3 is above/);
+  const binary = Buffer.from((await authority.crl([])).replaceAll(/-----.*-----|\s/g, ''), 'base64');
   writeFileSync(path.join(folder, 'list.der'), binary);
   const words = [...trust, '--client-crl-file', path.join(folder, 'list.der')];
-  t.notThrows(() => TlsFiles.open(settle(wordsOf(words), {}).all, 'client'), 'the binary form is one, too');
+  await t.notThrowsAsync(TlsFiles.open(settle(wordsOf(words), {}).all, 'client'), 'the binary form is one, too');
 });
 
 test('SA14: without certificates one is made that vouches for itself, with an end, and a key for the owner alone', async (t) => {
@@ -192,7 +200,7 @@ test('SA14: without certificates one is made that vouches for itself, with an en
 });
 
 test('SA12: commands verify whom they talk to, show a certificate, and say loudly when told not to verify', async (t) => {
-  const { flags } = filesOf('commands');
+  const { flags } = await filesOf('commands');
   const server = await serveTls(t, flags);
   const at = ['--endpoints', server.url, '--dial-timeout', '2s'];
   const outcomes = await Promise.all([
@@ -211,7 +219,7 @@ test('SA12: commands verify whom they talk to, show a certificate, and say loudl
 });
 
 test('SA12: the sidecar reaches the store over TLS with a certificate, and no store of another authority', async (t) => {
-  const { flags } = filesOf('store');
+  const { flags } = await filesOf('store');
   const server = await serveTls(t, flags);
   const template = put('web.hbs', 'always the same\n');
   const target = path.join(folder, 'web.txt');
@@ -228,6 +236,6 @@ groups:
   };
   const good = await once(ofAlice);
   t.is(good.code, 0, good.stderr);
-  const bad = await once(['--cacert', put('other.pem', new TestAuthority('another').cert), ...ofAlice.slice(2)]);
+  const bad = await once(['--cacert', put('other.pem', (await TestAuthority.make('another')).cert), ...ofAlice.slice(2)]);
   t.is(bad.code, 1, bad.stderr);
 });

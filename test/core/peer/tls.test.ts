@@ -11,6 +11,8 @@ import { reasonOf, type PeerTls } from '../../../core/peer/tls.js';
 import { TestAuthority, type Identity } from '../../certificates.js';
 import { TcpRig, tlsOf, type TcpMember } from './tcp-rig.js';
 
+const authority = await TestAuthority.make('members');
+const clients = await TestAuthority.make('clients');
 const PLAIN = 'http://127.0.0.1:0';
 const TLS = 'https://127.0.0.1:0';
 const ONE_AUTHORITY = /; compare --peer-trusted-ca-file of both members/;
@@ -172,9 +174,6 @@ test('a failure whose remedy is known is told with it, others as they are', (t) 
   t.is(reasonOf('a word'), 'a word');
 });
 
-const authority = new TestAuthority('members');
-const clients = new TestAuthority('clients');
-
 function termsOf(identity: Identity, more: Partial<PeerTls> = {}): PeerTls {
   return { cert: identity.cert, key: identity.key, ca: authority.cert, ...more };
 }
@@ -199,8 +198,8 @@ async function meet(rig: TcpRig, one: TcpMember, two: TcpMember): Promise<boolea
 }
 
 on('SA4: a revocation list counts between members as well, at both ends', async (rig, t) => {
-  const [good, bad] = [authority.issue('good'), authority.issue('bad')];
-  const crl = authority.crl([bad]);
+  const [good, bad] = [await authority.issue('good'), await authority.issue('bad')];
+  const crl = await authority.crl([bad]);
   const one = await rig.member(1n, { listen: [TLS], tls: termsOf(bad) });
   const two = await rig.member(2n, { listen: [TLS], tls: termsOf(good, { crl }) });
   dials(one, two);
@@ -211,25 +210,25 @@ on('SA4: a revocation list counts between members as well, at both ends', async 
 });
 
 on('SA8: members that meet by a certificate that is revoked are parted at once', async (rig, t) => {
-  const [good, bad] = [authority.issue('good'), authority.issue('bad')];
+  const [good, bad] = [await authority.issue('good'), await authority.issue('bad')];
   const one = await rig.member(1n, { listen: [TLS], tls: termsOf(bad) });
   const two = await rig.member(2n, { listen: [TLS], tls: termsOf(good) });
   t.true(await meet(rig, one, two));
-  two.transport.renewTls(termsOf(good, { crl: authority.crl([bad]) }));
+  two.transport.renewTls(termsOf(good, { crl: await authority.crl([bad]) }));
   await rig.until(() => one.events.some(({ kind }) => kind === 'peer_lost'), 'the connection is cut');
   t.true(refusedAt(two).some(({ reason }) => /its certificate was revoked/.test(reason)));
-  const three = authority.issue('three');
+  const three = await authority.issue('three');
   one.transport.renewTls(termsOf(three));
   await rig.until(() => one.transport.isConnected(2n), 'with another certificate they meet again');
 });
 
 on('SA10: a client does not pass for a member: its authority is another, or its name is not allowed', async (rig, t) => {
   const allowedNames = ['member-1', 'member-2'];
-  const two = await rig.member(2n, { listen: [TLS], tls: termsOf(authority.issue('member-2'), { allowedNames }) });
+  const two = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('member-2'), { allowedNames }) });
   const visits: readonly (readonly [Identity, RegExp])[] = [
-    [clients.issue('a client'), /its certificate is not accepted/],
-    [authority.issue('a client'), /its certificate is for "a client", which is not among the allowed names/],
-    [authority.issue(''), /its certificate is for nobody/],
+    [await clients.issue('a client'), /its certificate is not accepted/],
+    [await authority.issue('a client'), /its certificate is for "a client", which is not among the allowed names/],
+    [await authority.issue(''), /its certificate is for nobody/],
   ];
   for (const [{ cert, key }, says] of visits) {
     const before = refusedAt(two).length;
@@ -237,35 +236,36 @@ on('SA10: a client does not pass for a member: its authority is another, or its 
     await rig.until(() => refusedAt(two).length > before, 'it is told');
     t.regex(refusedAt(two).at(-1)?.reason ?? '', says);
   }
-  const one = await rig.member(1n, { listen: [TLS], tls: termsOf(authority.issue('member-1')) });
+  const one = await rig.member(1n, { listen: [TLS], tls: termsOf(await authority.issue('member-1')) });
   t.true(await meet(rig, one, two));
-  const hosts = await rig.member(3n, { listen: [TLS], tls: termsOf(authority.issue('x'), { allowedHostnames: ['db.example'] }) });
-  const stranger = authority.issue('y', { hosts: ['127.0.0.1', 'web.example'] });
+  const forOneHost = termsOf(await authority.issue('x'), { allowedHostnames: ['db.example'] });
+  const hosts = await rig.member(3n, { listen: [TLS], tls: forOneHost });
+  const stranger = await authority.issue('y', { hosts: ['127.0.0.1', 'web.example'] });
   await visit(portOf(hosts), { cert: stranger.cert, key: stranger.key });
   await rig.until(() => refusedAt(hosts).length > 0, 'it is told');
   t.regex(refusedAt(hosts)[0]?.reason ?? '', /valid for none of the allowed host names \(db\.example\)/);
 });
 
 on('SA11: a member is believed under the address it was dialled at, and dials from one its certificate names', async (rig, t) => {
-  const two = await rig.member(2n, { listen: [TLS], tls: termsOf(authority.issue('two')) });
-  const elsewhere = authority.issue('one', { hosts: ['192.0.2.1', '*.example.invalid'] });
+  const two = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('two')) });
+  const elsewhere = await authority.issue('one', { hosts: ['192.0.2.1', '*.example.invalid'] });
   const one = await rig.member(1n, { listen: [TLS], tls: termsOf(elsewhere) });
   dials(one, two);
   await sentAway(rig, two, /is for IP Address:192\.0\.2\.1, DNS:\*\.example\.invalid, and none of these is/);
   two.transport.setPeers(new Map([[1n, [one.urls[0] ?? '']]]));
   await failsToDial(rig, two, /its certificate must name the host or address of this URL/);
-  const lenient = await rig.member(2n, { listen: [TLS], tls: termsOf(authority.issue('two'), { checksAddress: false }) });
+  const lenient = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('two'), { checksAddress: false }) });
   one.transport.setPeers(new Map([[2n, [lenient.urls[0] ?? '']]]));
   await rig.until(() => one.transport.isConnected(2n), 'unless that is not asked for');
-  const named = await rig.member(3n, { listen: [TLS], tls: termsOf(authority.issue('three', { hosts: ['localhost'] })) });
+  const named = await rig.member(3n, { listen: [TLS], tls: termsOf(await authority.issue('three', { hosts: ['localhost'] })) });
   named.transport.setPeers(new Map([[2n, [two.urls[0] ?? '']]]));
   await rig.until(() => named.transport.isConnected(2n), 'a name is looked up forwards');
   t.true(named.transport.isConnected(2n));
 });
 
 on('SG1: the port for members sends away who has no certificate, or one of clients', async (rig, t) => {
-  const member = await rig.member(2n, { listen: [TLS], tls: termsOf(authority.issue('member')) });
-  const client = clients.issue('client');
+  const member = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('member')) });
+  const client = await clients.issue('client');
   await visit(portOf(member), {});
   await visit(portOf(member), { cert: client.cert, key: client.key });
   await rig.until(() => refusedAt(member).length >= 2, 'both are told of');
@@ -274,11 +274,12 @@ on('SG1: the port for members sends away who has no certificate, or one of clien
 });
 
 on('SA14: members that vouch for themselves meet in secret, without anybody being known', async (rig, t) => {
-  const own = (): PeerTls => {
-    const { cert, key } = new TestAuthority().issue('itself');
+  const own = async (): Promise<PeerTls> => {
+    const itself = await TestAuthority.make();
+    const { cert, key } = await itself.issue('itself');
     return { cert, key, requireClientCert: false, isAnonymous: true };
   };
-  const one = await rig.member(1n, { listen: [TLS], tls: own() });
-  const two = await rig.member(2n, { listen: [TLS], tls: own() });
+  const one = await rig.member(1n, { listen: [TLS], tls: await own() });
+  const two = await rig.member(2n, { listen: [TLS], tls: await own() });
   t.true(await meet(rig, one, two));
 });

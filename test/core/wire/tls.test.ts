@@ -13,11 +13,11 @@ import { TestAuthority, type Identity } from '../../certificates.js';
 
 const DAY_MS = 86_400_000;
 const ANY = 'https://127.0.0.1:0';
-const authority = new TestAuthority();
-const other = new TestAuthority('another authority');
-const own = authority.issue('server');
-const alice = authority.issue('alice');
-const bob = authority.issue('bob');
+const authority = await TestAuthority.make();
+const other = await TestAuthority.make('another authority');
+const own = await authority.issue('server');
+const alice = await authority.issue('alice');
+const bob = await authority.issue('bob');
 
 const node = await startNode({ dataDir: null });
 test.after.always(() => node.close());
@@ -129,26 +129,26 @@ test('SA2: TLS 1.2 is the least and 1.3 preferred; no suites without forward sec
 
 test('SA3: only a certificate of the authority is let in, valid now, for clients, in a chain that may be so long', async (t) => {
   const now = Date.now();
-  const middle = new TestAuthority('a middle authority', { parent: authority });
-  const below = new TestAuthority('one below that may vouch for none', {
-    parent: new TestAuthority('short', { parent: authority, wishes: { authority: { pathLengthMax: 0 } } }),
+  const middle = await TestAuthority.make('a middle authority', { parent: authority });
+  const below = await TestAuthority.make('one below that may vouch for none', {
+    parent: await TestAuthority.make('short', { parent: authority, wishes: { authority: { pathLengthMax: 0 } } }),
   });
-  const { port, refusals } = await open(t, { ...MUTUAL, crl: authority.crl([bob]) });
+  const { port, refusals } = await open(t, { ...MUTUAL, crl: await authority.crl([bob]) });
   const good: readonly (readonly [string, Identity])[] = [
-    ['of the authority', alice], ['with an intermediate', middle.issue('carol')],
-    ['for clients alone', authority.issue('dave', { usages: ['client'] })],
+    ['of the authority', alice], ['with an intermediate', await middle.issue('carol')],
+    ['for clients alone', await authority.issue('dave', { usages: ['client'] })],
   ];
   for (const [what, identity] of good) t.is(await visit(port, shows(identity)), 'answered', what);
-  const itself = new TestAuthority('itself');
+  const itself = await TestAuthority.make('itself');
   const bad: readonly (readonly [string, ConnectionOptions])[] = [
     ['none', {}],
-    ['of nobody but itself', shows(itself.issue('alice'))],
-    ['of another authority', shows(other.issue('alice'))],
-    ['expired', shows(authority.issue('alice', { notBeforeMs: now - 2 * DAY_MS, notAfterMs: now - DAY_MS }))],
-    ['not yet valid', shows(authority.issue('alice', { notBeforeMs: now + DAY_MS, notAfterMs: now + 2 * DAY_MS }))],
-    ['for servers alone', shows(authority.issue('alice', { usages: ['server'] }))],
+    ['of nobody but itself', shows(await itself.issue('alice'))],
+    ['of another authority', shows(await other.issue('alice'))],
+    ['expired', shows(await authority.issue('alice', { notBeforeMs: now - 2 * DAY_MS, notAfterMs: now - DAY_MS }))],
+    ['not yet valid', shows(await authority.issue('alice', { notBeforeMs: now + DAY_MS, notAfterMs: now + 2 * DAY_MS }))],
+    ['for servers alone', shows(await authority.issue('alice', { usages: ['server'] }))],
     ['revoked', shows(bob)],
-    ['below an authority that may not vouch for others', shows(below.issue('alice'))],
+    ['below an authority that may not vouch for others', shows(await below.issue('alice'))],
   ];
   for (const [what, options] of bad) t.not(await visit(port, options), 'answered', what);
   t.true(await until(() => refusals().length >= 6), refusals().join('; '));
@@ -158,7 +158,7 @@ test('SA4: a revocation list counts on the same port for gRPC, for HTTP, and on 
   const events: WireEvent[] = [];
   const server = await serve(node.client, {
     urls: [ANY], httpUrls: [ANY], sideUrls: [ANY], observe: (event) => void events.push(event),
-    tls: { cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) },
+    tls: { cert: own.cert, key: own.key, ...MUTUAL, crl: await authority.crl([bob]) },
   });
   t.teardown(() => server.close());
   const http = [...server.httpUrls, ...server.sideUrls].map((url) => Number(new URL(url).port));
@@ -191,24 +191,25 @@ function visitPath(port: number, options: ConnectionOptions, where: string): Pro
 test('SA5: a revocation list that is missing, expired, of another authority or forged is not started with', async (t) => {
   const judge = (crl: string): JudgedTls => new JudgedTls({ cert: own.cert, key: own.key, ca: authority.cert, crl }, Date.now());
   const past = { fromMs: Date.now() - 3 * DAY_MS, untilMs: Date.now() - DAY_MS };
-  const forged = new TestAuthority();
-  const cut = authority.crl([bob]).replace(/\n.{20}/, '\n');
+  const forged = await TestAuthority.make();
+  const cut = (await authority.crl([bob])).replace(/\n.{20}/, '\n');
   const wrong: readonly (readonly [string, RegExp])[] = [
     ['', /holds no revocation list; give a file/],
     ['garbage', /holds no revocation list/],
-    [authority.crl([bob], past), /has expired, \d+Z; fetch the newest/],
-    [authority.crl([bob], { fromMs: Date.now() + DAY_MS, untilMs: null }), /not valid yet; /],
-    [other.crl([bob]), /is the list of another authority; /],
-    [forged.crl([bob]), /its signature is wrong; /],
+    [await authority.crl([bob], past), /has expired, \d+Z; fetch the newest/],
+    [await authority.crl([bob], { fromMs: Date.now() + DAY_MS, untilMs: null }), /not valid yet; /],
+    [await other.crl([bob]), /is the list of another authority; /],
+    [await forged.crl([bob]), /its signature is wrong; /],
     [cut, /is damaged|signature is wrong|another authority/],
   ];
   for (const [crl, says] of wrong) t.throws(() => judge(crl), { instanceOf: TlsFault, message: says });
-  t.throws(() => new JudgedTls({ cert: own.cert, key: own.key, crl: authority.crl([]) }, Date.now()), { message: /whose list/ });
-  t.notThrows(() => judge(authority.crl([bob], { untilMs: null })), 'one without an end');
+  const [list, endless] = [await authority.crl([]), await authority.crl([bob], { untilMs: null })];
+  t.throws(() => new JudgedTls({ cert: own.cert, key: own.key, crl: list }, Date.now()), { message: /whose list/ });
+  t.notThrows(() => judge(endless), 'one without an end');
   await t.throwsAsync(serve(node.client, {
     urls: ['https://127.0.0.1:0'], tls: { cert: own.cert, key: own.key, ca: authority.cert, crl: 'garbage' },
   }), { instanceOf: TlsFault });
-  const { server, port } = await open(t, { ...MUTUAL, crl: authority.crl([bob]) });
+  const { server, port } = await open(t, { ...MUTUAL, crl: await authority.crl([bob]) });
   t.throws(() => server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: 'garbage' }), { instanceOf: TlsFault });
   t.is(await visit(port, shows(alice)), 'answered', 'the old list stays in use');
   t.not(await visit(port, shows(bob)), 'answered');
@@ -224,7 +225,7 @@ test('SA6: new certificates and authorities are in use with the next handshake, 
     socket.on('error', reject);
   });
   t.is(await shown(), 'server');
-  const next = authority.issue('next server');
+  const next = await authority.issue('next server');
   server.renewTls({ cert: next.cert, key: next.key, ...MUTUAL });
   t.is(await shown(), 'next server');
   t.throws(() => server.renewTls({ cert: own.cert, key: next.key, ...MUTUAL }), { instanceOf: TlsFault, message: /not the key/ });
@@ -232,12 +233,12 @@ test('SA6: new certificates and authorities are in use with the next handshake, 
   t.throws(() => server.renewTls({ cert: own.cert, key: '', ...MUTUAL }), { instanceOf: TlsFault });
   t.is(await shown(), 'next server', 'what was in use stays in use');
   server.renewTls({ cert: next.cert, key: next.key, ca: authority.cert + other.cert, requireClientCert: true });
-  t.is(await visit(port, shows(other.issue('erin'))), 'answered');
+  t.is(await visit(port, shows(await other.issue('erin'))), 'answered');
 });
 
 test('SA7: nobody comes back to a port that asks for certificates by a session of before', async (t) => {
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-    const { server, port } = await open(t, { ...MUTUAL, crl: authority.crl([]) });
+    const { server, port } = await open(t, { ...MUTUAL, crl: await authority.crl([]) });
     const sessions: Buffer[] = [];
     const come = (session?: Buffer): Promise<string> => new Promise((resolve) => {
       const socket: TLSSocket = connectTls({
@@ -251,7 +252,7 @@ test('SA7: nobody comes back to a port that asks for certificates by a session o
     });
     t.is(await come(), 'answered');
     for (const session of [...sessions]) t.is(await come(session), 'answered', `${maxVersion}: a whole handshake each time`);
-    server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) });
+    server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: await authority.crl([bob]) });
     for (const session of [...sessions, undefined]) t.is(await come(session), 'refused', maxVersion);
   }
 });
@@ -264,14 +265,14 @@ test('SA8: who is connected by a certificate that is revoked, or of an authority
     t.teardown(() => client.close());
     return client;
   };
-  const [forAlice, forBob, forErin] = [clientOf(alice), clientOf(bob), clientOf(other.issue('erin'))];
+  const [forAlice, forBob, forErin] = [clientOf(alice), clientOf(bob), clientOf(await other.issue('erin'))];
   await Promise.all([forAlice, forBob, forErin].map((client) => put(client, utf8('SA8'), utf8('0'))));
   const swept = (): readonly string[] => events.flatMap((event) => (event.kind === 'connection_swept' ? [event.reason] : []));
-  const lists = authority.crl([bob]) + other.crl([]);
+  const lists = (await authority.crl([bob])) + (await other.crl([]));
   server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, ca: both, crl: lists });
   t.is(swept().length, 1);
   t.regex(swept()[0] ?? '', /was revoked/);
-  server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: authority.crl([bob]) });
+  server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: await authority.crl([bob]) });
   t.is(swept().length, 2);
   t.regex(swept()[1] ?? '', /authority that is not trusted any more/);
   await t.notThrowsAsync(put(forAlice, utf8('SA8'), utf8('1')), 'others are left alone');
@@ -280,7 +281,7 @@ test('SA8: who is connected by a certificate that is revoked, or of an authority
 
 test('SA8: with the option, who is connected when his certificate expires is cut off, too', async (t) => {
   const { port, events } = await open(t, { ...MUTUAL, sweepExpired: true });
-  const brief = authority.issue('brief', { notAfterMs: Date.now() + 4000 });
+  const brief = await authority.issue('brief', { notAfterMs: Date.now() + 4000 });
   const closed = new Promise<void>((resolve) => {
     const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(brief) });
     socket.on('error', () => undefined);
@@ -341,9 +342,9 @@ function visitFrom(localAddress: string, port: number): Promise<string> {
 
 test('SA12: our client verifies authority and name, of addresses too, unless it is told loudly not to', async (t) => {
   const { url, port } = await open(t);
-  const wrong = authority.issue('server', { hosts: ['elsewhere.example', '192.0.2.1'] });
+  const wrong = await authority.issue('server', { hosts: ['elsewhere.example', '192.0.2.1'] });
   const elsewhere = await open(t, { cert: wrong.cert, key: wrong.key });
-  const stale = authority.issue('server', { notBeforeMs: Date.now() - 2 * DAY_MS, notAfterMs: Date.now() - DAY_MS });
+  const stale = await authority.issue('server', { notBeforeMs: Date.now() - 2 * DAY_MS, notAfterMs: Date.now() - DAY_MS });
   const late = await open(t, { cert: stale.cert, key: stale.key });
   const reaches = async (endpoint: string, tls: Parameters<typeof connect>[1] = {}): Promise<boolean> => {
     const client = connect(endpoint, { connectTimeoutMs: 3000, ...tls });
@@ -389,7 +390,7 @@ test('the CommonName of a certificate names the caller of gRPC where that is ask
   const asked = await serve(named(seen), { urls: [ANY], tls: { cert, key, ...MUTUAL } });
   const unasked = await serve(named(seen), { urls: [ANY], tls: { cert, key, ca: MUTUAL.ca } });
   t.teardown(() => Promise.all([asked.close(), unasked.close()]));
-  const nobody = authority.issue('');
+  const nobody = await authority.issue('');
   const calls = [[asked, alice, 'alice'], [asked, bob, 'bob'], [asked, nobody, null], [unasked, alice, null]] as const;
   for (const [server, who, name] of calls) {
     const client = connect(server.urls, { tls: { ca: authority.cert, cert: who.cert, key: who.key } });
