@@ -3,10 +3,10 @@
 
 import { utf8 } from '../base/bytes.js';
 import { del, prefixRange, put, type Client } from '../client.js';
-import { ApiError } from '../errors.js';
 import { runGroup, type ClientCommand, type CommandFlag, type Invocation } from './client-command.js';
 import { json } from './output.js';
 import { Refusal } from './refusal.js';
+import { residentBytes } from './resident.js';
 import type { Terminal } from './terminal.js';
 
 interface Load {
@@ -63,9 +63,9 @@ const DATASCALE: ClientCommand = {
     const [endpoint = ''] = invocation.endpoints;
     const client = invocation.connect([endpoint]);
     const prefix = await emptyPrefix(client, invocation, SCALE_PREFIX);
-    const before = await residentBytes(endpoint);
+    const before = await residentBytes(endpoint, invocation.tls);
     await hammer(client, { prefix, load: { ...load, rate: Infinity }, durationMs: Infinity, count: load.keys });
-    const after = await residentBytes(endpoint);
+    const after = await residentBytes(endpoint, invocation.tls);
     await cleanUp(invocation, client, prefix);
     const usedBytes = Math.max(0, after - before);
     const megabytes = (usedBytes / (1 << 20)).toFixed(2);
@@ -164,15 +164,4 @@ function perfSaid(invocation: Invocation, load: Load, took: readonly number[], d
     ].join('\n'));
   }
   return pass ? 0 : 1;
-}
-
-/** What the server says of its own memory. */
-async function residentBytes(endpoint: string): Promise<number> {
-  const url = /^https?:\/\//.test(endpoint) ? endpoint : `http://${endpoint}`;
-  const text = await fetch(`${url}/metrics`).then((answer) => answer.text()).catch((cause: unknown) => {
-    throw new ApiError('unavailable', { detail: `${url}/metrics`, cause });
-  });
-  const found = /^process_resident_memory_bytes (\S+)$/m.exec(text)?.[1];
-  if (found !== undefined) return Number(found);
-  throw new Refusal(`${url}/metrics does not say process_resident_memory_bytes`, 'name a server that does', { exitCode: 1 });
 }

@@ -4,7 +4,8 @@
 
 import { utf8 } from '../base/bytes.js';
 import { ApiError, isApiError } from '../errors.js';
-import { connect, type RemoteClient } from '../wire/remote-client.js';
+import type { ClientTls } from '../wire/client-tls.js';
+import { connect, type RemoteClient, type RemoteOptions } from '../wire/remote-client.js';
 import { remoteOptions, settleCredentials, settleEndpoints } from './connection.js';
 import { contextWords, type Context } from './contexts.js';
 import { firstArgument, FlagValues, parseWords, type CommandFlag } from './flags.js';
@@ -50,7 +51,7 @@ export class Invocation {
   readonly #given: Given;
   #context: Context | null = null;
   #endpoints: readonly string[] = [];
-  #password: string | null = null;
+  #options: RemoteOptions = {};
 
   constructor(command: ClientCommand, given: Given, terminal: Terminal) {
     this.words = command.words;
@@ -121,7 +122,7 @@ export class Invocation {
 
   /** Asks for what must be known before anybody is called: a password that was not given, and who there is. */
   async prepare(): Promise<void> {
-    this.#password = await settleCredentials(this.flags, this.terminal);
+    this.#options = remoteOptions(this.flags, await settleCredentials(this.flags, this.terminal));
     this.#endpoints = await settleEndpoints(this.flags);
     if (!this.isSet('debug')) return;
     const user = this.text('user')?.split(':', 1)[0] ?? 'nobody';
@@ -133,9 +134,14 @@ export class Invocation {
     return this.#endpoints;
   }
 
+  /** How it speaks TLS; null: only as an endpoint asks for it. */
+  get tls(): ClientTls | null {
+    return this.#options.tls ?? null;
+  }
+
   /** A client of these endpoints, closed with the command. */
   connect(endpoints: readonly string[] = this.endpoints): RemoteClient {
-    const client = connect(endpoints, { ...remoteOptions(this.flags, this.#password), timeoutMs: this.timeoutMs });
+    const client = connect(endpoints, { ...this.#options, timeoutMs: this.timeoutMs });
     this.#open.push(client);
     return client;
   }

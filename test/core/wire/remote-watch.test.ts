@@ -103,3 +103,30 @@ test('a watch that fails still hands out what came before', async (t) => {
   t.true((await iterator.next()).done);
   watches.close();
 });
+
+test('a watch refused at its creation ends with what it was refused for, and the others of its stream go on', async (t) => {
+  const server = new FakeServer();
+  const watches = watchesOf(server);
+  const options = { signal: null, timeoutMs: 60_000 };
+  const [before, refused, after] = ['a', 'b', 'c'].map((key) => watches.watch({ key: utf8(key) }, options));
+  if (before === undefined || refused === undefined || after === undefined) return t.fail();
+  // A refusal names no id (etcd 3.4 and later); the order of the answers is that of the requests.
+  const cancelReason = 'rpc error: code = PermissionDenied desc = etcdserver: permission denied';
+  server.say(1, { created: true, watchId: 1n });
+  server.say(1, { created: true, watchId: -1n, canceled: true, cancelReason });
+  server.say(1, { created: true, watchId: 3n });
+  await t.throwsAsync(refused[Symbol.asyncIterator]().next(), { code: 'permission_denied' });
+  for (const watch of [before, after]) t.like(await watch[Symbol.asyncIterator]().next(), { value: { kind: 'created' } });
+  watches.close();
+});
+
+test('a range in which no key lies is a watch on which nothing happens, whatever the server calls it', async (t) => {
+  const server = new FakeServer();
+  const watches = watchesOf(server);
+  const watch = watches.watch({ key: utf8('b'), rangeEnd: utf8('a') }, { signal: null, timeoutMs: 60_000 });
+  server.say(1, { created: true, watchId: -1n, canceled: true, cancelReason: 'mvcc: watcher range is empty' });
+  const iterator = watch[Symbol.asyncIterator]();
+  t.like(await iterator.next(), { value: { kind: 'created' } });
+  watch.close();
+  t.true((await iterator.next()).done);
+});
