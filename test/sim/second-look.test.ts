@@ -27,7 +27,7 @@ function spoiled(judged: readonly Operation[]): readonly Operation[] {
 
 test.serial('the answers of a small world have an order that explains them, and one changed has none', async (t) => {
   // What a seed means changes with the worlds, and some take too long to judge: the first one that does not is taken.
-  for (let seed = 20001; seed <= 20040; seed++) {
+  for (let seed = 20004; seed <= 20043; seed++) {
     let all: readonly Operation[] = [];
     const { violation } = await runSeed(seed, { alter: smallOf, onHistory: ({ operations }) => (all = operations) });
     t.is(violation, null);
@@ -43,7 +43,7 @@ test.serial('the answers of a small world have an order that explains them, and 
 
 test.serial('a seed that is looked at again says so', async (t) => {
   let agreed = 0;
-  for (let seed = 20003; seed <= 20103 && agreed === 0; seed += 20) {
+  for (let seed = 20063; seed <= 20163 && agreed === 0; seed += 20) {
     const { coverage, violation } = await runAndLookAgain(seed, { alter: (swarm) => ({ ...swarm, faultMs: 3000 }) });
     t.is(violation, null);
     agreed += coverage['cross-check: both agree'] ?? 0;
