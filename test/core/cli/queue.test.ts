@@ -66,11 +66,12 @@ test.serial('an item is done when its command ends with 0, tried again when not,
 });
 
 test.serial('a worker goes on until asked to end; what it was asked to leave is not held against the item', async (t) => {
-  for (const { url } of stores()) {
+  for (const { url, client } of stores()) {
     const name = fresh();
+    const queue = new Queue<string>(client, name);
     const script = 'read line; echo "$line $$"; [ "$line" != slow ] || sleep 1000';
     const worker = begin(t, url, ['queue', 'take', name, '--follow', '--', 'sh', '-c', script]);
-    for (const body of ['a', 'b', 'slow']) await begin(t, url, ['queue', 'put', name, body, '--id', body]).ended;
+    for (const body of ['a', 'b', 'slow']) await queue.put(body, { id: body });
     const [, pid = ''] = await worker.says(/^a \d+\nb \d+\nslow (\d+)\n/);
     worker.signal('SIGTERM');
     t.is((await worker.ended).code, 0);
@@ -78,7 +79,7 @@ test.serial('a worker goes on until asked to end; what it was asked to leave is 
     const next = await begin(t, url, ['queue', 'take', name, '--json', '--timeout', '10s']).ended;
     t.like(JSON.parse(next.stdout), { id: 'slow', attempt: 1 });
     const idle = begin(t, url, ['queue', 'take', name, '--follow', '--', 'cat']);
-    await begin(t, url, ['queue', 'put', name, 'last']).ended;
+    await queue.put('last');
     await idle.says(/last/);
     idle.signal('SIGINT');
     t.is((await idle.ended).code, 0);
@@ -86,9 +87,9 @@ test.serial('a worker goes on until asked to end; what it was asked to leave is 
 });
 
 test.serial('of a worker that is killed the command ends, and another gets the item', async (t) => {
-  const [{ url }] = stores();
+  const [{ url, client }] = stores();
   const name = fresh();
-  await begin(t, url, ['queue', 'put', name, 'work', '--id', 'x']).ended;
+  await new Queue<string>(client, name).put('work', { id: 'x' });
   const script = 'trap "" TERM; echo $$; while :; do sleep 0.1; done';
   const worker = begin(t, url, ['queue', 'take', name, '--ttl', '3', '--', 'sh', '-c', script]);
   const [, pid = ''] = await worker.says(/^(\d+)\n/);
@@ -99,9 +100,9 @@ test.serial('of a worker that is killed the command ends, and another gets the i
 });
 
 test.serial('what is removed from under a worker ends its command', async (t) => {
-  const [{ url }] = stores();
+  const [{ url, client }] = stores();
   const name = fresh();
-  await begin(t, url, ['queue', 'put', name, 'work', '--id', 'x']).ended;
+  await new Queue<string>(client, name).put('work', { id: 'x' });
   const worker = begin(t, url, ['queue', 'take', name, '--', 'sh', '-c', 'echo here; sleep 1000']);
   await worker.says(/here/);
   const refused = await begin(t, url, ['queue', 'remove', name, 'x']).ended;
@@ -114,11 +115,11 @@ test.serial('what is removed from under a worker ends its command', async (t) =>
 });
 
 test.serial('an item that nobody reads is not done, a command that does not exist does not count', async (t) => {
-  const [{ url }] = stores();
+  const [{ url, client }] = stores();
   const name = fresh();
   const mute = begin(t, url, ['queue', 'take', name]);
   mute.child.stdout?.destroy();
-  await begin(t, url, ['queue', 'put', name, 'x'.repeat(60_000), '--id', 'x']).ended;
+  await new Queue<string>(client, name).put('x'.repeat(60_000), { id: 'x' });
   t.is((await mute.ended).code, 0);
   const missing = await begin(t, url, ['queue', 'take', name, '--', 'coterie-no-such-program']).ended;
   t.is(missing.code, 1);
@@ -128,14 +129,14 @@ test.serial('an item that nobody reads is not done, a command that does not exis
 });
 
 test.serial('nothing to take, a pause, and words that are wrong', async (t) => {
-  const [{ url }] = stores();
+  const [{ url, client }] = stores();
   const name = fresh();
   for (const flags of [['--try'], ['--timeout', '200ms']]) {
     const none = await begin(t, url, ['queue', 'take', name, ...flags]).ended;
     t.deepEqual([none.code, none.stdout], [1, '']);
     t.regex(none.stderr, /^coterie queue take: there was nothing to take in queue q\d+.*\n {2}coterie queue stats shows/);
   }
-  await begin(t, url, ['queue', 'put', name, 'a']).ended;
+  await new Queue<string>(client, name).put('a');
   await begin(t, url, ['queue', 'pause', name]).ended;
   t.regex((await begin(t, url, ['queue', 'stats', name]).ended).stdout, /^QUEUE +READY .*\nq\d+ +1 +0 +0 +0 +0 +1 +0 +paused\n$/);
   t.is((await begin(t, url, ['queue', 'take', name, '--try']).ended).code, 1);
