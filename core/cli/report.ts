@@ -66,6 +66,7 @@ export function reportWire(log: Logger, event: WireEvent): void {
   if (event.kind === 'connection_refused') log.warn({ connections: event.connections }, 'connection refused: the port is full');
   const { kind, ...fields } = event;
   if (kind === 'handshake_refused') log.warn(fields, 'somebody was sent away from the port for clients');
+  if (kind === 'answer_unread') log.warn(fields, 'streams were cut off, because too many large answers wait to be read');
   if (kind === 'connection_flooded') log.warn(fields, 'a connection sent without end what nobody needs, and was cut off');
   if (kind === 'connection_swept') log.warn(fields, 'somebody who was connected is not trusted any more, and was cut off');
 }

@@ -14,8 +14,9 @@ import { crossSiteGuard, type CrossSiteRules } from './cross-site.js';
 import { healthPaths, mountHealthRoutes, notAllowed, sendText, type HealthRouteOptions } from './health-routes.js';
 import { jsonMappings, type JsonMapping } from './json-mapping.js';
 import { JsonFault, JsonSplitter } from './json-text.js';
-import { RECEIVE_OVERHEAD_BYTES } from './limits.js';
+import { RECEIVE_OVERHEAD_BYTES, UNSENT_COUNTED_BYTES } from './limits.js';
 import { statusOf, type WireStatus } from './status.js';
+import type { UnsentAnswers } from './unsent.js';
 
 export interface GatewayOptions extends HealthRouteOptions {
   readonly requestBytesMax: number;
@@ -23,6 +24,7 @@ export interface GatewayOptions extends HealthRouteOptions {
   readonly crossSite: CrossSiteRules;
   /** False: health, version and metrics alone; etcd: --enable-grpc-gateway. */
   readonly servesApi: boolean;
+  readonly unsent: UnsentAnswers;
   /** How long the request of a method that is not a stream may take to arrive. */
   readonly bodyMs: number;
 }
@@ -258,6 +260,9 @@ async function serveUnary(
   response.setHeader('Content-Type', 'application/json');
   response.setHeader('Grpc-Metadata-Content-Type', 'application/grpc');
   response.end(text);
+  if (text.length < UNSENT_COUNTED_BYTES || response.closed) return;
+  const address = request.socket.remoteAddress ?? 'unknown';
+  response.on('close', options.unsent.hold(address, text.length, () => response.destroy()));
 }
 
 /** The requests of a stream stand one after another in the body; answers go out as lines (contract 11.4). */

@@ -27,6 +27,9 @@ export const CLIENT_WATCH_BYTES_MAX = 4 * 1024 * 1024;
 export const CLIENT_KEEPALIVES_MAX = 100_000;
 /** Bytes written to one stream and not yet taken by the transport, beyond which its handler waits. */
 export const SEND_BUFFER_BYTES = 256 * 1024;
+/** Of answers this large that their readers have not taken the server holds so much in total; beyond, streams are cut off. */
+export const UNSENT_BYTES_MAX = 512 * 1024 * 1024;
+export const UNSENT_COUNTED_BYTES = 64 * 1024;
 /** One piece of a snapshot, as etcd cuts them. */
 export const SNAPSHOT_BLOB_BYTES = 32 * 1024;
 /** Bytes of a snapshot a remote client holds that its reader has not taken; beyond, the stream is not read. */

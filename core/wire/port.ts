@@ -21,11 +21,12 @@ import type { MetricsText } from './health-routes.js';
 import { httpGateway, type HttpGateway } from './http-gateway.js';
 import {
   CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HANDSHAKE_MS, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HTTP_BODY_MS,
-  HTTP_HEADERS_MS, HTTP_IDLE_MS, REPORT_MS, REPORTED_MAX, REQUEST_BYTES_MAX, SNIFF_MS,
+  HTTP_HEADERS_MS, HTTP_IDLE_MS, REPORT_MS, REPORTED_MAX, REQUEST_BYTES_MAX, SNIFF_MS, UNSENT_BYTES_MAX,
 } from './limits.js';
 import { methods } from './methods.js';
 import { SidePort } from './side-port.js';
 import { NamedCallers } from './named-callers.js';
+import { UnsentAnswers } from './unsent.js';
 import { mayOpenWebSocket, opensWebSocket, WebSocketDoor } from './websocket.js';
 import type { ObserveWire } from './wire-events.js';
 
@@ -49,6 +50,8 @@ export interface ServeOptions {
   readonly requestBytesMax?: number;
   /** Connections from one address; more are closed at once. Default 10,000. */
   readonly connectionsPerAddressMax?: number;
+  /** Large answers not taken by their readers, in total; beyond, streams are cut off. Default 512 MiB. */
+  readonly unsentBytesMax?: number;
   /** How long the body of an HTTP request may take, other than a stream's. Default 60,000. */
   readonly bodyMs?: number;
   /** etcd: --max-txn-ops. */
@@ -126,8 +129,12 @@ class Port implements WireServer {
     const named = options.tls?.requireClientCert === true ? new NamedCallers() : null;
     this.#named = named;
     const nameOf = named === null ? null : (peer: string) => named.nameOf(peer);
+    const unsent = new UnsentAnswers(options.unsentBytesMax ?? UNSENT_BYTES_MAX, (address) => {
+      const count = this.#refusals.add(`${address} unread`);
+      if (count > 0) this.#observe({ kind: 'answer_unread', address, count });
+    });
     this.#grpc = new GrpcServer(table, {
-      requestBytesMax, observe: this.#observe, clock: this.#clock, version: coterieVersion, nameOf,
+      unsent, requestBytesMax, observe: this.#observe, clock: this.#clock, version: coterieVersion, nameOf,
       ...(options.connection === undefined ? {} : { connection: options.connection }),
     });
     const serving: HealthCheck = {
@@ -143,6 +150,7 @@ class Port implements WireServer {
     this.#side = new SidePort(backend, { ...watched, debug: options.debug ?? null });
     this.#gateway = httpGateway(backend, table, {
       ...watched,
+      unsent,
       requestBytesMax,
       crossSite: options.crossSite ?? ANY_SITE,
       servesApi: options.servesGateway ?? true,

@@ -10,6 +10,7 @@ export class SessionGuard {
   readonly #session: ServerHttp2Session;
   readonly #clock: Clock;
   readonly #onFlood: (what: string) => void;
+  readonly #onClose: (this: ServerHttp2Stream) => void;
   #since: number;
   #streams = 0;
   #resets = 0;
@@ -21,6 +22,14 @@ export class SessionGuard {
     this.#clock = clock;
     this.#onFlood = onFlood;
     this.#since = clock.now();
+    const onReset = (): void => {
+      this.#resets += 1;
+      this.#judge();
+    };
+    // One for all streams of the connection: each call passes here.
+    this.#onClose = function onClose(this: ServerHttp2Stream): void {
+      if (this.rstCode !== 0) onReset();
+    };
     session.on('stream', (stream) => this.#onStream(stream));
     session.on('remoteSettings', () => {
       this.#settings += 1;
@@ -30,11 +39,7 @@ export class SessionGuard {
 
   #onStream(stream: ServerHttp2Stream): void {
     this.#streams += 1;
-    stream.once('close', () => {
-      if (stream.rstCode === 0) return;
-      this.#resets += 1;
-      this.#judge();
-    });
+    stream.on('close', this.#onClose);
   }
 
   /** Callers that give up now and then are honest: most of what they open they let finish. */

@@ -90,6 +90,8 @@ class WatchStream {
   #round: ProgressRound | null = null;
   /** Progress requests that came while a round was under way. */
   #progressQueued = 0;
+  /** Settles with the last of the answers that the transport has not taken; null: it takes more. */
+  #tail: Promise<void> | null = null;
   #closed = false;
   #fail: (error: Error) => void = () => undefined;
   /** Rejects when a watch fails in a way that ends the whole stream; never resolves. */
@@ -231,13 +233,21 @@ class WatchStream {
     const { kind, header, events } = result.value;
     if (kind === 'created') await this.#answer({ header, watchId: entry.id, created: true });
     else if (kind === 'progress') await this.#onProgress(entry, header);
-    else await this.#sendEvents(entry, header, events.map(writeEvent));
+    else await this.#sendEvents(entry, header, events);
     return true;
   }
 
-  async #sendEvents(entry: Entry, header: Header, events: Event[]): Promise<void> {
-    const whole = encode({ header, watchId: entry.id, events });
-    if (!entry.fragment || whole.length < FRAGMENT_BYTES) return this.#send(whole);
+  async #sendEvents(entry: Entry, header: Header, events: WatchBatch['events']): Promise<void> {
+    const whole = (): Uint8Array => encode({ header, watchId: entry.id, events: events.map(writeEvent) });
+    if (!entry.fragment) return this.#inTurn(() => (entry.open ? whole() : null));
+    // Made once if it can go out at once; while others wait only its length is looked at.
+    const made = whole();
+    const kept = this.#tail === null ? made : null;
+    if (made.length < FRAGMENT_BYTES) return this.#inTurn(() => (entry.open ? kept ?? whole() : null));
+    return this.#sendFragments(entry, header, events.map(writeEvent));
+  }
+
+  async #sendFragments(entry: Entry, header: Header, events: Event[]): Promise<void> {
     const around = encode({ header, watchId: entry.id, fragment: true }).length;
     for (let from = 0; from < events.length && entry.open; ) {
       let bytes = around;
@@ -246,9 +256,12 @@ class WatchStream {
         bytes += sizeOf(events[to]);
         if (to > from && bytes >= FRAGMENT_BYTES) break;
       }
-      const fragment = to < events.length;
-      await this.#answer({ header, watchId: entry.id, events: events.slice(from, to), fragment });
-      from = to;
+      const [begin, end] = [from, to];
+      const fragment = end < events.length;
+      await this.#inTurn(() => {
+        return entry.open ? encode({ header, watchId: entry.id, events: events.slice(begin, end), fragment }) : null;
+      });
+      from = end;
     }
   }
 
@@ -318,7 +331,25 @@ class WatchStream {
   }
 
   #answer(answer: Partial<WatchResponse>): Promise<void> {
-    return this.#closed ? Promise.resolve() : this.#send(encode(answer));
+    return this.#inTurn(() => encode(answer));
+  }
+
+  /**
+   * Answers go out one after another, and none is made into bytes before its turn: else each of a hundred thousand watches
+   * would hold its own copy of one large event for a reader that takes nothing. `make` null: it is of no use any more.
+   */
+  #inTurn(make: () => Uint8Array | null): Promise<void> {
+    const run = (): Promise<void> => {
+      const answer = this.#closed ? null : make();
+      return answer === null ? Promise.resolve() : this.#send(answer);
+    };
+    const sent = this.#tail === null ? run() : this.#tail.then(run);
+    this.#tail = sent;
+    const clear = (): void => {
+      if (this.#tail === sent) this.#tail = null;
+    };
+    sent.then(clear, clear);
+    return sent;
   }
 }
 

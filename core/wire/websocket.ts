@@ -99,7 +99,8 @@ export class WebSocketDoor {
 
   #onFault(error: unknown, socket: Duplex): void {
     socket.destroy();
-    this.#options.observe({ kind: 'failed', where: 'websocket', error: error instanceof Error ? error : new Error(String(error)) });
+    const fault = error instanceof Error ? error : new Error(String(error));
+    this.#options.observe({ kind: 'failed', where: 'websocket', error: fault });
   }
 
   async #serve(socket: WebSocket, request: IncomingMessage, { method, mapping }: Route): Promise<void> {

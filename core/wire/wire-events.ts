@@ -28,6 +28,8 @@ export type WireEvent =
   | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
   /** A connection was cut off that sent without end what nobody needs: HTTP/2 floods. */
   | { readonly kind: 'connection_flooded'; readonly what: string }
+  /** Streams cut off because too many answers wait to be taken, most of them by readers there; `count` since the last report. */
+  | { readonly kind: 'answer_unread'; readonly address: string; readonly count: number }
   /** A connection was refused because the port has as many as it may have. */
   | { readonly kind: 'connection_refused'; readonly connections: number }
   /** Handshakes from `address` came to nothing, or met the wrong kind of port; `count` since the last report of this kind. */
