@@ -95,7 +95,7 @@ export class Links {
 
   #unavailable(): ApiError {
     const addresses = this.#links.map(({ address }) => address).join(', ');
-    const certificate = this.#isTls ? ', and its certificate one of the trusted authority, for that name' : '';
+    const certificate = this.#isTls ? ', and its certificate one we trust, for that name, and ours one it trusts' : '';
     const detail = `${addresses}; is the server running, and is the address right${certificate}?`;
     return new ApiError('unavailable', { detail });
   }

@@ -19,6 +19,8 @@ export interface Stage {
   readonly input?: string | Uint8Array;
   /** Answers to questions that are not shown; with them somebody sits there. */
   readonly secrets?: readonly string[];
+  /** Told of everything on standard error so far, each time there is more. */
+  readonly complained?: (stderr: string) => void;
   /** The command is told to end as soon as standard output is enough. */
   readonly until?: (stdout: string) => boolean;
   /** Or with this. */
@@ -50,6 +52,7 @@ export async function play(argv: readonly string[] | string, stage: Stage = {}):
     },
     err: (text) => {
       stderr += text;
+      stage.complained?.(stderr);
     },
     readAll: () => input,
     async *lines() {
