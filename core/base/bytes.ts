@@ -3,7 +3,8 @@
 // byte order and far cheaper than comparing arrays.
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+/** U+FEFF at the front is a letter like any other: without it, the name of a user would become that of another. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 export const EMPTY: Uint8Array = new Uint8Array(0);
 
