@@ -23,7 +23,7 @@ export class LocalAuth {
   readonly #node: Node;
   readonly #header: () => Header;
   readonly #limits: AuthLimits;
-  readonly #leaseKeys: LeaseKeys = (lease) => this.#node.store.leaseKeys(lease);
+  readonly #leaseKeys: LeaseKeys = (lease) => this.#node.store.keysOn(lease);
 
   constructor(node: Node, gate: Gate, { header, limits }: { header: () => Header; limits: AuthLimits }) {
     this.#node = node;
@@ -98,8 +98,8 @@ export class LocalAuth {
   #full({ kind }: AuthChange): string | null {
     const { auth } = this.#node.store;
     const { usersMax, rolesMax } = this.#limits;
-    if (kind === 'user_add' && auth.userNames.length >= usersMax) return `there are ${usersMax} users, and no more are kept`;
-    if (kind === 'role_add' && auth.roleNames.length >= rolesMax) return `there are ${rolesMax} roles, and no more are kept`;
+    if (kind === 'user_add' && auth.userCount >= usersMax) return `there are ${usersMax} users, and no more are kept`;
+    if (kind === 'role_add' && auth.roleCount >= rolesMax) return `there are ${rolesMax} roles, and no more are kept`;
     return null;
   }
 

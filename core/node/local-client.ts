@@ -63,6 +63,8 @@ export class LocalClient implements api.Backend {
   readonly #auth: LocalAuth;
   #closed = false;
   #isSweeping = false;
+  /** The auth revision all watches were last held against; -1: auth was off. Each is judged as it opens. */
+  #sweptAt = -1;
   #cancelAll = new Set<(error: ApiError) => void>();
 
   /** `dice` picks lease ids: seed it from the system's randomness, ids must not repeat across restarts. */
@@ -171,7 +173,7 @@ export class LocalClient implements api.Backend {
         done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? 0 });
       });
       if (caller === undefined || !this.#node.store.auth.isEnabled) return renew();
-      const keys = (): readonly Uint8Array[] => this.#node.store.leaseKeys(lease);
+      const keys = (): Iterable<Uint8Array> => this.#node.store.keysOn(lease);
       const refuse = (auth: AuthTable): ErrorCode | null => refuseWriteOfAll(auth, caller, keys);
       this.#auth.mayRenew(caller, refuse, (error) => (error === null ? renew() : done(error)));
     });
@@ -202,7 +204,7 @@ export class LocalClient implements api.Backend {
         // The leader's answer may be ahead of this store: what it has to say of the keys is read after catching up.
         this.#node.desk.read((readError) => {
           if (readError !== null) return done(readError);
-          const keys = (): readonly Uint8Array[] => (options.keys === true ? this.#node.store.leaseKeys(lease) : []);
+          const keys = (): Iterable<Uint8Array> => (options.keys === true ? this.#node.store.keysOn(lease) : []);
           const refusal = this.#auth.judge(options.caller, (auth, caller) => refuseReadOfAll(auth, caller, keys));
           if (refusal !== null) return done(new ApiError(refusal));
           const known = this.#node.store.lease(lease);
@@ -223,7 +225,9 @@ export class LocalClient implements api.Backend {
   leases(options?: api.CallOptions): Promise<{ header: api.Header; ids: readonly api.LeaseId[] }> {
     return this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>('leases', options, (done) => {
       const { store } = this.#node;
-      const keys = (): readonly Uint8Array[] => [...store.leases()].flatMap(({ id }) => store.leaseKeys(id));
+      const keys = function* (): Iterable<Uint8Array> {
+        for (const { id } of store.leases()) yield* store.keysOn(id);
+      };
       const refusal = this.#auth.judge(options?.caller, (auth, caller) => refuseReadOfAll(auth, caller, keys));
       if (refusal !== null) return done(new ApiError(refusal));
       const rows: { id: bigint; leftMs: number }[] = [];
@@ -407,7 +411,10 @@ export class LocalClient implements api.Backend {
     this.#isSweeping = true;
     this.#clock.schedule(watchSweepMs, () => {
       this.#isSweeping = false;
-      for (const watch of [...this.#watches]) watch.review();
+      const { isEnabled, revision } = this.#node.store.auth;
+      const now = isEnabled ? revision : -1;
+      if (now !== this.#sweptAt) for (const watch of [...this.#watches]) watch.review();
+      this.#sweptAt = now;
       if (this.#watches.size > 0 && this.#node.running) this.#scheduleSweep();
     });
   }

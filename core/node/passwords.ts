@@ -31,7 +31,10 @@ export class Passwords {
   /** Since the start, for metrics. */
   readonly counts = { failed: 0, throttled: 0 };
   #waiting = 0;
-  /** Names under watch, the least recently tried first. */
+  /**
+   * Names under watch, the least recently tried first, by their digest: what strangers make up may be as long as a request.
+   * Only an attempt that took its turn on the thread puts a name in, so that pushing another one out takes as many of those.
+   */
   readonly #attempts = new Map<string, Attempts>();
 
   constructor(secrets: Secrets, clock: Clock, cost: number) {
@@ -55,12 +58,14 @@ export class Passwords {
 
   /** Whether it is the password of `hash`. Null: there is none to compare with, so it is not, after the same time. */
   verify(name: string, password: string, hash: string | null, done: Done<boolean>): void {
-    const attempts = this.#attemptsOf(name);
+    const key = this.#secrets.digest(name);
+    const attempts = this.#attempts.get(key) ?? { failures: 0, nextMs: -Infinity, waiting: 0 };
     const isEarly = attempts.nextMs > this.#clock.now();
     if (isEarly || attempts.waiting >= passwordsPerNameMax || this.#waiting >= passwordsWaitingMax) {
       this.counts.throttled += 1;
       return this.#refuse(done, new ApiError('too_many_logins'));
     }
+    this.#watch(key, attempts);
     this.#waiting += 1;
     attempts.waiting += 1;
     this.#secrets.verify(password, hash ?? nobodysHash(this.cost), (error, isRight) => {
@@ -86,16 +91,14 @@ export class Passwords {
     attempts.nextMs = this.#clock.now() + Math.min(loginPauseMsMax, loginPauseMsMin * 2 ** Math.min(20, beyond));
   }
 
-  #attemptsOf(name: string): Attempts {
-    const known = this.#attempts.get(name) ?? { failures: 0, nextMs: -Infinity, waiting: 0 };
-    this.#attempts.delete(name);
-    this.#attempts.set(name, known);
-    if (this.#attempts.size <= loginNamesMax) return known;
+  #watch(key: string, attempts: Attempts): void {
+    this.#attempts.delete(key);
+    this.#attempts.set(key, attempts);
+    if (this.#attempts.size <= loginNamesMax) return;
     for (const oldest of this.#attempts.keys()) {
       this.#attempts.delete(oldest);
-      break;
+      return;
     }
-    return known;
   }
 
   #refuse(done: (error: Error) => void, error: ApiError): void {

@@ -16,8 +16,8 @@ import { intervalOf, type KeySet } from './key-set.js';
 /** A caller as far as the store is concerned. */
 export type Asker = Pick<Caller, 'user' | 'authRevision'>;
 
-/** The keys on a lease; none of a lease there is not. */
-export type LeaseKeys = (lease: LeaseId) => readonly Uint8Array[];
+/** The keys on a lease, in no order; none of a lease there is not. */
+export type LeaseKeys = (lease: LeaseId) => Iterable<Uint8Array>;
 
 export interface KeyRange {
   readonly key: Uint8Array;
@@ -51,16 +51,16 @@ export function refuseWatch(auth: AuthTable, { user }: Asker, range: KeyRange): 
 }
 
 /** `keys` is asked for only where it matters. */
-export function refuseReadOfAll(auth: AuthTable, asker: Asker, keys: () => readonly Uint8Array[]): ErrorCode | null {
-  return refuseUnless(auth, asker, ({ read }) => keys().every((key) => holds(read, { key })));
+export function refuseReadOfAll(auth: AuthTable, asker: Asker, keys: () => Iterable<Uint8Array>): ErrorCode | null {
+  return refuseUnless(auth, asker, ({ read }) => holdsAll(read, keys()));
 }
 
-export function refuseWriteOfAll(auth: AuthTable, asker: Asker, keys: () => readonly Uint8Array[]): ErrorCode | null {
-  return refuseUnless(auth, asker, ({ write }) => keys().every((key) => holds(write, { key })));
+export function refuseWriteOfAll(auth: AuthTable, asker: Asker, keys: () => Iterable<Uint8Array>): ErrorCode | null {
+  return refuseUnless(auth, asker, ({ write }) => holdsAll(write, keys()));
 }
 
 export function refuseTxn(auth: AuthTable, asker: Asker, request: TxnRequest, leaseKeys: LeaseKeys): ErrorCode | null {
-  return refuseUnless(auth, asker, (reach) => mayRun(reach, request, leaseKeys));
+  return refuseUnless(auth, asker, (reach) => mayRun(reach, request, lookedAtOnce(reach, leaseKeys)));
 }
 
 /** A user may ask what roles it has itself, and an administrator of anybody. */
@@ -112,30 +112,48 @@ function holds(set: KeySet, { key, rangeEnd = EMPTY }: KeyRange): boolean {
   return set.covers(intervalOf(key, rangeEnd));
 }
 
-function mayRun(reach: Reach, { compare = [], success = [], failure = [] }: TxnRequest, leaseKeys: LeaseKeys): boolean {
-  return compare.every((each) => holds(reach.read, each))
-    && success.every((op) => mayDo(reach, op, leaseKeys))
-    && failure.every((op) => mayDo(reach, op, leaseKeys));
+function holdsAll(set: KeySet, keys: Iterable<Uint8Array>): boolean {
+  for (const key of keys) if (!holds(set, { key })) return false;
+  return true;
 }
 
-function mayDo(reach: Reach, op: Op, leaseKeys: LeaseKeys): boolean {
+/** Whether a lease is the caller's to put on. */
+type MayUse = (lease: LeaseId) => boolean;
+
+/** All puts of a transaction together look at the keys of a lease once: there may be very many of both. */
+function lookedAtOnce({ write }: Reach, leaseKeys: LeaseKeys): MayUse {
+  const known = new Map<LeaseId, boolean>();
+  return (lease) => {
+    const isHeld = known.get(lease) ?? holdsAll(write, leaseKeys(lease));
+    known.set(lease, isHeld);
+    return isHeld;
+  };
+}
+
+function mayRun(reach: Reach, { compare = [], success = [], failure = [] }: TxnRequest, mayUse: MayUse): boolean {
+  return compare.every((each) => holds(reach.read, each))
+    && success.every((op) => mayDo(reach, op, mayUse))
+    && failure.every((op) => mayDo(reach, op, mayUse));
+}
+
+function mayDo(reach: Reach, op: Op, mayUse: MayUse): boolean {
   switch (op.kind) {
     case 'range':
       return holds(reach.read, op.request);
     case 'put':
-      return mayPut(reach, op.request, leaseKeys);
+      return mayPut(reach, op.request, mayUse);
     case 'delete':
       return holds(reach.write, op.request) && (op.request.prevKv !== true || holds(reach.read, op.request));
     case 'txn':
-      return mayRun(reach, op.request, leaseKeys);
+      return mayRun(reach, op.request, mayUse);
     default:
       return unreachable(op);
   }
 }
 
 /** Who puts a key on a lease may end it, and with it every key that hangs there already. */
-function mayPut(reach: Reach, { key, prevKv, lease = 0n }: PutRequest, leaseKeys: LeaseKeys): boolean {
+function mayPut(reach: Reach, { key, prevKv, lease = 0n }: PutRequest, mayUse: MayUse): boolean {
   if (!holds(reach.write, { key })) return false;
   if (prevKv === true && !holds(reach.read, { key })) return false;
-  return lease === 0n || leaseKeys(lease).every((each) => holds(reach.write, { key: each }));
+  return lease === 0n || mayUse(lease);
 }

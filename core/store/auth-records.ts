@@ -41,9 +41,18 @@ const CHANGES: readonly StoredChange['kind'][] = [
 ];
 const KINDS: readonly Permission['kind'][] = ['read', 'write', 'readwrite'];
 
-/** Byte order, as etcd lists names. */
+/**
+ * Byte order, as etcd lists names, without making the bytes: it is the order of code points. That of UTF-16 differs from it
+ * only where one of two units that differ is a surrogate, which stands for something above all that others stand for.
+ */
 export function compareNames(a: string, b: string): number {
-  return Buffer.compare(utf8(a), utf8(b));
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (left === right) continue;
+    return isSurrogate(left) === isSurrogate(right) ? left - right : Number(isSurrogate(left)) - Number(isSurrogate(right));
+  }
+  return a.length - b.length;
 }
 
 export function comparePermissions(a: Permission, b: Permission): number {
@@ -164,6 +173,10 @@ function writePermission(writer: ByteWriter, { kind, key, rangeEnd }: Permission
 function readPermission(reader: ByteReader): Permission {
   const kind = present(KINDS[reader.byte()], 'the kind of a permission');
   return { kind, key: new Uint8Array(reader.bytes()), rangeEnd: new Uint8Array(reader.bytes()) };
+}
+
+function isSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdfff;
 }
 
 function writeText(writer: ByteWriter, value: string): void {

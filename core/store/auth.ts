@@ -65,6 +65,14 @@ export class AuthTable {
     return [...this.#roles.keys()].sort(compareNames);
   }
 
+  get userCount(): number {
+    return this.#users.size;
+  }
+
+  get roleCount(): number {
+    return this.#roles.size;
+  }
+
   /** The token that the entry at `index` made. */
   token(index: number): TokenRecord | null {
     return this.#tokens.get(index) ?? null;

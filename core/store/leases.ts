@@ -97,6 +97,11 @@ export class Leases {
     return slots.sort((a, b) => keys.compareWith(keys.bytes(a), b));
   }
 
+  /** The same in no order, one by one: for whoever may stop at any of them. */
+  *slotsInAnyOrder(lease: LeaseRecord): Iterable<number> {
+    for (let slot = lease.head; slot !== NONE; slot = this.#keys.leaseNext(slot)) yield slot;
+  }
+
   /** Sorts by walking over all keys and picking those that are marked. */
   #picked(slots: Uint32Array): Uint32Array {
     const marks = new Uint8Array(this.#keys.slotsEnd);

@@ -147,7 +147,7 @@ export class Store {
     this.skip(id);
     if (command.kind !== 'as_user') return this.#auth.isEnabled ? refused('auth_revision_old') : this.#carryOut(command);
     const deed = deedOf(command);
-    const code = command.user === null ? null : refuseCommand(this.#auth, command, deed, this.#leaseKeys);
+    const code = command.user === null ? null : refuseCommand(this.#auth, command, deed, this.#keysOn);
     return code === null ? this.#carryOut(deed) : refused(code);
   }
 
@@ -280,14 +280,20 @@ export class Store {
 
   /** In byte order; none for a lease that does not exist. */
   leaseKeys(id: LeaseId): readonly Uint8Array[] {
-    return this.#leaseKeys(id);
-  }
-
-  readonly #leaseKeys: LeaseKeys = (id) => {
     const { keys, leases } = this.#table;
     const lease = leases.get(id);
     return lease === null ? [] : Array.from(leases.slotsOf(lease), (slot) => keys.bytes(slot));
-  };
+  }
+
+  /** The same in no order, one by one. Nothing may be applied meanwhile. */
+  *keysOn(id: LeaseId): Iterable<Uint8Array> {
+    const { keys, leases } = this.#table;
+    const lease = leases.get(id);
+    if (lease === null) return;
+    for (const slot of leases.slotsInAnyOrder(lease)) yield keys.bytes(slot);
+  }
+
+  readonly #keysOn: LeaseKeys = (id) => this.keysOn(id);
 
   freeze(): FrozenStore {
     const { keys, leases, rows } = this.#table;

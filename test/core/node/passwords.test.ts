@@ -80,3 +80,31 @@ test('SB1 a password that bcrypt would cut off is refused before it is hashed', 
   t.true(isApiError(long, 'password_unfit'), String(long));
   t.truthy(await clock.until(whenDone<string>((done) => passwords.hash('ü'.repeat(36), done))));
 });
+
+test('SB13 who guesses cannot make the throttle forget a name by crowding it out with names that cost nothing', async (t) => {
+  const { clock, passwords, asked } = desk();
+  const attempt = (name: string): Promise<boolean | string> => {
+    const judged = whenDone<boolean>((done) => passwords.verify(name, 'wrong', null, done));
+    return clock.until(judged.catch((error: unknown) => (isApiError(error) ? error.code : 'other')));
+  };
+  for (let i = 0; i < 5; i++) t.false(await attempt('victim'));
+  t.is(await attempt('victim'), 'too_many_logins');
+  const before = asked();
+  // All in one turn: what the queue does not hold is refused, and is not what a name is forgotten for.
+  for (let i = 0; i < 5000; i++) passwords.verify(`nobody ${i}`, 'x', null, () => undefined);
+  t.is(asked() - before, 32);
+  t.is(await attempt('victim'), 'too_many_logins');
+  await clock.advance(1);
+  t.is(passwords.counts.throttled, 5000 - 32 + 2);
+});
+
+test('SB13 of a name that fails only its digest is kept, however long the name', async (t) => {
+  const { clock, passwords } = desk({ digest: (text) => `${text.length}` });
+  const attempt = (name: string): Promise<boolean | string> => {
+    const judged = whenDone<boolean>((done) => passwords.verify(name, 'wrong', null, done));
+    return clock.until(judged.catch((error: unknown) => (isApiError(error) ? error.code : 'other')));
+  };
+  for (let i = 0; i < 5; i++) t.false(await attempt('a'.repeat(100_000)));
+  t.is(await attempt('b'.repeat(100_000)), 'too_many_logins');
+  t.false(await attempt('c'));
+});

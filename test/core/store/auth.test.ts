@@ -4,7 +4,7 @@ import test from 'ava';
 import { EMPTY, utf8 } from '../../../core/base/bytes.js';
 import { opDelete, opPut, opRange, opTxn, type Permission, type TxnRequest } from '../../../core/client.js';
 import { refuseTxn } from '../../../core/store/access.js';
-import type { StoredChange } from '../../../core/store/auth-records.js';
+import { compareNames, type StoredChange } from '../../../core/store/auth-records.js';
 import { AuthTable } from '../../../core/store/auth.js';
 import { decodeCommand, deedOf, encodeCommand, type Command } from '../../../core/store/command.js';
 import { Store, type Reply } from '../../../core/store/store.js';
@@ -248,4 +248,50 @@ test('SC12 a role of ten thousand ranges costs a user little', (t) => {
   const request = { success: [opPut(utf8('k77'), EMPTY)] };
   for (let i = 0; i < 10_000; i++) t.is(refuseTxn(table, asker, request, () => []), null);
   t.true(performance.now() - began < 5000);
+});
+
+test('SC4 the keys on a lease are looked at once for all puts of a transaction, and no further than the first foreign one', (t) => {
+  const { store } = guarded();
+  const asker = { user: 'u', authRevision: store.auth.revision };
+  const puts = Array.from({ length: 20 }, (_, i) => opPut(utf8(`a${i}`), EMPTY, { lease: 7n }));
+  const request: TxnRequest = { success: [...puts, opTxn({ failure: puts })] };
+  let seen = 0;
+  const keysOn = function* (names: readonly string[]): Iterable<Uint8Array> {
+    for (const name of names) {
+      seen += 1;
+      yield utf8(name);
+    }
+  };
+  t.is(refuseTxn(store.auth, asker, request, () => keysOn(['a1', 'a2', 'a3'])), null);
+  t.is(seen, 3);
+  seen = 0;
+  t.is(refuseTxn(store.auth, asker, request, () => keysOn(['a1', 'z', 'a3', 'a4'])), 'permission_denied');
+  t.is(seen, 2);
+});
+
+test('names are in the order of their bytes, beyond the basic plane too', (t) => {
+  const letters = ['', '\0', 'a', 'b', '\u007f', 'ü', '\u07ff', '\ud7ff', '\ue000', '\uffff', '\u{10000}', '\u{103ff}', '\u{10ffff}'];
+  const names = letters.flatMap((first) => letters.flatMap((second) => [`${first}${second}`, `x${second}${first}x`]));
+  for (const a of names) {
+    for (const b of names) {
+      if (Math.sign(compareNames(a, b)) !== Buffer.compare(utf8(a), utf8(b))) t.fail(JSON.stringify([a, b]));
+    }
+  }
+  const table = new AuthTable();
+  for (const name of new Set(names)) table.change({ kind: 'user_add', name, hash: null });
+  t.is(table.userCount, new Set(names).size - 1);
+  t.deepEqual(table.userNames, [...table.userNames].sort((a, b) => Buffer.compare(utf8(a), utf8(b))));
+});
+
+test('a name that begins with a byte order mark is another name than without it, in the log and in a snapshot', (t) => {
+  const command: Command = { kind: 'as_user', user: '\ufeffroot', authRevision: 9, command: { kind: 'compact', revision: 3 } };
+  t.deepEqual(decodeCommand(encodeCommand(command)), command);
+  const replica = guarded();
+  t.is(replica.change({ kind: 'user_add', name: '\ufeffroot', hash: 'h' }), 'ok');
+  t.is(codeOf(replica.as('\ufeffroot', { kind: 'compact', revision: 1 })), 'permission_denied');
+  const frozen = replica.store.freeze();
+  const loader = Store.load();
+  for (const chunk of frozen.chunks()) loader.push(chunk);
+  frozen.release();
+  t.deepEqual(loader.finish().auth.userNames, ['root', 'u', '\ufeffroot']);
 });
