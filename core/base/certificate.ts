@@ -46,6 +46,21 @@ function textOf({ tag, content }: Element): string | null {
   }
 }
 
+/**
+ * What stands in PEM between the lines with this label. Null: one of them is not whole, as in a file that is still being
+ * written; those that are would pass for all there is.
+ */
+export function blocksOf(pem: string, label: 'CERTIFICATE' | 'X509 CRL'): readonly Buffer[] | null {
+  const [, ...begun] = pem.split(`-----BEGIN ${label}-----`);
+  const blocks: Buffer[] = [];
+  for (const text of begun) {
+    const base64 = text.slice(0, Math.max(0, text.indexOf(`-----END ${label}-----`)));
+    if (!/^[A-Za-z0-9+/=\s]+$/.test(base64)) return null;
+    blocks.push(Buffer.from(base64, 'base64'));
+  }
+  return blocks;
+}
+
 export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 }

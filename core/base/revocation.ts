@@ -3,7 +3,7 @@
 // any authority, a number counts only for certificates of the authority whose list it is in.
 
 import { verify, type X509Certificate } from 'node:crypto';
-import { fieldsOf, hex } from './certificate.js';
+import { blocksOf, fieldsOf, hex } from './certificate.js';
 import { element, elements, TAG, timeOf, type Element } from './der.js';
 
 interface List {
@@ -11,8 +11,6 @@ interface List {
   readonly serials: ReadonlySet<string>;
   readonly nextUpdateMs: number;
 }
-
-const PEM = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]+)-----END X509 CRL-----/g;
 
 /** By the signature algorithm's OID, in hex of its DER content. null: the key says which. */
 const HASHES: ReadonlyMap<string, string | null> = new Map([
@@ -30,7 +28,8 @@ export class Revocations {
 
   /** Throws an `Error` that says what is wrong with the lists, and what to do, unless all of them can be believed now. */
   static read(pem: string, authorities: readonly X509Certificate[], nowMs: number): Revocations {
-    const texts = [...pem.matchAll(PEM)].map((match) => Buffer.from(match[1] ?? '', 'base64'));
+    const texts = blocksOf(pem, 'X509 CRL');
+    if (texts === null) throw new Error('it holds a list that is cut off; write the whole file anew');
     if (texts.length === 0) throw new Error('it holds no revocation list; give a file with a block BEGIN X509 CRL');
     return new Revocations(texts.map((bytes) => {
       try {

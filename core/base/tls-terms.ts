@@ -5,7 +5,7 @@
 import { constants, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { createSecureContext, type TlsOptions } from 'node:tls';
-import { commonNameOf } from './certificate.js';
+import { blocksOf, commonNameOf } from './certificate.js';
 import { Revocations } from './revocation.js';
 
 export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
@@ -168,14 +168,13 @@ function judgePair({ cert, key }: TlsTerms): number {
   return Date.parse(certificate.validTo);
 }
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
-
 function authoritiesOf(pem: string): readonly X509Certificate[] {
-  const blocks = pem.match(CERTIFICATE) ?? [];
+  const blocks = blocksOf(pem, 'CERTIFICATE');
+  if (blocks === null) throw new TlsFault('ca', 'it holds a certificate that is cut off; write the whole file anew');
   if (blocks.length === 0) throw new TlsFault('ca', 'it holds no certificate; give PEM');
-  return blocks.map((block) => {
+  return blocks.map((bytes) => {
     try {
-      return new X509Certificate(block);
+      return new X509Certificate(bytes);
     } catch (cause) {
       throw new TlsFault('ca', `it holds a certificate that is damaged (${reasonOf(cause)}); give PEM`, { cause });
     }

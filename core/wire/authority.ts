@@ -6,6 +6,7 @@
 // made in place: no length changes, and the entry the two ends keep in their tables has the same size on both sides.
 
 import { Duplex } from 'node:stream';
+import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 
 /** The client's preface and the header of its first frame: enough to decide. */
@@ -45,6 +46,14 @@ export function repairAuthority(socket: Socket): Duplex {
     remotePort: { get: () => socket.remotePort },
   });
   return duplex;
+}
+
+/** Node wraps a connection that is no socket of the system's, and does not ask it where it comes from. */
+export function tellAddress({ socket }: ServerHttp2Session): void {
+  const inner: unknown = Reflect.get(socket, 'stream');
+  if (!(inner instanceof Duplex)) return;
+  const [address, port]: readonly unknown[] = [Reflect.get(inner, 'remoteAddress'), Reflect.get(inner, 'remotePort')];
+  Reflect.set(socket, '_peername', { address, port });
 }
 
 const FRAME_HEADER_BYTES = 9;

@@ -79,6 +79,22 @@ test('etcdctl is let in with a certificate of the authority, and not without', a
   t.regex(quiet.stdout, /PUT\na\nby alice/);
 });
 
+test('SB9: the certificate of a Go client names a user, unless it brings the token of another', async (t) => {
+  if (!isInstalled('etcdctl', (line) => t.log(line))) return void t.pass();
+  const server = await start({ ca: authority.cert, requireClientCert: true });
+  t.teardown(() => server.close());
+  const asAlice = [...trusting, ...alice];
+  for (const words of [
+    'user add root:r', 'user grant-role root root', 'user add alice:a', 'user add bob:b', 'role add of-alice', 'role add of-bob',
+    'role grant-permission of-alice readwrite a', 'role grant-permission of-bob readwrite b', 'user grant-role alice of-alice',
+    'user grant-role bob of-bob', 'auth enable',
+  ]) t.is((await etcdctl(server.url, [...asAlice, ...words.split(' ')])).code, 0, words);
+  const codes = await Promise.all([
+    ['put', 'a', '1'], ['put', 'b', '1'], ['--user', 'bob:b', 'put', 'b', '1'], ['--user', 'bob:b', 'put', 'a', '1'],
+  ].map(async (words) => (await etcdctl(server.url, [...asAlice, ...words])).code));
+  t.deepEqual(codes, [0, 1, 0, 1]);
+});
+
 test('curl asks the gateway on the same port, with a certificate where one is asked for', async (t) => {
   if (!isInstalled('curl', (line) => t.log(line))) return void t.pass();
   const server = await start({ ca: authority.cert, requireClientCert: true });
