@@ -186,7 +186,11 @@ export class GrpcServer {
     const stream = http2StreamOf(library);
     if (stream === null || stream.destroyed) return () => undefined;
     const address = library.getPeer().replace(/:\d+$/, '');
-    const release = this.#unsent.hold(address, bytes, () => stream.close(ENHANCE_YOUR_CALM));
+    const release = this.#unsent.hold(address, bytes, () => {
+      stream.close(ENHANCE_YOUR_CALM);
+      // Lets go of its bytes at once, even if the reader does not take the news either.
+      stream.destroy();
+    });
     stream.once('close', release);
     return () => {
       stream.off('close', release);
