@@ -185,7 +185,8 @@ export async function run(argv: readonly string[], terminal: Terminal = systemTe
 }
 
 function isOfAll(word: string): boolean {
-  return GLOBAL_FLAGS.some(({ name, short }) => word.split('=', 1)[0] === `--${name}` || (short !== undefined && word[1] === short));
+  const [long] = word.split('=', 1);
+  return GLOBAL_FLAGS.some(({ name, short }) => long === `--${name}` || (short !== undefined && word[1] === short));
 }
 
 function say(terminal: Terminal, text: string): Promise<number> {

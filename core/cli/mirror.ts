@@ -114,7 +114,8 @@ function behind({ revision }: Mirror, error: unknown): unknown {
   if (!isApiError(error)) return error;
   // Before the first copy is whole there is no revision to go on behind.
   if (revision === 0) {
-    return new Refusal(`the first copy is not whole: ${error.message}`, 'mend that, and start it anew', { exitCode: 1, cause: error });
+    const remedy = 'mend that, and start it anew';
+    return new Refusal(`the first copy is not whole: ${error.message}`, remedy, { exitCode: 1, cause: error });
   }
   const remedy = error.code === 'compacted'
     ? 'that history is gone: start it anew without --rev, into an empty prefix'
