@@ -286,14 +286,19 @@ test('SA8: who is connected by a certificate that is revoked, or of an authority
 
 test('SA8: with the option, who is connected when his certificate expires is cut off, too', async (t) => {
   const { port, events } = await open(t, { ...MUTUAL, sweepExpired: true });
-  const brief = await authority.issue('brief', { notAfterMs: Date.now() + 4000 });
-  const closed = new Promise<void>((resolve) => {
-    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(brief) });
-    socket.on('error', () => undefined);
-    socket.on('close', () => resolve());
+  const isSwept = (): boolean => events.some((event) => {
+    return event.kind === 'connection_swept' && event.reason === 'its certificate has expired';
   });
-  await closed;
-  t.true(events.some((event) => event.kind === 'connection_swept' && event.reason === 'its certificate has expired'));
+  // On a busy machine a certificate may end before it is looked at: then the next one lives longer.
+  for (let lifeMs = 4000; !isSwept() && lifeMs <= 32_000; lifeMs *= 2) {
+    const brief = await authority.issue('brief', { notAfterMs: Date.now() + lifeMs });
+    await new Promise<void>((resolve) => {
+      const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(brief) });
+      socket.on('error', () => undefined);
+      socket.on('close', () => resolve());
+    });
+  }
+  t.true(isSwept());
 });
 
 // Alone, because it is about how much comes at the same time. Of how many: core/base/tls-gate.
