@@ -39,6 +39,12 @@ const TOKEN_LENGTH_MAX = 8192;
 const SKEW_SECONDS = 60;
 /** Nobody is given a token for longer than the larger of this and the configured time. */
 const LIFE_SECONDS_MAX = 24 * 3600;
+/** RFC 7518, 3.3 and 3.5. */
+const RSA_BITS_MIN = 2048;
+/** What a key has to be; of all other methods it is an RSA key. */
+const KEY_KINDS: Readonly<Record<string, string>> = {
+  ES256: 'ec prime256v1', ES384: 'ec secp384r1', ES512: 'ec secp521r1', EdDSA: 'ed25519',
+};
 /** A secret shorter than its digest would be the weakest part. */
 const SECRET_BYTES_MIN = 32;
 
@@ -135,12 +141,12 @@ function pemsIn(bytes: Uint8Array): readonly string[] {
   return Buffer.from(bytes).toString('utf8').match(/-----BEGIN [^-]+-----[^-]+-----END [^-]+-----/g) ?? [];
 }
 
+/** What the library would refuse with the first token is refused before anything starts. */
 function refuseUnfit(method: string, key: KeyObject): void {
-  const kinds: Readonly<Record<string, readonly string[]>> = {
-    R: ['rsa'], P: ['rsa', 'rsa-pss'], ES: ['ec'], Ed: ['ed25519', 'ed448'],
-  };
-  const wanted = kinds[method.slice(0, 2)] ?? kinds[method.slice(0, 1)] ?? [];
-  const kind = key.asymmetricKeyType ?? 'none';
-  if (wanted.includes(kind)) return;
-  throw new Error(`a key of kind ${kind} cannot be used with ${method}, which takes ${wanted.join(' or ')}`);
+  const { namedCurve, modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
+  const kind = [key.asymmetricKeyType ?? 'none', ...(namedCurve === undefined ? [] : [namedCurve])].join(' ');
+  const wanted = KEY_KINDS[method] ?? 'rsa';
+  if (kind !== wanted) throw new Error(`a key of kind ${kind} cannot be used with ${method}, which takes ${wanted}`);
+  if (wanted !== 'rsa' || modulusLength >= RSA_BITS_MIN) return;
+  throw new Error(`an rsa key of ${modulusLength} bits cannot be used with ${method}, which takes ${RSA_BITS_MIN} or more`);
 }

@@ -113,3 +113,19 @@ test('keys that do not fit are refused in words, before anything starts', (t) =>
   t.throws(() => jwtSigner({ ...RS256, method: 'HS256', privateKey: Buffer.from('short') }), { message: /cannot be guessed/ });
   t.throws(() => jwtSigner({ ...RS256, publicKey: Buffer.from('nothing'), privateKey: null }), { message: /no PEM block/ });
 });
+
+test('a key the method cannot use is refused at the start, not with the first login, nor beside one that fits', (t) => {
+  const unfit: readonly (readonly [string, { publicKey: KeyObject; privateKey: KeyObject }, RegExp])[] = [
+    ['ES256', generateKeyPairSync('ec', { namedCurve: 'P-384' }), /ec secp384r1 cannot be used with ES256, which takes ec prime256v1/],
+    ['ES512', generateKeyPairSync('ec', { namedCurve: 'P-256' }), /ec prime256v1 cannot be used with ES512/],
+    ['EdDSA', generateKeyPairSync('ed448'), /ed448 cannot be used with EdDSA/],
+    ['PS256', generateKeyPairSync('rsa-pss', { modulusLength: 2048 }), /rsa-pss cannot be used with PS256/],
+    ['RS256', generateKeyPairSync('rsa', { modulusLength: 1024 }), /rsa key of 1024 bits cannot be used with RS256/],
+  ];
+  for (const [method, pair, message] of unfit) {
+    const keys = { publicKey: pem(pair.publicKey), privateKey: pem(pair.privateKey) };
+    t.throws(() => jwtSigner({ ...RS256, ...keys, method }), { message });
+  }
+  const small = pem(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey);
+  t.throws(() => jwtSigner({ ...RS256, publicKey: Buffer.concat([small, pem(publicKey)]) }), { message: /1024 bits/ });
+});
