@@ -138,6 +138,9 @@ export class LocalClient implements api.Backend {
       ...(caller === undefined ? {} : { judge: () => this.#auth.judge(caller, (auth) => refuseWatch(auth, caller, request)) }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
+    // Who comes must know how things stand now; who is there already need not (see refuseWatch).
+    const refusal = this.#auth.judge(caller, (auth, asker) => refuseRead(auth, asker, request));
+    if (refusal !== null) watch.fail(new ApiError(refusal));
     const { watchersMax } = this.#config.limits;
     if (this.#node.hub.watcherCount > watchersMax) watch.fail(limitReached(`this member has ${watchersMax} watches`));
     if (watch.isOpen) this.#watches.add(watch);

@@ -123,6 +123,19 @@ test('SC7 events stop with the entry that takes the right away, and a quiet watc
   await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(late.next()), 'permission_denied');
 });
 
+test('SB8 who was somebody before users or roles changed begins no watch as such, and loses none that is open', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  const client = cluster.client(1n);
+  const options = await as(1n, await login(1n, 'root'));
+  const open = client.watch({ key: utf8('secret') }, options)[Symbol.asyncIterator]();
+  await cluster.until(open.next());
+  await cluster.until(client.changeAuth({ kind: 'user_password', name: 'root', password: { plain: 'another' } }));
+  const late = client.watch({ key: utf8('secret'), startRevision: 1 }, options)[Symbol.asyncIterator]();
+  await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(late.next()), 'auth_revision_old');
+  await cluster.until(client.txn({ success: [opPut(utf8('secret'), utf8('1'))] }));
+  t.is((await cluster.until(batchOf(open))).events.length, 1);
+});
+
 test('SC11 while a role is taken away under a flood, every member does the same, and nothing is written after it', async (t) => {
   const { cluster, as, login } = await guarded(t);
   const token = await login(1n, 'u');
