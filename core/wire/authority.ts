@@ -52,7 +52,8 @@ export function repairAuthority(socket: Socket): Duplex {
 export function tellAddress({ socket }: ServerHttp2Session): void {
   const inner: unknown = Reflect.get(socket, 'stream');
   if (!(inner instanceof Duplex)) return;
-  const [address, port]: readonly unknown[] = [Reflect.get(inner, 'remoteAddress'), Reflect.get(inner, 'remotePort')];
+  const address: unknown = Reflect.get(inner, 'remoteAddress');
+  const port: unknown = Reflect.get(inner, 'remotePort');
   Reflect.set(socket, '_peername', { address, port });
 }
 
