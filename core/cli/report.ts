@@ -54,7 +54,8 @@ export function reportNode(log: Logger, event: NodeEvent): void {
       return log.debug({ lease: event.id.toString(16) }, 'lease expired');
     case 'members_differ': {
       const members = event.members.map((id) => id.toString(16)).join(',');
-      return log.error({ revision: event.revision, members }, 'members hold other data than the rest: nothing is written any more');
+      const said = 'members hold other data than the rest: nothing is written any more';
+      return log.error({ revision: event.revision, members }, said);
     }
     case 'stopped':
       return event.error === null ? undefined : log.error({ error: event.error }, 'the node stopped');

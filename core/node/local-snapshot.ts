@@ -1,6 +1,6 @@
-// The store as etcd's database file, for one reader in process. The store is frozen while it is read; applies go on. How many bytes there
-// will be must be known first, so they are made twice: once to count them, once to hand them out. That costs time and no
-// memory, and neither pass holds up a turn for longer than one piece takes.
+// The store as etcd's database file, for one reader in process. The store is frozen while it is read; applies go on. How
+// many bytes there will be must be known first, so they are made twice: once to count them, once to hand them out. That
+// costs time and no memory, and neither pass holds up a turn for longer than one piece takes.
 
 import type { Clock } from '../base/clock.js';
 import { Pipe } from '../base/pipe.js';

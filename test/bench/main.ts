@@ -10,7 +10,9 @@ import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { hasH2load } from './load.js';
 import { clusterQuestions, startCluster } from './cluster.js';
-import { million, questions, securedQuestions, type Measure, type MillionResult, type Question, type Survey } from './questions.js';
+import {
+  million, questions, securedQuestions, type Measure, type MillionResult, type Question, type Survey,
+} from './questions.js';
 import { recipeSurveys } from './recipes.js';
 import { availableTargets, etcdVersionLine, startTarget, type Target, type TargetName } from './targets.js';
 

@@ -64,7 +64,8 @@ test('directory and cluster follow the name', (t) => {
 test('every default is a value that would be accepted', (t) => {
   for (const { flag, fallback, kind } of OPTIONS) {
     if (fallback === null || fallback === '' || ['listen-client-urls', 'peer-client-cert-auth'].includes(flag)) continue;
-    const shownAs = kind === 'duration' ? String(readDuration(fallback)) : fallback;
+    const read = kind === 'duration' ? readDuration(fallback) : fallback;
+    const shownAs = typeof read === 'number' ? String(read) : fallback;
     t.is(showValue(settled([`--${flag}=${fallback}`]).all.get(flag)?.value ?? ''), shownAs);
   }
 });
@@ -102,7 +103,10 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--advertise-client-urls http://host', 'http://host has no port / add one, for instance http://host:2379'],
   ['--advertise-client-urls http://host:1/x', 'http://host:1/x has a path / use http://host:1'],
   ['--advertise-client-urls ftp://host:1', 'the scheme ftp is unknown / use http:// or https://'],
-  ['--listen-client-urls https://127.0.0.1:2379 --advertise-client-urls https://a:2379', 'needs a certificate / give --cert-file'],
+  [
+    '--listen-client-urls https://127.0.0.1:2379 --advertise-client-urls https://a:2379',
+    'needs a certificate / give --cert-file',
+  ],
   ['--cert-file a.pem', '--cert-file a.pem without --key-file / give both'],
   ['--client-crl-file a.pem', '--client-crl-file a.pem without --trusted-ca-file / say whose certificates are believed'],
   ['--peer-trusted-ca-file a --peer-cert-allowed-cn a --peer-cert-allowed-hostname b', 'are mutually exclusive / choose one'],

@@ -70,7 +70,9 @@ test('transactions inside each other are read as deep as etcd takes them', async
   const nested = (depth: number): rpc.TxnRequest => {
     const value = { key: utf8('a'), value: utf8(`${depth}`), lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
     let request: rpc.TxnRequest = { compare: [], success: [{ request: { $case: 'requestPut', value } }], failure: [] };
-    for (let i = 0; i < depth; i++) request = { compare: [], success: [{ request: { $case: 'requestTxn', value: request } }], failure: [] };
+    for (let i = 0; i < depth; i++) {
+      request = { compare: [], success: [{ request: { $case: 'requestTxn', value: request } }], failure: [] };
+    }
     return request;
   };
   const send = (depth: number): Promise<Uint8Array> => method.handle(rpc.TxnRequest.encode(nested(depth)).finish(), call());
