@@ -56,10 +56,17 @@ const PROTOCOL: Readonly<Partial<Record<ErrorCode, readonly [status: number, tex
   permission_not_granted: [9, 'etcdserver: permission is not granted to the role'],
   auth_disabled: [9, 'etcdserver: authentication is not enabled'],
   token_invalid: [16, 'etcdserver: invalid auth token'],
+  downgrade_format: [3, 'etcdserver: wrong downgrade target version format'],
+  downgrade_target: [3, 'etcdserver: invalid downgrade target version'],
+  downgrade_none: [9, 'etcdserver: no inflight downgrade job'],
+  session_expired: [2, 'mutex: session is expired'],
+  election_no_leader: [2, 'election: no leader'],
+  election_not_leader: [2, 'election: not leader'],
+  leader_missing: [2, '"leader" field must be provided'],
 };
 const OURS: readonly ErrorCode[] = [
   'canceled', 'deadline_exceeded', 'closed', 'unavailable', 'connection_lost', 'watch_overflow', 'unsupported', 'invalid_request',
-  'internal',
+  'internal', 'too_many_logins', 'password_unfit', 'limit_reached',
 ];
 
 test('texts and statuses are etcd\'s, and no other text claims to be', (t) => {

@@ -156,5 +156,12 @@ async function threeMembers(t: ExecutionContext, program: Program): Promise<void
   });
 }
 
-test.serial('other people\'s clients get over the loss of a leader of etcd', threeMembers, 'etcd');
+test.serial('other people\'s clients get over the loss of a leader of etcd', async (t) => {
+  // Shows that the stories themselves are right. python3-etcd3 now and then waits for ever on a stream that etcd has let go
+  // of with its leader, so etcd gets a second chance, on new members; coterie does not.
+  const first = await t.try(threeMembers, 'etcd');
+  if (first.passed) return first.commit();
+  first.discard();
+  await threeMembers(t, 'etcd');
+});
 test.serial('other people\'s clients get over the loss of a leader of coterie', threeMembers, 'coterie');

@@ -69,7 +69,10 @@ export class Generator {
   #watchAs(): Operation {
     const as = this.#dice.one([...this.#world.known.tokens, ...this.#world.known.tokens, BOGUS, STALE]);
     const drawn = { ...this.#creation(() => 0n), startRevision: 0n, watchId: 0n };
-    const value = isInverted(drawn) || drawn.key.length === 0 ? { ...drawn, key: latin('a'), rangeEnd: latin('b') } : drawn;
+    // 3.4 judges a watch from a key on by that key alone.
+    const isUndecided = isInverted(drawn) || drawn.key.length === 0 || drawn.rangeEnd.every((byte) => byte === 0);
+    const isOne = drawn.rangeEnd.length === 0 && drawn.key.length > 0;
+    const value = isUndecided && !isOne ? { ...drawn, key: latin('a'), rangeEnd: latin('b') } : drawn;
     const bytes = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
     this.#next.push({ kind: 'leave', stream: STREAMS + 1 });
     return { kind: 'watch', stream: STREAMS + 1, bytes, as };

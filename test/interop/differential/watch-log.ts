@@ -37,7 +37,7 @@ export class WatchLog {
   readonly #onNews: () => void;
   readonly #onEvent: (event: SeenEvent) => void;
   #isLeft = false;
-  /** Who answered, in which term. */
+  /** Who answered, in which term, with what counts. */
   readonly #speakers = new Set<string>();
   /** Answers to requests to create, in the order of the requests. */
   readonly created: rpc.WatchResponse[] = [];
@@ -129,7 +129,6 @@ export class WatchLog {
     const state = this.#stateOf(watchId);
     const note = (text: string): void => void state.said.push(`${text}: ${JSON.stringify(plain({ header, ...rest }))}`);
     if (rest.created || rest.canceled || rest.compactRevision !== 0 || rest.cancelReason !== '') note('events with a word');
-    this.#speakers.add(`${header?.clusterId} ${header?.memberId} ${header?.raftTerm}`);
     const revision = header?.revision ?? 0;
     for (const [i, event] of events.entries()) {
       const seen = { revision: event.kv?.modRevision ?? 0, isDelete: event.type === 1, key: event.kv?.key ?? new Uint8Array(0) };
@@ -139,6 +138,7 @@ export class WatchLog {
       if (seen.revision < state.lastRevision) note(`revision ${seen.revision} came after ${state.lastRevision}`);
       state.lastRevision = seen.revision;
       if (this.#hidden(watchId, seen)) continue;
+      this.#speakers.add(`${header?.clusterId} ${header?.memberId} ${header?.raftTerm}`);
       state.events++;
       state.said.push(JSON.stringify(plain(event)));
     }
