@@ -137,6 +137,8 @@ export interface Route {
   readonly mapping: JsonMapping;
 }
 
+const API_PATH = /^\/v3(?:beta)?\/(.+)$/s;
+
 export function httpGateway(backend: Backend, methods: Methods, options: GatewayOptions): HttpGateway {
   const app = express();
   const calls = new LastingCalls();
@@ -147,6 +149,22 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
     response.status(400).end('400 Bad Request');
   });
   app.use(crossSiteGuard(options.crossSite));
+  const routes = routesOf(methods, options);
+  const routeAt = (path: string): Route | null => {
+    const [, name = ''] = API_PATH.exec(path) ?? [];
+    return options.servesApi ? routes.get(name) ?? null : null;
+  };
+  // Ahead of the framework's own look-up, which takes a path apart for each of the others: most requests are for this.
+  if (options.servesApi) app.use((request, response, next) => {
+    const path = decodedPath(request) ?? '';
+    if (!API_PATH.test(path)) return next();
+    const route = routeAt(path);
+    if (route === null) return sendText(response, 404, 'Not Found');
+    if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
+    return route.method.kind === 'unary'
+      ? serveUnary(route, request, response, options, calls)
+      : serveStream(route, request, response, options, calls);
+  });
   const served = ['/version', ...healthPaths(options)];
   // The framework would answer HEAD like GET; etcd does not serve it.
   app.head(served, notAllowed);
@@ -156,19 +174,6 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
     response.end(JSON.stringify(options.version));
   });
   app.all(served, notAllowed);
-  const routes = routesOf(methods, options);
-  const routeAt = (path: string): Route | null => {
-    const [, name = ''] = /^\/v3(?:beta)?\/(.*)$/s.exec(path) ?? [];
-    return options.servesApi ? routes.get(name) ?? null : null;
-  };
-  if (options.servesApi) app.all(['/v3/*path', '/v3beta/*path'], (request, response) => {
-    const route = routeAt(decodedPath(request) ?? '');
-    if (route === null) return sendText(response, 404, 'Not Found');
-    if (request.method !== 'POST') return sendText(response, 405, 'Method Not Allowed');
-    return route.method.kind === 'unary'
-      ? serveUnary(route, request, response, options, calls)
-      : serveStream(route, request, response, options, calls);
-  });
   app.use((_request, response) => sendText(response, 404, '404 page not found'));
   app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
     options.observe({ kind: 'failed', where: 'http', error: error instanceof Error ? error : new Error(String(error)) });
