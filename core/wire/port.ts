@@ -16,6 +16,7 @@ import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
 import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
 import { ANY_SITE, type CrossSiteRules } from './cross-site.js';
 import { GrpcServer, type ConnectionLimits } from './grpc-server.js';
+import { Http2Server } from './http2/server.js';
 import type { HealthCheck } from './health.js';
 import type { MetricsText } from './health-routes.js';
 import { httpGateway, type HttpGateway } from './http-gateway.js';
@@ -46,6 +47,8 @@ export interface ServeOptions {
   readonly connection?: ConnectionLimits;
   /** For https. With `requireClientCert: true` the CommonName of a gRPC caller's certificate names a user. */
   readonly tls?: TlsTerms;
+  /** Which of the two gRPC servers. Default: our own. */
+  readonly grpcServer?: 'own' | 'grpc-js';
   /** etcd: --max-request-bytes. */
   readonly requestBytesMax?: number;
   /** Connections from one address; more are closed at once. Default 10,000. */
@@ -97,7 +100,7 @@ export async function serve(backend: Backend, options: ServeOptions = {}): Promi
 class Port implements WireServer {
   readonly #clock: Clock;
   readonly #observe: ObserveWire;
-  readonly #grpc: GrpcServer;
+  readonly #grpc: GrpcServer | Http2Server;
   readonly #gateway: HttpGateway;
   readonly #http: HttpServer;
   readonly #webSockets: WebSocketDoor;
@@ -133,7 +136,7 @@ class Port implements WireServer {
       const count = this.#refusals.add(`${address} unread`);
       if (count > 0) this.#observe({ kind: 'answer_unread', address, count });
     });
-    this.#grpc = new GrpcServer(table, {
+    this.#grpc = new (options.grpcServer === 'grpc-js' ? GrpcServer : Http2Server)(table, {
       unsent, requestBytesMax, observe: this.#observe, clock: this.#clock, version: coterieVersion, nameOf,
       ...(options.connection === undefined ? {} : { connection: options.connection }),
     });
@@ -364,7 +367,8 @@ class Port implements WireServer {
       if (speaks === 'http') return void taken.destroy();
       // A caller that half-closes an HTTP/2 connection is done with it.
       taken.once('end', () => taken.end());
-      this.#grpc.accept(mayNeedRepair(seen) ? repairAuthority(taken) : taken);
+      if (this.#grpc instanceof Http2Server) this.#grpc.accept(taken);
+      else this.#grpc.accept(mayNeedRepair(seen) ? repairAuthority(taken) : taken);
     };
     const look = (): void => {
       const chunk: unknown = socket.read();

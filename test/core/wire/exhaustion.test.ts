@@ -145,7 +145,7 @@ test('SD4: a message is as large as it says, and one that says too much is refus
 test('SD4: compressed messages are taken, and one that unpacks to a hundred times its size is refused unread', async (t) => {
   const world = await start(t);
   const gzip = { 'grpc-encoding': 'gzip' };
-  t.is(await rawCall(world, '/etcdserverpb.KV/Put', framed(gzipSync(putBytes(100_000)), true), gzip), '0 OK');
+  t.regex(await rawCall(world, '/etcdserverpb.KV/Put', framed(gzipSync(putBytes(100_000)), true), gzip), /^0\b/);
   t.is((await get(world.client, utf8('zip')))?.value.length, 100_000);
   const bomb = gzipSync(putBytes(200 * 1024 * 1024));
   t.true(bomb.length < 1024 * 1024);

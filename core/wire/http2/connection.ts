@@ -1,0 +1,534 @@
+// One HTTP/2 connection of a caller (RFC 9113), as gRPC uses it: bytes in, calls out, answers in, bytes out. It knows no socket:
+// what carries it is given as a `Line`, and whose calls these are as `Calls`. Everything happens in the turn that brings it.
+//
+// A stream is in `#streams` until both halves have ended or either side has reset it. Whatever breaks the rules of the
+// connection ends it with GOAWAY; what breaks those of a stream resets that stream, and counts against the caller.
+
+import type { Clock } from '../../base/clock.js';
+import { plainHead } from './answer-head.js';
+import { Budget, Flood } from './budget.js';
+import { FrameReader, type FrameSink } from './frame-reader.js';
+import { HeaderDecoder } from './header-decoder.js';
+import {
+  CONNECTION_WINDOW_BYTES, ENDED_EARLY_MAX, HEADER_BLOCK_BYTES_MAX, HEADER_LIST_BYTES_MAX, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES,
+  UNREAD_BYTES_MAX,
+} from './limits.js';
+import { Output, type Sink } from './output.js';
+import { CODE, ConnectionFault, FLAG, FRAME, SETTING, WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX } from './protocol.js';
+import { HeadReader, TrailerReader, type RequestHead } from './request-head.js';
+import { Sending } from './sending.js';
+import { Stream } from './stream.js';
+
+/** What carries a connection. */
+export interface Line extends Sink {
+  pause(): void;
+  resume(): void;
+  /** Closes when everything given to it has been taken. */
+  end(): void;
+  destroy(): void;
+}
+
+export interface ConnectionDoors {
+  readonly line: Line;
+  readonly clock: Clock;
+  readonly streamsMax: number;
+  readonly pingMinMs?: number;
+  /** A call begins: attaches a user to the stream, or ends it. */
+  readonly onCall: (stream: Stream, connection: Connection) => void;
+  readonly onWaiting: (stream: Stream, connection: Connection) => void;
+  /** Cut off for a flood of something. */
+  readonly onFlood: (what: string) => void;
+}
+
+export class Connection implements FrameSink {
+  readonly sending: Sending;
+  readonly #doors: ConnectionDoors;
+  readonly #output: Output;
+  readonly #reader = new FrameReader(this);
+  readonly #decoder = new HeaderDecoder();
+  readonly #budget: Budget;
+  readonly #streams = new Map<number, Stream>();
+  /** Streams that this side has ended before the caller did: what was under way is let pass. */
+  readonly #endedEarly = new Set<number>();
+  #lastStream = 0;
+  /** A block of header fields that is not whole. */
+  #block: { readonly stream: number; readonly flags: number; readonly parts: Buffer[]; bytes: number } | null = null;
+  /** The last block, and what it said, while the table is the same. */
+  #lastBlock: Buffer | null = null;
+  #lastHead: RequestHead | null = null;
+  #lastVersion = -1;
+  #credit = CONNECTION_WINDOW_BYTES;
+  #untold = 0;
+  #unread = 0;
+  #hasSettings = false;
+  #isPaused = false;
+  /** Streams beyond this are not begun any more; see `drain`. */
+  #lastServed = Infinity;
+  #isEnding = false;
+  isClosed = false;
+
+  constructor(doors: ConnectionDoors) {
+    this.#doors = doors;
+    this.#budget = new Budget(doors.clock, doors.pingMinMs);
+    this.#output = new Output(doors.line, doors.clock);
+    this.sending = new Sending({
+      output: this.#output,
+      onSaid: (stream) => this.#onSaid(stream),
+      onWaiting: (stream) => doors.onWaiting(stream, this),
+    });
+    this.#greet();
+  }
+
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  /** Bytes from the caller, in order. */
+  receive(bytes: Buffer): void {
+    if (this.isClosed) return;
+    try {
+      this.#reader.push(bytes);
+    } catch (error) {
+      if (!(error instanceof ConnectionFault)) throw error;
+      this.#fail(error);
+    }
+    // Whoever makes more answers than he takes is not listened to until he has.
+    if (this.#isPaused || this.#output.waiting < SOCKET_BYTES_MAX) return;
+    this.#isPaused = true;
+    this.#doors.line.pause();
+  }
+
+  /** The socket has taken what it was given. */
+  onDrain(): void {
+    if (this.isClosed) return;
+    this.sending.pump();
+    if (!this.#isPaused || this.#output.waiting >= SOCKET_BYTES_MAX) return;
+    this.#isPaused = false;
+    this.#doors.line.resume();
+  }
+
+  /** There is nobody at the other end any more. */
+  lost(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#reader.stop();
+    this.#output.close();
+    for (const stream of this.#streams.values()) this.#gone(stream);
+    this.#streams.clear();
+  }
+
+  /** The user of the stream takes more. */
+  resume(stream: Stream): void {
+    stream.isPaused = false;
+    this.#tell(stream);
+  }
+
+  /** Counts bytes of requests that are read and not handled; false: they are too many. */
+  hold(bytes: number): boolean {
+    this.#unread += bytes;
+    return this.#unread <= UNREAD_BYTES_MAX;
+  }
+
+  /** Ends a stream at once, whatever it was about to say. */
+  reset(stream: Stream, code: number): void {
+    if (stream.isReset || this.isClosed) return;
+    this.#output.number(FRAME.rstStream, stream.id, code);
+    this.#endEarly(stream);
+    this.#forget(stream);
+  }
+
+  /** Answers what is no gRPC in the words of HTTP. */
+  refuse(stream: Stream, status: number): void {
+    this.#output.frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream.id, plainHead(status));
+    stream.isSaid = true;
+    this.#onSaid(stream);
+  }
+
+  /** No new calls: the caller is told, what is open may end, and then the connection does. */
+  drain(): void {
+    if (this.isClosed || this.#lastServed !== Infinity) return;
+    this.#lastServed = this.#lastStream;
+    this.#output.goaway(this.#lastStream, CODE.noError, '');
+    this.#endIfIdle();
+  }
+
+  close(): void {
+    if (this.isClosed) return;
+    this.#output.flush();
+    this.lost();
+    this.#doors.line.destroy();
+  }
+
+  flush(): void {
+    this.#output.flush();
+  }
+
+  ping(payload: Uint8Array): void {
+    this.#output.ping(payload, false);
+  }
+
+  onFrame(type: number, flags: number, id: number, bytes: Buffer, from: number, to: number): void {
+    if (this.#block !== null && type !== FRAME.continuation) throw broken('a block of header fields is interrupted');
+    if (!this.#hasSettings) {
+      if (type !== FRAME.settings || (flags & FLAG.ack) !== 0) throw broken('the first frame is not SETTINGS');
+      this.#hasSettings = true;
+    }
+    switch (type) {
+      case FRAME.data:
+        return this.#onData(flags, id, bytes, from, to);
+      case FRAME.headers:
+        return this.#onHeaders(flags, id, bytes, from, to);
+      case FRAME.windowUpdate:
+        return this.#onWindowUpdate(id, bytes, from, to);
+      case FRAME.rstStream:
+        return this.#onReset(id, to - from);
+      case FRAME.settings:
+        return this.#onSettings(flags, id, bytes, from, to);
+      case FRAME.ping:
+        return this.#onPing(flags, id, bytes, from, to);
+      case FRAME.continuation:
+        return this.#onContinuation(flags, id, bytes, from, to);
+      case FRAME.priority:
+        return this.#onPriority(id, bytes, from, to);
+      case FRAME.goaway:
+        return this.#onGoaway(id, to - from);
+      case FRAME.pushPromise:
+        throw broken('a client promises nothing');
+      default:
+        // What nobody knows is passed over (section 4.1); it must not be the way to keep a server busy.
+        return this.#budget.onEmptyFrame();
+    }
+  }
+
+  #greet(): void {
+    const settings = Buffer.alloc(18);
+    [
+      [SETTING.maxConcurrentStreams, this.#doors.streamsMax],
+      [SETTING.initialWindowSize, STREAM_WINDOW_BYTES],
+      [SETTING.maxHeaderListSize, HEADER_LIST_BYTES_MAX],
+    ].forEach(([name = 0, value = 0], i) => {
+      settings.writeUInt16BE(name, i * 6);
+      settings.writeUInt32BE(value, i * 6 + 2);
+    });
+    this.#output.frame(FRAME.settings, 0, 0, settings);
+    this.#output.number(FRAME.windowUpdate, 0, CONNECTION_WINDOW_BYTES - WINDOW_BYTES_INITIAL);
+  }
+
+  #fail(fault: ConnectionFault): void {
+    if (fault instanceof Flood) this.#doors.onFlood(fault.message);
+    this.#output.goaway(this.#lastStream, fault.code, fault.message);
+    this.#output.flush();
+    this.lost();
+    this.#doors.line.end();
+  }
+
+  // Calls
+
+  #onHeaders(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (id === 0) throw broken('header fields of no stream');
+    let from = start;
+    let to = end;
+    if ((flags & FLAG.padded) !== 0) {
+      if (from >= to) throw sized('HEADERS');
+      to -= bytes[from] ?? 0;
+      from += 1;
+    }
+    if ((flags & FLAG.priority) !== 0) {
+      if (to - from < PRIORITY_BYTES) throw sized('HEADERS');
+      if ((bytes.readUInt32BE(from) & 0x7fffffff) === id) throw broken('a stream depends on itself');
+      from += PRIORITY_BYTES;
+    }
+    if (from > to) throw broken('more padding than frame');
+    if ((flags & FLAG.endHeaders) !== 0) return this.#onBlock(id, flags, bytes, from, to);
+    this.#block = { stream: id, flags, parts: [bytes.subarray(from, to)], bytes: to - from };
+  }
+
+  #onContinuation(flags: number, id: number, bytes: Buffer, from: number, to: number): void {
+    const block = this.#block;
+    if (block === null || id !== block.stream) throw broken('CONTINUATION of nothing');
+    block.parts.push(bytes.subarray(from, to));
+    block.bytes += to - from;
+    if (from === to) this.#budget.onEmptyFrame();
+    if (block.bytes > HEADER_BLOCK_BYTES_MAX || block.parts.length > PARTS_MAX) throw new Flood('header fields');
+    if ((flags & FLAG.endHeaders) === 0) return;
+    this.#block = null;
+    const whole = Buffer.concat(block.parts);
+    this.#onBlock(id, block.flags, whole, 0, whole.length);
+  }
+
+  #onBlock(id: number, flags: number, bytes: Buffer, from: number, to: number): void {
+    const isLast = (flags & FLAG.endStream) !== 0;
+    const open = this.#streams.get(id);
+    if (open !== undefined) return this.#onTrailers(open, isLast, bytes, from, to);
+    if (id % 2 === 0) throw broken(`a client cannot open stream ${id}`);
+    if (id <= this.#lastStream) {
+      this.#decoder.decode(bytes, from, to, new TrailerReader());
+      if (this.#endedEarly.has(id)) return;
+      throw new ConnectionFault(CODE.streamClosed, `stream ${id} has ended`);
+    }
+    this.#lastStream = id;
+    const head = this.#readHead(bytes, from, to);
+    this.#budget.onStream();
+    if (head === 'too_large') return this.#refuse(id, CODE.enhanceYourCalm);
+    if (head === null) return this.#refuse(id, CODE.protocol);
+    if (this.#streams.size >= this.#doors.streamsMax) return this.#refuse(id, CODE.refusedStream);
+    // Calls after GOAWAY are those that crossed it on the way: whoever made them knows that they did not begin.
+    if (id > this.#lastServed) return this.#endedEarlyAdd(id);
+    const stream = new Stream(id, head, this.sending.windowOfStreams, STREAM_WINDOW_BYTES);
+    this.#streams.set(id, stream);
+    this.#doors.onCall(stream, this);
+    if (isLast) this.#onHeard(stream);
+  }
+
+  #readHead(bytes: Buffer, from: number, to: number): RequestHead | 'too_large' | null {
+    const last = this.#lastBlock;
+    if (last !== null && this.#lastVersion === this.#decoder.version && isSame(last, bytes, from, to)) return this.#lastHead;
+    const reader = new HeadReader();
+    const { version } = this.#decoder;
+    if (!this.#decoder.decode(bytes, from, to, reader)) return 'too_large';
+    const { head } = reader;
+    this.#lastVersion = this.#decoder.version;
+    this.#lastBlock = version === this.#lastVersion && to - from <= REMEMBERED_BYTES ? Buffer.from(bytes.subarray(from, to)) : null;
+    this.#lastHead = head;
+    return head;
+  }
+
+  #onTrailers(stream: Stream, isLast: boolean, bytes: Buffer, from: number, to: number): void {
+    const reader = new TrailerReader();
+    const isSmall = this.#decoder.decode(bytes, from, to, reader);
+    if (stream.isHeard) return this.#break(stream, CODE.streamClosed);
+    if (!isLast || reader.isMalformed || !isSmall) return this.#break(stream, CODE.protocol);
+    this.#onHeard(stream);
+  }
+
+  #onData(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    const length = end - start;
+    if (id === 0) throw broken('data of no stream');
+    this.#credit -= length;
+    if (this.#credit < 0) throw new ConnectionFault(CODE.flowControl, 'more data than the connection may send');
+    this.#tellConnection(length);
+    const isLast = (flags & FLAG.endStream) !== 0;
+    let from = start;
+    let to = end;
+    if ((flags & FLAG.padded) !== 0) {
+      if (from >= to) throw sized('DATA');
+      to -= bytes[from] ?? 0;
+      from += 1;
+      if (from > to) throw broken('more padding than frame');
+    }
+    const stream = this.#streams.get(id);
+    if (stream === undefined) {
+      if (id > this.#lastStream || id % 2 === 0) throw broken(`data of stream ${id}, which has not begun`);
+      if (this.#endedEarly.has(id)) return;
+      throw new ConnectionFault(CODE.streamClosed, `stream ${id} has ended`);
+    }
+    if (stream.isHeard) return this.#break(stream, CODE.streamClosed);
+    stream.credit -= length;
+    if (stream.credit < 0) return this.#break(stream, CODE.flowControl);
+    if (from === to && !isLast) this.#budget.onEmptyFrame();
+    stream.untold += length;
+    stream.received += to - from;
+    const held = stream.held;
+    stream.push(bytes, from, to);
+    if (stream.held !== held && !this.hold(stream.held - held)) return this.#break(stream, CODE.enhanceYourCalm);
+    if (isLast) this.#onHeard(stream);
+    else if (!stream.isPaused) this.#tell(stream);
+  }
+
+  /** The caller has said all. */
+  #onHeard(stream: Stream): void {
+    // What came with it may have ended the call already.
+    if (stream.isReset || stream.isHeard) return;
+    const { contentLength } = stream.head;
+    if (contentLength !== -1 && contentLength !== stream.received) return this.#break(stream, CODE.protocol);
+    stream.isHeard = true;
+    if (stream.isSaid) this.#forget(stream);
+    else stream.user?.onEnd(stream.isBetween);
+  }
+
+  #onSaid(stream: Stream): void {
+    this.#budget.onAnswer();
+    if (!stream.isHeard) {
+      // The answer did not need the rest of the request (section 8.1).
+      this.#output.number(FRAME.rstStream, stream.id, CODE.noError);
+      this.#endEarly(stream);
+    }
+    this.#forget(stream);
+  }
+
+  #onReset(id: number, length: number): void {
+    if (length !== 4) throw sized('RST_STREAM');
+    if (id === 0 || id > this.#lastStream || id % 2 === 0) throw broken(`stream ${id} ends before it begins`);
+    this.#budget.onReset();
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return;
+    this.#gone(stream);
+    this.#forget(stream);
+  }
+
+  /** The caller broke a rule of one stream. */
+  #break(stream: Stream, code: number): void {
+    this.#gone(stream);
+    this.reset(stream, code);
+    this.#budget.onReset();
+  }
+
+  #refuse(id: number, code: number): void {
+    this.#output.number(FRAME.rstStream, id, code);
+    this.#endedEarlyAdd(id);
+    this.#budget.onReset();
+  }
+
+  #gone(stream: Stream): void {
+    if (stream.isReset) return;
+    stream.isReset = true;
+    this.hold(-stream.held);
+    this.sending.forget(stream);
+    stream.release?.();
+    stream.release = null;
+    stream.user?.onGone();
+  }
+
+  #forget(stream: Stream): void {
+    if (!this.#streams.delete(stream.id)) return;
+    if (!stream.isReset) {
+      stream.isReset = true;
+      this.hold(-stream.held);
+      this.sending.forget(stream);
+      stream.release?.();
+      stream.release = null;
+    }
+    this.#endIfIdle();
+  }
+
+  #endEarly(stream: Stream): void {
+    if (!stream.isHeard) this.#endedEarlyAdd(stream.id);
+  }
+
+  #endedEarlyAdd(id: number): void {
+    this.#endedEarly.add(id);
+    if (this.#endedEarly.size <= ENDED_EARLY_MAX) return;
+    const [oldest = 0] = this.#endedEarly;
+    this.#endedEarly.delete(oldest);
+  }
+
+  #endIfIdle(): void {
+    if (this.#lastServed === Infinity || this.#streams.size > 0 || this.#isEnding || this.isClosed) return;
+    this.#isEnding = true;
+    this.#output.flush();
+    this.#doors.line.end();
+  }
+
+  // Windows
+
+  #tellConnection(bytes: number): void {
+    this.#untold += bytes;
+    if (this.#untold < CONNECTION_WINDOW_BYTES / 2) return;
+    this.#output.number(FRAME.windowUpdate, 0, this.#untold);
+    this.#credit += this.#untold;
+    this.#untold = 0;
+  }
+
+  #tell(stream: Stream): void {
+    if (stream.untold < STREAM_WINDOW_BYTES / 2 || stream.isHeard || stream.isReset) return;
+    this.#output.number(FRAME.windowUpdate, stream.id, stream.untold);
+    stream.credit += stream.untold;
+    stream.untold = 0;
+  }
+
+  #onWindowUpdate(id: number, bytes: Buffer, from: number, to: number): void {
+    if (to - from !== 4) throw sized('WINDOW_UPDATE');
+    const increment = bytes.readUInt32BE(from) & 0x7fffffff;
+    if (id === 0) {
+      if (increment === 0) throw broken('a window grows by nothing');
+      return this.sending.onWindow(increment);
+    }
+    if (id > this.#lastStream || id % 2 === 0) throw broken(`the window of stream ${id}, which has not begun`);
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return;
+    if (increment === 0) return this.#break(stream, CODE.protocol);
+    stream.window += increment;
+    if (stream.window > WINDOW_BYTES_MAX) return this.#break(stream, CODE.flowControl);
+    this.sending.pump();
+  }
+
+  // The connection itself
+
+  #onSettings(flags: number, id: number, bytes: Buffer, from: number, to: number): void {
+    if (id !== 0) throw broken('settings of a stream');
+    if ((flags & FLAG.ack) !== 0) {
+      if (from !== to) throw sized('SETTINGS');
+      return;
+    }
+    if ((to - from) % 6 !== 0) throw sized('SETTINGS');
+    this.#budget.onSettings();
+    for (let at = from; at < to; at += 6) this.#onSetting(bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2));
+    this.#output.frame(FRAME.settings, FLAG.ack, 0, NOTHING);
+  }
+
+  #onSetting(name: number, value: number): void {
+    switch (name) {
+      case SETTING.headerTableSize:
+        return this.sending.heads.onTableSize(value);
+      case SETTING.enablePush:
+        if (value > 1) throw broken(`ENABLE_PUSH is ${value}`);
+        return;
+      case SETTING.initialWindowSize:
+        if (value > WINDOW_BYTES_MAX) throw new ConnectionFault(CODE.flowControl, `INITIAL_WINDOW_SIZE is ${value}`);
+        return this.sending.onWindowOfStreams(value, this.#streams.values());
+      case SETTING.maxFrameSize:
+        if (value < FRAME_SIZE_LEAST || value > FRAME_SIZE_MOST) throw broken(`MAX_FRAME_SIZE is ${value}`);
+        return this.sending.onFrameSize(value);
+      default:
+        return;
+    }
+  }
+
+  #onPing(flags: number, id: number, bytes: Buffer, from: number, to: number): void {
+    if (id !== 0) throw broken('a ping of a stream');
+    if (to - from !== 8) throw sized('PING');
+    if ((flags & FLAG.ack) !== 0) return;
+    this.#budget.onPing();
+    this.#output.ping(bytes.subarray(from, to), true);
+  }
+
+  #onPriority(id: number, bytes: Buffer, from: number, to: number): void {
+    if (id === 0) throw broken('a priority of no stream');
+    this.#budget.onPriority();
+    const stream = this.#streams.get(id);
+    const isWrong = to - from !== PRIORITY_BYTES;
+    if (!isWrong && (bytes.readUInt32BE(from) & 0x7fffffff) !== id) return;
+    if (stream === undefined) throw isWrong ? sized('PRIORITY') : broken('a stream depends on itself');
+    this.#break(stream, isWrong ? CODE.frameSize : CODE.protocol);
+  }
+
+  #onGoaway(id: number, length: number): void {
+    if (id !== 0) throw broken('GOAWAY of a stream');
+    if (length < 8) throw sized('GOAWAY');
+    // The caller begins no more calls; those that are open are answered.
+    this.drain();
+  }
+}
+
+const PRIORITY_BYTES = 5;
+const FRAME_SIZE_LEAST = 2 ** 14;
+const FRAME_SIZE_MOST = 2 ** 24 - 1;
+/** Frames that one block of header fields may come in. */
+const PARTS_MAX = 32;
+/** A block longer than this is not remembered. */
+const REMEMBERED_BYTES = 256;
+const NOTHING: Uint8Array = new Uint8Array(0);
+
+function isSame(last: Buffer, bytes: Buffer, from: number, to: number): boolean {
+  if (last.length !== to - from) return false;
+  for (let i = 0; i < last.length; i++) if (last[i] !== bytes[from + i]) return false;
+  return true;
+}
+
+function broken(message: string): ConnectionFault {
+  return new ConnectionFault(CODE.protocol, message);
+}
+
+function sized(name: string): ConnectionFault {
+  return new ConnectionFault(CODE.frameSize, `a ${name} frame has the wrong size`);
+}

@@ -1,0 +1,26 @@
+// The bounds of one HTTP/2 connection. Those that matter to every transport are in ../limits.ts.
+
+/** Of header fields, as section 6.5.2 of RFC 9113 weighs them; told to the other side. */
+export const HEADER_LIST_BYTES_MAX = 16 * 1024;
+export const HEADER_FIELDS_MAX = 128;
+/** A block may be that much larger than the list: it is coded, and worth reading to the end to keep the table right. */
+export const HEADER_BLOCK_BYTES_MAX = 64 * 1024;
+/** HPACK's table of what was sent before; what both sides begin with. */
+export const HEADER_TABLE_BYTES = 4096;
+/** Streams of one connection open at once. */
+export const STREAMS_MAX = 1000;
+/** What a caller may send on one stream, and on all of a connection, before it hears that it was taken. */
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
+/** Of messages that are not whole, or not yet handled, one connection may hold so much. */
+export const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
+/** Bytes given to the socket and not taken by it, beyond which answers wait and nothing is read. */
+export const SOCKET_BYTES_MAX = 1024 * 1024;
+/** Streams that this side has ended early, whose late frames are not held against the caller. */
+export const ENDED_EARLY_MAX = 1024;
+/** Within a window of FLOOD_WINDOW_MS: frames that carry nothing, and ones about priority, which nobody heeds. */
+export const EMPTY_FRAMES_MAX = 1000;
+export const PRIORITY_FRAMES_MAX = 2000;
+/** etcd: --grpc-keepalive-min-time. A client that pings more often, this often in a row, is sent away. */
+export const PING_MIN_MS = 5000;
+export const PING_STRIKES_MAX = 2;

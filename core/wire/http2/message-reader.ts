@@ -1,0 +1,97 @@
+// Bytes of one stream to messages of gRPC: one byte that says whether the message is compressed, four for its length, and the
+// message. A message that came in one piece is a view of it; room for any other grows with what has come, not with what was
+// announced.
+
+export interface MessageSink {
+  onMessage(message: Uint8Array, isCompressed: boolean): void;
+  onTooLarge(length: number): void;
+}
+
+const PREFIX_BYTES = 5;
+const ROOM_BYTES_MIN = 4096;
+
+export class MessageReader {
+  readonly #bytesMax: number;
+  readonly #sink: MessageSink;
+  readonly #prefix = new Uint8Array(PREFIX_BYTES);
+  #prefixHave = 0;
+  #length = 0;
+  #room: Buffer | null = null;
+  #have = 0;
+  #isStopped = false;
+
+  constructor(bytesMax: number, sink: MessageSink) {
+    this.#bytesMax = bytesMax;
+    this.#sink = sink;
+  }
+
+  /** Bytes of a message that is not whole. */
+  get held(): number {
+    return this.#have;
+  }
+
+  /** No message has begun that has not ended. */
+  get isBetween(): boolean {
+    return this.#prefixHave === 0;
+  }
+
+  /** The same bytes are not written to by anybody later. */
+  push(bytes: Buffer, start: number, end: number): void {
+    let at = start;
+    while (at < end && !this.#isStopped) {
+      at = this.#prefixHave < PREFIX_BYTES ? this.#readPrefix(bytes, at, end) : this.#readBody(bytes, at, end);
+    }
+  }
+
+  /** Returns where it stands then; a message that is whole in these bytes is told of at once. */
+  #readPrefix(bytes: Buffer, at: number, end: number): number {
+    if (this.#prefixHave === 0 && end - at >= PREFIX_BYTES) {
+      const length = bytes.readUInt32BE(at + 1);
+      const from = at + PREFIX_BYTES;
+      if (end - from >= length && length <= this.#bytesMax) {
+        this.#sink.onMessage(bytes.subarray(from, from + length), bytes[at] === 1);
+        return from + length;
+      }
+    }
+    this.#prefix[this.#prefixHave++] = bytes[at] ?? 0;
+    if (this.#prefixHave === PREFIX_BYTES) this.#begin();
+    return at + 1;
+  }
+
+  #begin(): void {
+    this.#length = new DataView(this.#prefix.buffer).getUint32(1);
+    if (this.#length > this.#bytesMax) {
+      this.#isStopped = true;
+      this.#sink.onTooLarge(this.#length);
+    } else if (this.#length === 0) {
+      this.#finish(EMPTY);
+    }
+  }
+
+  #readBody(bytes: Buffer, at: number, end: number): number {
+    const count = Math.min(this.#length - this.#have, end - at);
+    const room = this.#roomFor(this.#have + count);
+    bytes.copy(room, this.#have, at, at + count);
+    this.#have += count;
+    if (this.#have === this.#length) this.#finish(room.subarray(0, this.#length));
+    return at + count;
+  }
+
+  #finish(message: Buffer): void {
+    this.#prefixHave = 0;
+    this.#have = 0;
+    this.#room = null;
+    this.#sink.onMessage(message, this.#prefix[0] === 1);
+  }
+
+  #roomFor(bytes: number): Buffer {
+    const old = this.#room;
+    if (old !== null && old.length >= bytes) return old;
+    const room = Buffer.allocUnsafe(Math.min(this.#length, Math.max(bytes, ROOM_BYTES_MIN, (old?.length ?? 0) * 2)));
+    old?.copy(room, 0, 0, this.#have);
+    this.#room = room;
+    return room;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);

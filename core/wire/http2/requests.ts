@@ -1,0 +1,64 @@
+// The messages of one caller on their way to a handler that takes them one by one. Bounded by whoever fills it: see `isFull`.
+
+import { STREAM_REQUESTS_MAX } from '../limits.js';
+
+export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
+  readonly #waiting: Uint8Array[] = [];
+  readonly #onTaken: (bytes: number) => void;
+  #wake: ((result: IteratorResult<Uint8Array>) => void) | null = null;
+  #isEnded = false;
+
+  /** `onTaken`: the handler took a message of so many bytes, or will take no more of what waits. */
+  constructor(onTaken: (bytes: number) => void) {
+    this.#onTaken = onTaken;
+  }
+
+  get isFull(): boolean {
+    return this.#waiting.length >= STREAM_REQUESTS_MAX;
+  }
+
+  push(message: Uint8Array): void {
+    if (this.#isEnded) return this.#onTaken(message.length);
+    const wake = this.#wake;
+    if (wake === null) return void this.#waiting.push(message);
+    this.#wake = null;
+    this.#onTaken(message.length);
+    wake({ done: false, value: message });
+  }
+
+  /** No more come; what waits is still taken. */
+  end(): void {
+    this.#isEnded = true;
+    this.#wake?.(END);
+    this.#wake = null;
+  }
+
+  /** Nothing more is taken. */
+  abort(): void {
+    for (const message of this.#waiting.splice(0)) this.#onTaken(message.length);
+    this.end();
+  }
+
+  next(): Promise<IteratorResult<Uint8Array>> {
+    const message = this.#waiting.shift();
+    if (message !== undefined) {
+      this.#onTaken(message.length);
+      return Promise.resolve({ done: false, value: message });
+    }
+    if (this.#isEnded) return Promise.resolve(END);
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  return(): Promise<IteratorResult<Uint8Array>> {
+    this.abort();
+    return Promise.resolve(END);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+const END: IteratorReturnResult<undefined> = { done: true, value: undefined };

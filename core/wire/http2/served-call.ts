@@ -1,0 +1,270 @@
+// One call as it is served: between its stream and its handler. It is what the handler sees of its caller, too.
+
+import { gunzipSync, inflateSync } from 'node:zlib';
+import { ApiError, Status } from '../../errors.js';
+import { tokenOf, type CallContext, type Method, type StreamMethod, type UnaryMethod } from '../call.js';
+import { SEND_BUFFER_BYTES } from '../limits.js';
+import type { OpenCall, OpenCalls } from '../open-calls.js';
+import { OK, type WireStatus } from '../status.js';
+import type { Connection } from './connection.js';
+import type { Deadlines, Timed } from './deadlines.js';
+import { CODE } from './protocol.js';
+import { Requests } from './requests.js';
+import type { Stream, StreamUser } from './stream.js';
+
+export interface CallDoors {
+  readonly calls: OpenCalls;
+  readonly deadlines: Deadlines;
+  readonly messageBytesMax: number;
+  /** Coded header fields that go out ahead of a stream's messages. */
+  readonly streamFields: Uint8Array;
+  readonly nameOf: ((peer: string) => string | null) | null;
+}
+
+const CANCELED: WireStatus = { code: Status.canceled, text: 'canceled' };
+const LATE: WireStatus = { code: Status.deadline_exceeded, text: 'context deadline exceeded' };
+const NO_MESSAGE: WireStatus = { code: Status.internal, text: 'the call ended without its message' };
+const TWO_MESSAGES: WireStatus = { code: Status.internal, text: 'a second message came in a call that takes one' };
+const NOT_WHOLE: WireStatus = { code: Status.internal, text: 'the caller ended within a message' };
+const NO_ENCODING: WireStatus = {
+  code: Status.internal, text: 'grpc: compressed flag set with identity or empty encoding',
+};
+
+export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
+  readonly method: Method;
+  readonly peer: string;
+  readonly beganMs: number;
+  gone = false;
+  messagesReceived = 0;
+  messagesSent = 0;
+  bytesReceived = 0;
+  bytesSent = 0;
+  readonly #stream: Stream;
+  readonly #connection: Connection;
+  readonly #doors: CallDoors;
+  /** Of a stream: its messages; of a plain call: null. */
+  readonly #requests: Requests | null;
+  #request: Uint8Array | null = null;
+  #deadline = -1;
+  #abort: AbortController | null = null;
+  #isStopped = false;
+  #isRunning = false;
+  /** It has its status: what the handler still says goes nowhere. */
+  #isOver = false;
+  #name: string | null = null;
+  #awaiting: (() => void)[] = [];
+
+  constructor(method: Method, stream: Stream, connection: Connection, peer: string, beganMs: number, doors: CallDoors) {
+    this.method = method;
+    this.peer = peer;
+    this.beganMs = beganMs;
+    this.#stream = stream;
+    this.#connection = connection;
+    this.#doors = doors;
+    this.#requests = method.kind === 'unary' ? null : new Requests((bytes) => this.#onTaken(bytes));
+  }
+
+  /** `timeout` in milliseconds; null: it may take as long as it likes. */
+  begin(timeout: number | null): void {
+    if (timeout !== null) this.#deadline = this.#doors.deadlines.add(this, timeout);
+    this.#doors.calls.begin(this);
+    if (this.method.kind === 'stream') this.#runStream(this.method);
+  }
+
+  // What the handler sees
+
+  get token(): string | null {
+    const { token, authorization } = this.#stream.head;
+    return tokenOf(token, authorization);
+  }
+
+  /** Once known it stays: the address may be somebody else's when this connection is gone. */
+  get certificateName(): string | null {
+    const { nameOf } = this.#doors;
+    this.#name ??= nameOf === null ? null : nameOf(this.peer);
+    return this.#name;
+  }
+
+  get clientVersion(): string | null {
+    return this.#stream.head.clientVersion;
+  }
+
+  get hasLeader(): boolean {
+    return this.#stream.head.hasLeader;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController();
+      if (this.#isStopped) this.#abort.abort(new ApiError('stopped'));
+      else if (this.gone || this.#isOver) this.#abort.abort();
+    }
+    return this.#abort.signal;
+  }
+
+  stop(): void {
+    if (this.method.kind === 'unary' && this.method.waits !== true) return;
+    this.#isStopped = true;
+    this.#requests?.abort();
+    this.#abort?.abort(new ApiError('stopped'));
+    this.#release();
+  }
+
+  // What the stream tells
+
+  onMessage(message: Uint8Array, isCompressed: boolean): void {
+    if (this.#isOver) return;
+    const plain = isCompressed ? this.#unpack(message) : message;
+    if (plain === null) return;
+    this.messagesReceived += 1;
+    this.bytesReceived += plain.length;
+    const requests = this.#requests;
+    if (requests === null) {
+      if (this.#request !== null) return this.#finish(TWO_MESSAGES);
+      this.#request = plain;
+      return;
+    }
+    if (!this.#connection.hold(plain.length)) {
+      this.#connection.hold(-plain.length);
+      return this.#finish({ code: Status.resource_exhausted, text: 'too many messages of this connection wait to be handled' });
+    }
+    requests.push(plain);
+    this.#stream.isPaused = requests.isFull;
+  }
+
+  onTooLarge(length: number): void {
+    const text = `grpc: received message larger than max (${length} vs. ${this.#doors.messageBytesMax})`;
+    this.#finish({ code: Status.resource_exhausted, text });
+  }
+
+  onEnd(isWhole: boolean): void {
+    if (this.#isOver) return;
+    if (!isWhole) return this.#finish(NOT_WHOLE);
+    if (this.#requests !== null) return this.#requests.end();
+    const request = this.#request;
+    if (request === null) return this.#finish(NO_MESSAGE);
+    this.#request = null;
+    if (this.method.kind === 'unary') this.#runUnary(this.method, request);
+  }
+
+  onGone(): void {
+    this.gone = true;
+    this.#leave();
+    // What is under way ends with its handler, whom nobody hears.
+    if (!this.#isRunning) this.#finish(CANCELED);
+  }
+
+  onDeadline(): void {
+    this.#deadline = -1;
+    this.#finish(LATE);
+  }
+
+  onTaken(): void {
+    this.#release();
+  }
+
+  #runUnary(method: UnaryMethod, request: Uint8Array): void {
+    this.#isRunning = true;
+    method.handle(request, this).then(
+      (answer) => {
+        if (this.#isOver || this.gone) return this.#end(CANCELED);
+        this.messagesSent += 1;
+        this.bytesSent += answer.length;
+        this.#connection.sending.answer(this.#stream, answer);
+        this.#end(OK);
+      },
+      (error: unknown) => this.#finish(this.#doors.calls.judge(method, error)),
+    );
+  }
+
+  #runStream(method: StreamMethod): void {
+    const requests = this.#requests;
+    if (requests === null) return;
+    this.#isRunning = true;
+    this.#connection.sending.begin(this.#stream, this.#doors.streamFields);
+    method.handle(requests, this, (answer) => this.#send(answer)).then(
+      () => this.#finish(this.gone || this.#abort?.signal.aborted === true ? CANCELED : OK, OK),
+      (error: unknown) => this.#finish(this.#doors.calls.judge(method, error)),
+    );
+  }
+
+  #send(answer: Uint8Array): Promise<void> {
+    if (this.#isOver || this.gone || this.#abort?.signal.aborted === true) return DONE;
+    this.messagesSent += 1;
+    this.bytesSent += answer.length;
+    this.#connection.sending.send(this.#stream, answer);
+    if (this.#stream.waitingBytes < SEND_BUFFER_BYTES) return DONE;
+    return new Promise((resolve) => this.#awaiting.push(resolve));
+  }
+
+  /** `told`: what the caller hears, where that differs from what is counted. */
+  #finish(status: WireStatus, told = status): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (!this.gone) this.#connection.sending.end(this.#stream, told.code, told.text);
+    this.#leave();
+    this.#doors.calls.end(this, status);
+  }
+
+  #end(status: WireStatus): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (this.#deadline !== -1) this.#doors.deadlines.delete(this, this.#deadline);
+    this.#doors.calls.end(this, status);
+  }
+
+  #leave(): void {
+    if (this.#deadline !== -1) this.#doors.deadlines.delete(this, this.#deadline);
+    this.#deadline = -1;
+    this.#requests?.abort();
+    this.#abort?.abort();
+    this.#release();
+  }
+
+  #release(): void {
+    const woken = this.#awaiting;
+    this.#awaiting = [];
+    for (const resume of woken) resume();
+  }
+
+  #onTaken(bytes: number): void {
+    this.#connection.hold(-bytes);
+    if (this.#stream.isPaused && !this.#isOver) this.#connection.resume(this.#stream);
+  }
+
+  /** Null: it could not be, and the call has ended for it. */
+  #unpack(message: Uint8Array): Uint8Array | null {
+    const { encoding } = this.#stream.head;
+    const { messageBytesMax } = this.#doors;
+    if (encoding === '' || encoding === 'identity') return this.#fail(NO_ENCODING);
+    const unpack = UNPACK.get(encoding);
+    if (unpack === undefined) {
+      const text = `grpc: Decompressor is not installed for grpc-encoding "${encoding}"`;
+      return this.#fail({ code: Status.unimplemented, text });
+    }
+    try {
+      return unpack(message, { maxOutputLength: messageBytesMax });
+    } catch (error) {
+      const isLarge = error instanceof RangeError;
+      const text = isLarge
+        ? `grpc: received message after decompression larger than max (${messageBytesMax + 1} vs. ${messageBytesMax})`
+        : `grpc: failed to decompress the received message: it is not ${encoding}`;
+      return this.#fail({ code: isLarge ? Status.resource_exhausted : Status.internal, text });
+    }
+  }
+
+  #fail(status: WireStatus): null {
+    this.#finish(status);
+    return null;
+  }
+}
+
+const DONE = Promise.resolve();
+
+const UNPACK: ReadonlyMap<string, typeof gunzipSync> = new Map([['gzip', gunzipSync], ['deflate', inflateSync]]);
+
+/** Cuts off whoever does not take his answer. */
+export function cutOff(stream: Stream, connection: Connection): void {
+  stream.user?.onGone();
+  connection.reset(stream, CODE.enhanceYourCalm);
+}

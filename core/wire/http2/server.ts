@@ -1,0 +1,174 @@
+// Our own gRPC server: the table of methods over HTTP/2, and nothing else of HTTP. It takes connections whose first bytes are
+// HTTP/2, and is exchangeable with the one that stands on the library (../grpc-server.ts).
+
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Clock } from '../../base/clock.js';
+import { Status } from '../../errors.js';
+import { unknownMethodText, type Methods } from '../call.js';
+import type { GrpcServerOptions } from '../grpc-server.js';
+import { RECEIVE_OVERHEAD_BYTES } from '../limits.js';
+import { OpenCalls } from '../open-calls.js';
+import type { UnsentAnswers } from '../unsent.js';
+import type { ObserveWire } from '../wire-events.js';
+import { field } from './answer-head.js';
+import { Connection, type Line } from './connection.js';
+import { Deadlines, timeoutMs } from './deadlines.js';
+import { STREAMS_MAX } from './limits.js';
+import { cutOff, ServedCall, type CallDoors } from './served-call.js';
+import type { Stream } from './stream.js';
+
+export class Http2Server {
+  readonly #methods: Methods;
+  readonly #observe: ObserveWire;
+  readonly #clock: Clock;
+  readonly #unsent: UnsentAnswers;
+  readonly #options: GrpcServerOptions;
+  readonly #calls: OpenCalls;
+  readonly #deadlines: Deadlines;
+  readonly #doors: CallDoors;
+  readonly #carried = new Set<Carried>();
+
+  constructor(methods: Methods, options: GrpcServerOptions) {
+    this.#methods = methods;
+    this.#options = options;
+    this.#observe = options.observe;
+    this.#clock = options.clock;
+    this.#unsent = options.unsent;
+    this.#calls = new OpenCalls(options.observe, options.clock);
+    this.#deadlines = new Deadlines(options.clock);
+    this.#doors = {
+      calls: this.#calls,
+      deadlines: this.#deadlines,
+      messageBytesMax: options.requestBytesMax + RECEIVE_OVERHEAD_BYTES,
+      // Tells our own client whom it talks to; etcd's clients pass over what they do not know.
+      streamFields: field('coterie-version', options.version),
+      nameOf: options.nameOf,
+    };
+  }
+
+  /** Takes over a connection whose first bytes are HTTP/2. */
+  accept(socket: Duplex & Pick<Socket, 'remoteAddress' | 'remotePort'>): void {
+    const address = socket.remoteAddress ?? 'unknown';
+    const peer = `${address}:${socket.remotePort}`;
+    const connection = new Connection({
+      line: lineOf(socket),
+      clock: this.#clock,
+      streamsMax: this.#options.connection?.streamsMax ?? STREAMS_MAX,
+      onCall: (stream, on) => this.#onCall(stream, on, peer),
+      onWaiting: (stream, on) => this.#onWaiting(stream, on, address),
+      onFlood: (what) => this.#observe({ kind: 'connection_flooded', what }),
+    });
+    const carried = new Carried(connection, socket, this.#clock, this.#options.connection ?? null);
+    this.#carried.add(carried);
+    socket.on('data', (bytes: Buffer) => carried.onData(bytes));
+    socket.on('drain', () => connection.onDrain());
+    socket.on('close', () => {
+      carried.close();
+      connection.lost();
+      this.#carried.delete(carried);
+    });
+  }
+
+  /** Ends streams with `server stopped`, lets plain calls finish, and resolves when none is open; after `graceMs` cuts off. */
+  async drain(graceMs: number): Promise<void> {
+    this.#calls.stop();
+    for (const { connection } of this.#carried) connection.drain();
+    const cancel = this.#clock.schedule(graceMs, () => this.#cutOff());
+    await this.#calls.idle();
+    cancel();
+  }
+
+  close(): void {
+    this.#calls.stop();
+    this.#cutOff();
+    this.#deadlines.close();
+  }
+
+  #cutOff(): void {
+    for (const { connection } of this.#carried) connection.close();
+  }
+
+  #onCall(stream: Stream, connection: Connection, peer: string): void {
+    const { head } = stream;
+    if (head.method !== 'POST') return connection.refuse(stream, 405);
+    if (!GRPC.test(head.contentType)) return connection.refuse(stream, 415);
+    const timeout = head.timeout === '' ? null : timeoutMs(head.timeout);
+    if (head.timeout !== '' && timeout === null) {
+      return connection.sending.end(stream, Status.internal, `malformed grpc-timeout: ${JSON.stringify(head.timeout)}`);
+    }
+    const method = this.#methods.get(head.path);
+    if (method === undefined) {
+      return connection.sending.end(stream, Status.unimplemented, unknownMethodText(head.path, this.#methods));
+    }
+    const call = new ServedCall(method, stream, connection, peer, this.#clock.now(), this.#doors);
+    stream.attach(call, this.#doors.messageBytesMax);
+    call.begin(timeout);
+  }
+
+  #onWaiting(stream: Stream, connection: Connection, address: string): void {
+    stream.release?.();
+    stream.release = this.#unsent.hold(address, stream.waitingBytes, () => cutOff(stream, connection));
+  }
+}
+
+/** With or without the name of an encoding of messages, and with parameters. */
+const GRPC = /^application\/grpc(?:[+;]|$)/;
+
+/** A connection with its socket, and the pings by which this side finds out that nobody is there any more. */
+class Carried {
+  readonly connection: Connection;
+  readonly #socket: Duplex;
+  readonly #clock: Clock;
+  readonly #limits: GrpcServerOptions['connection'] | null;
+  #cancel: () => void = () => undefined;
+  #hasHeard = true;
+
+  constructor(connection: Connection, socket: Duplex, clock: Clock, limits: GrpcServerOptions['connection'] | null) {
+    this.connection = connection;
+    this.#socket = socket;
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#watch();
+  }
+
+  onData(bytes: Buffer): void {
+    this.#hasHeard = true;
+    this.connection.receive(bytes);
+  }
+
+  close(): void {
+    this.#cancel();
+  }
+
+  #watch(): void {
+    const limits = this.#limits;
+    if (limits === null || limits === undefined) return;
+    this.#hasHeard = false;
+    this.#cancel = this.#clock.schedule(limits.pingEveryMs, () => {
+      if (this.#hasHeard) return this.#watch();
+      this.connection.ping(OURS);
+      this.#cancel = this.#clock.schedule(limits.pingTimeoutMs, () => {
+        if (this.#hasHeard) this.#watch();
+        else this.#socket.destroy();
+      });
+    });
+  }
+}
+
+const OURS = Buffer.from('coterie?', 'latin1');
+
+function lineOf(socket: Duplex): Line {
+  return {
+    get writableLength() {
+      return socket.writableLength;
+    },
+    cork: () => socket.cork(),
+    uncork: () => socket.uncork(),
+    write: (bytes) => socket.write(bytes),
+    pause: () => void socket.pause(),
+    resume: () => void socket.resume(),
+    end: () => void socket.end(() => socket.destroy()),
+    destroy: () => void socket.destroy(),
+  };
+}

@@ -1,0 +1,78 @@
+// One stream of a connection, which carries one call: what the connection knows of it. The connection owns the rules.
+
+import { MessageReader, type MessageSink } from './message-reader.js';
+import type { RequestHead } from './request-head.js';
+
+/** Whose call it is. Called from the connection's turn; none may throw. */
+export interface StreamUser extends MessageSink {
+  /** Nobody writes to `message` later. */
+  onMessage(message: Uint8Array, isCompressed: boolean): void;
+  /** A message of so many bytes has been announced, which is too many; nothing more is told of. */
+  onTooLarge(length: number): void;
+  /** The caller sends no more. `isWhole` false: it stopped within a message. */
+  onEnd(isWhole: boolean): void;
+  /** The caller does not want an answer any more, or has left. */
+  onGone(): void;
+  /** All that waited to be sent has been. */
+  onTaken(): void;
+}
+
+export class Stream {
+  readonly id: number;
+  readonly head: RequestHead;
+  /** What may be sent on it. */
+  window: number;
+  /** What the caller may send on it. */
+  credit: number;
+  /** Of what it sent, what it has not been told that it was taken. */
+  untold = 0;
+  /** Bytes of the body so far. */
+  received = 0;
+  /** What is to be sent, of which the first piece from `sent` on. */
+  readonly waiting: Uint8Array[] = [];
+  waitingBytes = 0;
+  sent = 0;
+  /** The block of header fields that ends the answer is made when its turn comes; null: more may follow. */
+  ending: { readonly code: number; readonly text: string } | null = null;
+  hasHead = false;
+  /** The caller has ended its half, this side its own. */
+  isHeard = false;
+  isSaid = false;
+  isReset = false;
+  /** Takes messages no faster than its user; see Connection.resume. */
+  isPaused = false;
+  /** Lets go of the place among the answers that nobody takes. */
+  release: (() => void) | null = null;
+  #user: StreamUser | null = null;
+  #reader: MessageReader | null = null;
+
+  constructor(id: number, head: RequestHead, window: number, credit: number) {
+    this.id = id;
+    this.head = head;
+    this.window = window;
+    this.credit = credit;
+  }
+
+  get user(): StreamUser | null {
+    return this.#user;
+  }
+
+  /** Null: what it sends is not read. */
+  attach(user: StreamUser | null, messageBytesMax: number): void {
+    this.#user = user;
+    this.#reader = user === null ? null : new MessageReader(messageBytesMax, user);
+  }
+
+  push(bytes: Buffer, from: number, to: number): void {
+    this.#reader?.push(bytes, from, to);
+  }
+
+  /** Bytes of a message that is not whole. */
+  get held(): number {
+    return this.#reader?.held ?? 0;
+  }
+
+  get isBetween(): boolean {
+    return this.#reader?.isBetween ?? true;
+  }
+}

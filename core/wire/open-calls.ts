@@ -1,0 +1,74 @@
+// The calls a gRPC server has open, whatever carries them: told of as they begin and end, and waited for when the server goes.
+
+import type { Clock } from '../base/clock.js';
+import { Status } from '../errors.js';
+import type { Method } from './call.js';
+import { isFault, statusOf, type WireStatus } from './status.js';
+import type { ObserveWire } from './wire-events.js';
+
+/** What is counted of a call. */
+export interface OpenCall {
+  readonly method: Method;
+  readonly beganMs: number;
+  readonly clientVersion: string | null;
+  /** The caller has left, so it hears no status. */
+  readonly gone: boolean;
+  readonly messagesReceived: number;
+  readonly messagesSent: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** The server goes away: what may wait for long ends with that word, a plain call is left to finish. */
+  stop(): void;
+}
+
+export class OpenCalls {
+  readonly #observe: ObserveWire;
+  readonly #clock: Clock;
+  readonly #open = new Set<OpenCall>();
+  #isStopped = false;
+  #onIdle: () => void = () => undefined;
+
+  constructor(observe: ObserveWire, clock: Clock) {
+    this.#observe = observe;
+    this.#clock = clock;
+  }
+
+  begin(call: OpenCall): void {
+    this.#open.add(call);
+    this.#observe({ kind: 'call_started', method: call.method, clientVersion: call.clientVersion });
+    if (this.#isStopped) call.stop();
+  }
+
+  end(call: OpenCall, status: WireStatus): void {
+    if (!this.#open.delete(call)) return;
+    const { method, messagesReceived, messagesSent, bytesReceived, bytesSent } = call;
+    const code = call.gone ? Status.canceled : status.code;
+    const tookMs = this.#clock.now() - call.beganMs;
+    this.#observe({ kind: 'call_handled', method, code, messagesReceived, messagesSent, bytesReceived, bytesSent, tookMs });
+    if (this.#open.size === 0) this.#onIdle();
+  }
+
+  /** What the caller hears of an error; one that nobody foresaw is told to whoever runs the server. */
+  judge({ service, name }: Method, error: unknown): WireStatus {
+    if (isFault(error)) this.#observe({ kind: 'failed', where: `${service}/${name}`, error: asError(error) });
+    return statusOf(error);
+  }
+
+  /** Stops what is open, and whatever begins from now on. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const call of this.#open) call.stop();
+  }
+
+  /** Resolves when none is open. */
+  async idle(): Promise<void> {
+    if (this.#open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
