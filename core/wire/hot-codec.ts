@@ -1,0 +1,277 @@
+// The messages that nearly all traffic is made of, between bytes and the types of client.ts in one step: what the generated code
+// does by way of a message object, a writer and a list of pieces. It writes what the generated code writes, byte for byte.
+// It reads the usual forms alone, and says null to all others, which are then read by the generated code: whatever is unusual
+// about a request is judged in one place.
+
+import type { Header, KeyValue, PutRequest, PutResponse, RangeRequest, RangeResponse } from '../client.js';
+
+// Reading. Tags are a field's number times 8, and how it is written: 0 a number, 2 bytes.
+
+const NUMBER = 0;
+const BYTES = 2;
+
+/** Null: in a form that is not usual. Key and value are views of `bytes`. */
+export function readPut(bytes: Uint8Array): PutRequest | null {
+  const reader = new Reader(bytes);
+  let [key, value] = [EMPTY, EMPTY];
+  let [prevKv, ignoreValue, ignoreLease] = [false, false, false];
+  while (reader.at < bytes.length) {
+    switch (reader.byte()) {
+      case 1 * 8 + BYTES:
+        key = reader.bytes();
+        break;
+      case 2 * 8 + BYTES:
+        value = reader.bytes();
+        break;
+      case 4 * 8 + NUMBER:
+        prevKv = reader.bool();
+        break;
+      case 5 * 8 + NUMBER:
+        ignoreValue = reader.bool();
+        break;
+      case 6 * 8 + NUMBER:
+        ignoreLease = reader.bool();
+        break;
+      // A lease is a number of 64 bits, and seldom.
+      default:
+        return null;
+    }
+    if (reader.isOdd) return null;
+  }
+  return { key, value, lease: 0n, prevKv, ignoreValue, ignoreLease };
+}
+
+/** Null: in a form that is not usual, or sorted. */
+export function readRange(bytes: Uint8Array): RangeRequest | null {
+  const reader = new Reader(bytes);
+  let [key, rangeEnd] = [EMPTY, EMPTY];
+  let [limit, revision] = [0, 0];
+  let [serializable, keysOnly, countOnly] = [false, false, false];
+  while (reader.at < bytes.length) {
+    switch (reader.byte()) {
+      case 1 * 8 + BYTES:
+        key = reader.bytes();
+        break;
+      case 2 * 8 + BYTES:
+        rangeEnd = reader.bytes();
+        break;
+      case 3 * 8 + NUMBER:
+        limit = reader.number();
+        break;
+      case 4 * 8 + NUMBER:
+        revision = reader.number();
+        break;
+      case 7 * 8 + NUMBER:
+        serializable = reader.bool();
+        break;
+      case 8 * 8 + NUMBER:
+        keysOnly = reader.bool();
+        break;
+      case 9 * 8 + NUMBER:
+        countOnly = reader.bool();
+        break;
+      default:
+        return null;
+    }
+    if (reader.isOdd) return null;
+  }
+  return { ...UNSORTED, key, rangeEnd, limit, revision, serializable, keysOnly, countOnly };
+}
+
+const EMPTY: Uint8Array = new Uint8Array(0);
+
+const UNSORTED = {
+  sortOrder: 'none', sortTarget: 'key', minModRevision: 0, maxModRevision: 0, minCreateRevision: 0, maxCreateRevision: 0,
+} as const;
+
+/** Numbers below 2^28, and no more than there is. */
+class Reader {
+  readonly #bytes: Uint8Array;
+  at = 0;
+  /** Something was met that this does not read; what was returned since means nothing. */
+  isOdd = false;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  byte(): number {
+    return this.#bytes[this.at++] ?? 0;
+  }
+
+  bool(): boolean {
+    return this.number() !== 0;
+  }
+
+  number(): number {
+    let value = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.#bytes[this.at++];
+      if (byte === undefined) break;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    this.isOdd = true;
+    return 0;
+  }
+
+  bytes(): Uint8Array {
+    const length = this.number();
+    const from = this.at;
+    this.at += length;
+    if (this.at > this.#bytes.length) this.isOdd = true;
+    return this.#bytes.subarray(from, this.at);
+  }
+}
+
+// Writing
+
+/** Answers of one server. Memory is taken in pieces; what was returned is never written to again. */
+export class HotWriter {
+  #piece: Buffer = Buffer.allocUnsafeSlow(0);
+  #at = 0;
+  /** The part of a header that stays: who answers. */
+  #clusterId = 0n;
+  #memberId = 0n;
+  #identity: Uint8Array = EMPTY;
+
+  put({ header, prevKv }: PutResponse): Uint8Array {
+    const headerBytes = this.#headerBytes(header);
+    const prevBytes = prevKv === null ? -1 : keyValueBytes(prevKv);
+    const length = fieldBytes(headerBytes) + (prevBytes < 0 ? 0 : fieldBytes(prevBytes));
+    const from = this.#reserve(length);
+    this.#header(header, headerBytes);
+    if (prevKv !== null) this.#keyValue(2 * 8 + BYTES, prevKv, prevBytes);
+    return this.#piece.subarray(from, this.#at);
+  }
+
+  range({ header, kvs, more, count }: RangeResponse): Uint8Array {
+    const headerBytes = this.#headerBytes(header);
+    const [only] = kvs;
+    // Most answers have one pair, whose size is needed twice.
+    const onlyBytes = only !== undefined && kvs.length === 1 ? keyValueBytes(only) : -1;
+    let length = fieldBytes(headerBytes) + (more ? 2 : 0) + (count === 0 ? 0 : 1 + varintBytes(count));
+    if (onlyBytes >= 0) length += fieldBytes(onlyBytes);
+    else for (const kv of kvs) length += fieldBytes(keyValueBytes(kv));
+    const from = this.#reserve(length);
+    this.#header(header, headerBytes);
+    for (const kv of kvs) this.#keyValue(2 * 8 + BYTES, kv, onlyBytes >= 0 ? onlyBytes : keyValueBytes(kv));
+    if (more) {
+      this.#byte(3 * 8 + NUMBER);
+      this.#byte(1);
+    }
+    this.#number(4 * 8 + NUMBER, count);
+    return this.#piece.subarray(from, this.#at);
+  }
+
+  #headerBytes({ clusterId, memberId, revision, raftTerm }: Header): number {
+    if (clusterId !== this.#clusterId || memberId !== this.#memberId) this.#learn(clusterId, memberId);
+    return this.#identity.length + numberBytes(revision) + numberBytes(raftTerm);
+  }
+
+  #learn(clusterId: bigint, memberId: bigint): void {
+    this.#clusterId = clusterId;
+    this.#memberId = memberId;
+    const bytes: number[] = [];
+    for (const [tag, id] of [[1 * 8 + NUMBER, clusterId], [2 * 8 + NUMBER, memberId]] as const) {
+      if (id === 0n) continue;
+      bytes.push(tag);
+      let rest = id;
+      for (; rest >= 128n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
+      bytes.push(Number(rest));
+    }
+    this.#identity = Uint8Array.from(bytes);
+  }
+
+  #header({ revision, raftTerm }: Header, length: number): void {
+    this.#byte(1 * 8 + BYTES);
+    this.#varint(length);
+    this.#piece.set(this.#identity, this.#at);
+    this.#at += this.#identity.length;
+    this.#number(3 * 8 + NUMBER, revision);
+    this.#number(4 * 8 + NUMBER, raftTerm);
+  }
+
+  #keyValue(tag: number, kv: KeyValue, length: number): void {
+    this.#byte(tag);
+    this.#varint(length);
+    this.#bytes(1 * 8 + BYTES, kv.key);
+    this.#number(2 * 8 + NUMBER, kv.createRevision);
+    this.#number(3 * 8 + NUMBER, kv.modRevision);
+    this.#number(4 * 8 + NUMBER, kv.version);
+    this.#bytes(5 * 8 + BYTES, kv.value);
+    if (kv.lease !== 0n) this.#int64(6 * 8 + NUMBER, kv.lease);
+  }
+
+  #bytes(tag: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.#byte(tag);
+    this.#varint(bytes.length);
+    this.#piece.set(bytes, this.#at);
+    this.#at += bytes.length;
+  }
+
+  #number(tag: number, value: number): void {
+    if (value === 0) return;
+    this.#byte(tag);
+    this.#varint(value);
+  }
+
+  #int64(tag: number, value: bigint): void {
+    this.#byte(tag);
+    let rest = BigInt.asUintN(64, value);
+    for (; rest >= 128n; rest >>= 7n) this.#byte(Number(rest & 127n) | 128);
+    this.#byte(Number(rest));
+  }
+
+  #varint(value: number): void {
+    let rest = value;
+    for (; rest >= TWO_TO_31; rest = Math.floor(rest / 128)) this.#byte((rest % 128) | 128);
+    for (; rest >= 128; rest >>>= 7) this.#byte((rest & 127) | 128);
+    this.#byte(rest);
+  }
+
+  #byte(value: number): void {
+    this.#piece[this.#at++] = value;
+  }
+
+  #reserve(length: number): number {
+    if (this.#at + length > this.#piece.length) {
+      this.#piece = Buffer.allocUnsafeSlow(Math.max(PIECE_BYTES, length));
+      this.#at = 0;
+    }
+    return this.#at;
+  }
+}
+
+const PIECE_BYTES = 64 * 1024;
+const TWO_TO_31 = 2 ** 31;
+
+function keyValueBytes({ key, createRevision, modRevision, version, value, lease }: KeyValue): number {
+  return (
+    (key.length === 0 ? 0 : fieldBytes(key.length)) + (value.length === 0 ? 0 : fieldBytes(value.length)) +
+    numberBytes(createRevision) + numberBytes(modRevision) + numberBytes(version) + (lease === 0n ? 0 : 1 + int64Bytes(lease))
+  );
+}
+
+/** With tag and length. */
+function fieldBytes(length: number): number {
+  return 1 + varintBytes(length) + length;
+}
+
+function numberBytes(value: number): number {
+  return value === 0 ? 0 : 1 + varintBytes(value);
+}
+
+function varintBytes(value: number): number {
+  if (value < 128) return 1;
+  let bytes = 1;
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes += 1;
+  return bytes;
+}
+
+function int64Bytes(value: bigint): number {
+  let bytes = 1;
+  for (let rest = BigInt.asUintN(64, value); rest >= 128n; rest >>= 7n) bytes += 1;
+  return bytes;
+}
