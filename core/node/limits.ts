@@ -122,11 +122,6 @@ export const loginPauseMsMax = 5000;
 export const loginNamesMax = 1000;
 /** How long a simple token is good unused, where nothing else is said; etcd: 300 s. */
 export const tokenTtlMs = 300_000;
-/** How long a caller waits for a member that has not yet applied the entry its token is from, and how many may. */
-export const tokenWaitMs = 10_000;
-export const tokenWaitersMax = 1000;
-/** How often such a member looks again. */
-export const tokenLookMs = 20;
 /** A login begins anew when users or roles changed while its password was checked; no more often than this. */
 export const loginRoundsMax = 10;
 /** How often open watches are held against permissions that may have changed, where no event makes them look (SC7: 5 s). */
