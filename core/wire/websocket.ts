@@ -77,10 +77,14 @@ export class WebSocketDoor {
   async #onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
-    const refuse = (status: number, text: string): void => {
-      response.assignSocket(request.socket);
+    // What was answered goes out with the socket that is given to it.
+    const hangUp = (): void => {
       response.on('finish', () => socket.end());
+      response.assignSocket(request.socket);
+    };
+    const refuse = (status: number, text: string): void => {
       response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
+      hangUp();
     };
     const site = siteOf(request);
     // As it is written: what is no path is served by nothing.
@@ -91,7 +95,7 @@ export class WebSocketDoor {
     if (route === null) return refuse(404, 'Not Found');
     // Should it not be known whether there are users: a caller of the gateway has no name in any case.
     const isAnswered = await this.#options.refuse(request, response).catch(() => false);
-    if (isAnswered) return void socket.end();
+    if (isAnswered) return hangUp();
     this.#sockets.handleUpgrade(request, socket, head, (opened) => {
       this.#serve(opened, request, route).catch((error: unknown) => this.#onFault(error, socket));
     });

@@ -6,7 +6,7 @@ import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'n
 import test, { type ExecutionContext } from 'ava';
 import { JudgedTls, TlsFault, type TlsTerms } from '../../../core/base/tls-terms.js';
 import { connect, keepAliver, put, serve, startNode, utf8, type WireServer } from '../../../core/index.js';
-import type { Caller, Credentials } from '../../../core/client.js';
+import { NOBODY, type Caller, type Credentials } from '../../../core/client.js';
 import { systemClock } from '../../../core/base/clock.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 import { TestAuthority, type Identity } from '../../certificates.js';
@@ -388,10 +388,9 @@ function named(seen: Credentials[]): typeof node.client {
       if (property === 'identify') {
         return ({ token, certificateName }: Credentials): Caller | null => {
           seen.push({ token, certificateName });
-          return null;
+          return NOBODY;
         };
       }
-      if (property === 'authStatus') return () => Promise.resolve({ enabled: true });
       const value: unknown = Reflect.get(target, property);
       return typeof value === 'function' ? value.bind(target) as unknown : value;
     },
@@ -414,18 +413,22 @@ test('the CommonName of a certificate names the caller of gRPC where that is ask
     t.deepEqual(seen, [{ token: null, certificateName: name }]);
   }
   const port = Number(new URL(asked.urls[0] ?? '').port);
-  const post = (who: Identity): Promise<string> => new Promise((resolve, reject) => {
+  const say = (who: Identity, words: string): Promise<string> => new Promise((resolve, reject) => {
     let text = '';
-    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(who) }, () => {
-      socket.write('POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\nConnection: close\r\n\r\n{"key":"YQ=="}');
-    });
+    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ...shows(who) }, () => socket.write(words));
     socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
     socket.on('error', reject);
     socket.on('close', () => resolve(text));
   });
-  const refused = await post(alice);
-  t.regex(refused, /^HTTP\/1\.1 400 /);
-  t.true(refused.endsWith('CommonName of client sending a request against gateway will be ignored and not used as expected\n'));
+  const post = (who: Identity): Promise<string> => {
+    return say(who, 'POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\nConnection: close\r\n\r\n{"key":"YQ=="}');
+  };
+  const upgrade = 'GET /v3/kv/range HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+    + 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+  for (const refused of [await post(alice), await say(alice, upgrade)]) {
+    t.regex(refused, /^HTTP\/1\.1 400 /);
+    t.true(refused.endsWith('CommonName of client sending a request against gateway will be ignored and not used as expected\n'));
+  }
   seen.length = 0;
   t.regex(await post(nobody), /^HTTP\/1\.1 200 /);
   t.deepEqual(seen.map(({ certificateName }) => certificateName), [null]);
