@@ -114,7 +114,7 @@ function refuseUnavailable(flag: string, given: Word): void {
   if (row === undefined || row.harmless.includes(word)) return;
   const harmless = row.harmless.find((value) => value !== '');
   const remedy = harmless === undefined ? 'leave it out' : `leave it out, or set it to ${harmless}`;
-  throw new Refusal(`${quote(given)}: coterie does not have ${row.lacks} yet`, remedy);
+  throw new Refusal(`${quote(given)}: coterie does not have ${row.lacks}`, remedy);
 }
 
 function settleOne(option: Option, given: Word | undefined): Setting {
