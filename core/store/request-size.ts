@@ -3,7 +3,9 @@
 // wire form of the request and its envelope, not in the form of our own log.
 
 import type { Compare, DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '../client.js';
+import { varintBytes } from './binary.js';
 import { loneOp } from './command.js';
+import { numberBytes, piecesBytes } from './etcd-records.js';
 
 /** Around the request: its header with a call id, and its own tag. The id counts as it would for this member. */
 export interface Envelope {
@@ -63,38 +65,25 @@ function rangeBytes(request: RangeRequest): number {
 
 function compareBytes(compare: Compare): number {
   const { key, rangeEnd, result, target, operand } = compare;
-  // An operand is written even when it is 0; the end of the range has a tag of two bytes.
-  const operandBytes = operand instanceof Uint8Array ? field(operand.length) : 1 + varint(operand);
-  const end = rangeEnd === undefined || rangeEnd.length === 0 ? 0 : 1 + field(rangeEnd.length);
-  return flag(result !== '=') + flag(target !== 'version') + text(key) + operandBytes + end;
+  // An operand is written even when it is 0 or empty; the end of the range has a tag of two bytes.
+  const operandBytes = operand instanceof Uint8Array ? field(operand.length) : number(operand) || 2;
+  const end = text(rangeEnd);
+  return flag(result !== '=') + flag(target !== 'version') + text(key) + operandBytes + (end === 0 ? 0 : end + 1);
 }
 
-/** Something of this many bytes with its tag and length. */
+/** Something of this many bytes with its tag and length, be it empty. */
 function field(bytes: number): number {
-  return 1 + varint(bytes) + bytes;
+  return 1 + varintBytes(bytes) + bytes;
 }
 
 function text(bytes: Uint8Array | undefined): number {
-  return bytes === undefined || bytes.length === 0 ? 0 : field(bytes.length);
+  return bytes === undefined ? 0 : piecesBytes(bytes.length);
 }
 
 function number(value: number | bigint | undefined): number {
-  return value === undefined || Number(value) === 0 ? 0 : 1 + varint(value);
+  return value === undefined ? 0 : numberBytes(value);
 }
 
 function flag(isSet: boolean | undefined): number {
   return isSet === true ? 2 : 0;
-}
-
-/** Seven bits in a byte; negative numbers are written as 64 bits. */
-function varint(value: number | bigint): number {
-  if (typeof value === 'number' && value >= 0 && value < 0x80) return 1;
-  let rest = typeof value === 'bigint' ? value : BigInt(Math.ceil(value));
-  if (rest < 0n) return 10;
-  let bytes = 1;
-  while (rest >= 0x80n) {
-    rest >>= 7n;
-    bytes++;
-  }
-  return bytes;
 }

@@ -3,9 +3,11 @@
 // (test/interop/snapshot-etcd.test.ts).
 
 import test from 'ava';
+import { utf8 } from '../../../core/base/bytes.js';
 import { Prng } from '../../../core/base/prng.js';
 import { BoltReader, isBolt, type PageSource } from '../../../core/store/bolt-reader.js';
-import { boltFile, type Items } from '../../../core/store/bolt-pages.js';
+import { BRANCH, boltFile, PAGE_BYTES, type Items } from '../../../core/store/bolt-pages.js';
+import { fieldsOf } from '../../../core/store/etcd-records.js';
 import { SNAPSHOT_STEPS } from '../../../core/store/limits.js';
 import { Store } from '../../../core/store/store.js';
 import { ALL, bytes, Script, told } from './script.js';
@@ -19,6 +21,20 @@ function fileOf(store: Store): Buffer {
   const file = Buffer.concat([...frozen.etcdFile()]);
   frozen.release();
   return file;
+}
+
+/** Null: it is refused. */
+function loaded(file: Buffer): Store | null {
+  try {
+    return Store.loadEtcdFile(sourceOf(file));
+  } catch {
+    return null;
+  }
+}
+
+/** A file of one bucket, b. */
+function madeOf(items: Items): Buffer {
+  return Buffer.concat([...boltFile([{ name: 'b', items }])].filter((piece) => piece !== null));
 }
 
 function facts(store: Store): unknown {
@@ -136,20 +152,75 @@ test('the making of a file pauses, and applies go on meanwhile without a trace i
   t.deepEqual(Buffer.concat(pieces), plain);
 });
 
-test('what is damaged is an error or another file, never an end without one', (t) => {
+test('what is damaged is an error or another store that answers, never an end without one', (t) => {
   const file = fileOf(random(5, 150).store);
   t.true(isBolt(file));
   const dice = new Prng(11);
+  let [refused, taken] = [0, 0];
   for (let i = 0; i < 400; i++) {
     const damaged = Buffer.from(file);
     for (let n = 1 + dice.below(4); n > 0; n--) damaged[dice.below(damaged.length)] = dice.below(256);
     const cut = dice.below(10) === 0 ? damaged.subarray(0, dice.below(damaged.length)) : damaged;
-    try {
-      Store.loadEtcdFile(sourceOf(cut));
-    } catch (error) {
-      t.true(error instanceof Error);
+    const store = loaded(cut);
+    if (store === null) refused += 1;
+    else {
+      taken += 1;
+      t.is(typeof store.range(ALL), 'object');
+      t.is(Store.loadEtcdFile(sourceOf(fileOf(store))).keyCount, store.keyCount);
     }
   }
+  t.true(refused > 50 && taken > 50, `${refused} refused, ${taken} taken`);
   t.throws(() => Store.loadEtcdFile(sourceOf(file.subarray(0, 4096))));
   t.throws(() => Store.loadEtcdFile(sourceOf(Buffer.alloc(8192))), { message: /neither of its two first pages is sound/ });
+});
+
+test('pages that point to each other, or all claim those behind them, are read no longer than the file is', (t) => {
+  const items: Items = function* all() {
+    for (let i = 0; i < 3000; i++) yield { key: utf8(`key-${String(i).padStart(9, '0')}`), valueBytes: 0, write: () => undefined };
+  };
+  const file = madeOf(items);
+  const root = file.length / PAGE_BYTES - 2;
+  t.is(file.readUInt16LE(root * PAGE_BYTES + 8), BRANCH);
+  const wheel = Buffer.from(file);
+  wheel.writeBigUInt64LE(BigInt(root), root * PAGE_BYTES + 16 + 8);
+  const greedy = Buffer.from(file);
+  for (let page = 2; page < root; page++) greedy.writeUInt32LE(root + 1 - page, page * PAGE_BYTES + 12);
+  const deep = Buffer.from(file);
+  for (let page = 2; page < root; page++) {
+    deep.writeUInt16LE(BRANCH, page * PAGE_BYTES + 8);
+    deep.writeBigUInt64LE(BigInt(page + 1), page * PAGE_BYTES + 16 + 8);
+  }
+  for (const each of [wheel, greedy, deep]) {
+    let read = 0;
+    const whole = sourceOf(each);
+    const source: PageSource = { ...whole, read: (offset, length) => {
+      read += length;
+      return whole.read(offset, length);
+    } };
+    t.throws(() => [...new BoltReader(source).bucket('b')], { message: /more pages in its trees|no part of a tree/ });
+    t.true(read < 2 * each.length, `${read} of ${each.length} bytes`);
+  }
+});
+
+test('pairs that lie on each other are an error: a small file has no more in it than it is long', (t) => {
+  const valueBytes = 50_000;
+  const file = madeOf(() => [{ key: utf8('k'), valueBytes, write: () => undefined }]);
+  const leaf = file.subarray(2 * PAGE_BYTES);
+  leaf.writeUInt16LE(40, 10);
+  for (let i = 0; i < 40; i++) {
+    const element = 16 + i * 16;
+    [0, 1000 - i * 16, 1, 40_000].forEach((n, word) => leaf.writeUInt32LE(n, element + 4 * word));
+  }
+  t.throws(() => [...new BoltReader(sourceOf(file)).bucket('b')], { message: 'page 2 has pairs that lie on each other' });
+  leaf.writeUInt32LE(2 ** 32 - 1, 16 + 12);
+  t.throws(() => [...new BoltReader(sourceOf(file)).bucket('b')], { message: 'page 2 has a pair that goes beyond its end' });
+});
+
+test('a record is refused where it is cut off, and where it has a field of a kind that there is not', (t) => {
+  const fields = fieldsOf(Uint8Array.of(0x08, 0x96, 0x01, 0x0d, 1, 2, 3, 4, 0x12, 1, 7));
+  t.deepEqual([...fields], [[1, [150n]], [2, [Uint8Array.of(7)]]]);
+  for (const bytes of [[0x08], [0x08, 0x80], [0x12, 2, 1], [0x0d, 1, 2, 3], [0x09, 1], [0x0b], [0x0c], [0x0e, 1, 2, 3, 4]]) {
+    t.throws(() => fieldsOf(Uint8Array.from(bytes)), undefined, String(bytes));
+  }
+  t.throws(() => fieldsOf(Uint8Array.from([0x08, ...Array.from({ length: 10 }, () => 0xff), 1])), { message: /has no end/ });
 });
