@@ -6,11 +6,8 @@ import { assert } from '../base/assert.js';
 import type { Alarm, AlarmKind } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import type { ByteReader, ByteWriter } from './binary.js';
-import type { Command } from './command.js';
+import { ALARM_KINDS, type Command } from './command.js';
 import { txnCost } from './cost.js';
-
-/** In the order they are listed, and written. */
-const ALARM_KINDS: readonly AlarmKind[] = ['no_space', 'corrupt'];
 
 export class Alarms {
   /** By kind, then ascending by member. */
