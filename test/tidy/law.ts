@@ -103,10 +103,10 @@ export const DOORS: readonly Door[] = [
   { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/tls-gate.ts', words: [], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/revocation.ts', words: [], modules: ['node:crypto'] },
-  // Passwords and tokens: the system's generator, and a thread to hash in. Signed tokens bear dates.
+  // Passwords and tokens: the system's generator, and a thread to hash in.
   { path: 'core/base/secrets.ts', words: [], modules: ['node:crypto', 'node:worker_threads'] },
   { path: 'core/base/secrets-thread.ts', words: [], modules: ['node:worker_threads'] },
-  { path: 'core/base/jwt.ts', words: ['Date'], modules: ['node:crypto'] },
+  { path: 'core/base/jwt.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/base/issue-certificate.ts', words: ['Date'], modules: ['node:crypto', 'node:net'] },
   // One process per data directory.
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
