@@ -186,16 +186,11 @@ export class GrpcServer {
     const stream = http2StreamOf(library);
     if (stream === null || stream.destroyed) return () => undefined;
     const address = library.getPeer().replace(/:\d+$/, '');
-    const release = this.#unsent.hold(address, bytes, () => {
+    return this.#unsent.holdOn(stream, address, bytes, () => {
       stream.close(ENHANCE_YOUR_CALM);
       // Lets go of its bytes at once, even if the reader does not take the news either.
       stream.destroy();
     });
-    stream.once('close', release);
-    return () => {
-      stream.off('close', release);
-      release();
-    };
   }
 
   #judge({ service, name }: Method, error: unknown): WireStatus {

@@ -265,9 +265,13 @@ async function serveUnary(
   response.setHeader('Content-Type', 'application/json');
   response.setHeader('Grpc-Metadata-Content-Type', 'application/grpc');
   response.end(text);
-  if (text.length < UNSENT_COUNTED_BYTES || response.closed) return;
-  const address = request.socket.remoteAddress ?? 'unknown';
-  response.on('close', options.unsent.hold(address, text.length, () => response.destroy()));
+  held(response, request, text.length, options);
+}
+
+/** Counts a large answer until it is taken; returns what says so before the end of the response. */
+function held(response: Response, request: Request, length: number, { unsent }: GatewayOptions): () => void {
+  if (length < UNSENT_COUNTED_BYTES || response.closed) return () => undefined;
+  return unsent.holdOn(response, request.socket.remoteAddress ?? 'unknown', length, () => response.destroy());
 }
 
 /** The requests of a stream stand one after another in the body; answers go out as lines (contract 11.4). */
@@ -293,7 +297,8 @@ async function serveStream(
   const send = async (answer: Uint8Array): Promise<void> => {
     if (abort.signal.aborted) return;
     begin();
-    if (response.write(`{"result":${mapping.toText(answer)}}\n`)) return;
+    const line = `{"result":${mapping.toText(answer)}}\n`;
+    if (response.write(line, held(response, request, line.length, options))) return;
     await drained();
   };
   try {

@@ -168,6 +168,7 @@ class Port implements WireServer {
       named.refuse(request, response, backend).then((isRefused) => (isRefused ? undefined : serveIt()), serveIt);
     }));
     this.#webSockets = new WebSocketDoor({
+      unsent,
       gateway: this.#gateway,
       requestBytesMax,
       crossSite: options.crossSite ?? ANY_SITE,

@@ -15,13 +15,17 @@ import { tokenOf, type CallContext } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
 import { bytesMax, errorBody, errorLine, gatewayStatus, tooLarge, type HttpGateway, type Route } from './http-gateway.js';
 import { JsonFault, JsonSplitter } from './json-text.js';
-import { HTTP_HEADER_BYTES, SEND_BUFFER_BYTES, SOCKET_PING_MS, SOCKET_WAITING_MAX, STREAM_REQUESTS_MAX } from './limits.js';
+import {
+  HTTP_HEADER_BYTES, SEND_BUFFER_BYTES, SOCKET_PING_MS, SOCKET_WAITING_MAX, STREAM_REQUESTS_MAX, UNSENT_COUNTED_BYTES,
+} from './limits.js';
+import type { UnsentAnswers } from './unsent.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface WebSocketOptions {
   readonly gateway: HttpGateway;
   readonly requestBytesMax: number;
   readonly crossSite: CrossSiteRules;
+  readonly unsent: UnsentAnswers;
   readonly clock: Clock;
   readonly observe: ObserveWire;
   readonly limits: ServerOptions;
@@ -108,7 +112,7 @@ export class WebSocketDoor {
   }
 
   async #serve(socket: WebSocket, request: IncomingMessage, { method, mapping }: Route): Promise<void> {
-    const { gateway, clock } = this.#options;
+    const { gateway, clock, unsent } = this.#options;
     const abort = gateway.calls.begin();
     const stopPings = keepAwake(socket, clock);
     socket.on('close', () => {
@@ -121,7 +125,9 @@ export class WebSocketDoor {
     const call = new SocketCall(request, abort.signal);
     const texts = textsOf(socket, abort.signal, 2 * bytesMax(this.#options));
     let begun = false;
-    const say = (text: string): Promise<void> => said(socket, text);
+    const address = request.socket.remoteAddress ?? 'unknown';
+    const hold = (length: number): (() => void) => unsent.holdOn(socket, address, length, () => socket.terminate());
+    const say = (text: string): Promise<void> => said(socket, text, hold);
     try {
       if (method.kind === 'unary') {
         const first = await texts.next();
@@ -186,9 +192,13 @@ class SocketCall implements CallContext {
 }
 
 /** Resolves when little enough is buffered, or when nobody is there any more. */
-function said(socket: WebSocket, text: string): Promise<void> {
+function said(socket: WebSocket, text: string, hold: (length: number) => () => void): Promise<void> {
   return new Promise((resolve) => {
-    socket.send(text, () => resolve());
+    const taken = text.length < UNSENT_COUNTED_BYTES ? null : hold(text.length);
+    socket.send(text, () => {
+      taken?.();
+      resolve();
+    });
     if (socket.bufferedAmount < SEND_BUFFER_BYTES) resolve();
   });
 }
