@@ -8,7 +8,7 @@ import {
 } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type RawData, type WebSocket } from 'ws';
+import type { RawData, WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import { tokenOf, type CallContext } from './call.js';
@@ -50,18 +50,11 @@ const GET = Buffer.from('GET ');
 export class WebSocketDoor {
   readonly #options: WebSocketOptions;
   readonly #http: Server;
-  readonly #sockets: WebSocketServer;
+  /** Loaded for the first of them: most servers never see one. */
+  #sockets: Promise<WebSocketServer> | null = null;
 
   constructor(options: WebSocketOptions) {
     this.#options = options;
-    this.#sockets = new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
-      maxPayload: 2 * bytesMax(options),
-      // The token stands behind the word, and is not said back.
-      handleProtocols: (offered) => (offered.has('Bearer') ? 'Bearer' : false),
-    });
     this.#http = createServer(options.limits, options.otherwise);
     this.#http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       socket.on('error', () => socket.destroy());
@@ -100,7 +93,9 @@ export class WebSocketDoor {
     // Should it not be known whether there are users: a caller of the gateway has no name in any case.
     const isAnswered = await this.#options.refuse(request, response).catch(() => false);
     if (isAnswered) return hangUp();
-    this.#sockets.handleUpgrade(request, socket, head, (opened) => {
+    this.#sockets ??= webSockets(2 * bytesMax(this.#options));
+    const sockets = await this.#sockets;
+    sockets.handleUpgrade(request, socket, head, (opened) => {
       this.#serve(opened, request, route).catch((error: unknown) => this.#onFault(error, socket));
     });
   }
@@ -150,6 +145,18 @@ export class WebSocketDoor {
       await texts.return(undefined);
     }
   }
+}
+
+async function webSockets(maxPayload: number): Promise<WebSocketServer> {
+  const ws = await import('ws');
+  return new ws.WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload,
+    // The token stands behind the word, and is not said back.
+    handleProtocols: (offered) => (offered.has('Bearer') ? 'Bearer' : false),
+  });
 }
 
 function siteOf({ headers, socket }: IncomingMessage): Site {
