@@ -35,8 +35,8 @@ export interface LocalClientConfig {
   readonly version: string;
   readonly electionMs: number;
   readonly limits: NodeLimits;
-  /** Of new passwords: 4 to 31, each step twice the work. Default 10. */
-  readonly bcryptCost?: number;
+  /** Of new passwords. */
+  readonly bcryptCost: number;
 }
 
 // A lease shorter than this would expire during an ordinary election (contract 6: ceil of 1.5 election time-outs).
@@ -46,9 +46,6 @@ const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
 export interface LocalClientDoors extends GateDoors {
   readonly dice: Prng;
 }
-
-/** Of new passwords, where nothing else is said; etcd's. */
-const BCRYPT_COST = 10;
 
 export class LocalClient implements api.Backend {
   readonly #node: Node;
@@ -74,7 +71,7 @@ export class LocalClient implements api.Backend {
     this.#dice = doors.dice;
     this.#config = config;
     this.#limits = { ...config.limits, envelope: envelopeOf(config.memberId) };
-    this.#gate = new Gate(node, doors, config.bcryptCost ?? BCRYPT_COST);
+    this.#gate = new Gate(node, doors, config.bcryptCost);
     this.#auth = new LocalAuth(node, this.#gate, { header: () => this.#header(), limits: config.limits });
     this.#quota = new Quota(config.memberId, config.limits, {
       store: () => node.store,

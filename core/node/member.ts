@@ -13,6 +13,7 @@ import type { Secrets } from '../base/secrets.js';
 import type { LogStorage } from '../log/log-storage.js';
 import type { Traffic, Transport } from '../peer/transport.js';
 import type { Observe } from './events.js';
+import { bcryptCost } from './limits.js';
 import { LocalClient } from './local-client.js';
 import { Node } from './node.js';
 import type { Settings } from './settings.js';
@@ -33,8 +34,6 @@ export interface MemberConfig extends Settings {
   readonly version: string;
   /** All chance of this life: jitter, lease ids, the name of the process start. Must differ from start to start. */
   readonly seed: number;
-  /** Of new passwords. */
-  readonly bcryptCost?: number;
 }
 
 export interface MemberDoors {
@@ -185,8 +184,8 @@ export class Member {
       ...config, id: memberId, clusterId, incarnation, founders: isSame ? config.founders : [],
       session: dice.u32(), seed: dice.u32(),
     }, { clock, observe, log: this.#doors.openLog(identity), transport: this.#doors.connect?.(identity) ?? null });
-    const { version, electionMs, limits, bcryptCost } = config;
-    const told = { clusterId, memberId, version, electionMs, limits, ...(bcryptCost === undefined ? {} : { bcryptCost }) };
+    const { version, electionMs, limits, auth } = config;
+    const told = { clusterId, memberId, version, electionMs, limits, bcryptCost: auth?.bcryptCost ?? bcryptCost };
     const { secrets, signer } = this.#doors;
     const client = new LocalClient(node, { clock, secrets, signer: signer ?? null, dice: new Prng(dice.u32()) }, told);
     this.#node = node;
