@@ -46,18 +46,18 @@ export class Revocations {
     return Math.min(...this.#lists.map(({ nextUpdateMs }) => nextUpdateMs));
   }
 
-  /** Why the chain, leaf first, is not to be believed; null: nothing speaks against it. */
+  /**
+   * Why the chain, each signed by the next, is not to be believed; null: nothing speaks against it. Whose authority has no list
+   * here is not believed, at any link: nobody could tell whether it was revoked.
+   */
   against(chain: readonly X509Certificate[]): string | null {
-    let isCovered = false;
-    for (const certificate of chain) {
-      const { issuer, serial } = fieldsOf(certificate.raw);
-      for (const list of this.#lists) {
-        if (list.issuer !== issuer) continue;
-        isCovered = true;
-        if (list.serials.has(serial)) return `its certificate was revoked (serial ${certificate.serialNumber})`;
-      }
+    for (const { raw, serialNumber } of chain) {
+      const { issuer, serial } = fieldsOf(raw);
+      const lists = this.#lists.filter((list) => list.issuer === issuer);
+      if (lists.some(({ serials }) => serials.has(serial))) return `its certificate was revoked (serial ${serialNumber})`;
+      if (lists.length === 0) return 'no revocation list is there for the authority of its certificate';
     }
-    return isCovered ? null : 'no revocation list is there for the authority of its certificate';
+    return null;
   }
 }
 

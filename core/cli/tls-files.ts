@@ -4,7 +4,8 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { calendarMs } from '../base/clock.js';
-import { JudgedTls, TlsFault, type TlsTerms, type TlsVersion } from '../base/tls-terms.js';
+import { JudgedTls, TlsFault, type TlsField, type TlsVersion } from '../base/tls-terms.js';
+import { judgedPeer } from '../peer/tls.js';
 import type { PeerTls } from '../start-node.js';
 import { autoFiles } from './auto-tls.js';
 import type { Logger } from './log.js';
@@ -158,15 +159,11 @@ export class TlsFiles {
     }
     const { cert = '', key = '' } = texts;
     const terms: PeerTls = { ...texts, cert, key, ...this.#rules() };
-    const judge = (one: TlsTerms): JudgedTls => {
-      try {
-        return new JudgedTls(one, calendarMs());
-      } catch (error) {
-        throw error instanceof TlsFault ? this.#refusal(error) : error;
-      }
-    };
-    if (terms.clientCert !== undefined && terms.clientKey !== undefined) judge({ cert: terms.clientCert, key: terms.clientKey });
-    return [terms, judge(terms)];
+    try {
+      return [terms, this.#side === 'peer' ? judgedPeer(terms) : new JudgedTls(terms, calendarMs())];
+    } catch (error) {
+      throw error instanceof TlsFault ? this.#refusal(error) : error;
+    }
   }
 
   /** What does not stand in files. */
@@ -219,7 +216,7 @@ export class TlsFiles {
   }
 
   /** The flag of a field, and the file or the words it was given. */
-  #name(field: keyof PeerTls): string {
+  #name(field: TlsField): string {
     const flag = FLAGS[this.#side][field] ?? field;
     const file = IN_FILES.find((one) => one === field);
     const named = file === undefined ? undefined : this.#files[file];
