@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { utf8 } from '../../core/base/bytes.js';
+import { text, utf8 } from '../../core/base/bytes.js';
 import { prefixRange, put, type Client, type Permission } from '../../core/client.js';
 import { connect, serve, startNode, type RunningNode } from '../../core/index.js';
-import { discover, lock, Queue, register, Session } from '../../recipes/index.js';
+import { campaign, candidates, discover, leader, lock, Queue, register, Session, Topic } from '../../recipes/index.js';
 
 const MAIN = fileURLToPath(new URL('../../core/main.js', import.meta.url));
 const PASSWORD = 'a-password-to-look-for';
@@ -25,6 +25,13 @@ const ROLES: Readonly<Record<string, readonly (readonly [Permission['kind'], str
     }),
     ['readwrite', 'coterie/queues/mails/'], ['readwrite', 'coterie/receipts/'],
   ],
+  mayor: [
+    ...['', 'coterie/left/', 'coterie/wanted/', 'coterie/chosen/'].map((before) => {
+      return ['readwrite', `${before}coterie/elections/mayor/`] as const;
+    }),
+    ['readwrite', 'coterie/topics/decrees/'], ['readwrite', 'coterie/receipts/'],
+  ],
+  citizen: [['read', 'coterie/elections/mayor/'], ['read', 'coterie/topics/decrees/']],
 };
 
 let node: RunningNode;
@@ -91,6 +98,30 @@ test('SG7: a worker holds its lock and empties its queue with what its role give
   await t.throwsAsync(new Queue<string>(client, 'letters').put('x'), denied);
   await session.close();
   await client.close();
+});
+
+test('SG7: a candidate leads, hands over and speaks with what its role gives; a citizen follows both and changes neither', async (t) => {
+  const [client, reader] = [as('mayor'), as('citizen')];
+  const sessions = await Promise.all([1, 2].map(() => Session.open(client, { ttlSeconds: 10 })));
+  const [one, two] = sessions;
+  if (one === undefined || two === undefined) return t.fail();
+  const first = await campaign(one, 'mayor', 'one');
+  const heir = campaign(two, 'mayor', 'two');
+  // It may not stand in line yet.
+  while ((await candidates(reader, 'mayor')).length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  await first.resign({ handTo: ({ value }) => value === 'two' });
+  await heir;
+  const decrees = new Topic(client, 'decrees');
+  await decrees.publish('all is well', { id: 'once' });
+  t.is((await leader(reader, 'mayor'))?.value, 'two');
+  for await (const { body } of new Topic(reader, 'decrees').subscribe({ from: 'oldest' })) {
+    t.is(text(body), 'all is well');
+    break;
+  }
+  await t.throwsAsync(new Topic(reader, 'decrees').publish('no'), denied);
+  await t.throwsAsync(campaign(one, 'king', 'one'), denied);
+  for (const session of sessions) await session.close();
+  await Promise.all([client.close(), reader.close()]);
 });
 
 test('SG5 SG6: a sidecar that may only read follows the registry; a wrong password is refused without being shown', async (t) => {
