@@ -286,7 +286,7 @@ async function serveStream(
   if (method.kind !== 'stream') return;
   const abort = calls.begin();
   response.on('close', () => abort.abort());
-  const input = new StreamInput(request, mapping, options);
+  const input = new StreamInput(textsOf(request, 2 * bytesMax(options)), mapping);
   const begin = (): void => {
     if (response.headersSent) return;
     response.setHeader('Content-Type', 'application/json');
@@ -319,18 +319,18 @@ async function serveStream(
   }
 }
 
-/** The values in a body, as message bytes. A fault in the first is an error; later ones end the input, as in etcd. */
-class StreamInput {
+/** The values a caller sends, as message bytes. A fault in the first is an error; later ones end the input, as in etcd. */
+export class StreamInput {
   readonly #texts: AsyncGenerator<string>;
   readonly #mapping: JsonMapping;
   #first: Uint8Array | null = null;
 
-  constructor(request: Request, mapping: JsonMapping, options: GatewayOptions) {
-    this.#texts = textsOf(request, 2 * bytesMax(options));
+  constructor(texts: AsyncGenerator<string>, mapping: JsonMapping) {
+    this.#texts = texts;
     this.#mapping = mapping;
   }
 
-  /** No more of the body is wanted. */
+  /** No more is wanted. */
   end(): void {
     void this.#texts.return(undefined);
   }

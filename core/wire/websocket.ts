@@ -13,8 +13,10 @@ import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import { tokenOf, type CallContext } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
-import { bytesMax, errorBody, errorLine, gatewayStatus, tooLarge, type HttpGateway, type Route } from './http-gateway.js';
-import { JsonFault, JsonSplitter } from './json-text.js';
+import {
+  bytesMax, errorBody, errorLine, gatewayStatus, StreamInput, tooLarge, type HttpGateway, type Route,
+} from './http-gateway.js';
+import { JsonSplitter } from './json-text.js';
 import {
   HTTP_HEADER_BYTES, SEND_BUFFER_BYTES, SOCKET_PING_MS, SOCKET_WAITING_MAX, STREAM_REQUESTS_MAX, UNSENT_COUNTED_BYTES,
 } from './limits.js';
@@ -118,23 +120,24 @@ export class WebSocketDoor {
     // What breaks the framing closes the socket; there is nobody left to tell.
     socket.on('error', () => socket.terminate());
     const call = new SocketCall(request, abort.signal);
-    const texts = textsOf(socket, abort.signal, 2 * bytesMax(this.#options));
+    const input = new StreamInput(textsOf(socket, abort.signal, 2 * bytesMax(this.#options)), mapping);
     let begun = false;
     const address = request.socket.remoteAddress ?? 'unknown';
     const hold = (length: number): (() => void) => unsent.holdOn(socket, address, length, () => socket.terminate());
     const say = (text: string): Promise<void> => said(socket, text, hold);
     try {
-      if (method.kind === 'unary') {
-        const first = await texts.next();
-        const bytes = mapping.toBytes(first.done === true ? '' : first.value);
-        await say(mapping.toText(await method.handle(bytes, call)));
-      } else {
-        const first = await texts.next();
-        const requests = first.done === true ? noBytes() : bytesOf(mapping.toBytes(first.value), texts, mapping);
+      await input.first(abort.signal);
+      const requests = input.requests(abort.signal);
+      if (method.kind === 'stream') {
         await method.handle(requests, call, (answer) => {
           begun = true;
           return say(`{"result":${mapping.toText(answer)}}`);
         });
+      } else {
+        for await (const bytes of requests) {
+          await say(mapping.toText(await method.handle(bytes, call)));
+          break;
+        }
       }
       socket.close(1000);
     } catch (error) {
@@ -142,7 +145,7 @@ export class WebSocketDoor {
       await say(begun ? errorLine(status).trimEnd() : errorBody(status));
       socket.close(status.code === Status.unavailable ? 1001 : 1000);
     } finally {
-      await texts.return(undefined);
+      input.end();
     }
   }
 }
@@ -241,22 +244,6 @@ async function* textsOf(socket: WebSocket, signal: AbortSignal, lengthMax: numbe
     }
     if (splitter.pendingLength > lengthMax) throw tooLarge(splitter.pendingLength, lengthMax);
   }
-}
-
-/** A fault in a later value ends the input, as it does over HTTP. */
-async function* bytesOf(
-  first: Uint8Array, texts: AsyncGenerator<string, void>, mapping: Route['mapping'],
-): AsyncGenerator<Uint8Array, void> {
-  yield first;
-  try {
-    for await (const text of texts) yield mapping.toBytes(text);
-  } catch (error) {
-    if (!(error instanceof JsonFault)) throw error;
-  }
-}
-
-async function* noBytes(): AsyncGenerator<Uint8Array, void> {
-  // Nobody said anything before leaving.
 }
 
 /** Cuts off who does not answer; returns what stops asking. */
