@@ -26,6 +26,7 @@ import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
 import { NEEDS } from './needs.js';
 import type { Node } from './node.js';
+import type { LoginCounts } from './passwords.js';
 import { Quota } from './quota.js';
 
 export interface LocalClientConfig {
@@ -382,6 +383,10 @@ export class LocalClient implements api.Backend {
 
   roles(options?: api.CallOptions): Promise<{ header: api.Header; names: readonly string[] }> {
     return this.#call('roles', options, (done) => this.#auth.roles(options, done));
+  }
+
+  get logins(): LoginCounts {
+    return this.#gate.passwords.counts;
   }
 
   /** Ends this client, not the node. */

@@ -16,6 +16,7 @@ import type { Observe } from './events.js';
 import { bcryptCost } from './limits.js';
 import { LocalClient } from './local-client.js';
 import { Node } from './node.js';
+import type { LoginCounts } from './passwords.js';
 import type { Settings } from './settings.js';
 import type { TotalsFacts } from './totals.js';
 
@@ -72,6 +73,8 @@ export interface NodeFacts {
   /** Since the start. */
   readonly totals: TotalsFacts;
   readonly failures: { readonly proposals: number; readonly lateReads: number; readonly reads: number };
+  /** Names and passwords that came here: wrong ones, and those that were not looked at because too many came. */
+  readonly logins: LoginCounts;
   /** The other members, ascending. `match` and `isActive` are known to the leader only; else 0 and the connection. */
   readonly peers: readonly {
     readonly id: bigint;
@@ -165,6 +168,7 @@ export class Member {
       pendingEvents: hub.pendingEventCount,
       totals,
       failures: desk.failures,
+      logins: this.client.logins,
       peers: others.map(({ id }) => {
         const peer = progress.get(id);
         const isActive = peer?.isActive ?? this.node.isConnected(id);
