@@ -39,7 +39,8 @@ test('signed tokens have the method, the keys and the time that were named', asy
   t.deepEqual(flags({ 'auth-token': both }).jwt, { method: 'EdDSA', ...keys, ttlSeconds: 300 });
   t.is(flags({ 'auth-token': `${both},ttl=1h30m` }).jwt?.ttlSeconds, 5400);
   t.is(flags({ 'auth-token': `jwt,sign-method=EdDSA,pub-key=${pub}` }).jwt?.privateKey, null, 'a member that only checks them');
-  t.regex(refused(t, `jwt,sign-method=ES256,priv-key=${priv}`), /^--auth-token: .* \/ name keys made for the sign-method, as PEM$/);
+  const unfit = `jwt,sign-method=ES256,priv-key=${priv}`;
+  t.regex(refused(t, unfit), /^--auth-token: .* \/ name keys made for the sign-method, as PEM$/);
 });
 
 test('what says nothing about tokens is refused, with what would', async (t) => {
@@ -47,13 +48,16 @@ test('what says nothing about tokens is refused, with what would', async (t) => 
   t.regex(refused(t, 'bearer'), /^--auth-token bearer: there is no such kind of tokens \/ write simple, or jwt,/);
   t.regex(refused(t, 'simple,ttl=5m'), /there is no such kind of tokens/);
   t.regex(refused(t, ''), /there is no such kind of tokens/);
-  t.is(refused(t, 'jwt,sing-method=RS256'), '--auth-token: sing-method=RS256 says nothing about tokens / did you mean sign-method=?');
+  const guess = 'did you mean sign-method=?';
+  t.is(refused(t, 'jwt,sing-method=RS256'), `--auth-token: sing-method=RS256 says nothing about tokens / ${guess}`);
   t.regex(refused(t, 'jwt,ttl'), /ttl says nothing about tokens \/ there are pub-key, priv-key, sign-method, ttl, each with =/);
   t.is(refused(t, 'jwt,ttl=1s,ttl=2s'), '--auth-token: ttl is given twice / give it once');
   t.regex(refused(t, `jwt,priv-key=${secret}`), /^--auth-token: no sign-method \/ choose one of RS256, /);
   t.regex(refused(t, `jwt,priv-key=${secret},sign-method=none`), /^--auth-token: sign-method=none is none/);
-  t.regex(refused(t, `jwt,priv-key=${secret},sign-method=HS256,ttl=5`), /^--auth-token: ttl=5: not a duration \/ give digits and a unit/);
-  t.regex(refused(t, 'jwt,priv-key=/nonexistent,sign-method=HS256'), /^--auth-token: priv-key=\/nonexistent: ENOENT.* \/ name a file/);
+  const signed = 'sign-method=HS256';
+  t.regex(refused(t, `jwt,priv-key=${secret},${signed},ttl=5`), /^--auth-token: ttl=5: not a duration \/ give digits and a unit/);
+  const missing = `jwt,priv-key=/nonexistent,${signed}`;
+  t.regex(refused(t, missing), /^--auth-token: priv-key=\/nonexistent: ENOENT.* \/ name a file/);
 });
 
 test('a server signs as it was told, and its passwords cost what was said', async (t) => {
@@ -68,12 +72,15 @@ test('a server signs as it was told, and its passwords cost what was said', asyn
   const before = Date.now() / 1000;
   const { token } = await post(url, 'auth/authenticate', { name: 'root', password: 'pw' });
   const [head = '', body = ''] = String(token).split('.');
-  const read = (part: string): Record<string, unknown> => JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, unknown>;
+  const read = (part: string): Record<string, unknown> => {
+    return JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, unknown>;
+  };
   t.is(read(head)['alg'], 'HS384');
   t.is(read(body)['username'], 'root');
   const lastsSeconds = Number(read(body)['exp']) - before;
   t.true(lastsSeconds > 590 && lastsSeconds < 660, String(lastsSeconds));
-  const log = readdirSync(path.join(directory, 'data'), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const bytes = log.map((entry) => readFileSync(path.join(entry.parentPath, entry.name), 'latin1')).join('');
+  const entries = readdirSync(path.join(directory, 'data'), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  const bytes = files.map((entry) => readFileSync(path.join(entry.parentPath, entry.name), 'latin1')).join('');
   t.regex(bytes, /\$2[aby]\$05\$/);
 });
