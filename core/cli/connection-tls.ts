@@ -6,12 +6,12 @@ import type { ClientTls } from '../wire/client-tls.js';
 import type { FlagValues } from './flags.js';
 import { Refusal } from './refusal.js';
 
-export function connectionTls(flags: FlagValues): { readonly tls?: ClientTls } {
+export function connectionTls(flags: FlagValues, warn: (line: string) => void): { readonly tls?: ClientTls } {
   const word = (name: string): string | undefined => flags.text(name) ?? undefined;
   const insecureSkipVerify = flags.isSet('insecure-skip-tls-verify');
   try {
     const tls = clientTlsFromFiles({ cacert: word('cacert'), cert: word('cert'), key: word('key'), insecureSkipVerify });
-    if (insecureSkipVerify) process.stderr.write(`WARNING: ${INSECURE_WARNING}\n`);
+    if (insecureSkipVerify) warn(`WARNING: ${INSECURE_WARNING}`);
     return tls === undefined ? {} : { tls };
   } catch (error) {
     if (!(error instanceof Error)) throw error;

@@ -125,10 +125,11 @@ async function supervise(invocation: Invocation, spec: InstanceSpec, times: Time
   await client.range({ key: utf8(SERVICES_PREFIX), limit: 1, keysOnly: true });
   const [over, hurry] = [new AbortController(), new AbortController()];
   let asked = 0;
-  const requests = new Requests(() => {
+  const onEnding = (): void => {
     asked += 1;
     if (asked > 1) hurry.abort();
-  });
+  };
+  const requests = new Requests({ onEnding });
   const env = { COTERIE_SERVICE: spec.service, COTERIE_INSTANCE_ID: spec.id };
   const child = program === undefined ? null : new Child([program, ...args], { env, graceMs: times.graceMs, apart: true });
   void child?.ended.then(() => over.abort());
