@@ -184,7 +184,7 @@ export class TlsGate {
       return end({ code: '', text: against }, null);
     }
     const [leaf] = chain;
-    end(null, { socket: secure, chain, certificateName: leaf === undefined ? null : commonNameOf(leaf.raw) });
+    end(null, { socket: secure, chain, certificateName: leaf === undefined ? null : commonNameOf(leaf) });
   }
 
   #sweep(): void {

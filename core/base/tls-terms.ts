@@ -129,7 +129,7 @@ export class JudgedTls {
     const revoked = this.#revocations?.against(chain) ?? null;
     if (revoked !== null) return revoked;
     const { allowedNames = [], allowedHostnames = [] } = this.#terms;
-    const name = commonNameOf(leaf.raw);
+    const name = commonNameOf(leaf);
     if (allowedNames.length > 0 && (name === null || !allowedNames.includes(name))) {
       return `its certificate is for ${name === null ? 'nobody' : JSON.stringify(name)}, which is not among the allowed names`;
     }
