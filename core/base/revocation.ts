@@ -74,9 +74,23 @@ function readList(bytes: Uint8Array, authorities: readonly X509Certificate[], no
   refuseUnsigned({ body, algorithm, signature }, hex(issuer.whole), authorities);
   if (timeOf(thisUpdate) > nowMs) throw new Error('it is not valid yet; set this machine\'s clock, or fetch it anew');
   if (nextUpdateMs <= nowMs) throw new Error(`it has expired, ${shown(next)}; fetch the newest from its authority`);
+  refusePartial(rest.find(({ tag }) => tag === TAG.extensions));
   const revoked = rest.slice(hasEnd ? 1 : 0).find(({ tag }) => tag === TAG.sequence);
   const entries = revoked === undefined ? [] : elements(revoked.content);
   return { issuer: hex(issuer.whole), serials: new Set(entries.map(({ content }) => serialOf(content))), nextUpdateMs };
+}
+
+/**
+ * What must be understood says that a list is not all there is: changes to an earlier one, a part of the certificates, those of
+ * others as well (RFC 5280 5.2.4 and 5.2.5). A reader that does not know it must not use the list (5.2).
+ */
+function refusePartial(extensions: Element | undefined): void {
+  if (extensions === undefined) return;
+  for (const { content } of elements(element(extensions.content, TAG.sequence).content)) {
+    const [, critical] = elements(content);
+    if (critical?.tag !== TAG.boolean || critical.content[0] === 0) continue;
+    throw new Error('it is only a part of a list, or changes to one; give the full list of its authority');
+  }
 }
 
 function shown(end: Element | undefined): string {

@@ -218,6 +218,7 @@ test('SA5: a revocation list that is missing, expired, of another authority or f
     [await authority.crl([bob], { fromMs: Date.now() + DAY_MS, untilMs: null }), /not valid yet; /],
     [await other.crl([bob]), /is the list of another authority; /],
     [await forged.crl([bob]), /its signature is wrong; /],
+    [await authority.crl([], { critical: '2.5.29.27' }), /is only a part of a list, or changes to one; /],
     [`${endless}${list.slice(0, 200)}`, /holds a list that is cut off; write/],
     [cut, /is damaged|signature is wrong|another authority/],
   ];
