@@ -104,7 +104,7 @@ export class LocalClient implements api.Backend {
     return this.#call<api.TxnResponse>('txn', options, (done) => {
       // Before it is looked at any closer, as in etcd.
       if (!this.#quota.isAmple && !this.#quota.hasRoom(txnCost(request))) return this.#quota.refuse(done);
-      const code = checkTxn(request, this.#limits);
+      const code = checkTxn(request, this.#limits, this.#node.store.auth.isEnabled ? options?.caller : null);
       if (code !== null) return done(new ApiError(code));
       const settle = (error: Error | null, reply?: Reply): void => {
         const answer = this.#expect('txn', error, reply, done);

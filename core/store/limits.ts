@@ -4,7 +4,7 @@
 /** Levels of transactions inside transactions. The op budget (contract 4.6) is the real limit; this one keeps the stack safe. */
 export const TXN_DEPTH_MAX = 1000;
 
-/** More than all of a put that is neither key nor value. */
+/** More than all of a put that is neither key, value nor the name of whoever asks. */
 export const PUT_OVERHEAD_BYTES = 128;
 
 /** Arena chunks are at least and at most this long; in between as long as what is in use, so that a small store stays small. */

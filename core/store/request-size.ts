@@ -3,6 +3,8 @@
 // wire form of the request and its envelope, not in the form of our own log.
 
 import type { Compare, DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '../client.js';
+import { utf8 } from '../base/bytes.js';
+import type { Asker } from './access.js';
 import { varintBytes } from './binary.js';
 import { loneOp } from './command.js';
 import { numberBytes, piecesBytes } from './etcd-records.js';
@@ -18,13 +20,16 @@ export function envelopeOf(memberId: bigint): Envelope {
   return { callIdBytes: Math.ceil(bits / 7) };
 }
 
-const HEADER_TAG_BYTES = 2;
-
-/** A put or delete alone counts as the plain call it was; a transaction of one operation is larger by its frame. */
-export function requestBytes(request: TxnRequest, { callIdBytes }: Envelope): number {
+/**
+ * A put or delete alone counts as the plain call it was; a transaction of one operation is larger by its frame. While auth is
+ * on, whose it is stands in the header; `asker` null: it is off, or this process itself asks.
+ */
+export function requestBytes(request: TxnRequest, { callIdBytes }: Envelope, asker: Asker | null): number {
   const lone = loneOp(request);
   const bytes = lone !== null && lone.kind !== 'txn' ? opBytes(lone) : txnBytes(request);
-  return HEADER_TAG_BYTES + 1 + 1 + callIdBytes + field(bytes);
+  const whose = asker === null ? 0 : text(utf8(asker.user ?? '')) + number(asker.authRevision);
+  // The header's tag has two bytes.
+  return 1 + field(1 + callIdBytes + whose) + field(bytes);
 }
 
 function txnBytes({ compare = [], success = [], failure = [] }: TxnRequest): number {
