@@ -3,11 +3,14 @@
 // (test/interop/snapshot-etcd.test.ts).
 
 import test from 'ava';
-import { utf8 } from '../../../core/base/bytes.js';
+import { EMPTY, utf8 } from '../../../core/base/bytes.js';
 import { Prng } from '../../../core/base/prng.js';
+import { opDelete, opPut } from '../../../core/client.js';
 import { BoltReader, isBolt, type PageSource } from '../../../core/store/bolt-reader.js';
-import { BRANCH, boltFile, PAGE_BYTES, type Items } from '../../../core/store/bolt-pages.js';
-import { fieldsOf } from '../../../core/store/etcd-records.js';
+import {
+  BRANCH, boltFile, META_BYTES, PAGE_BYTES, PAGE_HEADER_BYTES, sumOf, type Items,
+} from '../../../core/store/bolt-pages.js';
+import { fieldsOf, message, revisionKey } from '../../../core/store/etcd-records.js';
 import { SNAPSHOT_STEPS } from '../../../core/store/limits.js';
 import { Store } from '../../../core/store/store.js';
 import { ALL, bytes, Script, told } from './script.js';
@@ -32,9 +35,9 @@ function loaded(file: Buffer): Store | null {
   }
 }
 
-/** A file of one bucket, b. */
-function madeOf(items: Items): Buffer {
-  return Buffer.concat([...boltFile([{ name: 'b', items }])].filter((piece) => piece !== null));
+/** A file of one bucket. */
+function fileWith(name: string, items: Items): Buffer {
+  return Buffer.concat([...boltFile([{ name, items }])].filter((piece) => piece !== null));
 }
 
 function facts(store: Store): unknown {
@@ -58,6 +61,7 @@ function random(seed: number, puts: number): Script {
   const dice = new Prng(seed);
   const script = new Script();
   for (const id of [1n, -2n, 2n ** 62n]) script.grant(id, 10 + dice.below(1000));
+  script.apply({ kind: 'lease_checkpoint', term: 1, leases: [{ id: -2n, remainingSeconds: 3 }] });
   for (let i = 0; i < puts; i++) {
     const key = `key-${dice.below(puts / 4)}`;
     const lease = dice.below(5) === 0 ? [1n, -2n, 2n ** 62n][dice.below(3)] : undefined;
@@ -81,9 +85,19 @@ test('a store comes back from etcd\'s file as it was, with history, leases, user
         { kind: 'user_grant', name: 'root', role: 'root' }, { kind: 'user_grant', name: 'root', role: 'r' }, { kind: 'enable' },
       ] as const) script.apply({ kind: 'auth_change', change });
     }
+    script.ops(opPut(bytes('one'), bytes('1')), opPut(bytes('two'), bytes('2')), opDelete(bytes('key-1')));
+    // What is compacted lies in memory still.
+    const hold = script.store.freeze();
+    script.compact(script.store.revision - 10);
     const file = fileOf(script.store);
-    t.is(file.length % 4096, 0);
+    hold.release();
+    t.is(file.length % PAGE_BYTES, 0);
     t.deepEqual(facts(Store.loadEtcdFile(sourceOf(file))), facts(script.store), `seed ${seed}`);
+    const names = Array.from(new BoltReader(sourceOf(file)).bucket('key'), ({ key }) => key);
+    const ascends = names.every((name, i) => i === 0 || Buffer.compare(names[i - 1] ?? EMPTY, name) < 0);
+    t.true(ascends, 'each record has a key of its own');
+    script.tidy();
+    t.deepEqual(fileOf(script.store), file, 'what nobody can see is not in it');
   }
 });
 
@@ -108,7 +122,21 @@ test('an empty store, and one whose last change is compacted, keep their revisio
   script.put('a');
   script.del('a');
   script.compact(3);
-  t.is(Store.loadEtcdFile(sourceOf(fileOf(script.store))).revision, 3);
+  const gone = Store.loadEtcdFile(sourceOf(fileOf(script.store)));
+  t.deepEqual([gone.revision, gone.compacted, gone.keyCount], [3, 3, 0]);
+});
+
+test('a key keeps the lease it has in the file only if the file has the lease', (t) => {
+  const record = message([[1, utf8('a')], [2, 2], [3, 2], [4, 1], [5, utf8('v')], [6, 7]]);
+  const write = (target: Buffer, at: number): void => target.set(record, at);
+  const items: Items = () => [{ key: revisionKey(2), valueBytes: record.length, write }];
+  const script = new Script(Store.loadEtcdFile(sourceOf(fileWith('key', items))));
+  t.is(script.range(ALL), 'a=v');
+  const result = script.store.range(ALL);
+  t.deepEqual(typeof result === 'string' ? result : result.kvs.map(({ lease }) => lease), [0n]);
+  script.grant(7n);
+  script.revoke(7n);
+  t.is(script.range(ALL), 'a=v');
 });
 
 test('trees of three levels and pairs larger than a page are found again, in order', (t) => {
@@ -174,11 +202,35 @@ test('what is damaged is an error or another store that answers, never an end wi
   t.throws(() => Store.loadEtcdFile(sourceOf(Buffer.alloc(8192))), { message: /neither of its two first pages is sound/ });
 });
 
+test('of its two first pages the later sound one counts, and a page is what it says', (t) => {
+  const items: Items = () => [{ key: utf8('k'), valueBytes: 0, write: () => undefined }];
+  const file = fileWith('b', items);
+  const has = (each: Buffer): number => [...new BoltReader(sourceOf(each)).bucket('b')].length;
+  const damaged = (change: (bytes: Buffer) => void): Buffer => {
+    const copy = Buffer.from(file);
+    change(copy);
+    return copy;
+  };
+  // Page 1 says that the root is where nothing is; page 0 is of transaction 2.
+  const strayed = (transaction: bigint): Buffer => damaged((bytes) => {
+    const meta = bytes.subarray(PAGE_BYTES + PAGE_HEADER_BYTES);
+    meta.writeBigUInt64LE(999n, 16);
+    meta.writeBigUInt64LE(transaction, 48);
+    meta.writeBigUInt64LE(sumOf(meta.subarray(0, META_BYTES - 8)), META_BYTES - 8);
+  });
+  t.is(has(strayed(1n)), 1);
+  t.throws(() => has(strayed(3n)), { message: /page 999 is not in the file/ });
+  for (const page of [0, 1]) t.is(has(damaged((bytes) => bytes.fill(7, page * PAGE_BYTES + 40, page * PAGE_BYTES + 60))), 1);
+  t.throws(() => has(damaged((bytes) => bytes.writeUInt8(5, 2 * PAGE_BYTES))), { message: 'page 2 says that it is page 5' });
+});
+
 test('pages that point to each other, or all claim those behind them, are read no longer than the file is', (t) => {
   const items: Items = function* all() {
-    for (let i = 0; i < 3000; i++) yield { key: utf8(`key-${String(i).padStart(9, '0')}`), valueBytes: 0, write: () => undefined };
+    for (let i = 0; i < 12_000; i++) {
+      yield { key: utf8(`key-${String(i).padStart(9, '0')}`), valueBytes: 0, write: () => undefined };
+    }
   };
-  const file = madeOf(items);
+  const file = fileWith('b', items);
   const root = file.length / PAGE_BYTES - 2;
   t.is(file.readUInt16LE(root * PAGE_BYTES + 8), BRANCH);
   const wheel = Buffer.from(file);
@@ -190,21 +242,22 @@ test('pages that point to each other, or all claim those behind them, are read n
     deep.writeUInt16LE(BRANCH, page * PAGE_BYTES + 8);
     deep.writeBigUInt64LE(BigInt(page + 1), page * PAGE_BYTES + 16 + 8);
   }
-  for (const each of [wheel, greedy, deep]) {
+  const cases = [[wheel, /no part of a tree/], [greedy, /more pages in its trees/], [deep, /no part of a tree/]] as const;
+  for (const [each, message] of cases) {
     let read = 0;
     const whole = sourceOf(each);
     const source: PageSource = { ...whole, read: (offset, length) => {
       read += length;
       return whole.read(offset, length);
     } };
-    t.throws(() => [...new BoltReader(source).bucket('b')], { message: /more pages in its trees|no part of a tree/ });
+    t.throws(() => [...new BoltReader(source).bucket('b')], { message });
     t.true(read < 2 * each.length, `${read} of ${each.length} bytes`);
   }
 });
 
 test('pairs that lie on each other are an error: a small file has no more in it than it is long', (t) => {
   const valueBytes = 50_000;
-  const file = madeOf(() => [{ key: utf8('k'), valueBytes, write: () => undefined }]);
+  const file = fileWith('b', () => [{ key: utf8('k'), valueBytes, write: () => undefined }]);
   const leaf = file.subarray(2 * PAGE_BYTES);
   leaf.writeUInt16LE(40, 10);
   for (let i = 0; i < 40; i++) {
