@@ -8,7 +8,7 @@ import * as convert from '../wire/convert.js';
 import { writePermission } from '../wire/convert-auth.js';
 import * as rpc from '../wire/schema/generated/rpc.js';
 import { runGroup, type ClientCommand, type CommandFlag, type Invocation } from './client-command.js';
-import { passwordIn } from './connection.js';
+import { passwordIn } from './connection-tls.js';
 import { quote } from './go-text.js';
 import { base64, bytesDecoded } from './kv-output.js';
 import { keysOf, RANGE_FLAGS } from './operations.js';

@@ -1,9 +1,8 @@
 // How a command reaches its servers: from the flags of global-flags.ts to a client's options, credentials included. A
 // password is read from a file or asked for without being shown, and is never printed.
 
-import { readFileSync } from 'node:fs';
 import type { RemoteOptions } from '../wire/remote-client.js';
-import { connectionTls } from './connection-tls.js';
+import { connectionTls, passwordIn } from './connection-tls.js';
 import { FlagValues, type CommandFlag } from './flags.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
@@ -56,16 +55,6 @@ function passwordGiven(flags: FlagValues): string | null {
     throw new Refusal('the password is given more than once', 'give it in --user, in --password or in --password-file');
   }
   return file === null ? inUser ?? apart : passwordIn(file, '--password-file');
-}
-
-/** The first line of the file that `flag` names. */
-export function passwordIn(file: string, flag: string): string {
-  try {
-    return (readFileSync(file, 'utf8').split('\n', 1)[0] ?? '').replace(/\r$/, '');
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Refusal(`${flag} ${file}: ${why}`, 'give a file that you may read', { exitCode: 1, cause });
-  }
 }
 
 /** Of the cluster that a mirror is made in. */

@@ -13,6 +13,13 @@ export class Refusal extends Error {
   }
 }
 
+/** Of what the rooms below cannot use: they say what is wrong and, after the last semicolon, what to do. `where` comes first. */
+export function refusalOf(fault: Error, where = ''): Refusal {
+  const cut = fault.message.lastIndexOf('; ');
+  const [problem, remedy] = [fault.message.slice(0, cut), fault.message.slice(cut + 2)];
+  return new Refusal(`${where}${problem}`, remedy, { exitCode: 1, cause: fault });
+}
+
 /** The known word nearest to `word`, or null when none is near enough to be a slip. */
 export function nearest(word: string, known: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(word.length / 3));

@@ -9,7 +9,7 @@ import { judgedPeer } from '../peer/tls.js';
 import type { PeerTls } from '../start-node.js';
 import { autoFiles } from './auto-tls.js';
 import type { Logger } from './log.js';
-import { Refusal } from './refusal.js';
+import { Refusal, refusalOf } from './refusal.js';
 import { isSet, listOf, textOf, type Setting } from './settings.js';
 
 type All = ReadonlyMap<string, Setting>;
@@ -162,7 +162,7 @@ export class TlsFiles {
     try {
       return [terms, this.#side === 'peer' ? judgedPeer(terms) : new JudgedTls(terms, calendarMs())];
     } catch (error) {
-      throw error instanceof TlsFault ? this.#refusal(error) : error;
+      throw error instanceof TlsFault ? refusalOf(error, `${this.#name(error.field)}: `) : error;
     }
   }
 
@@ -207,12 +207,6 @@ export class TlsFiles {
     const text = bytes.toString('utf8');
     if (text.includes('-----BEGIN ')) return text;
     throw new Refusal(`${this.#name(field)}: not PEM`, 'it must hold a block that begins with -----BEGIN', { exitCode: 1 });
-  }
-
-  #refusal(fault: TlsFault): Refusal {
-    const cut = fault.message.lastIndexOf('; ');
-    const [problem, remedy] = [fault.message.slice(0, cut), fault.message.slice(cut + 2)];
-    return new Refusal(`${this.#name(fault.field)}: ${problem}`, remedy, { exitCode: 1, cause: fault });
   }
 
   /** The flag of a field, and the file or the words it was given. */
