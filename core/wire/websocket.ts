@@ -59,7 +59,6 @@ export class WebSocketDoor {
     this.#options = options;
     this.#http = createServer(options.limits, options.otherwise);
     this.#http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      socket.on('error', () => socket.destroy());
       this.#onUpgrade(request, socket, head).catch((error: unknown) => this.#onFault(error, socket));
     });
     this.#http.emit('listening');

@@ -195,3 +195,21 @@ test('a stream whose request has not come yet does not hold up the end of a serv
   t.true(performance.now() - startedAt < 15_000);
   t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
 });
+
+test('a stream that begins when the server is going away ends as those that were open', async (t) => {
+  const server = await start(t);
+  const socket = open(server);
+  socket.write('GET /version HTTP/1.1\r\nHost: x\r\n\r\n');
+  await answer(socket, (text) => text.endsWith('}'));
+  // Half of a request: the connection is not idle.
+  socket.write('POST /v3/watch HTTP/1.1\r\nHost: x\r\n');
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  const said = answer(socket, () => false);
+  const startedAt = performance.now();
+  const drained = server.drain(20_000);
+  const body = '{"create_request":{"key":"YQ=="}}';
+  socket.write(`Content-Length: ${body.length}\r\n\r\n${body}`);
+  await drained;
+  t.true(performance.now() - startedAt < 15_000);
+  t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
+});

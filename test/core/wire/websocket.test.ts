@@ -202,9 +202,11 @@ test('SE5: who does not answer when it is asked whether it is there is cut off; 
 async function saidTo({ server }: Setup, pieces: readonly string[]): Promise<string> {
   const socket = connect(Number(new URL(server.urls[0] ?? '').port), '127.0.0.1').setNoDelay(true);
   socket.on('error', () => undefined);
+  await once(socket, 'connect');
   for (const piece of pieces) {
     socket.write(piece);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    // The server is in this process: a turn of the loop brings it what is there, however long that takes.
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
   }
   const [first = ''] = await Promise.race([once(socket, 'data'), once(socket, 'close').then(() => ['closed'])]) as unknown[];
   socket.destroy();
