@@ -9,6 +9,7 @@ import type { DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '..
 import type { ErrorCode } from '../errors.js';
 import type { Asker } from './access.js';
 import { loneOp } from './command.js';
+import { countBelow } from './key-set.js';
 import { PUT_OVERHEAD_BYTES, TXN_DEPTH_MAX } from './limits.js';
 import { requestBytes, type Envelope } from './request-size.js';
 
@@ -184,17 +185,4 @@ class Intervals {
     const start = this.#starts[at];
     return start !== undefined && start <= key;
   }
-}
-
-/** How many of the ascending `sorted` lie below `bound`, or at it when `inclusive`. */
-function countBelow(sorted: readonly string[], bound: string, inclusive: boolean): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const text = sorted[middle] ?? '';
-    if (text < bound || (inclusive && text === bound)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
