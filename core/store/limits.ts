@@ -23,6 +23,9 @@ export const SNAPSHOT_STEPS = 8 * 1024;
 /** Rows a watcher that is behind reads past without a match before it looks up where its next match is. */
 export const HISTORY_SCAN_ROWS = 16 * 1024;
 
+/** Alarms that stand at once: each member raises one of a kind, but anybody may raise one for a member that is none. */
+export const ALARMS_MAX = 1000;
+
 /** Tokens that stand at once, of all users and of one; beyond that the oldest goes: its owner logs in anew. */
 export const TOKENS_MAX = 50_000;
 export const TOKENS_PER_USER_MAX = 10_000;

@@ -463,6 +463,7 @@ export class Store {
 
   #applyAlarm({ action, alarm }: Extract<Command, { kind: 'alarm' }>): Applied {
     const alarms = action === 'raise' ? this.#alarms.raise(alarm) : this.#alarms.clear(alarm);
+    if (typeof alarms === 'string') return refused(alarms);
     return { reply: { kind: 'alarm', revision: this.#revision, alarms }, events: null };
   }
 

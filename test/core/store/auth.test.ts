@@ -8,7 +8,7 @@ import { compareNames, type StoredChange } from '../../../core/store/auth-record
 import { AuthTable } from '../../../core/store/auth.js';
 import { ByteReader, ByteWriter } from '../../../core/store/binary.js';
 import { decodeCommand, deedOf, encodeCommand, type Command } from '../../../core/store/command.js';
-import { TOKENS_MAX, TOKENS_PER_USER_MAX } from '../../../core/store/limits.js';
+import { SNAPSHOT_CHUNK_BYTES, TOKENS_MAX, TOKENS_PER_USER_MAX } from '../../../core/store/limits.js';
 import { Store, type Reply } from '../../../core/store/store.js';
 
 class Replica {
@@ -262,6 +262,19 @@ test('SB12 users, roles and tokens come back from a snapshot, and one without an
   // The last frame says that nothing is missing: its payload is the one byte 6, and before it there is no section 8.
   t.is(bytes.at(-1), 6);
   t.false(new AuthTable().isEnabled);
+});
+
+test('however long the list of users is, it comes back from a snapshot, none of whose frames is large', (t) => {
+  const replica = guarded();
+  for (const letter of ['a', 'b', 'c']) replica.change({ kind: 'user_add', name: letter.repeat(400_000), hash: 'h' });
+  const frozen = replica.store.freeze();
+  const loader = Store.load();
+  for (const chunk of frozen.chunks()) {
+    t.true(chunk.length < SNAPSHOT_CHUNK_BYTES + 100, `${chunk.length} bytes`);
+    loader.push(chunk);
+  }
+  frozen.release();
+  t.is(loader.finish().stateHash(), replica.store.stateHash());
 });
 
 test('a command keeps its author through its bytes, and has one', (t) => {
