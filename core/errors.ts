@@ -29,6 +29,8 @@ export interface ErrorRow {
   /** The same call may succeed when sent again, without harm. */
   readonly retryable: boolean;
   readonly outcome: 'never' | 'unknown';
+  /** The text is not etcd's, so more may be said behind it. */
+  readonly isOurs?: true;
 }
 
 function never(status: number, text: string): ErrorRow {
@@ -41,6 +43,10 @@ function later(status: number, text: string): ErrorRow {
 
 function unknown(status: number, text: string): ErrorRow {
   return { status, text, retryable: false, outcome: 'unknown' };
+}
+
+function ours(row: ErrorRow): ErrorRow {
+  return { ...row, isOurs: true };
 }
 
 export const ERRORS = Object.freeze({
@@ -87,9 +93,7 @@ export const ERRORS = Object.freeze({
   user_empty: never(Status.invalid_argument, 'etcdserver: user name is empty'),
   role_empty: never(Status.invalid_argument, 'etcdserver: role name is empty'),
   auth_failed: never(Status.invalid_argument, 'etcdserver: authentication failed, invalid user ID or password'),
-  auth_without_password: never(
-    Status.unknown, 'auth: authentication failed, password was given for no password user',
-  ),
+  auth_without_password: never(Status.unknown, 'auth: authentication failed, password was given for no password user'),
   auth_invalid_change: never(Status.invalid_argument, 'etcdserver: invalid auth management'),
   auth_revision_old: later(Status.invalid_argument, 'etcdserver: revision of auth store is old'),
   permission_empty: never(Status.invalid_argument, 'etcdserver: permission not given'),
@@ -109,21 +113,21 @@ export const ERRORS = Object.freeze({
   election_no_leader: later(Status.unknown, 'election: no leader'),
   election_not_leader: never(Status.unknown, 'election: not leader'),
   leader_missing: never(Status.unknown, '"leader" field must be provided'),
-  too_many_logins: later(
+  // What only coterie says, as a server or as a client.
+  too_many_logins: ours(later(
     Status.resource_exhausted, 'too many logins: passwords are checked one at a time, and wrong ones cost patience; try again',
-  ),
-  password_unfit: never(Status.invalid_argument, 'this cannot be a password'),
-  // Of the client's own making.
-  canceled: unknown(Status.canceled, 'canceled: the caller gave up on the call'),
-  deadline_exceeded: unknown(Status.deadline_exceeded, 'deadline exceeded: no answer within the time-out'),
-  closed: never(Status.canceled, 'closed: this client has been closed'),
-  unavailable: later(Status.unavailable, 'unavailable: no endpoint could be reached'),
-  connection_lost: unknown(Status.unavailable, 'connection lost before the answer arrived'),
-  watch_overflow: later(Status.resource_exhausted, 'watch buffer full: this watcher reads too slowly'),
-  unsupported: never(Status.unimplemented, 'unsupported: this server does not have the method'),
-  limit_reached: never(Status.resource_exhausted, 'limit reached'),
-  invalid_request: never(Status.invalid_argument, 'invalid request'),
-  internal: unknown(Status.unknown, 'internal error'),
+  )),
+  password_unfit: ours(never(Status.invalid_argument, 'this cannot be a password')),
+  canceled: ours(unknown(Status.canceled, 'canceled: the caller gave up on the call')),
+  deadline_exceeded: ours(unknown(Status.deadline_exceeded, 'deadline exceeded: no answer within the time-out')),
+  closed: ours(never(Status.canceled, 'closed: this client has been closed')),
+  unavailable: ours(later(Status.unavailable, 'unavailable: no endpoint could be reached')),
+  connection_lost: ours(unknown(Status.unavailable, 'connection lost before the answer arrived')),
+  watch_overflow: ours(later(Status.resource_exhausted, 'watch buffer full: this watcher reads too slowly')),
+  unsupported: ours(never(Status.unimplemented, 'unsupported: this server does not have the method')),
+  limit_reached: ours(never(Status.resource_exhausted, 'limit reached')),
+  invalid_request: ours(never(Status.invalid_argument, 'invalid request')),
+  internal: ours(unknown(Status.unknown, 'internal error')),
 } satisfies Record<string, ErrorRow>);
 
 export type ErrorCode = keyof typeof ERRORS;
@@ -140,8 +144,7 @@ export class ApiError extends Error {
   /** `detail` is appended to the table's text, except for texts that are etcd's protocol; there it replaces nothing. */
   constructor(code: ErrorCode, options: { detail?: string; cause?: unknown; compactRevision?: number } = {}) {
     const row: ErrorRow = ERRORS[code];
-    const protocol = row.text.startsWith('etcdserver: ');
-    const message = options.detail === undefined || protocol ? row.text : `${row.text}: ${options.detail}`;
+    const message = options.detail === undefined || row.isOurs !== true ? row.text : `${row.text}: ${options.detail}`;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.status = row.status;

@@ -8,7 +8,7 @@ export type { MemberSpec } from './identity.js';
 export { keepAliver, type KeepAliverOptions } from './wire/keep-aliver.js';
 export { connect, type RemoteOptions } from './wire/remote-client.js';
 export type { ClientTls } from './wire/client-tls.js';
-export { clientTlsFromFiles, INSECURE_WARNING, type ClientTlsFiles } from './client-tls-files.js';
+export { clientTlsFromFiles, FlagFault, INSECURE_WARNING, passwordFromFile, type ClientTlsFiles } from './client-files.js';
 export { TlsFault, type TlsTerms, type TlsVersion } from './base/tls-terms.js';
 export { serve, type ServeOptions, type WireServer } from './wire/port.js';
 export type { NodeEvent, Observe } from './node/events.js';

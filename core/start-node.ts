@@ -21,6 +21,7 @@ import type { NodeEvent, Observe } from './node/events.js';
 import { defaultLimits, type NodeLimits } from './node/limits.js';
 import { Member, type MemberConfig, type MemberIdentity, type NodeFacts } from './node/member.js';
 import { refusal } from './node/refusal.js';
+import type { AuthSettings } from './node/settings.js';
 import { fetchDescription } from './peer/join.js';
 import type { UpkeepSettings } from './node/upkeep.js';
 import { TcpTransport } from './peer/tcp-transport.js';
@@ -78,12 +79,7 @@ export interface NodeOptions {
   readonly seed?: number;
 }
 
-/** How users prove who they are, once auth is turned on; equal on all members. */
-export interface AuthOptions {
-  /** Of new passwords: 4 to 31, each step twice the work. Default 10. */
-  readonly bcryptCost?: number;
-  /** How long a simple token is good unused. Default 300. */
-  readonly tokenTtlSeconds?: number;
+export interface AuthOptions extends AuthSettings {
   /** Signed tokens in place of simple ones. */
   readonly jwt?: JwtSettings;
 }
@@ -125,12 +121,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     snapshotCount,
     limits: { ...defaultLimits, ...options.limits },
     ...(options.upkeep === undefined ? {} : { upkeep: options.upkeep }),
+    ...(options.auth === undefined ? {} : { auth: options.auth }),
     strictReconfig: options.strictReconfig ?? true,
     forceNewCluster: options.forceNewCluster ?? false,
     version: etcdVersion,
     seed: options.seed ?? randomInt(2 ** 32),
-    bcryptCost: options.auth?.bcryptCost ?? 10,
-    tokenTtlMs: 1000 * (options.auth?.tokenTtlSeconds ?? 300),
   };
   const observe: Observe = options.observe ?? ignore;
   const secrets = systemSecrets();
@@ -144,8 +139,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     openLog: (identity) => openLog(options, identity, clock, observe),
     connect: connector(options, clock, observe, { describe: () => describe(member), onOpen: (opened) => (transport = opened) }),
   });
-  const { ended } = await begin(member);
-  if (options.verifyAtStart === true) await verify(member);
+  const { ended } = await begin(member, options.verifyAtStart === true);
   const close = async (): Promise<void> => {
     await whenDone<void>((done) => member.node.desk.handOver(done));
     await member.client.close();
@@ -177,7 +171,7 @@ function timing(options: NodeOptions): { heartbeatMs: number; electionMs: number
   return { heartbeatMs, electionMs, snapshotCount };
 }
 
-async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> {
+async function begin(member: Member, isVerified: boolean): Promise<{ ended: Promise<Error | null> }> {
   const end = { resolve: (_error: Error | null): void => undefined };
   const ended = new Promise<Error | null>((resolve) => {
     end.resolve = resolve;
@@ -185,6 +179,7 @@ async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> 
   await whenDone<void>((done) => member.start((error) => end.resolve(error), done));
   try {
     await whenDone<void>((done) => member.whenReady(done));
+    if (isVerified) await verify(member);
   }
   catch (error) {
     // What stopped it says more than that it stopped; and then the log is closed, the directory given back.
@@ -198,7 +193,6 @@ async function begin(member: Member): Promise<{ ended: Promise<Error | null> }> 
 async function verify(member: Member): Promise<void> {
   const differing = await whenDone<readonly bigint[]>((done) => member.node.upkeep.corruption.verify(done));
   if (differing.length === 0) return;
-  await whenDone<void>((done) => member.stop(done));
   const others = differing.map((id) => id.toString(16)).join(' and ');
   throw new Error(`found data inconsistency with peers: the data of this member differ from those of ${others}. Keep its `
     + 'directory for whoever looks into it, remove the member (coterie member remove), and add it anew with an empty one');

@@ -12,8 +12,10 @@
 
 import { utf8 } from '../core/base/bytes.js';
 import type { Clock } from '../core/base/clock.js';
-import type { CallOptions, Client, Header, KeyValue, LeaseId, RangeRequest, Revision } from '../core/client.js';
-import { created, opDelete, opPut, opRange, prefixRange, type TxnResponse } from '../core/client.js';
+import type {
+  CallOptions, Client, Header, KeyValue, LeaseId, RangeRequest, Revision, TxnRequest, TxnResponse, WatchRequest,
+} from '../core/client.js';
+import { created, opDelete, opPut, opRange, prefixRange } from '../core/client.js';
 import { ApiError } from '../core/errors.js';
 import { found } from './coordination-names.js';
 import { deletion } from './deletion.js';
@@ -93,8 +95,8 @@ export async function proclaim(
 }
 
 /** Harmless for a key that is gone or somebody else's. */
-export async function leave(asking: Asking, { key, revision }: Pick<Standing, 'key' | 'revision'>): Promise<Header> {
-  return (await txn(asking, { compare: [created(key, '=', revision)], success: [opDelete(key)] })).header;
+export async function leave(asking: Asking, standing: Pick<Standing, 'key' | 'revision'>): Promise<Header> {
+  return (await txn(asking, removal(standing))).header;
 }
 
 /** Whoever stands first. */
@@ -137,7 +139,7 @@ async function leaseFor(asking: Asking, lease: LeaseId): Promise<LeaseId> {
 }
 
 /** An answer under way when `stop` aborts is waited for: what it has put must be known, to be taken away again. */
-async function txn(asking: Asking, request: Parameters<Client['txn']>[0]): Promise<TxnResponse> {
+async function txn(asking: Asking, request: TxnRequest): Promise<TxnResponse> {
   const options = await asking.options();
   asking.stop.throwIfAborted();
   return asking.client.txn(request, options);
@@ -158,7 +160,7 @@ async function untilFirst(asking: Asking, line: Uint8Array, { key, revision }: S
       const ahead = found(answer.responses, 0)[0];
       if (ahead === undefined) return answer.header;
       const options = await asking.options();
-      const watching = { watch: (one: Parameters<Client['watch']>[0]) => client.watch(one, options) };
+      const watching = { watch: (one: WatchRequest) => client.watch(one, options) };
       const { error } = await deletion(watching, [{ key: ahead.key }, { key }], answer.header.revision, stop);
       if (error === null) {
         backoff.reset();
@@ -174,15 +176,19 @@ async function untilFirst(asking: Asking, line: Uint8Array, { key, revision }: S
 }
 
 /** Takes our key away although whoever it stands for has gone, or may no longer ask: we have put it there. */
-async function withdraw(asking: Asking, { key, revision }: Standing): Promise<void> {
+async function withdraw(asking: Asking, standing: Standing): Promise<void> {
   const { client } = asking;
-  const request = { compare: [created(key, '=', revision)], success: [opDelete(key)] };
+  const request = removal(standing);
   try {
     await client.txn(request, await asking.options());
   } catch {
     // As this process; where that is refused as well, the key goes with its lease.
     await client.txn(request).catch(() => undefined);
   }
+}
+
+function removal({ key, revision }: Pick<Standing, 'key' | 'revision'>): TxnRequest {
+  return { compare: [created(key, '=', revision)], success: [opDelete(key)] };
 }
 
 /** The first put in a range that nobody stands in. */
@@ -198,7 +204,7 @@ async function firstPut(
 type Change = { readonly kind: 'put' | 'delete'; readonly header: Header; readonly kv: KeyValue };
 
 /** Each event with a header that says its own revision. Throws what the watch throws, and when it ends by itself. */
-async function* changes(asking: Asking, request: Parameters<Client['watch']>[0]): AsyncGenerator<Change, void> {
+async function* changes(asking: Asking, request: WatchRequest): AsyncGenerator<Change, void> {
   const watch = asking.client.watch(request, await asking.options());
   const batches = watch[Symbol.asyncIterator]();
   try {

@@ -6,7 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { present } from '../core/base/assert.js';
 import type { Client } from '../core/client.js';
 import { isApiError } from '../core/errors.js';
-import { INSECURE_WARNING } from '../core/index.js';
+import { FlagFault, INSECURE_WARNING } from '../core/index.js';
 import type { SidecarConfig } from './config.js';
 import { ConfigError, isListen, LISTEN_RULE, parseConfig } from './config.js';
 import type { SidecarEvent } from './events.js';
@@ -58,7 +58,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     process.stderr.write(`coterie sidecar: ${reason.replaceAll('\n', '\n  ')}\n`);
-    return error instanceof ConfigError && flags.check !== true ? 2 : 1;
+    const areWords = error instanceof ConfigError || error instanceof FlagFault;
+    return areWords && flags.check !== true ? 2 : 1;
   }
 }
 

@@ -4,7 +4,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../core/base/clock.js';
 import { isApiError } from '../core/errors.js';
-import { INSECURE_WARNING, type Client } from '../core/index.js';
+import { FlagFault, INSECURE_WARNING, type Client } from '../core/index.js';
 import { checkService, discover } from '../recipes/registry.js';
 import { feedProxy, type FeedEvent } from './proxy-feed.js';
 import { createProxy, type Proxy, type ProxyEvent } from './proxy.js';
@@ -39,7 +39,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (flags.insecureSkipTlsVerify === true) process.stderr.write(`WARNING: ${INSECURE_WARNING}\n`);
     client = connectStore(flags.endpoints, flags, process.env);
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
+    if (!(error instanceof FlagFault || isApiError(error))) throw error;
     process.stderr.write(`coterie proxy: ${isApiError(error) ? '--endpoints: ' : ''}${error.message}\n`);
     return 2;
   }

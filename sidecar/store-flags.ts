@@ -1,9 +1,8 @@
 // How the sidecar and the proxy reach the store: the flags that both have, and the client made of them. Part of their
 // composition roots. There is no flag for a password: everybody on the machine can read the words of a process.
 
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { clientTlsFromFiles, connect, type Client } from '../core/index.js';
+import { clientTlsFromFiles, connect, FlagFault, passwordFromFile, type Client } from '../core/index.js';
 
 export interface StoreFlags {
   readonly cacert?: string;
@@ -24,7 +23,7 @@ export function addStoreFlags(command: Command): Command {
     .option('--password-file <file>', 'its first line is the password; or COTERIE_PASSWORD');
 }
 
-/** Throws what is wrong with the flags, in a sentence for an operator; an `ApiError` is about the endpoints. */
+/** Throws a `FlagFault`; an `ApiError` is about the endpoints. */
 export function connectStore(
   endpoints: string | readonly string[], flags: StoreFlags, env: Readonly<Record<string, string | undefined>>,
 ): Client {
@@ -37,18 +36,10 @@ function loginOf(
   flags: StoreFlags, env: Readonly<Record<string, string | undefined>>,
 ): { user?: string; password?: string } {
   const user = flags.user ?? env['COTERIE_USER'] ?? '';
-  const password = flags.passwordFile === undefined ? env['COTERIE_PASSWORD'] ?? '' : firstLine(flags.passwordFile);
-  if (user === '' && password === '') return {};
-  if (user === '') throw new Error('a password, but nobody whose it is; name the user with --user');
-  if (password === '') throw new Error(`--user ${user} without a password; give --password-file, or COTERIE_PASSWORD`);
+  const file = flags.passwordFile;
+  const password = file === undefined ? env['COTERIE_PASSWORD'] ?? '' : passwordFromFile('--password-file', file);
+  if (user === '' && password === '' && file === undefined) return {};
+  if (user === '') throw new FlagFault('a password, but nobody whose it is; name the user with --user');
+  if (password === '') throw new FlagFault(`--user ${user} without a password; give --password-file, or COTERIE_PASSWORD`);
   return { user, password };
-}
-
-function firstLine(file: string): string {
-  try {
-    return (readFileSync(file, 'utf8').split('\n', 1)[0] ?? '').replace(/\r$/, '');
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`--password-file ${file}: ${reason}; name a file this user may read`, { cause });
-  }
 }

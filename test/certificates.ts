@@ -53,11 +53,12 @@ export class TestAuthority {
     return { cert, key: pemOfKey(keys.privateKey), serial };
   }
 
-  /** The list of what was revoked, PEM. */
+  /** The list of what was revoked, PEM. `critical`: the OID of a part that whoever reads it must understand. */
   async crl(
-    revoked: readonly { readonly serial: Uint8Array }[], times: { fromMs?: number; untilMs?: number | null } = {},
+    revoked: readonly { readonly serial: Uint8Array }[],
+    wishes: { fromMs?: number; untilMs?: number | null; critical?: string } = {},
   ): Promise<string> {
-    const { fromMs = Date.now() - DAY_MS, untilMs = Date.now() + DAY_MS } = times;
+    const { fromMs = Date.now() - DAY_MS, untilMs = Date.now() + DAY_MS, critical } = wishes;
     const x509 = await loadX509();
     const list = await x509.X509CrlGenerator.create({
       issuer: nameOf(x509, this.#name),
@@ -66,6 +67,7 @@ export class TestAuthority {
       entries: revoked.map(({ serial }) => ({
         serialNumber: Buffer.from(serial).toString('hex'), revocationDate: new Date(fromMs),
       })),
+      ...(critical === undefined ? {} : { extensions: [new x509.Extension(critical, true, Uint8Array.of(2, 1, 1))] }),
       signingAlgorithm: P256,
       signingKey: this.#keys.privateKey,
     });

@@ -1,14 +1,14 @@
-// What stands in a certificate, read from its bytes (RFC 5280 4.1): the texts the runtime makes of names are for people, and
-// nobody is to become somebody else by a comma in his name.
+// What stands in a certificate and is compared: names and numbers as their bytes (RFC 5280 4.1), for the texts that the
+// runtime makes of whole names are for people, and nobody is to become somebody else by a comma in his name.
 
-import { element, elements, TAG, type Element } from './der.js';
+import type { X509Certificate } from 'node:crypto';
+import { element, elements, TAG } from './der.js';
 
+/** In hex. */
 interface Fields {
-  /** In hex, as are the names, so that they can be compared. */
   readonly serial: string;
   readonly issuer: string;
   readonly subject: string;
-  readonly subjectElement: Element;
 }
 
 /** Throws a `RangeError` for what is no certificate. */
@@ -16,34 +16,15 @@ export function fieldsOf(raw: Uint8Array): Fields {
   const all = elements(element(element(raw, TAG.sequence).content, TAG.sequence).content);
   const [serial, , issuer, , subject] = all[0]?.tag === TAG.integer ? all : all.slice(1);
   if (serial === undefined || issuer === undefined || subject === undefined) throw new RangeError('parts are missing');
-  return { serial: hex(serial.content), issuer: hex(issuer.whole), subject: hex(subject.whole), subjectElement: subject };
+  return { serial: hex(serial.content), issuer: hex(issuer.whole), subject: hex(subject.whole) };
 }
-
-const COMMON_NAME = '550403';
 
 /** The last CommonName, as etcd's language takes it; null where there is none, or none that is text. */
-export function commonNameOf(raw: Uint8Array): string | null {
-  let name: string | null = null;
-  for (const set of elements(fieldsOf(raw).subjectElement.content)) {
-    for (const pair of elements(set.content)) {
-      const [type, value] = elements(pair.content);
-      if (type !== undefined && value !== undefined && hex(type.content) === COMMON_NAME) name = textOf(value);
-    }
-  }
+export function commonNameOf(certificate: X509Certificate): string | null {
+  // Its parts are as they are, and there are none where one is no text.
+  const subject: { readonly CN?: string | readonly string[] } | undefined = certificate.toLegacyObject().subject;
+  const name = [subject?.CN ?? ''].flat().at(-1) ?? '';
   return name === '' ? null : name;
-}
-
-const PRINTABLE = 0x13;
-const IA5 = 0x16;
-
-function textOf({ tag, content }: Element): string | null {
-  if (tag !== TAG.utf8 && tag !== PRINTABLE && tag !== IA5) return null;
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
-  } catch (error) {
-    if (error instanceof TypeError) return null;
-    throw error;
-  }
 }
 
 /**

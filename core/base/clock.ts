@@ -1,5 +1,6 @@
-// Door 1: time. Monotonic milliseconds with an arbitrary origin; the calendar is only for certificates, which bear dates.
-// Everything that waits, waits here, so a simulated clock can drift, jump, freeze and choose the order of equal deadlines.
+// Door 1: time. Monotonic milliseconds with an arbitrary origin; the calendar is only for what bears dates: certificates and
+// signed tokens. Everything that waits, waits here, so a simulated clock can drift, jump, freeze and choose the order of equal
+// deadlines.
 
 export interface Clock {
   /** Milliseconds since an arbitrary origin. Never decreases, never NaN; fractions are allowed. */
@@ -29,7 +30,7 @@ export function processNs(): bigint {
   return process.hrtime.bigint();
 }
 
-/** Milliseconds since 1970 as this machine believes: to be compared with the dates in certificates, with nothing else. */
+/** Milliseconds since 1970 as this machine believes: for the dates in certificates and signed tokens, and nothing else. */
 export function calendarMs(): number {
   return Date.now();
 }

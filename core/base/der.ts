@@ -13,7 +13,9 @@ export interface Element {
 }
 
 export const TAG = {
-  integer: 0x02, oid: 0x06, utf8: 0x0c, utcTime: 0x17, generalizedTime: 0x18, sequence: 0x30,
+  boolean: 0x01, integer: 0x02, oid: 0x06, utcTime: 0x17, generalizedTime: 0x18, sequence: 0x30,
+  /** Of a revocation list (RFC 5280 5.1): its optional last part. */
+  extensions: 0xa0,
 } as const;
 
 /** All elements that stand in `bytes` one after another. Throws a `RangeError` for what is no DER. */

@@ -4,6 +4,7 @@
 
 import { createPrivateKey, createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import type { JWTPayload } from 'jose';
+import { calendarMs } from './clock.js';
 import type { Done } from './done.js';
 
 export interface TokenFacts {
@@ -92,13 +93,9 @@ function factsOf(token: string, payload: JWTPayload, lifeSecondsMax: number): To
   const { username, revision, exp, aud } = payload;
   if (aud !== undefined || typeof exp !== 'number' || typeof username !== 'string' || username === '') return null;
   if (typeof revision !== 'number' || !Number.isSafeInteger(revision) || revision < 1) return null;
-  const leftSeconds = exp - nowSeconds();
+  const leftSeconds = exp - Math.floor(calendarMs() / 1000);
   if (leftSeconds > lifeSecondsMax + SKEW_SECONDS || hasTwins(token)) return null;
   return { user: username, authRevision: revision, leftMs: (leftSeconds + SKEW_SECONDS) * 1000 };
-}
-
-function nowSeconds(): number {
-  return Math.floor(Date.now() / 1000);
 }
 
 /** Whether a claim stands in the token twice: readers would differ in which of the two they believe. */

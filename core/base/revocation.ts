@@ -46,18 +46,18 @@ export class Revocations {
     return Math.min(...this.#lists.map(({ nextUpdateMs }) => nextUpdateMs));
   }
 
-  /** Why the chain, leaf first, is not to be believed; null: nothing speaks against it. */
+  /**
+   * Why the chain, each signed by the next, is not to be believed; null: nothing speaks against it. Whose authority has no list
+   * here is not believed, at any link: nobody could tell whether it was revoked.
+   */
   against(chain: readonly X509Certificate[]): string | null {
-    let isCovered = false;
-    for (const certificate of chain) {
-      const { issuer, serial } = fieldsOf(certificate.raw);
-      for (const list of this.#lists) {
-        if (list.issuer !== issuer) continue;
-        isCovered = true;
-        if (list.serials.has(serial)) return `its certificate was revoked (serial ${certificate.serialNumber})`;
-      }
+    for (const { raw, serialNumber } of chain) {
+      const { issuer, serial } = fieldsOf(raw);
+      const lists = this.#lists.filter((list) => list.issuer === issuer);
+      if (lists.some(({ serials }) => serials.has(serial))) return `its certificate was revoked (serial ${serialNumber})`;
+      if (lists.length === 0) return 'no revocation list is there for the authority of its certificate';
     }
-    return isCovered ? null : 'no revocation list is there for the authority of its certificate';
+    return null;
   }
 }
 
@@ -74,9 +74,23 @@ function readList(bytes: Uint8Array, authorities: readonly X509Certificate[], no
   refuseUnsigned({ body, algorithm, signature }, hex(issuer.whole), authorities);
   if (timeOf(thisUpdate) > nowMs) throw new Error('it is not valid yet; set this machine\'s clock, or fetch it anew');
   if (nextUpdateMs <= nowMs) throw new Error(`it has expired, ${shown(next)}; fetch the newest from its authority`);
+  refusePartial(rest.find(({ tag }) => tag === TAG.extensions));
   const revoked = rest.slice(hasEnd ? 1 : 0).find(({ tag }) => tag === TAG.sequence);
   const entries = revoked === undefined ? [] : elements(revoked.content);
   return { issuer: hex(issuer.whole), serials: new Set(entries.map(({ content }) => serialOf(content))), nextUpdateMs };
+}
+
+/**
+ * What must be understood says that a list is not all there is: changes to an earlier one, a part of the certificates, those of
+ * others as well (RFC 5280 5.2.4 and 5.2.5). A reader that does not know it must not use the list (5.2).
+ */
+function refusePartial(extensions: Element | undefined): void {
+  if (extensions === undefined) return;
+  for (const { content } of elements(element(extensions.content, TAG.sequence).content)) {
+    const [, critical] = elements(content);
+    if (critical?.tag !== TAG.boolean || critical.content[0] === 0) continue;
+    throw new Error('it is only a part of a list, or changes to one; give the full list of its authority');
+  }
 }
 
 function shown(end: Element | undefined): string {

@@ -41,7 +41,7 @@ export interface TlsRefusal {
 
 export interface Secured {
   readonly socket: TLSSocket;
-  /** The certificates that were shown and verified, leaf first. */
+  /** The certificates that were shown, leaf first; none where none are asked for. */
   readonly chain: readonly X509Certificate[];
   /** The CommonName of the first. */
   readonly certificateName: string | null;
@@ -90,6 +90,18 @@ export class TlsGate {
     for (const handshake of [...this.#handshakes]) handshake.giveUp('closed here');
   }
 
+  /**
+   * Why the other end, which shows these certificates, is not believed; null: it is, and from now on it is one of those who are
+   * connected. For who was dialled as well.
+   */
+  keep(secure: TLSSocket, address: string, chain: readonly X509Certificate[]): string | null {
+    const against = this.#tls.against(chain, calendarMs());
+    if (against !== null) return against;
+    this.#connected.set(secure, { address, chain });
+    secure.on('close', () => this.#connected.delete(secure));
+    return null;
+  }
+
   /** `done` once: with the connection within, or why there is none; then the socket is gone. */
   open(socket: Socket, done: Opened): void {
     // Once it is cut off nobody can tell.
@@ -117,7 +129,7 @@ export class TlsGate {
     };
     const onSecure = (secure: TLSSocket): void => {
       spare();
-      this.#admit(secure, address, tls, end);
+      this.#admit(secure, address, end);
     };
     const onError = (error: Error, secure: TLSSocket): void => {
       spare();
@@ -163,23 +175,21 @@ export class TlsGate {
     else this.#perAddress.delete(address);
   }
 
-  #admit(secure: TLSSocket, address: string, began: JudgedTls, end: Opened): void {
+  #admit(secure: TLSSocket, address: string, end: Opened): void {
     if (!this.#tls.requiresCertificate) return end(null, { socket: secure, chain: [], certificateName: null });
     const chain = chainOf(secure);
-    const against = began === this.#tls ? this.#tls.against(chain) : this.#tls.againstConnected(chain, calendarMs());
+    const against = this.keep(secure, address, chain);
     if (against !== null) {
       secure.on('error', () => undefined);
       return end({ code: '', text: against }, null);
     }
-    this.#connected.set(secure, { address, chain });
-    secure.on('close', () => this.#connected.delete(secure));
     const [leaf] = chain;
-    end(null, { socket: secure, chain, certificateName: leaf === undefined ? null : commonNameOf(leaf.raw) });
+    end(null, { socket: secure, chain, certificateName: leaf === undefined ? null : commonNameOf(leaf) });
   }
 
   #sweep(): void {
     for (const [socket, { address, chain }] of this.#connected) {
-      const against = this.#tls.againstConnected(chain, calendarMs());
+      const against = this.#tls.against(chain, calendarMs());
       if (against === null) continue;
       this.#connected.delete(socket);
       socket.destroy();
@@ -196,7 +206,7 @@ export class TlsGate {
   }
 }
 
-/** The certificates the other end has shown, leaf first, with those of authorities as far as they are known. */
+/** The certificates the other end has shown, leaf first, with those of authorities as far as they are known; linked by names. */
 export function chainOf(socket: TLSSocket): readonly X509Certificate[] {
   const chain: X509Certificate[] = [];
   let shown = socket.getPeerCertificate(true);

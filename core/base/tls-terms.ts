@@ -17,7 +17,7 @@ export interface TlsTerms {
   readonly key: string;
   /** Whose certificates are believed. Absent: the authorities this machine trusts. */
   readonly ca?: string;
-  /** Revocation lists of those authorities. A certificate none of them covers is not believed. */
+  /** Revocation lists of those authorities. Each that vouches for a certificate, its own chain up, must have one here. */
   readonly crl?: string;
   /** Who shows no certificate is refused. Default: true where `ca` is given, as with etcd. */
   readonly requireClientCert?: boolean;
@@ -34,11 +34,14 @@ export interface TlsTerms {
   readonly sweepExpired?: boolean;
 }
 
+/** Those of members (peer/tls.ts) have a second pair. */
+export type TlsField = keyof TlsTerms | 'clientCert' | 'clientKey';
+
 /** Terms that cannot be kept. The message says what is wrong and, after its semicolon, what to do. */
 export class TlsFault extends Error {
-  readonly field: keyof TlsTerms;
+  readonly field: TlsField;
 
-  constructor(field: keyof TlsTerms, message: string, options?: ErrorOptions) {
+  constructor(field: TlsField, message: string, options?: ErrorOptions) {
     super(message, options);
     this.field = field;
   }
@@ -92,7 +95,7 @@ export class JudgedTls {
     this.#terms = terms;
     this.requiresCertificate = terms.requireClientCert ?? terms.ca !== undefined;
     this.sweepsExpired = terms.sweepExpired ?? false;
-    this.ownEndMs = judgePair(terms);
+    this.ownEndMs = judgePair(terms, { cert: 'cert', key: 'key' });
     this.#authorities = terms.ca === undefined ? [] : authoritiesOf(terms.ca);
     this.#revocations = revocationsOf(terms, this.#authorities, nowMs);
     this.listsEndMs = this.#revocations?.nextUpdateMs ?? Infinity;
@@ -113,14 +116,20 @@ export class JudgedTls {
     }
   }
 
-  /** Why who shows these certificates, leaf first, is not let in although they are authentic; null: nothing. */
-  against(chain: readonly X509Certificate[]): string | null {
-    const [leaf] = chain;
+  /**
+   * Why who shows these certificates, leaf first, is not let in, or is not to stay, although he is who he says; null: nothing.
+   * He may have come under terms that have changed since.
+   */
+  against(shown: readonly X509Certificate[], nowMs: number): string | null {
+    const [leaf] = shown;
     if (leaf === undefined) return this.requiresCertificate ? 'it showed no certificate' : null;
+    const chain = this.#authorities.length === 0 ? shown : pathOf(leaf, shown, this.#authorities);
+    if (chain === null) return 'its certificate is of an authority that is not trusted';
+    if (this.sweepsExpired && Date.parse(leaf.validTo) <= nowMs) return 'its certificate has expired';
     const revoked = this.#revocations?.against(chain) ?? null;
     if (revoked !== null) return revoked;
     const { allowedNames = [], allowedHostnames = [] } = this.#terms;
-    const name = commonNameOf(leaf.raw);
+    const name = commonNameOf(leaf);
     if (allowedNames.length > 0 && (name === null || !allowedNames.includes(name))) {
       return `its certificate is for ${name === null ? 'nobody' : JSON.stringify(name)}, which is not among the allowed names`;
     }
@@ -130,41 +139,47 @@ export class JudgedTls {
     if (allowedHostnames.length === 0 || allowedHostnames.some(isFor)) return null;
     return `its certificate is valid for none of the allowed host names (${allowedHostnames.join(', ')})`;
   }
+}
 
-  /** The same for who is connected already, under terms that have changed since. */
-  againstConnected(chain: readonly X509Certificate[], nowMs: number): string | null {
-    const [leaf] = chain;
-    if (leaf !== undefined && this.#authorities.length > 0 && !this.#isTrusted(chain)) {
-      return 'its certificate is of an authority that is not trusted any more';
-    }
-    if (this.sweepsExpired && leaf !== undefined && Date.parse(leaf.validTo) <= nowMs) return 'its certificate has expired';
-    return this.against(chain);
+/**
+ * From the leaf to an authority that is trusted and vouches for itself, each certificate signed by the next; null: no such path.
+ * What was shown is linked by names alone, and beside what a handshake verified somebody may show certificates of his own
+ * making, under the name of an authority that was revoked.
+ */
+function pathOf(
+  leaf: X509Certificate, shown: readonly X509Certificate[], authorities: readonly X509Certificate[],
+): readonly X509Certificate[] | null {
+  const path = [leaf];
+  for (const one of path) {
+    if (one.issuer === one.subject && authorities.some(({ raw }) => raw.equals(one.raw))) return path;
+    const vouches = (above: X509Certificate): boolean => one.checkIssued(above) && one.verify(above.publicKey);
+    const above = authorities.find(vouches) ?? shown.find(vouches);
+    if (above === undefined || path.length > shown.length + authorities.length) return null;
+    path.push(above);
   }
-
-  #isTrusted(chain: readonly X509Certificate[]): boolean {
-    return chain.some((one) => this.#authorities.some((authority) => {
-      return authority.raw.equals(one.raw) || (one.checkIssued(authority) && one.verify(authority.publicKey));
-    }));
-  }
+  return null;
 }
 
 /** A certificate with names of hosts is for those alone; the CommonName is for people. */
 const NO_SUBJECT = { subject: 'never' } as const;
 
-function judgePair({ cert, key }: TlsTerms): number {
+/** When the certificate ends. Throws a `TlsFault` about one of these fields. */
+export function judgePair(
+  { cert, key }: { readonly cert: string; readonly key: string }, fields: { readonly cert: TlsField; readonly key: TlsField },
+): number {
   let certificate: X509Certificate;
   try {
     certificate = new X509Certificate(cert);
   } catch (cause) {
-    throw new TlsFault('cert', `it holds no certificate (${reasonOf(cause)}); give PEM`, { cause });
+    throw new TlsFault(fields.cert, `it holds no certificate (${reasonOf(cause)}); give PEM`, { cause });
   }
   let fits: boolean;
   try {
     fits = certificate.checkPrivateKey(createPrivateKey(key));
   } catch (cause) {
-    throw new TlsFault('key', `it holds no usable key (${reasonOf(cause)}); give PEM without a passphrase`, { cause });
+    throw new TlsFault(fields.key, `it holds no usable key (${reasonOf(cause)}); give PEM without a passphrase`, { cause });
   }
-  if (!fits) throw new TlsFault('key', 'it is not the key of the certificate; give the one the certificate was made for');
+  if (!fits) throw new TlsFault(fields.key, 'it is not the key of the certificate; give the one the certificate was made for');
   return Date.parse(certificate.validTo);
 }
 

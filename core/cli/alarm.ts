@@ -42,10 +42,9 @@ function show(invocation: Invocation, { header, alarms }: AlarmsResponse): void 
     const list = alarms.map(({ memberId, kind }): Json => ({ memberID: unlessEmpty(memberId), alarm: NUMBERS[kind] }));
     // etcd 3.4 answers without a header.
     const head = header.clusterId === 0n ? {} : { header: headerJson(header) };
-    invocation.print(`${json({ ...head, alarms: unlessEmpty(list) })}\n`);
+    invocation.printJson({ ...head, alarms: unlessEmpty(list) });
   } else if (format === 'decoded') {
-    const list = alarms.map(({ memberId, kind }): Json => ({ member: hex(memberId), alarm: WORDS[kind] }));
-    invocation.print(`${json({ alarms: list })}\n`);
+    invocation.printJson({ alarms: alarms.map(alarmDecoded) });
   } else if (format === 'fields') {
     const rows = alarms.flatMap(({ memberId, kind }): [string, bigint | string][] => {
       return [['MemberID', memberId], ['AlarmType', WORDS[kind]]];
@@ -56,6 +55,10 @@ function show(invocation: Invocation, { header, alarms }: AlarmsResponse): void 
     const told = header.clusterId === 0n ? { ...message, header: undefined } : message;
     invocation.print(rpc.AlarmResponse.encode(told).finish());
   } else invocation.print(alarms.map(({ memberId, kind }) => `memberID:${memberId} alarm:${WORDS[kind]} \n`).join(''));
+}
+
+export function alarmDecoded({ memberId, kind }: Alarm): Json {
+  return { member: hex(memberId), alarm: WORDS[kind] };
 }
 
 const DEFRAG: ClientCommand = {

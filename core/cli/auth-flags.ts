@@ -7,13 +7,13 @@ import { JWT_METHODS, jwtSigner, type JwtSettings } from '../base/jwt.js';
 import type { AuthOptions } from '../start-node.js';
 import { nearest, Refusal } from './refusal.js';
 import { numberOf, textOf, type Setting } from './settings.js';
-import { readValue } from './values.js';
+import { readDuration } from './values.js';
 
 type All = ReadonlyMap<string, Setting>;
 
 const PARTS: readonly string[] = ['pub-key', 'priv-key', 'sign-method', 'ttl'];
 /** etcd's. */
-const TTL_SECONDS = 300;
+const TTL_MS = 300_000;
 
 export function authFlags(all: All): AuthOptions {
   const [kind = '', ...words] = textOf(all, 'auth-token').split(',');
@@ -56,12 +56,9 @@ function jwtOf(parts: ReadonlyMap<string, string>): JwtSettings {
     throw new Refusal(problem, `choose one of ${JWT_METHODS.join(', ')}`);
   }
   const ttl = parts.get('ttl');
-  const reading = ttl === undefined ? null : readValue({
-    flag: 'auth-token', kind: 'duration', fallback: '5m', group: 'Security', help: '',
-  }, ttl);
-  if (reading !== null && 'wrong' in reading) throw new Refusal(`--auth-token: ttl=${ttl}: ${reading.wrong}`, reading.remedy);
-  const ttlSeconds = reading === null ? TTL_SECONDS : Number(reading.value) / 1000;
-  return { method, publicKey: fileOf(parts, 'pub-key'), privateKey: fileOf(parts, 'priv-key'), ttlSeconds };
+  const ttlMs = ttl === undefined ? TTL_MS : readDuration(ttl);
+  if (typeof ttlMs !== 'number') throw new Refusal(`--auth-token: ttl=${ttl}: ${ttlMs.wrong}`, ttlMs.remedy);
+  return { method, publicKey: fileOf(parts, 'pub-key'), privateKey: fileOf(parts, 'priv-key'), ttlSeconds: ttlMs / 1000 };
 }
 
 function fileOf(parts: ReadonlyMap<string, string>, name: string): Uint8Array | null {

@@ -1,17 +1,18 @@
 // `coterie user`, `role` and `auth`: words, answers and formats are etcdctl's. Passwords are asked for without being shown, or
 // come from a file or from standard input; they stand in no answer and in no error.
 
-import { readFileSync } from 'node:fs';
-import { EMPTY, isOpenEnd, OPEN_END, prefixEnd, utf8, view } from '../base/bytes.js';
-import { prefixRange, type AuthChange, type Header, type Password, type Permission } from '../client.js';
+import { isOpenEnd, prefixEnd } from '../base/bytes.js';
+import type { AuthChange, Header, Password, Permission } from '../client.js';
 import { isApiError } from '../errors.js';
 import * as convert from '../wire/convert.js';
 import { writePermission } from '../wire/convert-auth.js';
 import * as rpc from '../wire/schema/generated/rpc.js';
 import { runGroup, type ClientCommand, type CommandFlag, type Invocation } from './client-command.js';
+import { passwordIn } from './connection-tls.js';
 import { quote } from './go-text.js';
-import { bytesDecoded } from './kv-output.js';
-import { fields, headerFields, headerJson, json, unlessEmpty, type Format, type Json } from './output.js';
+import { base64, bytesDecoded } from './kv-output.js';
+import { keysOf, RANGE_FLAGS } from './operations.js';
+import { fields, headerFields, headerJson, unlessEmpty, type Format, type Json } from './output.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
 
@@ -26,17 +27,13 @@ async function change(invocation: Invocation, what: AuthChange, done: string): P
 
 function said(invocation: Invocation, header: Header, done: string): number {
   const { format } = invocation;
-  if (format === 'json') print(invocation, { header: headerJson(header) });
-  else if (format === 'decoded') print(invocation, { done, revision: header.revision });
+  if (format === 'json') invocation.printJson({ header: headerJson(header) });
+  else if (format === 'decoded') invocation.printJson({ done, revision: header.revision });
   else if (format === 'fields') invocation.print(fields(headerFields(header)));
   else if (format === 'protobuf') {
     invocation.print(rpc.AuthEnableResponse.encode({ header: convert.writeHeader(header) }).finish());
   } else invocation.print(`${done}\n`);
   return 0;
-}
-
-function print(invocation: Invocation, value: Json): void {
-  invocation.print(`${json(value)}\n`);
 }
 
 // Users
@@ -87,14 +84,7 @@ async function newPassword(invocation: Invocation, name: string): Promise<Passwo
 async function wordFor(invocation: Invocation, name: string): Promise<string> {
   const { terminal, flags } = invocation;
   const file = flags.text('new-password-file');
-  if (file !== null) {
-    try {
-      return (readFileSync(file, 'utf8').split('\n', 1)[0] ?? '').replace(/\r$/, '');
-    } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new Refusal(`--new-password-file ${file}: ${why}`, 'give a file that you may read', { exitCode: 1, cause });
-    }
-  }
+  if (file !== null) return passwordIn(file, '--new-password-file');
   if (flags.isOff('interactive') || !terminal.isInteractive) {
     for await (const line of terminal.lines()) return line;
     return '';
@@ -117,7 +107,7 @@ const USER_GET: ClientCommand = {
       const found = await Promise.all(roles.map(async (role) => ({ role, ...await client.role(role) })));
       if (format === 'decoded') {
         const list = found.map(({ role, permissions }): Json => ({ role, permissions: permissions.map(permissionDecoded) }));
-        print(invocation, { user: name, roles: list });
+        invocation.printJson({ user: name, roles: list });
         return 0;
       }
       invocation.print(`User: ${name}\n`);
@@ -125,8 +115,8 @@ const USER_GET: ClientCommand = {
         invocation.print('\n');
         showRole(invocation, one.role, one);
       }
-    } else if (format === 'json') print(invocation, { header: headerJson(header), roles: unlessEmpty(roles) });
-    else if (format === 'decoded') print(invocation, { user: name, roles });
+    } else if (format === 'json') invocation.printJson({ header: headerJson(header), roles: unlessEmpty(roles) });
+    else if (format === 'decoded') invocation.printJson({ user: name, roles });
     else if (format === 'protobuf') {
       invocation.print(rpc.AuthUserGetResponse.encode({ header: convert.writeHeader(header), roles: [...roles] }).finish());
     } else invocation.print(`User: ${name}\nRoles:${roles.map((role) => ` ${role}`).join('')}\n`);
@@ -139,8 +129,8 @@ const USER_LIST: ClientCommand = {
   async run(invocation) {
     const { header, names } = await invocation.connect().users();
     const { format } = invocation;
-    if (format === 'json') print(invocation, { header: headerJson(header), users: unlessEmpty(names) });
-    else if (format === 'decoded') print(invocation, { users: names });
+    if (format === 'json') invocation.printJson({ header: headerJson(header), users: unlessEmpty(names) });
+    else if (format === 'decoded') invocation.printJson({ users: names });
     else if (format === 'protobuf') {
       invocation.print(rpc.AuthUserListResponse.encode({ header: convert.writeHeader(header), users: [...names] }).finish());
     } else invocation.print(names.map((name) => `${name}\n`).join(''));
@@ -197,8 +187,8 @@ const ROLE_LIST: ClientCommand = {
   async run(invocation) {
     const { header, names } = await invocation.connect().roles();
     const { format } = invocation;
-    if (format === 'json') print(invocation, { header: headerJson(header), roles: unlessEmpty(names) });
-    else if (format === 'decoded') print(invocation, { roles: names });
+    if (format === 'json') invocation.printJson({ header: headerJson(header), roles: unlessEmpty(names) });
+    else if (format === 'decoded') invocation.printJson({ roles: names });
     else if (format === 'protobuf') {
       invocation.print(rpc.AuthRoleListResponse.encode({ header: convert.writeHeader(header), roles: [...names] }).finish());
     } else if (format === 'fields') {
@@ -217,10 +207,6 @@ const ROLE_GET: ClientCommand = {
   },
 };
 
-const RANGE_FLAGS: readonly CommandFlag[] = [
-  { name: 'prefix', help: 'every key that begins with KEY' },
-  { name: 'from-key', help: 'every key from KEY on' },
-];
 const KINDS = ['read', 'write', 'readwrite'] as const;
 
 const ROLE_GRANT: ClientCommand = {
@@ -230,7 +216,7 @@ const ROLE_GRANT: ClientCommand = {
     const [name = '', word = '', ...keys] = invocation.args;
     const kind = KINDS.find((known) => known === word.toLowerCase());
     if (kind === undefined) throw new Refusal(`invalid permission type: ${word}`, `give one of ${KINDS.join(', ')}`);
-    const permission = { kind, ...rangeOf(invocation, keys) };
+    const permission = { kind, ...keysOf(invocation.flags, keys) };
     return change(invocation, { kind: 'role_grant', name, permission }, `Role ${name} updated`);
   },
 };
@@ -240,25 +226,13 @@ const ROLE_REVOKE: ClientCommand = {
   takes: [2, 3], flags: RANGE_FLAGS, formats: CHANGED,
   run(invocation) {
     const [name = '', ...keys] = invocation.args;
-    const { key, rangeEnd } = rangeOf(invocation, keys);
+    const { key, rangeEnd } = keysOf(invocation.flags, keys);
     const [word = ''] = keys;
     const end = isOpenEnd(rangeEnd) ? '<open ended>' : `${Buffer.from(rangeEnd).toString()})`;
     const what = rangeEnd.length === 0 ? `key ${word}` : `range [${word}, ${end}`;
     return change(invocation, { kind: 'role_revoke', name, key, rangeEnd }, `Permission of ${what} is revoked from role ${name}`);
   },
 };
-
-function rangeOf({ flags }: Invocation, [key = '', end]: readonly string[]): { key: Uint8Array; rangeEnd: Uint8Array } {
-  const [isPrefix, isFromKey] = [flags.isSet('prefix'), flags.isSet('from-key')];
-  if (isPrefix && isFromKey) throw new Refusal('--prefix and --from-key together', 'leave one of them out');
-  if (end !== undefined && (isPrefix || isFromKey)) {
-    const flag = isPrefix ? '--prefix' : '--from-key';
-    throw new Refusal(`unexpected endkey argument with ${flag} flag`, 'leave out the end, or the flag');
-  }
-  if (isPrefix) return prefixRange(utf8(key));
-  if (isFromKey) return { key: key === '' ? OPEN_END : utf8(key), rangeEnd: OPEN_END };
-  return { key: utf8(key), rangeEnd: end === undefined ? EMPTY : utf8(end) };
-}
 
 interface Role {
   readonly header: Header;
@@ -273,9 +247,9 @@ function showRole(invocation: Invocation, name: string, { header, permissions }:
     const perm = permissions.map(({ kind, key, rangeEnd }): Json => {
       return { permType: unlessEmpty(TYPES[kind]), key: base64(key), range_end: base64(rangeEnd) };
     });
-    print(invocation, { header: headerJson(header), perm: unlessEmpty(perm) });
+    invocation.printJson({ header: headerJson(header), perm: unlessEmpty(perm) });
   } else if (format === 'decoded') {
-    print(invocation, { role: name, permissions: permissions.map(permissionDecoded) });
+    invocation.printJson({ role: name, permissions: permissions.map(permissionDecoded) });
   } else if (format === 'protobuf') {
     const perm = permissions.map((one) => writePermission(one));
     invocation.print(rpc.AuthRoleGetResponse.encode({ header: convert.writeHeader(header), perm }).finish());
@@ -290,10 +264,6 @@ function showRole(invocation: Invocation, name: string, { header, permissions }:
     };
     invocation.print(`Role ${name}\nKV Read:\n${of('read')}KV Write:\n${of('write')}`);
   }
-}
-
-function base64(bytes: Uint8Array): string | undefined {
-  return bytes.length === 0 ? undefined : view(bytes).toString('base64');
 }
 
 function rangeText({ key, rangeEnd }: Permission): string {
@@ -312,10 +282,12 @@ function permissionDecoded({ kind, key, rangeEnd }: Permission): Json {
 
 // Switching it on and off
 
+/** etcdctl says the same in all of its. */
+const SWITCHED: readonly Format[] = ['simple', 'json', 'fields', 'table', 'protobuf', 'decoded'];
+
 const AUTH_ENABLE: ClientCommand = {
   words: 'auth enable', usage: '', summary: 'from now on users are asked who they are; needs a user root', takes: [0, 0],
-  flags: [],
-  formats: ['simple', 'json', 'fields', 'decoded'],
+  flags: [], formats: SWITCHED,
   async run(invocation) {
     const client = invocation.connect();
     const enable = (): Promise<Header> => client.changeAuth({ kind: 'enable' });
@@ -339,15 +311,14 @@ const AUTH_ENABLE: ClientCommand = {
 
 const AUTH_DISABLE: ClientCommand = {
   words: 'auth disable', usage: '', summary: 'from now on everybody may do everything', takes: [0, 0], flags: [],
-  formats: ['simple', 'json', 'fields', 'decoded'],
+  formats: SWITCHED,
   async run(invocation) {
     return authSaid(invocation, await invocation.connect().changeAuth({ kind: 'disable' }), 'Authentication Disabled', false);
   },
 };
 
-/** etcdctl says the same in every format. */
 function authSaid(invocation: Invocation, header: Header, done: string, enabled: boolean): number {
-  if (invocation.format === 'decoded') print(invocation, { enabled, revision: header.revision });
+  if (invocation.format === 'decoded') invocation.printJson({ enabled, revision: header.revision });
   else invocation.print(`${done}\n`);
   return 0;
 }
@@ -359,8 +330,9 @@ const AUTH_STATUS: ClientCommand = {
     const { header, enabled, authRevision } = await invocation.connect().authStatus();
     const { format } = invocation;
     if (format === 'json') {
-      print(invocation, { header: headerJson(header), enabled: unlessEmpty(enabled), authRevision: unlessEmpty(authRevision) });
-    } else if (format === 'decoded') print(invocation, { enabled, authRevision });
+      const said = { enabled: unlessEmpty(enabled), authRevision: unlessEmpty(authRevision) };
+      invocation.printJson({ header: headerJson(header), ...said });
+    } else if (format === 'decoded') invocation.printJson({ enabled, authRevision });
     else if (format === 'fields') {
       invocation.print(fields([...headerFields(header), ['Enabled', enabled], ['AuthRevision', authRevision]]));
     } else invocation.print(`Authentication Status: ${enabled}\nAuthRevision: ${authRevision}\n`);

@@ -154,7 +154,7 @@ function perfSaid(invocation: Invocation, load: Load, took: readonly number[], d
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(6)}s`;
   if (invocation.format !== 'simple') {
     const round = (ms: number): number => Math.round(ms * 1000) / 1000;
-    invocation.print(`${json({ pass, writesPerSecond: rate, slowestMs: round(slowest), stddevMs: round(stddev) })}\n`);
+    invocation.printJson({ pass, writesPerSecond: rate, slowestMs: round(slowest), stddevMs: round(stddev) });
   } else {
     invocation.print([
       fast ? `PASS: Throughput is ${rate} writes/s` : `FAIL: Throughput too low: ${rate} writes/s`,

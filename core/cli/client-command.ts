@@ -2,15 +2,16 @@
 // say no. One command is data: its words, its flags, and what to do. Exit codes are the house's: 0 done, 1 the world
 // refused, 2 the words were wrong.
 
+import { present } from '../base/assert.js';
 import { utf8 } from '../base/bytes.js';
 import { ApiError, isApiError } from '../errors.js';
 import type { ClientTls } from '../wire/client-tls.js';
-import { connect, type RemoteClient, type RemoteOptions } from '../wire/remote-client.js';
+import type { RemoteClient, RemoteOptions } from '../wire/remote-client.js';
 import { remoteOptions, settleCredentials, settleEndpoints } from './connection.js';
 import { contextWords, type Context } from './contexts.js';
-import { firstArgument, FlagValues, parseWords, type CommandFlag } from './flags.js';
+import { firstArgument, flagLines, FlagValues, parseWords, type CommandFlag } from './flags.js';
 import { fromEnvironment, GLOBAL_FLAGS, OUTPUT_FLAGS } from './global-flags.js';
-import { FORMATS, type Format } from './output.js';
+import { FORMATS, json, type Format, type Json } from './output.js';
 import { nearest, Refusal } from './refusal.js';
 import { remedyOf } from './remedies.js';
 import { systemTerminal, type Terminal } from './terminal.js';
@@ -52,6 +53,7 @@ export class Invocation {
   #context: Context | null = null;
   #endpoints: readonly string[] = [];
   #options: RemoteOptions = {};
+  #dial: ((endpoints: readonly string[], options: RemoteOptions) => RemoteClient) | null = null;
 
   constructor(command: ClientCommand, given: Given, terminal: Terminal) {
     this.words = command.words;
@@ -120,9 +122,13 @@ export class Invocation {
     return this.milliseconds('command-timeout', isShared ? this.milliseconds('timeout', 5000) : 5000);
   }
 
-  /** Asks for what must be known before anybody is called: a password that was not given, and who there is. */
+  /**
+   * Asks for what must be known before anybody is called: a password that was not given, and who there is. Whoever calls nobody,
+   * or asks for help alone, does not wait for the library of gRPC either.
+   */
   async prepare(): Promise<void> {
-    this.#options = remoteOptions(this.flags, await settleCredentials(this.flags, this.terminal));
+    this.#options = remoteOptions(this.flags, await settleCredentials(this.flags, this.terminal), this.terminal);
+    this.#dial = (await import('../wire/remote-client.js')).connect;
     this.#endpoints = await settleEndpoints(this.flags);
     if (!this.isSet('debug')) return;
     const user = this.text('user')?.split(':', 1)[0] ?? 'nobody';
@@ -139,9 +145,10 @@ export class Invocation {
     return this.#options.tls ?? null;
   }
 
-  /** A client of these endpoints, closed with the command. */
-  connect(endpoints: readonly string[] = this.endpoints): RemoteClient {
-    const client = connect(endpoints, { ...this.#options, timeoutMs: this.timeoutMs });
+  /** A client of these endpoints, closed with the command; of another cluster with `options` of its own. */
+  connect(endpoints: readonly string[] = this.endpoints, options = this.#options): RemoteClient {
+    const dial = present(this.#dial, 'the client of a command that calls nobody');
+    const client = dial(endpoints, { ...options, timeoutMs: this.timeoutMs });
     this.#open.push(client);
     return client;
   }
@@ -163,6 +170,10 @@ export class Invocation {
 
   print(text: string | Uint8Array): void {
     this.terminal.out(text);
+  }
+
+  printJson(value: Json): void {
+    this.print(`${json(value)}\n`);
   }
 
   /** For people, beside what a program may read. */
@@ -276,18 +287,9 @@ function usageOf(command: ClientCommand): string {
 }
 
 function commandHelp(command: ClientCommand): string {
-  const wordsOf = ({ name, value, short }: CommandFlag): string => {
-    return `${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`;
-  };
-  const rows = (flags: readonly CommandFlag[]): (readonly [string, string])[] => flags.map((flag) => [wordsOf(flag), flag.help]);
-  const [own, shared] = [rows(command.flags), rows(globalFlagsOf(command))];
-  const width = Math.max(...[...own, ...shared].map(([left]) => left.length));
-  const lines = (some: readonly (readonly [string, string])[]): string => {
-    return some.map(([left, help]) => `  ${left.padEnd(width)}  ${help}\n`).join('');
-  };
-  const ours = own.length === 0 ? '' : `${lines(own)}\n`;
   const notes = command.notes === undefined ? '' : `${command.notes}\n\n`;
-  return `coterie ${command.words}: ${command.summary}\n\n${usageOf(command)}\n\n${notes}${ours}${lines(shared)}`;
+  const flags = flagLines(command.flags, globalFlagsOf(command));
+  return `coterie ${command.words}: ${command.summary}\n\n${usageOf(command)}\n\n${notes}${flags}`;
 }
 
 function groupHelp(group: string, commands: readonly ClientCommand[]): string {

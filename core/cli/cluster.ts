@@ -6,20 +6,29 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseArgs, styleText } from 'node:util';
+import { styleText } from 'node:util';
 import { coterieVersion, etcdVersion } from '../version.js';
 import { ClusterProcess, type MemberNews, type MemberPlan } from './cluster-process.js';
+import { flagLines, FlagValues, parseWords, type CommandFlag } from './flags.js';
 import { faultOf, freePort } from './ports.js';
-import { Refusal, refusalOfWords } from './refusal.js';
+import { Refusal } from './refusal.js';
 
 const HELP = `Starts three members on this machine, to try things on, and follows who leads. Ctrl-C ends them in order.
 
 Usage: coterie cluster [flags]
 
-  --data-dir DIR   keep the data there, and go on with it next time; default: a temporary directory, gone afterwards
-  --free-ports     take any free ports instead of 2379, 22379, 32379 for clients and 2380, 22380, 32380 for members
-  --json           one JSON object per line instead of sentences
 `;
+export const FLAGS: readonly CommandFlag[] = [
+  {
+    name: 'data-dir', value: 'DIR',
+    help: 'keep the data there, and go on with it next time; default: a temporary directory, gone afterwards',
+  },
+  {
+    name: 'free-ports',
+    help: 'take any free ports instead of 2379, 22379, 32379 for clients and 2380, 22380, 32380 for members',
+  },
+  { name: 'json', help: 'one JSON object per line instead of sentences' },
+];
 
 const NAMES: readonly string[] = ['a', 'b', 'c'];
 const CLIENT_PORTS: readonly number[] = [2379, 22_379, 32_379];
@@ -31,38 +40,21 @@ const AGAIN_MS = 10_000;
 
 export async function main(argv: readonly string[]): Promise<number> {
   try {
-    const { help, json, free, dataDir } = readWords(argv);
-    if (help) {
-      process.stdout.write(HELP);
+    if (argv.some((word) => word === '--help' || word === '-h')) {
+      process.stdout.write(`${HELP}${flagLines(FLAGS)}`);
       return 0;
     }
-    return await run(json, free, dataDir);
+    const { values, args, behind } = parseWords(FLAGS, argv, 'coterie cluster --help');
+    const extra = [...args, ...behind ?? []][0];
+    if (extra !== undefined) throw new Refusal(`${extra}: one word too many`, 'coterie cluster --help');
+    const flags = new FlagValues((name) => values.get(name) ?? null);
+    const dataDir = flags.text('data-dir');
+    if (dataDir === '') throw new Refusal('--data-dir "": empty', 'give a path, or leave it out');
+    return await run(flags.isSet('json'), flags.isSet('free-ports'), dataDir);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     process.stderr.write(`coterie cluster: ${error.message}\n  ${error.remedy}\n`);
     return error.exitCode;
-  }
-}
-
-interface Words {
-  readonly help: boolean;
-  readonly json: boolean;
-  readonly free: boolean;
-  readonly dataDir: string | null;
-}
-
-function readWords(argv: readonly string[]): Words {
-  const options = {
-    'data-dir': { type: 'string' }, 'free-ports': { type: 'boolean' }, json: { type: 'boolean' },
-    help: { type: 'boolean', short: 'h' },
-  } as const;
-  try {
-    const { values } = parseArgs({ args: [...argv], options, strict: true });
-    const dataDir = values['data-dir'] ?? null;
-    if (dataDir === '') throw new Refusal('--data-dir "": empty', 'give a path, or leave it out');
-    return { help: values.help === true, json: values.json === true, free: values['free-ports'] === true, dataDir };
-  } catch (error) {
-    throw refusalOfWords(error, Object.keys(options), 'coterie cluster --help');
   }
 }
 

@@ -1,9 +1,9 @@
 // Every command with its flags, as data: for completion, and for whoever checks that documents and commands agree. Loads all
 // of them, so only what needs all of them asks for it.
 
-import { KNOWN_FLAGS } from './arguments.js';
 import type { ClientCommand, CommandFlag } from './client-command.js';
 import { flagsOf } from './client-command.js';
+import { FLAGS } from './cluster.js';
 import { SUBCOMMANDS } from './commands.js';
 import { OPTIONS } from './options.js';
 import { showValue } from './values.js';
@@ -17,17 +17,12 @@ export interface TreeCommand {
   readonly takesFiles: boolean;
 }
 
-const CLUSTER_FLAGS: readonly CommandFlag[] = [
-  { name: 'data-dir', value: 'DIR', help: 'keep the data there' }, { name: 'free-ports', help: 'take any free ports' },
-  { name: 'json', help: 'one JSON object per line' },
-];
-
 /** In the order of the help; groups such as `member` stand for themselves with no flags of their own. */
 export async function commandTree(): Promise<readonly TreeCommand[]> {
   const client = (await clientCommands()).map((command) => treeCommand(command));
   const server: TreeCommand[] = [
     { words: 'serve', summary: summaryOf('serve'), flags: serveFlags(), takesFiles: false },
-    { words: 'cluster', summary: summaryOf('cluster'), flags: CLUSTER_FLAGS, takesFiles: false },
+    { words: 'cluster', summary: summaryOf('cluster'), flags: FLAGS, takesFiles: false },
   ];
   const known = new Map([...server, ...client].map((command) => [command.words, command]));
   const top = Object.keys(SUBCOMMANDS).map((words) => {
@@ -46,11 +41,10 @@ function treeCommand(command: ClientCommand): TreeCommand {
 }
 
 function serveFlags(): CommandFlag[] {
-  const described = OPTIONS.map(({ flag, kind, help, choices, fallback }): CommandFlag => {
+  return OPTIONS.map(({ flag, kind, help, choices, fallback }): CommandFlag => {
     const value = kind === 'boolean' ? {} : { value: /-(?:file|dir)$/.test(flag) ? 'FILE' : showValue(fallback ?? 'VALUE') };
     return { name: flag, help, ...value, ...(choices === undefined ? {} : { words: choices }) };
   });
-  return described.filter(({ name }) => KNOWN_FLAGS.includes(name));
 }
 
 async function clientCommands(): Promise<readonly ClientCommand[]> {

@@ -21,8 +21,6 @@ fish:  coterie completion fish > ~/.config/fish/completions/coterie.fish`,
   },
 };
 
-export const COMMANDS: readonly ClientCommand[] = [COMPLETION];
-
 export function main(argv: readonly string[], terminal?: Terminal): Promise<number> {
-  return runGroup('completion', COMMANDS, argv, terminal);
+  return runGroup('completion', [COMPLETION], argv, terminal);
 }

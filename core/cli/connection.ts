@@ -1,9 +1,8 @@
 // How a command reaches its servers: from the flags of global-flags.ts to a client's options, credentials included. A
 // password is read from a file or asked for without being shown, and is never printed.
 
-import { readFileSync } from 'node:fs';
 import type { RemoteOptions } from '../wire/remote-client.js';
-import { connectionTls } from './connection-tls.js';
+import { connectionTls, passwordIn } from './connection-tls.js';
 import { FlagValues, type CommandFlag } from './flags.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
@@ -12,13 +11,13 @@ import type { Terminal } from './terminal.js';
 const PING_MS_LEAST = 6_000;
 
 /** `password` is that of `--user`, settled. */
-export function remoteOptions(flags: FlagValues, password: string | null): RemoteOptions {
+export function remoteOptions(flags: FlagValues, password: string | null, terminal: Terminal): RemoteOptions {
   const user = userOf(flags);
   return {
     connectTimeoutMs: flags.milliseconds('dial-timeout', 2000),
     pingMs: Math.max(PING_MS_LEAST, flags.milliseconds('keepalive-time', PING_MS_LEAST)),
     pingTimeoutMs: flags.milliseconds('keepalive-timeout', 4000),
-    ...connectionTls(flags),
+    ...connectionTls(flags, (line) => terminal.err(`${line}\n`)),
     ...(user === null || password === null ? {} : { user, password }),
   };
 }
@@ -55,16 +54,7 @@ function passwordGiven(flags: FlagValues): string | null {
   if (ways.length > 1) {
     throw new Refusal('the password is given more than once', 'give it in --user, in --password or in --password-file');
   }
-  return file === null ? inUser ?? apart : firstLine(file);
-}
-
-function firstLine(file: string): string {
-  try {
-    return (readFileSync(file, 'utf8').split('\n', 1)[0] ?? '').replace(/\r$/, '');
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Refusal(`--password-file ${file}: ${why}`, 'give a file that you may read', { exitCode: 1, cause });
-  }
+  return file === null ? inUser ?? apart : passwordIn(file, '--password-file');
 }
 
 /** Of the cluster that a mirror is made in. */
@@ -82,7 +72,7 @@ export async function destinationOptions(flags: FlagValues, terminal: Terminal):
     const word = ['user', 'password', 'cacert', 'cert', 'key'].includes(name) ? flags.text(`dest-${name}`) : null;
     return word ?? (['dial-timeout', 'keepalive-time', 'keepalive-timeout'].includes(name) ? flags.text(name) : null);
   });
-  return remoteOptions(theirs, await settleCredentials(theirs, terminal));
+  return remoteOptions(theirs, await settleCredentials(theirs, terminal), terminal);
 }
 
 /** Where to ask: `--endpoints`, or what a name service says of `--discovery-srv`. */

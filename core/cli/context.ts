@@ -87,7 +87,7 @@ const LIST: ClientCommand = {
       invocation.print(all.length === 0 ? '' : columns(['IN USE', 'NAME', 'ENDPOINTS', 'USER', 'FLAGS'], rows));
     } else {
       const list = all.map(([name, words]): Json => ({ name, inUse: name === current, ...redacted(words) }));
-      invocation.print(`${json({ contexts: list })}\n`);
+      invocation.printJson({ contexts: list });
     }
     return Promise.resolve(0);
   },

@@ -3,6 +3,7 @@
 
 import type { Alarm, Member, StatusResponse } from '../client.js';
 import { hex } from './output.js';
+import { remedyOf } from './remedies.js';
 
 /** Entries of the log; more than a moment's work even on a busy cluster. */
 export const LAG_ENTRIES = 5_000;
@@ -97,17 +98,12 @@ function membersDown(seen: readonly Seen[], voters: readonly Seen[], up: readonl
   });
 }
 
-const ALARM_REMEDIES = {
-  no_space: 'coterie compaction REVISION, coterie defrag --cluster, then coterie alarm disarm; or a larger --quota-backend-bytes',
-  corrupt: 'coterie endpoint hashkv --cluster shows who differs; remove that member and add it anew, then coterie alarm disarm',
-} as const;
-
 function alarmsOf(alarms: readonly Alarm[], seen: readonly Seen[]): Finding[] {
   return alarms.map(({ memberId, kind }): Finding => {
     const member = seen.find((one) => one.member.id === memberId)?.member;
     const who = member === undefined ? hex(memberId) : nameOf(member);
     const what = kind === 'no_space' ? 'NOSPACE, nothing can be put' : 'CORRUPT, its data differs from the others\'';
-    return { weight: 'broken', problem: `alarm of ${who}: ${what}`, remedy: ALARM_REMEDIES[kind] };
+    return { weight: 'broken', problem: `alarm of ${who}: ${what}`, remedy: remedyOf(kind) ?? '' };
   });
 }
 

@@ -205,12 +205,12 @@ function showHealth(found: readonly Health[], invocation: Invocation): void {
     const list = found.map(({ endpoint, tookMs, error }): Json => {
       return { endpoint, healthy: error === null, tookMs: Math.round(tookMs * 1000) / 1000, error: error ?? undefined };
     });
-    invocation.print(`${json(list)}\n`);
+    invocation.printJson(list);
   } else if (format === 'json') {
     const list = found.map(({ endpoint, tookMs, error }): Json => {
       return { endpoint, health: error === null, took: durationText(tookMs), error: error ?? undefined };
     });
-    invocation.print(`${json(list)}\n`);
+    invocation.printJson(list);
   } else {
     for (const { endpoint, tookMs, error } of found) {
       const head = fields([['Endpoint', endpoint], ['Health', error === null]]);

@@ -3,7 +3,7 @@
 // arguments, and `--` before words that begin with a dash. Gives words; what they mean is for the command to say.
 
 import { nearest, Refusal } from './refusal.js';
-import { readDuration } from './values.js';
+import { readDuration, readTruth } from './values.js';
 
 export interface CommandFlag {
   readonly name: string;
@@ -81,11 +81,20 @@ function flagOf(flags: readonly CommandFlag[], word: string, usage: string): { f
   throw new Refusal(`${name}: no such flag`, guess === null ? usage : `did you mean --${guess}?`);
 }
 
-/** The spellings of Go's flag package. */
-function readSwitch({ name }: CommandFlag, word: string): boolean {
-  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(word)) return true;
-  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(word)) return false;
+function readSwitch({ name }: Pick<CommandFlag, 'name'>, word: string): boolean {
+  const said = readTruth(word);
+  if (said !== null) return said;
   throw new Refusal(`--${name}=${word}: neither true nor false`, `write --${name}, or --${name}=false`);
+}
+
+/** For a help: a line for each, an empty one between groups. */
+export function flagLines(...groups: readonly (readonly CommandFlag[])[]): string {
+  const left = ({ name, value, short }: CommandFlag): string => {
+    return `${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`;
+  };
+  const width = Math.max(...groups.flat().map((flag) => left(flag).length));
+  const blocks = groups.map((flags) => flags.map((flag) => `  ${left(flag).padEnd(width)}  ${flag.help}\n`).join(''));
+  return blocks.filter((block) => block !== '').join('\n');
 }
 
 /** What has been said about each flag, as values. */
@@ -99,13 +108,13 @@ export class FlagValues {
 
   isSet(name: string): boolean {
     const word = this.#of(name);
-    return typeof word === 'string' ? readSwitch({ name, help: '' }, word) : word === true;
+    return typeof word === 'string' ? readSwitch({ name }, word) : word === true;
   }
 
   /** Said to be off, which is something else than not being said. */
   isOff(name: string): boolean {
     const word = this.#of(name);
-    return typeof word === 'string' ? !readSwitch({ name, help: '' }, word) : word === false;
+    return typeof word === 'string' ? !readSwitch({ name }, word) : word === false;
   }
 
   text(name: string): string | null {
@@ -147,11 +156,11 @@ export class FlagValues {
     throw new Refusal(`--${name} ${word}: not a whole number`, 'give digits only');
   }
 
-  /** One of `words`, whatever its case; null: nothing was said. */
+  /** One of `words`; where they are capitals, as etcd's are, small letters will do. Null: nothing was said. */
   choice<T extends string>(name: string, words: readonly T[]): T | null {
     const word = this.text(name);
     if (word === null || word === '') return null;
-    const found = words.find((known) => known.toLowerCase() === word.toLowerCase());
+    const found = words.find((known) => known === word || known === word.toUpperCase());
     if (found !== undefined) return found;
     throw new Refusal(`--${name} ${word}: not one of its words`, `give one of ${words.join(', ')}`);
   }

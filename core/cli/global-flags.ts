@@ -50,7 +50,6 @@ export const GLOBAL_FLAGS: readonly CommandFlag[] = [...OUTPUT_FLAGS, ...CONNECT
 const PREFIXES: readonly string[] = ['COTERIE', 'ETCDCTL'];
 
 export function fromEnvironment(env: Readonly<Record<string, string | undefined>>, name: string): string | null {
-  // `json` and `context` are ours alone; COTERIE_JSON is a flag of coterie serve as well, where it means the same.
   const variable = name.toUpperCase().replaceAll('-', '_');
   for (const prefix of PREFIXES) {
     const found = env[`${prefix}_${variable}`] ?? '';

@@ -135,7 +135,8 @@ function deleteFields({ header, deleted, prevKvs }: Answer<DeleteResponse>): Buf
 
 // -w json: what Go prints of etcd's messages
 
-function base64(bytes: Uint8Array): string | undefined {
+/** What Go prints of bytes: nothing of none. */
+export function base64(bytes: Uint8Array): string | undefined {
   return bytes.length === 0 ? undefined : view(bytes).toString('base64');
 }
 
@@ -191,7 +192,7 @@ export function bytesDecoded(name: string, bytes: Uint8Array): { readonly [name:
   return text === null ? { [`${name}Base64`]: view(bytes).toString('base64') } : { [name]: text };
 }
 
-export function kvDecoded(kv: KeyValue): Json {
+function kvDecoded(kv: KeyValue): Json {
   return {
     ...bytesDecoded('key', kv.key), ...bytesDecoded('value', kv.value), createRevision: kv.createRevision,
     modRevision: kv.modRevision, version: kv.version, lease: kv.lease === 0n ? undefined : hex(BigInt.asUintN(64, kv.lease)),

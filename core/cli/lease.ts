@@ -1,13 +1,16 @@
 // `coterie lease`: leases by hand. Words, answers and formats are etcdctl's. Sessions and what hangs on them are shown by
 // coterie sessions.
 
+import { pause } from '../../recipes/pause.js';
 import { view } from '../base/bytes.js';
+import { systemClock } from '../base/clock.js';
 import type { KeepAlive, LeaseId, LeaseInfo } from '../client.js';
+import { ApiError } from '../errors.js';
 import { runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { quote, validText } from './go-text.js';
 import { bytesDecoded } from './kv-output.js';
 import { readLease } from './operations.js';
-import { fields, headerFields, headerJson, json, type Format, type Json } from './output.js';
+import { fields, headerFields, headerJson, type Format, type Json } from './output.js';
 import { Refusal } from './refusal.js';
 import { Requests } from './requests.js';
 import type { Terminal } from './terminal.js';
@@ -26,8 +29,8 @@ const GRANT: ClientCommand = {
     const id = invocation.text('id');
     const lease = await invocation.connect().grant(Number(word), id === null ? {} : { id: readLease(id, '--id ') });
     const { format } = invocation;
-    if (format === 'json') print(invocation, { ...headerJson(lease.header), ID: lease.id, TTL: lease.ttlSeconds, Error: '' });
-    else if (format === 'decoded') print(invocation, { lease: hexOf(lease.id), ttlSeconds: lease.ttlSeconds });
+    if (format === 'json') invocation.printJson({ ...headerJson(lease.header), ID: lease.id, TTL: lease.ttlSeconds, Error: '' });
+    else if (format === 'decoded') invocation.printJson({ lease: hexOf(lease.id), ttlSeconds: lease.ttlSeconds });
     else if (format === 'fields') {
       invocation.print(fields([...headerFields(lease.header), ['ID', lease.id], ['TTL', lease.ttlSeconds]]));
     } else invocation.print(`lease ${hexOf(lease.id)} granted with TTL(${lease.ttlSeconds}s)\n`);
@@ -41,8 +44,8 @@ const REVOKE: ClientCommand = {
     const id = leaseOf(invocation);
     const header = await invocation.connect().revoke(id);
     const { format } = invocation;
-    if (format === 'json') print(invocation, { header: headerJson(header) });
-    else if (format === 'decoded') print(invocation, { lease: hexOf(id), revision: header.revision });
+    if (format === 'json') invocation.printJson({ header: headerJson(header) });
+    else if (format === 'decoded') invocation.printJson({ lease: hexOf(id), revision: header.revision });
     else if (format === 'fields') invocation.print(fields(headerFields(header)));
     else invocation.print(`lease ${hexOf(id)} revoked\n`);
     return 0;
@@ -56,8 +59,8 @@ const TIME_TO_LIVE: ClientCommand = {
     const keys = invocation.isSet('keys');
     const info = await invocation.connect().leaseInfo(leaseOf(invocation), { keys });
     const { format } = invocation;
-    if (format === 'json') print(invocation, infoJson(info));
-    else if (format === 'decoded') print(invocation, infoDecoded(info, keys));
+    if (format === 'json') invocation.printJson(infoJson(info));
+    else if (format === 'decoded') invocation.printJson(infoDecoded(info, keys));
     else if (format === 'fields') {
       const rows = [['ID', info.id], ['TTL', info.ttlSeconds], ['GrantedTTL', info.grantedTtlSeconds]] as const;
       const named = info.keys.map((key) => `"Key" : ${quote(key)}\n`).join('');
@@ -72,8 +75,8 @@ const LIST: ClientCommand = {
   async run(invocation) {
     const { header, ids } = await invocation.connect().leases();
     const { format } = invocation;
-    if (format === 'json') print(invocation, { ...headerJson(header), leases: ids.map((id) => ({ id })) });
-    else if (format === 'decoded') print(invocation, { leases: ids.map(hexOf) });
+    if (format === 'json') invocation.printJson({ ...headerJson(header), leases: ids.map((id) => ({ id })) });
+    else if (format === 'decoded') invocation.printJson({ leases: ids.map(hexOf) });
     else if (format === 'fields') {
       invocation.print(fields([...headerFields(header), ...ids.map((id): [string, LeaseId] => ['ID', id])]));
     } else invocation.print(`found ${ids.length} leases\n${ids.map((id) => `${hexOf(id)}\n`).join('')}`);
@@ -90,26 +93,24 @@ const KEEP_ALIVE: ClientCommand = {
     if (invocation.isSet('once')) {
       const answer = await client.keepAlive(id);
       if (answer.ttlSeconds > 0) return said(invocation, id, answer);
-      const remedy = 'coterie lease list shows the leases there are; one that has run out took its keys with it';
-      throw new Refusal('etcdserver: requested lease not found', remedy, { exitCode: 1 });
+      throw new ApiError('lease_not_found');
     }
-    const requests = invocation.terminal.ended === null ? new Requests() : null;
-    const asked = invocation.terminal.ended ?? requests?.asked ?? AbortSignal.abort();
+    const requests = new Requests({ ended: invocation.terminal.ended });
     try {
-      while (!asked.aborted) {
+      while (!requests.asked.aborted) {
         const answer = await client.keepAlive(id);
         if (answer.ttlSeconds === 0) {
-          if (invocation.format === 'decoded') print(invocation, { lease: hexOf(id), exists: false });
+          if (invocation.format === 'decoded') invocation.printJson({ lease: hexOf(id), exists: false });
           else invocation.print(`lease ${hexOf(id)} expired or revoked.\n`);
           return 0;
         }
         said(invocation, id, answer);
-        await pause((answer.ttlSeconds * 1000) / RENEWALS_PER_TTL, asked);
+        await pause(systemClock, (answer.ttlSeconds * 1000) / RENEWALS_PER_TTL, requests.asked);
       }
     } finally {
-      requests?.stop();
+      requests.stop();
     }
-    return requests?.exitCode ?? 0;
+    return requests.exitCode;
   },
 };
 
@@ -119,22 +120,8 @@ export function main(argv: readonly string[], terminal?: Terminal): Promise<numb
   return runGroup('lease', COMMANDS, argv, terminal);
 }
 
-function pause(ms: number, asked: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    asked.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    }, { once: true });
-  });
-}
-
 function leaseOf({ args: [word = ''] }: Invocation): LeaseId {
   return readLease(word);
-}
-
-function print(invocation: Invocation, value: Json): void {
-  invocation.print(`${json(value)}\n`);
 }
 
 /** Sixteen digits, as etcdctl prints leases. */
@@ -144,8 +131,8 @@ function hexOf(id: LeaseId): string {
 
 function said(invocation: Invocation, id: LeaseId, { header, ttlSeconds }: KeepAlive): number {
   const { format } = invocation;
-  if (format === 'json') print(invocation, { ...headerJson(header), ID: id, TTL: ttlSeconds });
-  else if (format === 'decoded') print(invocation, { lease: hexOf(id), ttlSeconds });
+  if (format === 'json') invocation.printJson({ ...headerJson(header), ID: id, TTL: ttlSeconds });
+  else if (format === 'decoded') invocation.printJson({ lease: hexOf(id), ttlSeconds });
   else if (format === 'fields') invocation.print(fields([...headerFields(header), ['ID', id], ['TTL', ttlSeconds]]));
   else invocation.print(`lease ${hexOf(id)} keepalived with TTL(${ttlSeconds})\n`);
   return 0;

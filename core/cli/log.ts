@@ -56,9 +56,19 @@ function openOutput(output: string, format: LogOptions['format']): Write {
   };
   let fd = open();
   let isBroken = false;
+  // Neither a full disk of logs ends a server nor a file that cannot be opened anew, where the old one stays. Said once.
+  const complain = (error: unknown): void => {
+    const why = error instanceof Error ? error.message : String(error);
+    if (!isBroken) process.stderr.write(`coterie serve: ${output} cannot be written: ${why}\n`);
+    isBroken = true;
+  };
   process.on('SIGHUP', () => {
     const old = fd;
-    fd = open();
+    try {
+      fd = open();
+    } catch (error) {
+      return complain(error);
+    }
     isBroken = false;
     closeSync(old);
   });
@@ -66,9 +76,7 @@ function openOutput(output: string, format: LogOptions['format']): Write {
     try {
       writeSync(fd, format === 'console' ? humanLine(line, null) : line);
     } catch (error) {
-      // A full disk of logs ends no server, and is said once.
-      if (!isBroken) process.stderr.write(`coterie serve: ${output} cannot be written: ${String(error)}\n`);
-      isBroken = true;
+      complain(error);
     }
   };
 }

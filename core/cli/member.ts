@@ -4,6 +4,7 @@ import type { Member, MemberAdded, MembersResponse } from '../client.js';
 import { writeMembers } from '../wire/convert.js';
 import * as rpc from '../wire/schema/generated/rpc.js';
 import { readId, runGroup, type ClientCommand, type Invocation } from './client-command.js';
+import { CONSISTENCY, isSerializable } from './operations.js';
 import { fields, headerFields, headerJson, hex, hex16, json, table, unlessEmpty, type Format, type Json } from './output.js';
 import { Refusal } from './refusal.js';
 import type { Terminal } from './terminal.js';
@@ -13,14 +14,10 @@ const PEER_URLS = { name: 'peer-urls', value: 'URLS', help: 'where other members
 const CHANGED: readonly Format[] = ['simple', 'json', 'protobuf', 'decoded'];
 
 const LIST: ClientCommand = {
-  words: 'member list', usage: '', summary: 'who is in the cluster', takes: [0, 0], flags: [
-    { name: 'consistency', value: 'HOW', help: 'l: after asking a majority (default); s: what the member asked knows' },
-  ],
+  words: 'member list', usage: '', summary: 'who is in the cluster', takes: [0, 0], flags: [CONSISTENCY],
   formats: ['simple', 'table', 'json', 'fields', 'protobuf', 'decoded'],
   async run(invocation) {
-    const consistency = invocation.text('consistency') ?? 'l';
-    if (!['l', 's'].includes(consistency)) throw new Refusal(`--consistency ${consistency}: neither l nor s`, 'give l or s');
-    const list = await invocation.connect().members({ linearizable: consistency === 'l' });
+    const list = await invocation.connect().members({ linearizable: !isSerializable(invocation.flags) });
     const isBinary = invocation.format === 'protobuf';
     invocation.print(isBinary ? rpc.MemberListResponse.encode(writeMembers(list)).finish() : membersText(list, invocation));
     return 0;
@@ -38,7 +35,7 @@ const ADD: ClientCommand = {
     const { format } = invocation;
     const decoded = { member: memberDecoded(added.member), members: added.members.map(memberDecoded) };
     if (format === 'simple') invocation.print(addedText(added, name));
-    else invocation.print(`${json(format === 'json' ? addedJson(added) : decoded)}\n`);
+    else invocation.printJson(format === 'json' ? addedJson(added) : decoded);
     return 0;
   },
 };

@@ -209,6 +209,9 @@ export class ServerMetrics {
       () => facts().failures.reads);
     this.#gauge('etcd_server_quota_backend_bytes', 'Bytes the store may take.', () => source.quotaBytes);
     this.#gauge('etcd_debugging_auth_revision', 'Rises with each change of users and roles.', () => facts().authRevision);
+    this.#counter('coterie_logins_failed_total', 'Wrong names and passwords.', () => facts().logins.failed);
+    this.#counter('coterie_logins_throttled_total', 'Names and passwords not looked at: too many came, or wrong ones too often.',
+      () => facts().logins.throttled);
     this.#constant('etcd_server_id', 'The id of this member, in hex.', 'server_id', source.memberId.toString(16));
   }
 

@@ -8,11 +8,12 @@
 // Every half minute, and at the end, it prints how many keys were written, as etcdctl does. With --rev a copy that was
 // interrupted goes on behind the revision that its last message named.
 
+import { pause } from '../../recipes/pause.js';
+import { OPEN_END, utf8 } from '../base/bytes.js';
+import { systemClock } from '../base/clock.js';
 import type { Client, Event, KeyValue, Op } from '../client.js';
 import { opDelete, opPut, prefixRange } from '../client.js';
-import { OPEN_END, utf8 } from '../base/bytes.js';
 import { isApiError, Status } from '../errors.js';
-import { connect } from '../wire/remote-client.js';
 import { runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { destinationOptions, DESTINATION_FLAGS } from './connection.js';
 import { json } from './output.js';
@@ -46,18 +47,15 @@ const MIRROR: ClientCommand = {
     if (invocation.isSet('no-dest-prefix') && invocation.text('dest-prefix') !== null) {
       throw new Refusal('`--dest-prefix` and `--no-dest-prefix` cannot be set at the same time', 'leave one of them out');
     }
-    const requests = invocation.terminal.ended === null ? new Requests() : null;
-    const asked = invocation.terminal.ended ?? requests?.asked ?? AbortSignal.abort();
-    const source = await invocation.reached();
-    const options = await destinationOptions(invocation.flags, invocation.terminal);
-    const target = connect(destination, { ...options, timeoutMs: invocation.timeoutMs });
+    const requests = new Requests({ ended: invocation.terminal.ended });
     try {
-      const mirror = mirrorOf(invocation, source, target);
-      await copyAll(invocation, mirror, asked);
-      return requests?.exitCode ?? 0;
+      const source = await invocation.reached();
+      const options = await destinationOptions(invocation.flags, invocation.terminal);
+      const target = invocation.connect(destination.split(','), options);
+      await copyAll(invocation, mirrorOf(invocation, source, target), requests.asked);
+      return requests.exitCode;
     } finally {
-      await target.close();
-      requests?.stop();
+      requests.stop();
     }
   },
 };
@@ -189,19 +187,7 @@ async function persist(mirror: Mirror, success: readonly Op[], signal: AbortSign
       const isAway = isApiError(error) && (error.status === Status.unavailable || error.status === Status.deadline_exceeded);
       if (!isAway || mirror.written === 0 || signal.aborted) throw error;
       if (attempt === 0) mirror.say(`make-mirror: the destination is away, and is waited for: ${error.message}`);
-      await pause(RETRY_MS, signal);
+      await pause(systemClock, RETRY_MS, signal);
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener('abort', end, { once: true });
-  });
 }

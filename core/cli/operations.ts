@@ -6,12 +6,20 @@ import { prefixRange, type DeleteRequest, type LeaseId, type PutRequest, type Ra
 import type { CommandFlag, FlagValues } from './flags.js';
 import { Refusal } from './refusal.js';
 
-const PREFIX: CommandFlag = { name: 'prefix', help: 'every key that begins with KEY' };
-const FROM_KEY: CommandFlag = { name: 'from-key', help: 'every key from KEY on, in the order of their bytes' };
-const PREV_KV: CommandFlag = { name: 'prev-kv', help: 'print what was there before as well' };
+/** What `KEY` may stand for; keysOf reads them. */
+export const RANGE_FLAGS: readonly CommandFlag[] = [
+  { name: 'prefix', help: 'every key that begins with KEY' },
+  { name: 'from-key', help: 'every key from KEY on, in the order of their bytes' },
+];
+export const PREV_KV: CommandFlag = { name: 'prev-kv', help: 'print what was there before as well' };
+
+export const CONSISTENCY: CommandFlag = {
+  name: 'consistency', value: 'HOW', words: ['l', 's'],
+  help: 'l: after asking a majority (default); s: what the member asked knows',
+};
 
 export const GET_FLAGS: readonly CommandFlag[] = [
-  PREFIX, FROM_KEY,
+  ...RANGE_FLAGS,
   { name: 'rev', value: 'REVISION', help: 'as it was then; default: now' },
   { name: 'keys-only', help: 'no values' },
   { name: 'print-value-only', help: 'values alone, in simple output' },
@@ -22,10 +30,7 @@ export const GET_FLAGS: readonly CommandFlag[] = [
     name: 'sort-by', value: 'WHAT', help: 'CREATE, KEY, MODIFY, VALUE or VERSION',
     words: ['CREATE', 'KEY', 'MODIFY', 'VALUE', 'VERSION'],
   },
-  {
-    name: 'consistency', value: 'HOW', words: ['l', 's'],
-    help: 'l: after asking a majority (default); s: what the member asked knows',
-  },
+  CONSISTENCY,
   { name: 'min-create-rev', value: 'REVISION', help: 'only keys created at it or later' },
   { name: 'max-create-rev', value: 'REVISION', help: 'only keys created at it or earlier' },
   { name: 'min-mod-rev', value: 'REVISION', help: 'only keys changed last at it or later' },
@@ -40,7 +45,7 @@ export const PUT_FLAGS: readonly CommandFlag[] = [
 ];
 
 export const DEL_FLAGS: readonly CommandFlag[] = [
-  PREFIX, FROM_KEY, PREV_KV, { name: 'range', help: 'said for END, as later etcdctl has it' },
+  ...RANGE_FLAGS, PREV_KV, { name: 'range', help: 'said for END, as later etcdctl has it' },
 ];
 
 /** What `KEY [END]` select, with `--prefix` and `--from-key`. */
@@ -71,7 +76,7 @@ export function rangeRequest(flags: FlagValues, args: readonly string[]): RangeR
     revision: flags.number('rev'),
     sortOrder: order === null ? 'none' : ORDERS[order],
     sortTarget: TARGETS[target ?? 'KEY'] ?? 'key',
-    serializable: flags.choice('consistency', ['l', 's']) === 's',
+    serializable: isSerializable(flags),
     keysOnly: flags.isSet('keys-only'),
     countOnly: flags.isSet('count-only'),
     minCreateRevision: flags.number('min-create-rev'),
@@ -79,6 +84,11 @@ export function rangeRequest(flags: FlagValues, args: readonly string[]): RangeR
     minModRevision: flags.number('min-mod-rev'),
     maxModRevision: flags.number('max-mod-rev'),
   };
+}
+
+/** What `--consistency` says. */
+export function isSerializable(flags: FlagValues): boolean {
+  return flags.choice('consistency', ['l', 's']) === 's';
 }
 
 /** `input` is asked for the value when none stands there. */

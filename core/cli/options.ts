@@ -223,7 +223,7 @@ const SECURITY: readonly Option[] = [
 
 const AUTH: readonly Option[] = [
   {
-    flag: 'auth-token', kind: 'path', fallback: 'simple', group: 'Security',
+    flag: 'auth-token', kind: 'word', fallback: 'simple', group: 'Security',
     help: 'Tokens of users: simple, or jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m.',
   },
   {
@@ -360,8 +360,7 @@ function set(lacks: string, harmless: readonly string[], ...flags: readonly stri
 
 /** What etcd has and we do not, yet or ever. */
 export const UNAVAILABLE: readonly Unavailable[] = [
-  ...set(DISCOVERY, [''], 'discovery', 'discovery-proxy', 'discovery-token'),
-  ...set(DISCOVERY, [''], 'discovery-endpoints'),
+  ...set(DISCOVERY, [''], 'discovery', 'discovery-proxy', 'discovery-token', 'discovery-endpoints'),
   ...set(DISCOVERY, ['proxy', 'exit'], 'discovery-fallback'),
   ...set('more than one learner at a time', ['1'], 'max-learners'),
   ...set('the proxy of the v2 API', ['off'], 'proxy'),
@@ -369,10 +368,9 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   ...set('a directory for the log alone (put --data-dir on the fast disk)', [''], 'wal-dir'),
   ...off('the v2 API', 'enable-v2'),
   ...set('the v2 API', [''], 'experimental-enable-v2v3'),
-  ...off('lease checkpoints', 'experimental-enable-lease-checkpoint', 'experimental-enable-lease-checkpoint-persist'),
   ...off('sharing a port between processes', 'socket-reuse-port'),
   ...off('log rotation (rotate from outside)', 'enable-log-rotation'),
-  ...set('that limit', ['5s'], 'grpc-keepalive-min-time'),
+  ...set('a bound on how often clients may ping', ['5s'], 'grpc-keepalive-min-time'),
 ];
 
 /** Flags whose every value leaves us doing what we do: they tune machinery of etcd that we do not have. */
@@ -394,6 +392,8 @@ const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
 export const ALWAYS_ON: Readonly<Record<string, string>> = {
   'socket-reuse-address': 'Node asks for it whenever it listens',
   'pre-vote': 'a member that was cut off must not disturb the others when it comes back',
+  'experimental-enable-lease-checkpoint': 'a change of leader must not start long leases over',
+  'experimental-enable-lease-checkpoint-persist': 'nor must a restart',
 };
 
 /** `--flag` alone means `--flag=true`. */

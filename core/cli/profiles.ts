@@ -8,6 +8,7 @@ import { isIP } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { getHeapSnapshot } from 'node:v8';
 import type { NodeFacts } from '../start-node.js';
+import { isLoopback } from './values.js';
 
 const SECONDS_MAX = 120;
 const PAGE = `profile?seconds=30  where the processor's time goes (.cpuprofile: load it in Chrome's or VS Code's viewer)
@@ -106,10 +107,6 @@ function secondsOf(query: URLSearchParams, fallback: number): number {
 function isFromHere(request: IncomingMessage): boolean {
   const host = (request.headers.host ?? '').replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
   return isLoopback(request.socket.localAddress ?? '') && (host === 'localhost' || isIP(host) !== 0);
-}
-
-function isLoopback(address: string): boolean {
-  return address === '::1' || /^(?:::ffff:)?127\./.test(address);
 }
 
 function json(response: ServerResponse, value: unknown): void {

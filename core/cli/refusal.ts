@@ -13,19 +13,11 @@ export class Refusal extends Error {
   }
 }
 
-/** What Node's parser of words objects to, as a refusal; what else was thrown stays as it is. */
-export function refusalOfWords(error: unknown, flags: readonly string[], usage: string): unknown {
-  if (error instanceof Refusal || !(error instanceof Error) || !('code' in error)) return error;
-  const said = error.message.split('\n')[0] ?? error.message;
-  const unknown = /^Unknown option '([^']+)'/.exec(said)?.[1];
-  if (unknown !== undefined) {
-    const guess = nearest(unknown.replace(/^-+/, ''), flags);
-    return new Refusal(`${unknown}: no such flag`, guess === null ? usage : `did you mean --${guess}?`);
-  }
-  const extra = /^Unexpected argument '([^']*)'/.exec(said)?.[1];
-  if (extra !== undefined) return new Refusal(`${extra}: one word too many`, usage);
-  const bare = /^Option '(?:-\w, )?(--[\w-]+) <value>' argument missing/.exec(said)?.[1];
-  return new Refusal(bare === undefined ? said : `${bare}: its value is missing`, usage);
+/** Of what the rooms below cannot use: they say what is wrong and, after the last semicolon, what to do. `where` comes first. */
+export function refusalOf(fault: Error, where = ''): Refusal {
+  const cut = fault.message.lastIndexOf('; ');
+  const [problem, remedy] = [fault.message.slice(0, cut), fault.message.slice(cut + 2)];
+  return new Refusal(`${where}${problem}`, remedy, { exitCode: 1, cause: fault });
 }
 
 /** The known word nearest to `word`, or null when none is near enough to be a slip. */

@@ -5,11 +5,10 @@
 
 import { connect } from 'node:net';
 import { hostname } from 'node:os';
-import { utf8 } from '../base/bytes.js';
 import { systemClock } from '../base/clock.js';
 import type { Client } from '../client.js';
 import { isApiError } from '../errors.js';
-import { SERVICES_PREFIX } from '../../recipes/instance.js';
+import { servicePrefix } from '../../recipes/instance.js';
 import { pause } from '../../recipes/pause.js';
 import { checkSpec, register, RegistrationEnded } from '../../recipes/registry.js';
 import type { InstanceSpec, Registration, RegistrationEvent } from '../../recipes/registry.js';
@@ -121,14 +120,15 @@ interface Service {
 async function supervise(invocation: Invocation, spec: InstanceSpec, times: Times): Promise<number> {
   const [, program, ...args] = invocation.args;
   const client = invocation.connect();
-  // While the store cannot be told of it the service need not be started.
-  await client.range({ key: utf8(SERVICES_PREFIX), limit: 1, keysOnly: true });
+  // While the store cannot be told of it the service need not be started. Who may write this service may perhaps read no other.
+  await client.range({ key: servicePrefix(spec.service), limit: 1, keysOnly: true });
   const [over, hurry] = [new AbortController(), new AbortController()];
   let asked = 0;
-  const requests = new Requests(() => {
+  const onEnding = (): void => {
     asked += 1;
     if (asked > 1) hurry.abort();
-  });
+  };
+  const requests = new Requests({ onEnding });
   const env = { COTERIE_SERVICE: spec.service, COTERIE_INSTANCE_ID: spec.id };
   const child = program === undefined ? null : new Child([program, ...args], { env, graceMs: times.graceMs, apart: true });
   void child?.ended.then(() => over.abort());

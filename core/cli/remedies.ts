@@ -32,7 +32,7 @@ const REMEDIES: Readonly<Record<Exclude<ErrorCode, Silent>, string>> = {
   bad_transferee: 'name a voting member by its id: coterie member list',
   learner_unsupported: 'a learner answers little; name a voting member with --endpoints',
   too_many_requests: 'it has more to do than it can; try again in a moment',
-  no_space: 'compact and defragment, or raise --quota-backend-bytes; then coterie alarm disarm',
+  no_space: 'coterie compaction REVISION, coterie defrag --cluster, then coterie alarm disarm; or a larger --quota-backend-bytes',
   no_leader: 'a majority of the members must run and reach each other: coterie endpoint health --cluster',
   not_leader: 'ask the leader: coterie endpoint status --cluster shows which it is',
   leader_changed: 'look whether it happened before you repeat it',

@@ -8,25 +8,30 @@ import { exitCodeOf } from './child.js';
 const ENDING: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
 const OTHERS: readonly NodeJS.Signals[] = ['SIGUSR1', 'SIGUSR2'];
 
+export interface RequestsOptions {
+  /** Called for each signal that asks to end, instead of passing that on. */
+  readonly onEnding?: (signal: NodeJS.Signals) => void;
+  /** What says so in place of signals, where the terminal is a stand-in: `Terminal.ended`. */
+  readonly ended?: AbortSignal | null;
+}
+
 export class Requests {
-  readonly #asked = new AbortController();
+  /** Aborts when asked to end for the first time. */
+  readonly asked: AbortSignal;
+  readonly #asking = new AbortController();
   readonly #listeners: (() => void)[] = [];
-  readonly #onEnding: ((signal: NodeJS.Signals) => void) | null;
+  readonly #onEnding: ((signal: NodeJS.Signals) => void) | undefined;
   #child: Child | null = null;
   #signal: NodeJS.Signals | null = null;
 
-  /** With `onEnding` it is called for each signal that asks to end, instead of passing that on. */
-  constructor(onEnding: ((signal: NodeJS.Signals) => void) | null = null) {
+  constructor({ onEnding, ended = null }: RequestsOptions = {}) {
     this.#onEnding = onEnding;
+    this.asked = ended ?? this.#asking.signal;
+    if (ended !== null) return;
     for (const name of [...ENDING, ...OTHERS]) this.#listen(name);
     // The binary would leave at once (main.ts), and leave behind what is held until its lease has run out.
     process.stdout.removeAllListeners('error');
-    process.stdout.on('error', () => this.#asked.abort());
-  }
-
-  /** Aborts when asked to end for the first time. */
-  get asked(): AbortSignal {
-    return this.#asked.signal;
+    process.stdout.on('error', () => this.#asking.abort());
   }
 
   /** After a signal what a shell gives for it; 0 when there was none. */
@@ -54,10 +59,10 @@ export class Requests {
       this.#child?.pass(name);
       return;
     }
-    const again = this.#asked.signal.aborted;
+    const again = this.asked.aborted;
     this.#signal ??= name;
-    this.#asked.abort();
-    if (this.#onEnding !== null) this.#onEnding(name);
+    this.#asking.abort();
+    if (this.#onEnding !== undefined) this.#onEnding(name);
     else if (this.#child !== null) this.#child.pass(name);
     else if (again) process.exit(exitCodeOf(name));
   }

@@ -31,9 +31,6 @@ import { addressOf } from './values.js';
 
 type All = ReadonlyMap<string, Setting>;
 
-/** What etcd counts as its quota where none is given. */
-const QUOTA_BYTES = 2 * 1024 * 1024 * 1024;
-
 /** Ends with the process; comes back only to refuse. */
 export async function runServer({ all, warnings }: Settings): Promise<number> {
   const outputs = listOf(all, 'log-outputs');
@@ -130,7 +127,7 @@ async function openNode(
     metrics.attach({
       memberId: node.memberId,
       // etcd shows 0 where there is no bound.
-      quotaBytes: Math.max(0, numberOf(all, 'quota-backend-bytes') || QUOTA_BYTES),
+      quotaBytes: upkeep.quotaBytes === Infinity ? 0 : upkeep.quotaBytes,
       facts: () => node.facts(),
       dbSizes: async () => {
         const { dbSizeBytes, dbSizeInUseBytes } = await node.client.status();

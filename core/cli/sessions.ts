@@ -8,6 +8,7 @@ import { LOCKS_ROOT, type LockInfo } from '../../recipes/lock-names.js';
 import { runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { hangsOf } from './hangs.js';
 import { leaseInfos, leftText, personOf, readLines, type Line, type Standing } from './lines.js';
+import { readLease } from './operations.js';
 import { columns, hex, json, plain, table, type Json } from './output.js';
 import { Refusal } from './refusal.js';
 
@@ -23,7 +24,7 @@ const SESSIONS: ClientCommand = {
   takes: [0, Infinity], flags: [], formats: ['simple', 'table', 'json'],
   async run(invocation) {
     const client = invocation.connect();
-    const wanted = invocation.args.map(readLease);
+    const wanted = invocation.args.map((word) => readLease(word));
     const leases = wanted.length > 0 ? wanted : (await client.leases()).ids;
     if (leases.length > SESSIONS_MAX) {
       throw new Refusal(`there are ${leases.length} leases`, 'name those that you want to know about', { exitCode: 1 });
@@ -43,11 +44,6 @@ export const COMMANDS: readonly ClientCommand[] = [SESSIONS];
 
 export function main(argv: readonly string[]): Promise<number> {
   return runGroup('sessions', COMMANDS, argv);
-}
-
-function readLease(word: string): LeaseId {
-  if (/^[0-9a-f]{1,16}$/i.test(word)) return BigInt(`0x${word}`);
-  throw new Refusal(`${word}: not a lease`, 'leases are hex, as coterie sessions prints them');
 }
 
 /** Where an entry stands: 0 is one that holds. */

@@ -5,9 +5,10 @@
 import { ALIASES, ALWAYS_ON, environmentName, OPTIONS, UNAVAILABLE, WITHOUT_EFFECT, type Option } from './options.js';
 import { KNOWN_FLAGS } from './arguments.js';
 import { readConfigFile, type FileEntry } from './config-file.js';
+import { GLOBAL_FLAGS } from './global-flags.js';
 import { nearest, Refusal } from './refusal.js';
 import { upkeepOf, type Upkeep } from './upkeep-flags.js';
-import { addressOf, isCluster, isList, readValue, showValue, type ClusterValue, type Value } from './values.js';
+import { addressOf, isCluster, isList, isLoopback, readValue, showValue, type ClusterValue, type Value } from './values.js';
 
 export type Origin = 'flag' | 'environment' | 'file' | 'default';
 
@@ -91,7 +92,10 @@ function readEnvironment(environment: Readonly<Record<string, string | undefined
 }
 
 /** Read by the build, the tests and the commands that ask a server, not by the server. */
-const NOT_OURS: readonly string[] = ['COTERIE_DIST', 'COTERIE_CONTEXTS', 'COTERIE_CONTEXT', 'COTERIE_ENDPOINTS'];
+const NOT_OURS: readonly string[] = [
+  'COTERIE_DIST', 'COTERIE_CONTEXTS', 'COTERIE_WATCH_KEY', 'COTERIE_WATCH_RANGE_END',
+  ...GLOBAL_FLAGS.map(({ name }) => environmentName('COTERIE', name)),
+];
 
 function keyOf(entry: FileEntry): string {
   const ofCommand = OPTIONS.filter((option) => option.group === 'Command').map((option) => option.flag);
@@ -114,7 +118,7 @@ function refuseUnavailable(flag: string, given: Word): void {
   if (row === undefined || row.harmless.includes(word)) return;
   const harmless = row.harmless.find((value) => value !== '');
   const remedy = harmless === undefined ? 'leave it out' : `leave it out, or set it to ${harmless}`;
-  throw new Refusal(`${quote(given)}: coterie does not have ${row.lacks} yet`, remedy);
+  throw new Refusal(`${quote(given)}: coterie does not have ${row.lacks}`, remedy);
 }
 
 function settleOne(option: Option, given: Word | undefined): Setting {
@@ -176,11 +180,6 @@ function judgeOperation(all: ReadonlyMap<string, Setting>): void {
     const problem = `${show(all, 'enable-pprof')}: profiles are shown on the loopback only, beside the ports for clients`;
     throw new Refusal(problem, remedy);
   }
-}
-
-/** Of addresses to listen on, where names other than localhost do not occur. */
-function isLoopback(host: string): boolean {
-  return host === '::1' || host.startsWith('127.');
 }
 
 /** The words of one side, of clients or of members, whose flags begin with `of`. */

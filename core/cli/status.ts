@@ -5,6 +5,7 @@
 import { utf8 } from '../base/bytes.js';
 import type { Alarm, Member } from '../client.js';
 import { isApiError } from '../errors.js';
+import { alarmDecoded } from './alarm.js';
 import { runGroup, type ClientCommand, type Invocation } from './client-command.js';
 import { diagnose, lagOf, leaderOf, nameOf, type Finding, type Scene, type Seen } from './diagnosis.js';
 import { bytesText, columns, durationText, hex, json, plain, type Json } from './output.js';
@@ -132,9 +133,7 @@ function forPrograms(clusterId: bigint, { seen, alarms }: Scene, findings: reado
   return `${json({
     cluster: hex(clusterId), healthy: findings.every(({ weight }) => weight !== 'broken'),
     leader: leader === null ? undefined : hex(leader), members,
-    alarms: alarms.map(({ memberId, kind }): Json => {
-      return { member: hex(memberId), alarm: kind === 'no_space' ? 'NOSPACE' : 'CORRUPT' };
-    }),
+    alarms: alarms.map(alarmDecoded),
     findings: said,
   })}\n`;
 }

@@ -4,11 +4,12 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { calendarMs } from '../base/clock.js';
-import { JudgedTls, TlsFault, type TlsTerms, type TlsVersion } from '../base/tls-terms.js';
+import { JudgedTls, TlsFault, type TlsField, type TlsVersion } from '../base/tls-terms.js';
+import { judgedPeer } from '../peer/tls.js';
 import type { PeerTls } from '../start-node.js';
 import { autoFiles } from './auto-tls.js';
 import type { Logger } from './log.js';
-import { Refusal } from './refusal.js';
+import { Refusal, refusalOf } from './refusal.js';
 import { isSet, listOf, textOf, type Setting } from './settings.js';
 
 type All = ReadonlyMap<string, Setting>;
@@ -158,15 +159,11 @@ export class TlsFiles {
     }
     const { cert = '', key = '' } = texts;
     const terms: PeerTls = { ...texts, cert, key, ...this.#rules() };
-    const judge = (one: TlsTerms): JudgedTls => {
-      try {
-        return new JudgedTls(one, calendarMs());
-      } catch (error) {
-        throw error instanceof TlsFault ? this.#refusal(error) : error;
-      }
-    };
-    if (terms.clientCert !== undefined && terms.clientKey !== undefined) judge({ cert: terms.clientCert, key: terms.clientKey });
-    return [terms, judge(terms)];
+    try {
+      return [terms, this.#side === 'peer' ? judgedPeer(terms) : new JudgedTls(terms, calendarMs())];
+    } catch (error) {
+      throw error instanceof TlsFault ? refusalOf(error, `${this.#name(error.field)}: `) : error;
+    }
   }
 
   /** What does not stand in files. */
@@ -212,14 +209,8 @@ export class TlsFiles {
     throw new Refusal(`${this.#name(field)}: not PEM`, 'it must hold a block that begins with -----BEGIN', { exitCode: 1 });
   }
 
-  #refusal(fault: TlsFault): Refusal {
-    const cut = fault.message.lastIndexOf('; ');
-    const [problem, remedy] = [fault.message.slice(0, cut), fault.message.slice(cut + 2)];
-    return new Refusal(`${this.#name(fault.field)}: ${problem}`, remedy, { exitCode: 1, cause: fault });
-  }
-
   /** The flag of a field, and the file or the words it was given. */
-  #name(field: keyof PeerTls): string {
+  #name(field: TlsField): string {
     const flag = FLAGS[this.#side][field] ?? field;
     const file = IN_FILES.find((one) => one === field);
     const named = file === undefined ? undefined : this.#files[file];

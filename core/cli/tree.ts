@@ -59,7 +59,7 @@ const TREE: ClientCommand = {
     const { entries, revision } = await listKeys(invocation.connect(), prefix, depth);
     const root = treeOf(entries, utf8(prefix).length);
     if (invocation.format === 'simple') invocation.print(drawn(root, prefix, entries));
-    else invocation.print(`${json({ revision, prefix, children: branchesJson(root) })}\n`);
+    else invocation.printJson({ revision, prefix, children: branchesJson(root) });
     return entries.length === 0 && invocation.isSet('exit-code') ? NOTHING_FOUND : 0;
   },
 };

@@ -4,7 +4,7 @@
 import type { AutoCompaction } from '../node/compactor.js';
 import type { UpkeepSettings } from '../node/upkeep.js';
 import { Refusal } from './refusal.js';
-import { readDuration } from './values.js';
+import { readDuration, readTruth } from './values.js';
 
 /** What was settled for a flag, by name. */
 export interface Given {
@@ -95,10 +95,9 @@ function gatesOf(word: string): ReadonlyMap<string, boolean> {
     const remedy = `write name=true or name=false; gates with a meaning here are ${GATES.join(' and ')}`;
     if (value === undefined) throw new Refusal(`missing bool value for feature gate ${name}`, remedy);
     if (!GATES.includes(name) && !IDLE_GATES.includes(name)) throw new Refusal(`unrecognized feature gate: ${name}`, remedy);
-    if (!/^(?:1|t|true|0|f|false)$/i.test(value)) {
-      throw new Refusal(`invalid value of ${name}=${value}, err: not a bool`, remedy);
-    }
-    gates.set(name, /^[1t]/i.test(value));
+    const isOn = readTruth(value);
+    if (isOn === null) throw new Refusal(`invalid value of ${name}=${value}, err: not a bool`, remedy);
+    gates.set(name, isOn);
   }
   return gates;
 }

@@ -115,10 +115,14 @@ export function showDuration(ms: number): string {
 }
 
 function readBoolean(_option: Option, word: string): Reading {
-  // The spellings of Go's flag package.
-  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(word)) return { value: true };
-  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(word)) return { value: false };
-  return { wrong: 'neither true nor false', remedy: 'give true or false' };
+  const value = readTruth(word);
+  return value === null ? { wrong: 'neither true nor false', remedy: 'give true or false' } : { value };
+}
+
+/** The spellings of Go's flag package; null: none of them. */
+export function readTruth(word: string): boolean | null {
+  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(word)) return true;
+  return ['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(word) ? false : null;
 }
 
 function readChoice(option: Option, word: string): Reading {
@@ -196,8 +200,13 @@ function readCluster(_option: Option, word: string): Reading {
 }
 
 /** The host without the brackets of an IPv6 address. */
-export function hostOf(url: URL): string {
+function hostOf(url: URL): string {
   return url.hostname.replace(/^\[(.*)\]$/, '$1');
+}
+
+/** Of an address, where names do not occur. */
+export function isLoopback(address: string): boolean {
+  return address === '::1' || /^(?:::ffff:)?127\./.test(address);
 }
 
 /** Host and port to bind; localhost is the IPv4 loopback, which is where etcd's clients look. */

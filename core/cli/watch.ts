@@ -13,7 +13,7 @@ import { quote } from './go-text.js';
 import { cannotRun } from './hold.js';
 import { KV_FORMATS, shapeOf } from './kv.js';
 import { watchBytes } from './kv-output.js';
-import { keysOf } from './operations.js';
+import { keysOf, PREV_KV, RANGE_FLAGS } from './operations.js';
 import { json } from './output.js';
 import { Refusal } from './refusal.js';
 import { Requests } from './requests.js';
@@ -26,10 +26,8 @@ const GRACE_MS = 2_000;
 const WATCHES_MAX = 1_000;
 
 const WATCH_FLAGS: readonly CommandFlag[] = [
-  { name: 'prefix', help: 'every key that begins with KEY' },
-  { name: 'from-key', help: 'every key from KEY on' },
+  ...RANGE_FLAGS, PREV_KV,
   { name: 'rev', value: 'REVISION', help: 'from this revision on, history included; default: from now on' },
-  { name: 'prev-kv', help: 'print what was there before as well' },
   { name: 'progress-notify', help: 'say now and then up to where everything has been seen' },
 ];
 
@@ -44,16 +42,15 @@ const WATCH: ClientCommand = {
     + 'A key that begins with a dash stands in COTERIE_WATCH_KEY.',
   async run(invocation) {
     const { terminal } = invocation;
-    const requests = terminal.ended === null ? new Requests() : null;
-    const asked = terminal.ended ?? requests?.asked ?? AbortSignal.abort();
+    const requests = new Requests({ ended: terminal.ended });
     try {
       const first = invocation.isSet('interactive') ? null : orderOf(invocation);
-      const scene = { invocation, client: await invocation.reached(), asked, requests };
+      const scene = { invocation, client: await invocation.reached(), requests };
       if (first === null) return await interact(scene);
       const code = await follow(scene, first, () => undefined);
-      return code ?? requests?.exitCode ?? 0;
+      return code ?? requests.exitCode;
     } finally {
-      requests?.stop();
+      requests.stop();
     }
   },
 };
@@ -67,8 +64,7 @@ export function main(argv: readonly string[], terminal?: Terminal): Promise<numb
 interface Scene {
   readonly invocation: Invocation;
   readonly client: RemoteClient;
-  readonly asked: AbortSignal;
-  readonly requests: Requests | null;
+  readonly requests: Requests;
 }
 
 interface Order {
@@ -95,7 +91,7 @@ function rangeOf(flags: FlagValues, words: readonly string[]): Order['keys'] {
 
 /** Null: asked to end. `begun` is given what asks for progress. */
 async function follow(scene: Scene, order: Order, begun: (progress: () => void) => void): Promise<number | null> {
-  const { client, asked } = scene;
+  const { client, requests: { asked } } = scene;
   const { flags, keys } = order;
   const request = {
     ...keys, startRevision: flags.number('rev'), prevKv: flags.isSet('prev-kv'), progressNotify: flags.isSet('progress-notify'),
@@ -134,7 +130,7 @@ async function shown({ invocation, requests }: Scene, { command }: Order, batch:
 
 /** Null: all went well. */
 async function ran(
-  requests: Requests | null,
+  requests: Requests,
   command: readonly [string, ...string[]],
   revision: number,
   { kind, kv }: Event,
@@ -144,9 +140,9 @@ async function ran(
     ETCD_WATCH_KEY: quote(kv.key), ETCD_WATCH_VALUE: quote(kv.value),
   };
   const child = new Child(command, { env, graceMs: GRACE_MS });
-  requests?.passTo(child);
+  requests.passTo(child);
   const code = await child.ended;
-  requests?.passTo(null);
+  requests.passTo(null);
   const fault = child.fault();
   if (fault !== null) return cannotRun(fault);
   if (code === 0) return null;
@@ -158,11 +154,11 @@ async function ran(
 
 /** Lines until the input ends; then until all watches have. A line that is wrong ends none of them. */
 async function interact(scene: Scene): Promise<number> {
-  const { invocation, asked, requests } = scene;
+  const { invocation, requests } = scene;
   const running: Promise<number>[] = [];
   const progress: (() => void)[] = [];
   const gone = new Promise<null>((resolve) => {
-    asked.addEventListener('abort', () => resolve(null), { once: true });
+    requests.asked.addEventListener('abort', () => resolve(null), { once: true });
   });
   const lines = invocation.terminal.lines()[Symbol.asyncIterator]();
   for (;;) {
@@ -182,7 +178,7 @@ async function interact(scene: Scene): Promise<number> {
     }
   }
   const codes = await Promise.all(running);
-  return codes.find((code) => code !== 0) ?? requests?.exitCode ?? 0;
+  return codes.find((code) => code !== 0) ?? requests.exitCode;
 }
 
 async function told({ words, terminal }: Invocation, watching: Promise<number | null>): Promise<number> {

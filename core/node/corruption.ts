@@ -72,9 +72,10 @@ export class Corruption {
   verify(done: Done<readonly NodeId[]>): void {
     this.#compare(0, (error, found) => {
       if (error !== null || found === undefined) return done(error);
+      const [own, another] = found;
+      const differing = found.filter(({ hash }) => hash !== own?.hash).map(({ member }) => member);
       const { self } = this.#config;
-      const others = found.map(({ member }) => member).filter((member) => member !== self);
-      done(null, outliers(found, others[0] ?? self).includes(self) ? others : []);
+      done(null, outliers(found, another?.member ?? self).includes(self) ? differing : []);
     });
   }
 

@@ -27,9 +27,8 @@ export class Hasher {
   hash(revision: Revision, done: Done<StoreHash>): void {
     const { clock } = this.#doors;
     const store = this.#doors.store();
-    if (this.#underWay >= hashesMax) return done(new ApiError('too_many_requests'));
-    const hashing = store.hashing(revision);
-    if (typeof hashing === 'string') return done(new ApiError(hashing));
+    const hashing = this.#underWay < hashesMax ? store.hashing(revision) : 'too_many_requests';
+    if (typeof hashing === 'string') return void clock.schedule(0, () => done(new ApiError(hashing)));
     this.#underWay += 1;
     const end = (error: Error | null, hash?: StoreHash): void => {
       this.#underWay -= 1;

@@ -120,13 +120,9 @@ export const loginPauseMsMin = 100;
 export const loginPauseMsMax = 5000;
 /** Names whose failures are remembered; then the one tried least recently is forgotten. */
 export const loginNamesMax = 1000;
-/** How long a simple token is good unused, where nothing else is said; etcd: 300 s. */
-export const tokenTtlMs = 300_000;
-/** How long a caller waits for a member that has not yet applied the entry its token is from, and how many may. */
-export const tokenWaitMs = 10_000;
-export const tokenWaitersMax = 1000;
-/** How often such a member looks again. */
-export const tokenLookMs = 20;
+/** The cost of new passwords, and how long a simple token is good unused, where nothing else is said; etcd's. */
+export const bcryptCost = 10;
+export const tokenTtlSeconds = 300;
 /** A login begins anew when users or roles changed while its password was checked; no more often than this. */
 export const loginRoundsMax = 10;
 /** How often open watches are held against permissions that may have changed, where no event makes them look (SC7: 5 s). */

@@ -19,7 +19,7 @@ type Options = CallOptions | undefined;
 type AuthLimits = Pick<NodeLimits, 'usersMax' | 'rolesMax'>;
 
 export class LocalAuth {
-  readonly gate: Gate;
+  readonly #gate: Gate;
   readonly #node: Node;
   readonly #header: () => Header;
   readonly #limits: AuthLimits;
@@ -27,7 +27,7 @@ export class LocalAuth {
 
   constructor(node: Node, gate: Gate, { header, limits }: { header: () => Header; limits: AuthLimits }) {
     this.#node = node;
-    this.gate = gate;
+    this.#gate = gate;
     this.#header = header;
     this.#limits = limits;
   }
@@ -64,7 +64,7 @@ export class LocalAuth {
   }
 
   authenticate(name: string, password: string, done: Done<{ header: Header; token: string }>): void {
-    this.gate.authenticate(name, password, (error, token) => {
+    this.#gate.authenticate(name, password, (error, token) => {
       if (error !== null || token === undefined) return done(error ?? new ApiError('internal'));
       done(null, { header: this.#header(), token });
     });
@@ -84,7 +84,7 @@ export class LocalAuth {
     if (early !== null) return done(new ApiError(early));
     const full = this.#full(change);
     if (full !== null) return done(new ApiError('limit_reached', { detail: full }));
-    this.gate.store(change, (error, stored) => {
+    this.#gate.store(change, (error, stored) => {
       if (error !== null || stored === undefined) return done(error ?? new ApiError('internal'));
       this.propose({ kind: 'auth_change', change: stored }, options, (proposeError, reply) => {
         if (proposeError !== null) return done(proposeError);

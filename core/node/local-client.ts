@@ -26,6 +26,7 @@ import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
 import { NEEDS } from './needs.js';
 import type { Node } from './node.js';
+import type { LoginCounts } from './passwords.js';
 import { Quota } from './quota.js';
 
 export interface LocalClientConfig {
@@ -35,8 +36,8 @@ export interface LocalClientConfig {
   readonly version: string;
   readonly electionMs: number;
   readonly limits: NodeLimits;
-  /** Of new passwords: 4 to 31, each step twice the work. Default 10. */
-  readonly bcryptCost?: number;
+  /** Of new passwords. */
+  readonly bcryptCost: number;
 }
 
 // A lease shorter than this would expire during an ordinary election (contract 6: ceil of 1.5 election time-outs).
@@ -46,9 +47,6 @@ const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
 export interface LocalClientDoors extends GateDoors {
   readonly dice: Prng;
 }
-
-/** Of new passwords, where nothing else is said; etcd's. */
-const BCRYPT_COST = 10;
 
 export class LocalClient implements api.Backend {
   readonly #node: Node;
@@ -74,7 +72,7 @@ export class LocalClient implements api.Backend {
     this.#dice = doors.dice;
     this.#config = config;
     this.#limits = { ...config.limits, envelope: envelopeOf(config.memberId) };
-    this.#gate = new Gate(node, doors, config.bcryptCost ?? BCRYPT_COST);
+    this.#gate = new Gate(node, doors, config.bcryptCost);
     this.#auth = new LocalAuth(node, this.#gate, { header: () => this.#header(), limits: config.limits });
     this.#quota = new Quota(config.memberId, config.limits, {
       store: () => node.store,
@@ -106,7 +104,7 @@ export class LocalClient implements api.Backend {
     return this.#call<api.TxnResponse>('txn', options, (done) => {
       // Before it is looked at any closer, as in etcd.
       if (!this.#quota.isAmple && !this.#quota.hasRoom(txnCost(request))) return this.#quota.refuse(done);
-      const code = checkTxn(request, this.#limits);
+      const code = checkTxn(request, this.#limits, this.#node.store.auth.isEnabled ? options?.caller : null);
       if (code !== null) return done(new ApiError(code));
       const settle = (error: Error | null, reply?: Reply): void => {
         const answer = this.#expect('txn', error, reply, done);
@@ -385,6 +383,10 @@ export class LocalClient implements api.Backend {
 
   roles(options?: api.CallOptions): Promise<{ header: api.Header; names: readonly string[] }> {
     return this.#call('roles', options, (done) => this.#auth.roles(options, done));
+  }
+
+  get logins(): LoginCounts {
+    return this.#gate.passwords.counts;
   }
 
   /** Ends this client, not the node. */

@@ -13,8 +13,10 @@ import type { Secrets } from '../base/secrets.js';
 import type { LogStorage } from '../log/log-storage.js';
 import type { Traffic, Transport } from '../peer/transport.js';
 import type { Observe } from './events.js';
+import { bcryptCost } from './limits.js';
 import { LocalClient } from './local-client.js';
 import { Node } from './node.js';
+import type { LoginCounts } from './passwords.js';
 import type { Settings } from './settings.js';
 import type { TotalsFacts } from './totals.js';
 
@@ -33,8 +35,6 @@ export interface MemberConfig extends Settings {
   readonly version: string;
   /** All chance of this life: jitter, lease ids, the name of the process start. Must differ from start to start. */
   readonly seed: number;
-  /** Of new passwords. */
-  readonly bcryptCost?: number;
 }
 
 export interface MemberDoors {
@@ -73,6 +73,8 @@ export interface NodeFacts {
   /** Since the start. */
   readonly totals: TotalsFacts;
   readonly failures: { readonly proposals: number; readonly lateReads: number; readonly reads: number };
+  /** Names and passwords that came here: wrong ones, and those that were not looked at because too many came. */
+  readonly logins: LoginCounts;
   /** The other members, ascending. `match` and `isActive` are known to the leader only; else 0 and the connection. */
   readonly peers: readonly {
     readonly id: bigint;
@@ -166,6 +168,7 @@ export class Member {
       pendingEvents: hub.pendingEventCount,
       totals,
       failures: desk.failures,
+      logins: this.client.logins,
       peers: others.map(({ id }) => {
         const peer = progress.get(id);
         const isActive = peer?.isActive ?? this.node.isConnected(id);
@@ -185,8 +188,8 @@ export class Member {
       ...config, id: memberId, clusterId, incarnation, founders: isSame ? config.founders : [],
       session: dice.u32(), seed: dice.u32(),
     }, { clock, observe, log: this.#doors.openLog(identity), transport: this.#doors.connect?.(identity) ?? null });
-    const { version, electionMs, limits, bcryptCost } = config;
-    const told = { clusterId, memberId, version, electionMs, limits, ...(bcryptCost === undefined ? {} : { bcryptCost }) };
+    const { version, electionMs, limits, auth } = config;
+    const told = { clusterId, memberId, version, electionMs, limits, bcryptCost: auth?.bcryptCost ?? bcryptCost };
     const { secrets, signer } = this.#doors;
     const client = new LocalClient(node, { clock, secrets, signer: signer ?? null, dice: new Prng(dice.u32()) }, told);
     this.#node = node;

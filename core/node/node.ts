@@ -34,7 +34,7 @@ import type { Observe } from './events.js';
 import { raftConfig, resume } from './founding.js';
 import { Leases } from './leases.js';
 import { Leaving } from './leaving.js';
-import { slowApplyMs, stallMsMin, tidyRowsPerTick, tokenTtlMs } from './limits.js';
+import { slowApplyMs, stallMsMin, tidyRowsPerTick, tokenTtlSeconds } from './limits.js';
 import { Membership } from './membership.js';
 import { refusal } from './refusal.js';
 import { Reign } from './reign.js';
@@ -100,7 +100,7 @@ export class Node {
     const { id, clusterId, incarnation, session, electionMs, limits } = config;
     this.#config = config;
     this.#doors = doors;
-    this.tokenTimes = new TokenTimes(clock, config.tokenTtlMs ?? tokenTtlMs);
+    this.tokenTimes = new TokenTimes(clock, 1000 * (config.auth?.tokenTtlSeconds ?? tokenTtlSeconds));
     const store = (): Store => this.#store;
     const submit = (command: Command, done: Done<Reply>): void => this.desk.submit(command, done);
     this.hub = new Hub(store, {

@@ -12,6 +12,12 @@ import {
   loginFailuresFree, loginNamesMax, loginPauseMsMax, loginPauseMsMin, passwordsPerNameMax, passwordsWaitingMax,
 } from './limits.js';
 
+/** Since the start. */
+export interface LoginCounts {
+  readonly failed: number;
+  readonly throttled: number;
+}
+
 interface Attempts {
   failures: number;
   nextMs: number;
@@ -28,8 +34,7 @@ export class Passwords {
   readonly #clock: Clock;
   /** Of new hashes. */
   readonly cost: number;
-  /** Since the start, for metrics. */
-  readonly counts = { failed: 0, throttled: 0 };
+  readonly #counts = { failed: 0, throttled: 0 };
   #waiting = 0;
   /**
    * Names under watch, the least recently tried first, by their digest: what strangers make up may be as long as a request.
@@ -41,6 +46,10 @@ export class Passwords {
     this.#secrets = secrets;
     this.#clock = clock;
     this.cost = cost;
+  }
+
+  get counts(): LoginCounts {
+    return this.#counts;
   }
 
   hash(password: string, done: Done<string>): void {
@@ -62,7 +71,7 @@ export class Passwords {
     const attempts = this.#attempts.get(key) ?? { failures: 0, nextMs: -Infinity, waiting: 0 };
     const isEarly = attempts.nextMs > this.#clock.now();
     if (isEarly || attempts.waiting >= passwordsPerNameMax || this.#waiting >= passwordsWaitingMax) {
-      this.counts.throttled += 1;
+      this.#counts.throttled += 1;
       return this.#refuse(done, new ApiError('too_many_logins'));
     }
     this.#watch(key, attempts);
@@ -84,7 +93,7 @@ export class Passwords {
       attempts.nextMs = 0;
       return;
     }
-    this.counts.failed += 1;
+    this.#counts.failed += 1;
     attempts.failures += 1;
     const beyond = attempts.failures - loginFailuresFree;
     if (beyond < 0) return;

@@ -18,18 +18,19 @@ export function fetchDescription(
   if (addressOf(url) === null) {
     return void clock.schedule(0, () => done(new Error(`${url} is not an http:// or https:// address of a member`)));
   }
+  const security = tls === null ? null : new PeerSecurity(tls, clock, () => undefined);
   let isOver = false;
   const reader = new FrameReader(DESCRIPTION_BYTES_MAX);
   const end = (error: string | null, description?: Uint8Array): void => {
     if (isOver) return;
     isOver = true;
     cancel();
+    security?.gate.close();
     socket.destroy();
     if (error === null) done(null, description);
     else done(new Error(`asking ${url} who the members are: ${error}`));
   };
   const cancel = clock.schedule(timeoutMs, () => end(`no answer within ${timeoutMs} ms`));
-  const security = tls === null ? null : new PeerSecurity(tls, clock, () => undefined);
   const socket = dial(url, security, () => socket.write(recordHead('describe', EMPTY)));
   socket.on('error', (error) => end(reasonOf(error)));
   socket.on('close', () => end(hungUp(url)));

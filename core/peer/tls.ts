@@ -5,7 +5,7 @@ import { connect as connectPlain, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { calendarMs, type Clock } from '../base/clock.js';
 import { chainOf, TlsGate, type TlsRefusal } from '../base/tls-gate.js';
-import { JudgedTls, reasonOf as wordsOf, type TlsTerms } from '../base/tls-terms.js';
+import { JudgedTls, judgePair, reasonOf as wordsOf, type TlsTerms } from '../base/tls-terms.js';
 import { addressOf } from './address.js';
 import { HANDSHAKE_MS, STRANGERS_MAX } from './limits.js';
 import { ONE_SCHEME } from './opening.js';
@@ -24,17 +24,12 @@ export interface PeerTls extends TlsTerms {
 /** TLS of one member, to both sides. Throws a `TlsFault` where it cannot be used. */
 export class PeerSecurity {
   readonly gate: TlsGate;
-  readonly #dialled = new Set<TLSSocket>();
-  readonly #onSwept: (address: string, reason: string) => void;
   #tls: PeerTls;
-  #judged: JudgedTls;
 
   constructor(tls: PeerTls, clock: Clock, onSwept: (address: string, reason: string) => void) {
     this.#tls = tls;
-    this.#judged = judged(tls);
-    this.#onSwept = onSwept;
     const limits = { handshakeMs: HANDSHAKE_MS, handshakesMax: STRANGERS_MAX, perAddressMax: STRANGERS_MAX };
-    this.gate = new TlsGate(this.#judged, { clock, ...limits, onSwept });
+    this.gate = new TlsGate(judgedPeer(tls), { clock, ...limits, onSwept });
   }
 
   get checksAddress(): boolean {
@@ -43,15 +38,8 @@ export class PeerSecurity {
 
   /** New certificates, authorities and lists, for whoever comes and for whoever is connected. Throws as the constructor. */
   renew(tls: PeerTls): void {
-    this.#judged = judged(tls);
+    this.gate.renew(judgedPeer(tls));
     this.#tls = tls;
-    this.gate.renew(this.#judged);
-    for (const socket of this.#dialled) {
-      const against = tls.isAnonymous === true ? null : this.#judged.againstConnected(chainOf(socket), calendarMs());
-      if (against === null) continue;
-      this.#onSwept(socket.remoteAddress ?? 'unknown', against);
-      socket.destroy();
-    }
   }
 
   /** `ready` once, when the other end has proven to be who it should be. */
@@ -62,18 +50,20 @@ export class PeerSecurity {
     const socket: TLSSocket = connectTls({
       ...to, ...authority, ...name, cert: clientCert, key: clientKey, rejectUnauthorized: !isAnonymous, minVersion: 'TLSv1.2',
     }, () => {
-      const against = isAnonymous ? null : this.#judged.against(chainOf(socket));
+      const against = isAnonymous ? null : this.gate.keep(socket, socket.remoteAddress ?? 'unknown', chainOf(socket));
       if (against !== null) return void socket.destroy(new Error(`${against}; ${ONE_AUTHORITY}`));
-      this.#dialled.add(socket);
       ready();
     });
-    socket.on('close', () => this.#dialled.delete(socket));
     return socket;
   }
 }
 
-function judged(tls: PeerTls): JudgedTls {
-  return new JudgedTls({ ...tls, requireClientCert: tls.requireClientCert ?? true }, calendarMs());
+/** Throws a `TlsFault`, about what is shown where this member dials as well. */
+export function judgedPeer(tls: PeerTls): JudgedTls {
+  const { cert, key, clientCert = cert, clientKey = key, requireClientCert = true } = tls;
+  const judged = new JudgedTls({ ...tls, requireClientCert }, calendarMs());
+  judgePair({ cert: clientCert, key: clientKey }, { cert: 'clientCert', key: 'clientKey' });
+  return judged;
 }
 
 /** Connects to a member's URL. `ready` once, when the other end has proven to be who it should be, as far as its URL asks. */

@@ -6,11 +6,9 @@ import { assert } from '../base/assert.js';
 import type { Alarm, AlarmKind } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import type { ByteReader, ByteWriter } from './binary.js';
-import type { Command } from './command.js';
+import { ALARM_KINDS, type Command } from './command.js';
 import { txnCost } from './cost.js';
-
-/** In the order they are listed, and written. */
-const ALARM_KINDS: readonly AlarmKind[] = ['no_space', 'corrupt'];
+import { ALARMS_MAX } from './limits.js';
 
 export class Alarms {
   /** By kind, then ascending by member. */
@@ -35,8 +33,11 @@ export class Alarms {
   }
 
   /** The alarm, whether it is new or stood already. */
-  raise({ memberId, kind }: Alarm): readonly Alarm[] {
-    if (!this.#has({ memberId, kind })) this.#set([...this.#standing, { memberId, kind }].sort(inOrder));
+  raise({ memberId, kind }: Alarm): readonly Alarm[] | ErrorCode {
+    if (!this.#has({ memberId, kind })) {
+      if (this.#standing.length >= ALARMS_MAX) return 'limit_reached';
+      this.#set([...this.#standing, { memberId, kind }].sort(inOrder));
+    }
     return [{ memberId, kind }];
   }
 

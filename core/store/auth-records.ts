@@ -39,7 +39,8 @@ const CHANGES: readonly StoredChange['kind'][] = [
   'enable', 'disable', 'user_add', 'user_delete', 'user_password', 'user_grant', 'user_revoke',
   'role_add', 'role_delete', 'role_grant', 'role_revoke',
 ];
-const KINDS: readonly Permission['kind'][] = ['read', 'write', 'readwrite'];
+/** As they are numbered here and by etcd. */
+export const PERMISSION_KINDS: readonly Permission['kind'][] = ['read', 'write', 'readwrite'];
 
 /**
  * Byte order, as etcd lists names, without making the bytes: it is the order of code points. That of UTF-16 differs from it
@@ -164,14 +165,14 @@ export function readMany<T>(reader: ByteReader, read: () => T): T[] {
 }
 
 function writePermission(writer: ByteWriter, { kind, key, rangeEnd }: Permission): void {
-  writer.byte(KINDS.indexOf(kind));
+  writer.byte(PERMISSION_KINDS.indexOf(kind));
   writer.bytes(key);
   writer.bytes(rangeEnd);
 }
 
 /** The record outlives the bytes it was read from. */
 function readPermission(reader: ByteReader): Permission {
-  const kind = present(KINDS[reader.byte()], 'the kind of a permission');
+  const kind = present(PERMISSION_KINDS[reader.byte()], 'the kind of a permission');
   return { kind, key: new Uint8Array(reader.bytes()), rangeEnd: new Uint8Array(reader.bytes()) };
 }
 

@@ -79,22 +79,25 @@ export class BoltReader {
 
   #page(id: bigint): Buffer {
     if (id < 2n || id >= BigInt(this.#pages)) throw new Error(`page ${id} is not in the file, which has ${this.#pages}`);
-    // A file in which pages point to each other would never end.
-    if (--this.#pagesLeft < 0) throw new Error('the file has more pages in its trees than there are');
     const offset = Number(id) * this.#pageBytes;
     const head = this.#source.read(offset, PAGE_HEADER_BYTES);
     const told = head.readBigUInt64LE(0);
     if (told !== id) throw new Error(`page ${id} says that it is page ${told}`);
-    const length = (1 + head.readUInt32LE(12)) * this.#pageBytes;
+    const pages = 1 + head.readUInt32LE(12);
+    const length = pages * this.#pageBytes;
     if (offset + length > this.#source.sizeBytes) throw new Error(`page ${id} goes beyond the end of the file`);
+    // Pages that point to each other would never end, and those that all claim the same ones behind them nearly never.
+    this.#pagesLeft -= pages;
+    if (this.#pagesLeft < 0) throw new Error('the file has more pages in its trees than there are');
     return this.#source.read(offset, length);
   }
 }
 
-/** `bytes`: a page, or several that belong together. */
+/** `bytes`: a page, or several that belong together. Its pairs are no more than it is, or a small file would hold any number. */
 function* leafElements(bytes: Buffer, what: string): Iterable<Element> {
   if (bytes.length < PAGE_HEADER_BYTES || bytes.readUInt16LE(8) !== LEAF) throw new Error(`${what} is no leaf`);
   const count = bytes.readUInt16LE(10);
+  let left = bytes.length;
   for (let i = 0; i < count; i++) {
     const element = PAGE_HEADER_BYTES + i * ELEMENT_BYTES;
     if (element + ELEMENT_BYTES > bytes.length) throw new Error(`${what} is cut off`);
@@ -102,6 +105,8 @@ function* leafElements(bytes: Buffer, what: string): Iterable<Element> {
     const keyEnd = at + bytes.readUInt32LE(element + 8);
     const end = keyEnd + bytes.readUInt32LE(element + 12);
     if (end > bytes.length) throw new Error(`${what} has a pair that goes beyond its end`);
+    left -= end - at;
+    if (left < 0) throw new Error(`${what} has pairs that lie on each other`);
     const isBucket = (bytes.readUInt32LE(element) & BUCKET) !== 0;
     yield { key: bytes.subarray(at, keyEnd), value: bytes.subarray(keyEnd, end), isBucket };
   }

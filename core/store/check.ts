@@ -7,7 +7,9 @@
 import { latin1 } from '../base/bytes.js';
 import type { DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
+import type { Asker } from './access.js';
 import { loneOp } from './command.js';
+import { countBelow } from './key-set.js';
 import { PUT_OVERHEAD_BYTES, TXN_DEPTH_MAX } from './limits.js';
 import { requestBytes, type Envelope } from './request-size.js';
 
@@ -22,26 +24,28 @@ export interface Limits {
 const ORDERS: ReadonlySet<string | undefined> = new Set([undefined, 'none', 'ascend', 'descend']);
 const TARGETS: ReadonlySet<string | undefined> = new Set([undefined, 'key', 'version', 'create', 'mod', 'value']);
 
-export function checkTxn(request: TxnRequest, limits: Limits): ErrorCode | null {
+/** `asker`: while auth is on, whoever asks; its name counts as bytes of the request. */
+export function checkTxn(request: TxnRequest, limits: Limits, asker: Asker | null = null): ErrorCode | null {
   const lone = loneOp(request);
   if (lone !== null && lone.kind !== 'txn' && limits.txnOpsMax >= 1) {
     const code = checkOp(lone, 0, 0);
     if (code !== null || lone.kind === 'range') return code;
-    return isTooLarge(request, limits) ? 'request_too_large' : null;
+    return isTooLarge(request, limits, asker) ? 'request_too_large' : null;
   }
   const code = checkShape(request, limits.txnOpsMax, 0);
   if (code !== null) return code;
   if (writesOf(request.success ?? []) === null || writesOf(request.failure ?? []) === null) return 'duplicate_key';
-  if (!isReadOnly(request) && isTooLarge(request, limits)) return 'request_too_large';
+  if (!isReadOnly(request) && isTooLarge(request, limits, asker)) return 'request_too_large';
   return null;
 }
 
 /** A put, which nearly every request is, need not be counted to the byte unless it comes near. */
-function isTooLarge(request: TxnRequest, { requestBytesMax, envelope }: Limits): boolean {
+function isTooLarge(request: TxnRequest, { requestBytesMax, envelope }: Limits, asker: Asker | null): boolean {
   const lone = loneOp(request);
   const payload = lone?.kind === 'put' ? lone.request.key.length + lone.request.value.length : Infinity;
-  if (payload < requestBytesMax - PUT_OVERHEAD_BYTES) return false;
-  return requestBytes(request, envelope) > requestBytesMax;
+  const nameBytesMax = 3 * (asker?.user?.length ?? 0);
+  if (payload < requestBytesMax - PUT_OVERHEAD_BYTES - nameBytesMax) return false;
+  return requestBytes(request, envelope, asker) > requestBytesMax;
 }
 
 export function checkRange(request: RangeRequest): ErrorCode | null {
@@ -181,17 +185,4 @@ class Intervals {
     const start = this.#starts[at];
     return start !== undefined && start <= key;
   }
-}
-
-/** How many of the ascending `sorted` lie below `bound`, or at it when `inclusive`. */
-function countBelow(sorted: readonly string[], bound: string, inclusive: boolean): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const text = sorted[middle] ?? '';
-    if (text < bound || (inclusive && text === bound)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -89,7 +89,8 @@ const TARGETS: readonly Compare['target'][] = ['version', 'create', 'mod', 'valu
 const ORDERS: readonly SortOrder[] = ['none', 'ascend', 'descend'];
 const SORT_TARGETS: readonly SortTarget[] = ['key', 'version', 'create', 'mod', 'value'];
 const ALARM_ACTIONS: readonly ('raise' | 'clear')[] = ['raise', 'clear'];
-const ALARM_KINDS: readonly Alarm['kind'][] = ['no_space', 'corrupt'];
+/** As they are numbered here and in snapshots, and listed. */
+export const ALARM_KINDS: readonly Alarm['kind'][] = ['no_space', 'corrupt'];
 
 const NOTHING: readonly never[] = Object.freeze([]);
 

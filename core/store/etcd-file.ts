@@ -5,9 +5,9 @@
 // As in our own snapshots only what can be seen is written. Within a revision records are numbered in their order.
 
 import { EMPTY, utf8 } from '../base/bytes.js';
-import type { Permission } from '../client.js';
 import { Alarms } from './alarms.js';
 import { AuthTable } from './auth.js';
+import { PERMISSION_KINDS } from './auth-records.js';
 import { ByteReader } from './binary.js';
 import { boltFile, type Item, type Items } from './bolt-pages.js';
 import {
@@ -19,8 +19,6 @@ import type { Frozen } from './snapshot.js';
 
 /** The least release of etcd that finds all it needs. */
 const CLUSTER_VERSION = '3.4.0';
-
-export const PERMISSIONS: readonly Permission['kind'][] = ['read', 'write', 'readwrite'];
 
 type Pair = readonly [key: Uint8Array, value: Uint8Array];
 
@@ -123,7 +121,7 @@ function userPairs(auth: AuthTable): Pair[] {
 function rolePairs(auth: AuthTable): Pair[] {
   return auth.roleNames.map((name) => {
     const permissions = (auth.role(name)?.permissions ?? []).map(({ kind, key, rangeEnd }) => {
-      return [2, message([[1, PERMISSIONS.indexOf(kind)], [2, key], [3, rangeEnd]])] as const;
+      return [2, message([[1, PERMISSION_KINDS.indexOf(kind)], [2, key], [3, rangeEnd]])] as const;
     });
     return [utf8(name), message([[1, utf8(name)], ...permissions])];
   });

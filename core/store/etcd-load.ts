@@ -6,9 +6,8 @@ import { text } from '../base/bytes.js';
 import type { Revision } from '../client.js';
 import { Alarms } from './alarms.js';
 import { AuthTable } from './auth.js';
-import type { RoleRecord, UserRecord } from './auth-records.js';
+import { PERMISSION_KINDS, type RoleRecord, type UserRecord } from './auth-records.js';
 import { BoltReader, type PageSource } from './bolt-reader.js';
-import { PERMISSIONS } from './etcd-file.js';
 import { countIn, countOf, fieldsOf, numberIn, pieceIn, piecesIn, readRevision, type Fields } from './etcd-records.js';
 import { MemberTable } from './members.js';
 import { NONE } from './rows.js';
@@ -128,7 +127,7 @@ function readAuth(reader: BoltReader): AuthTable {
     const fields = fieldsOf(value);
     const permissions = piecesIn(fields, 2).map((bytes) => {
       const permission = fieldsOf(bytes);
-      const kind = PERMISSIONS[countIn(permission, 1)] ?? 'read';
+      const kind = PERMISSION_KINDS[countIn(permission, 1)] ?? 'read';
       // A record is a view into its page, which need not stay in memory for it.
       return { kind, key: Uint8Array.from(pieceIn(permission, 2)), rangeEnd: Uint8Array.from(pieceIn(permission, 3)) };
     });

@@ -12,9 +12,13 @@ const TOMBSTONE = 0x74;
 /** Fields of a message, as they come; a number field is a bigint of 64 unsigned bits. */
 export type Fields = ReadonlyMap<number, readonly (bigint | Uint8Array)[]>;
 
-/** Bytes of a field with a number; none for 0. */
+/** Bytes of a field with a number, whose tag is a byte; none for 0. A negative one is written as 64 bits. */
 export function numberBytes(n: number | bigint): number {
-  if (typeof n === 'number') return n === 0 ? 0 : 1 + varintBytes(n);
+  if (typeof n === 'number') {
+    assert(Number.isSafeInteger(n), `${n} cannot be written as a varint`);
+    if (n === 0) return 0;
+    return n < 0 ? 11 : 1 + varintBytes(n);
+  }
   if (n === 0n) return 0;
   let bytes = 2;
   for (let rest = BigInt.asUintN(64, n) >> 7n; rest > 0n; rest >>= 7n) bytes += 1;
@@ -32,7 +36,7 @@ export function writeNumber(target: Uint8Array, at: number, field: number, n: nu
   return end + 1;
 }
 
-/** The same for bytes; none for nothing. */
+/** The same for as many bytes behind their length; none for nothing. */
 export function piecesBytes(length: number): number {
   return length === 0 ? 0 : 1 + varintBytes(length) + length;
 }
@@ -45,7 +49,7 @@ export function writePiece(target: Uint8Array, at: number, field: number, bytes:
   return from + bytes.length;
 }
 
-/** A message of a few small fields; empty pieces in a list are written, too. */
+/** A message of a few small fields; zeros and empty pieces are left out. */
 export function message(fields: readonly (readonly [field: number, value: number | bigint | Uint8Array])[]): Uint8Array {
   let length = 0;
   for (const [, value] of fields) length += value instanceof Uint8Array ? piecesBytes(value.length) : numberBytes(value);
@@ -83,7 +87,10 @@ export function fieldsOf(bytes: Uint8Array): Fields {
     fields.set(field, list);
     if (kind === VARINT) list.push(varint());
     else if (kind === BYTES) list.push(piece(Number(varint())));
-    else piece(kind === 1 ? 8 : 4);
+    else {
+      assert(kind === 1 || kind === 5, `a field of kind ${kind} is in no record`);
+      piece(kind === 1 ? 8 : 4);
+    }
   }
   return fields;
 }

@@ -16,6 +16,19 @@ export function intervalOf(key: Uint8Array, rangeEnd: Uint8Array = EMPTY): KeyIn
   return { start, end: isOpenEnd(rangeEnd) ? null : latin1(rangeEnd) };
 }
 
+/** How many of the ascending `sorted` lie below `bound`, or at it when `inclusive`. */
+export function countBelow(sorted: readonly string[], bound: string, inclusive: boolean): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const text = sorted[middle] ?? '';
+    if (text < bound || (inclusive && text === bound)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 export class KeySet {
   /** Disjoint, ascending, with a gap between any two. */
   readonly #starts: string[] = [];
@@ -32,7 +45,7 @@ export class KeySet {
    * key; it is within where both its ends are, as in etcd.
    */
   covers({ start, end }: KeyInterval): boolean {
-    const at = this.#last(start);
+    const at = countBelow(this.#starts, start, true) - 1;
     const first = this.#starts[at];
     const last = this.#ends[at];
     if (first === undefined || last === undefined || (last !== null && last <= start)) return false;
@@ -49,17 +62,5 @@ export class KeySet {
       return;
     }
     if (last !== null && (end === null || end > last)) this.#ends[at] = end;
-  }
-
-  /** The greatest start at or before `key`; -1: there is none. */
-  #last(key: string): number {
-    let low = 0;
-    let high = this.#starts.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#starts[middle] ?? '') <= key) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
   }
 }

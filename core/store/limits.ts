@@ -4,7 +4,7 @@
 /** Levels of transactions inside transactions. The op budget (contract 4.6) is the real limit; this one keeps the stack safe. */
 export const TXN_DEPTH_MAX = 1000;
 
-/** More than all of a put that is neither key nor value. */
+/** More than all of a put that is neither key, value nor the name of whoever asks. */
 export const PUT_OVERHEAD_BYTES = 128;
 
 /** Arena chunks are at least and at most this long; in between as long as what is in use, so that a small store stays small. */
@@ -22,6 +22,9 @@ export const SNAPSHOT_STEPS = 8 * 1024;
 
 /** Rows a watcher that is behind reads past without a match before it looks up where its next match is. */
 export const HISTORY_SCAN_ROWS = 16 * 1024;
+
+/** Alarms that stand at once: each member raises one of a kind, but anybody may raise one for a member that is none. */
+export const ALARMS_MAX = 1000;
 
 /** Tokens that stand at once, of all users and of one; beyond that the oldest goes: its owner logs in anew. */
 export const TOKENS_MAX = 50_000;

@@ -3,7 +3,11 @@
 // wire form of the request and its envelope, not in the form of our own log.
 
 import type { Compare, DeleteRequest, Op, PutRequest, RangeRequest, TxnRequest } from '../client.js';
+import { utf8 } from '../base/bytes.js';
+import type { Asker } from './access.js';
+import { varintBytes } from './binary.js';
 import { loneOp } from './command.js';
+import { numberBytes, piecesBytes } from './etcd-records.js';
 
 /** Around the request: its header with a call id, and its own tag. The id counts as it would for this member. */
 export interface Envelope {
@@ -16,13 +20,16 @@ export function envelopeOf(memberId: bigint): Envelope {
   return { callIdBytes: Math.ceil(bits / 7) };
 }
 
-const HEADER_TAG_BYTES = 2;
-
-/** A put or delete alone counts as the plain call it was; a transaction of one operation is larger by its frame. */
-export function requestBytes(request: TxnRequest, { callIdBytes }: Envelope): number {
+/**
+ * A put or delete alone counts as the plain call it was; a transaction of one operation is larger by its frame. While auth is
+ * on, whose it is stands in the header; `asker` null: it is off, or this process itself asks.
+ */
+export function requestBytes(request: TxnRequest, { callIdBytes }: Envelope, asker: Asker | null): number {
   const lone = loneOp(request);
   const bytes = lone !== null && lone.kind !== 'txn' ? opBytes(lone) : txnBytes(request);
-  return HEADER_TAG_BYTES + 1 + 1 + callIdBytes + field(bytes);
+  const whose = asker === null ? 0 : text(utf8(asker.user ?? '')) + number(asker.authRevision);
+  // The header's tag has two bytes.
+  return 1 + field(1 + callIdBytes + whose) + field(bytes);
 }
 
 function txnBytes({ compare = [], success = [], failure = [] }: TxnRequest): number {
@@ -63,38 +70,25 @@ function rangeBytes(request: RangeRequest): number {
 
 function compareBytes(compare: Compare): number {
   const { key, rangeEnd, result, target, operand } = compare;
-  // An operand is written even when it is 0; the end of the range has a tag of two bytes.
-  const operandBytes = operand instanceof Uint8Array ? field(operand.length) : 1 + varint(operand);
-  const end = rangeEnd === undefined || rangeEnd.length === 0 ? 0 : 1 + field(rangeEnd.length);
-  return flag(result !== '=') + flag(target !== 'version') + text(key) + operandBytes + end;
+  // An operand is written even when it is 0 or empty; the end of the range has a tag of two bytes.
+  const operandBytes = operand instanceof Uint8Array ? field(operand.length) : number(operand) || 2;
+  const end = text(rangeEnd);
+  return flag(result !== '=') + flag(target !== 'version') + text(key) + operandBytes + (end === 0 ? 0 : end + 1);
 }
 
-/** Something of this many bytes with its tag and length. */
+/** Something of this many bytes with its tag and length, be it empty. */
 function field(bytes: number): number {
-  return 1 + varint(bytes) + bytes;
+  return 1 + varintBytes(bytes) + bytes;
 }
 
 function text(bytes: Uint8Array | undefined): number {
-  return bytes === undefined || bytes.length === 0 ? 0 : field(bytes.length);
+  return bytes === undefined ? 0 : piecesBytes(bytes.length);
 }
 
 function number(value: number | bigint | undefined): number {
-  return value === undefined || Number(value) === 0 ? 0 : 1 + varint(value);
+  return value === undefined ? 0 : numberBytes(value);
 }
 
 function flag(isSet: boolean | undefined): number {
   return isSet === true ? 2 : 0;
-}
-
-/** Seven bits in a byte; negative numbers are written as 64 bits. */
-function varint(value: number | bigint): number {
-  if (typeof value === 'number' && value >= 0 && value < 0x80) return 1;
-  let rest = typeof value === 'bigint' ? value : BigInt(Math.ceil(value));
-  if (rest < 0n) return 10;
-  let bytes = 1;
-  while (rest >= 0x80n) {
-    rest >>= 7n;
-    bytes++;
-  }
-  return bytes;
 }

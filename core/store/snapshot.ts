@@ -7,7 +7,8 @@
 //   LEASES  id, ttl, granted at, remaining   in the order they were granted
 //   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
 //   ROWS    key number, revision, …, length of the value    in the order of revisions; then the values of the frame
-//   ALARMS, AUTH    only where there are any, so that a store without is read by releases that know neither
+//   ALARMS, AUTH    only where there are any, so that a store without is read by releases that know neither; the second in
+//                   as many frames as it takes
 //   END
 //
 // Only what can be seen is written (not what compaction superseded, though it may still lie in memory), in an order that
@@ -105,9 +106,9 @@ export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
     writer.raw(frozen.alarms);
     yield frames.close();
   }
-  if (frozen.auth.length > 0) {
+  for (let at = 0; at < frozen.auth.length; at += SNAPSHOT_CHUNK_BYTES) {
     writer.byte(AUTH);
-    writer.raw(frozen.auth);
+    writer.raw(frozen.auth.subarray(at, at + SNAPSHOT_CHUNK_BYTES));
     yield frames.close();
   }
   writer.byte(END);
@@ -274,7 +275,7 @@ export class SnapshotReader {
   readonly #table = new Table();
   #members = new MemberTable();
   #alarms = new Alarms();
-  #auth = new AuthTable();
+  #auth: Uint8Array[] = [];
   #checksum = 0;
   #read = 0;
   /** The bytes of a frame that has not all arrived. */
@@ -308,7 +309,8 @@ export class SnapshotReader {
       throw new Error(`the snapshot ends too early: ${this.#partialBytes} bytes after byte ${this.#read} are no whole frame`);
     }
     const { term, index, revision, compacted } = head;
-    const [table, members, alarms, auth] = [this.#table, this.#members, this.#alarms, this.#auth];
+    const [table, members, alarms] = [this.#table, this.#members, this.#alarms];
+    const auth = this.#auth.length === 0 ? new AuthTable() : AuthTable.read(new ByteReader(Buffer.concat(this.#auth)));
     return { table, members, alarms, auth, applied: { term, index }, revision, compacted };
   }
 
@@ -361,7 +363,7 @@ export class SnapshotReader {
         this.#alarms = Alarms.read(reader);
         return;
       case AUTH:
-        this.#auth = AuthTable.read(reader);
+        this.#auth.push(reader.raw(reader.rest));
         return;
       case END:
         return this.#end();

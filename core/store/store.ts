@@ -305,9 +305,9 @@ export class Store {
       rowsEnd: rows.length,
       slots: keys.inOrder(),
       leases: Array.from(leases.all(), (lease) => ({ ...lease })),
-      members: this.#writtenMembers(),
-      alarms: this.#writtenAlarms(),
-      auth: this.#writtenAuth(),
+      members: written(this.#members),
+      alarms: written(this.#alarms),
+      auth: written(this.#auth),
     };
     let released = false;
     this.#frozen += 1;
@@ -463,6 +463,7 @@ export class Store {
 
   #applyAlarm({ action, alarm }: Extract<Command, { kind: 'alarm' }>): Applied {
     const alarms = action === 'raise' ? this.#alarms.raise(alarm) : this.#alarms.clear(alarm);
+    if (typeof alarms === 'string') return refused(alarms);
     return { reply: { kind: 'alarm', revision: this.#revision, alarms }, events: null };
   }
 
@@ -471,28 +472,10 @@ export class Store {
     return { reply: { kind: 'auth', revision: this.#revision, index: this.#applied.index }, events: null };
   }
 
-  #writtenAuth(): Uint8Array {
-    const writer = new ByteWriter();
-    this.#auth.write(writer);
-    return writer.take();
-  }
-
   #defragmentStep(rowsMax: number): boolean {
     if (this.#defragmentation === null) return true;
     if (this.#defragmentation.step(rowsMax)) this.#defragmentation = null;
     return this.#defragmentation === null;
-  }
-
-  #writtenAlarms(): Uint8Array {
-    const writer = new ByteWriter();
-    this.#alarms.write(writer);
-    return writer.take();
-  }
-
-  #writtenMembers(): Uint8Array {
-    const writer = new ByteWriter();
-    this.#members.write(writer);
-    return writer.take();
   }
 
   #answer(kind: 'members' | 'member_update' | 'lease_checkpoint'): Applied {
@@ -509,6 +492,12 @@ export class Store {
     if (typeof outcome === 'string') return { kind: 'error', code: outcome };
     return { kind: 'txn', revision: this.#revision, succeeded: outcome.succeeded, responses: outcome.responses };
   }
+}
+
+function written(part: { write(writer: ByteWriter): void }): Uint8Array {
+  const writer = new ByteWriter();
+  part.write(writer);
+  return writer.take();
 }
 
 function refused(code: ErrorCode): Applied {

@@ -57,10 +57,10 @@ export class Table {
     return row;
   }
 
-  /** Gives up to `slotsMax` of the keys with the highest slots lower ones that are free. True when all below are in use. */
-  packSlots(slotsMax: number): boolean {
+  /** Gives keys with the highest slots lower ones that are free, up to about `rowsMax` rows of them. True when none are. */
+  packSlots(rowsMax: number): boolean {
     const { rows, keys, leases } = this;
-    for (let left = slotsMax; left > 0; left--) {
+    for (let left = rowsMax; left > 0; ) {
       const to = keys.takeVacancy();
       if (to === NONE) {
         keys.trim();
@@ -68,7 +68,10 @@ export class Table {
       }
       const from = keys.slotsEnd - 1;
       const newest = keys.newest(from);
-      for (let row = newest; row !== NONE; row = rows.prev(row)) rows.setSlot(row, to);
+      for (let row = newest; row !== NONE; row = rows.prev(row)) {
+        rows.setSlot(row, to);
+        left--;
+      }
       if (rows.hasLease(newest)) leases.renumber(rows.lease(newest), from, to);
       keys.renumber(from, to);
     }

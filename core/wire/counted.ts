@@ -1,11 +1,11 @@
 // A method whose calls are told of as they begin and end: for what reaches a handler by another road than gRPC, whose server
-// tells by itself. etcd's gateway is a client of its own server, so its calls stand in the same counters there.
+// tells by itself, of the same `Count`. etcd's gateway is a client of its own server, so its calls stand in the same counters.
 
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import type { CallContext, Method } from './call.js';
 import { isFault, statusOf } from './status.js';
-import type { ObserveWire } from './wire-events.js';
+import type { CallName, ObserveWire, WireEvent } from './wire-events.js';
 
 interface Doors {
   readonly observe: ObserveWire;
@@ -35,32 +35,46 @@ export function counted(method: Method, doors: Doors): Method {
   };
 }
 
-class Count {
-  messagesReceived = 0;
-  messagesSent = 0;
-  bytesReceived = 0;
-  bytesSent = 0;
+/** What goes to and fro in one call, and how long it took. */
+export class Count {
+  readonly #beganMs: number;
+  #messagesReceived = 0;
+  #messagesSent = 0;
+  #bytesReceived = 0;
+  #bytesSent = 0;
+
+  constructor(beganMs: number) {
+    this.#beganMs = beganMs;
+  }
 
   received(bytes: Uint8Array): void {
-    this.messagesReceived++;
-    this.bytesReceived += bytes.length;
+    this.#messagesReceived++;
+    this.#bytesReceived += bytes.length;
   }
 
   sent(bytes: Uint8Array): void {
-    this.messagesSent++;
-    this.bytesSent += bytes.length;
+    this.#messagesSent++;
+    this.#bytesSent += bytes.length;
+  }
+
+  handled(method: CallName, code: number, nowMs: number): WireEvent {
+    return {
+      kind: 'call_handled',
+      method,
+      code,
+      messagesReceived: this.#messagesReceived,
+      messagesSent: this.#messagesSent,
+      bytesReceived: this.#bytesReceived,
+      bytesSent: this.#bytesSent,
+      tookMs: nowMs - this.#beganMs,
+    };
   }
 }
 
 async function followed<T>(method: Method, doors: Doors, call: CallContext, run: (count: Count) => Promise<T>): Promise<T> {
   const { observe, clock } = doors;
-  const count = new Count();
-  const beganMs = clock.now();
-  const end = (code: number): void => {
-    const { messagesReceived, messagesSent, bytesReceived, bytesSent } = count;
-    const tookMs = clock.now() - beganMs;
-    observe({ kind: 'call_handled', method, code, messagesReceived, messagesSent, bytesReceived, bytesSent, tookMs });
-  };
+  const count = new Count(clock.now());
+  const end = (code: number): void => observe(count.handled(method, code, clock.now()));
   observe({ kind: 'call_started', method, clientVersion: null });
   try {
     const result = await run(count);

@@ -1,7 +1,7 @@
 // What keeps a page in somebody's browser from talking to this server as if it were that person's program (contract 11.5;
-// CVE-2018-1098, CVE-2018-1099, CVE-2018-5702). With etcd's defaults, `*`, every origin and every name is let in; there is no
-// cookie here that could be abused. Once --cors names origins, a request another page sends is refused, not only unreadable
-// for it, which is more than etcd does: a write has happened by the time its answer is withheld.
+// CVE-2018-1098, CVE-2018-1099, CVE-2018-5702). With etcd's defaults, `*`, every origin and every name is let in; no cookie
+// speaks for anybody but on a WebSocket of our own page (websocket.ts). Once --cors names origins, a request another page sends
+// is refused, not only unreadable for it, which is more than etcd does: a write has happened by the time its answer is withheld.
 
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import { sendText } from './health-routes.js';

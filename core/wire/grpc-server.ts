@@ -23,6 +23,7 @@ import type { Clock } from '../base/clock.js';
 import { ApiError, Status } from '../errors.js';
 import { pathOf, tokenOf, unknownMethodText } from './call.js';
 import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
+import { Count } from './counted.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES, UNSENT_COUNTED_BYTES } from './limits.js';
 import { tellAddress } from './authority.js';
 import { SessionGuard } from './session-guard.js';
@@ -142,11 +143,11 @@ export class GrpcServer {
 
   #onUnary(method: UnaryMethod, library: UnaryCall, reply: Reply): void {
     const call = this.#begin(method, library);
-    call.received(library.request);
+    call.count.received(library.request);
     if (this.#draining) call.stop();
     method.handle(library.request, call).then(
       (answer) => {
-        call.sent(answer);
+        call.count.sent(answer);
         reply(null, view(answer));
         if (answer.length >= UNSENT_COUNTED_BYTES) this.#hold(library, answer.length);
         this.#end(call, OK);
@@ -186,16 +187,11 @@ export class GrpcServer {
     const stream = http2StreamOf(library);
     if (stream === null || stream.destroyed) return () => undefined;
     const address = library.getPeer().replace(/:\d+$/, '');
-    const release = this.#unsent.hold(address, bytes, () => {
+    return this.#unsent.holdOn(stream, address, bytes, () => {
       stream.close(ENHANCE_YOUR_CALM);
       // Lets go of its bytes at once, even if the reader does not take the news either.
       stream.destroy();
     });
-    stream.once('close', release);
-    return () => {
-      stream.off('close', release);
-      release();
-    };
   }
 
   #judge({ service, name }: Method, error: unknown): WireStatus {
@@ -212,10 +208,8 @@ export class GrpcServer {
 
   #end(call: Call, status: WireStatus): void {
     this.#open.delete(call);
-    const { method, messagesReceived, messagesSent, bytesReceived, bytesSent } = call;
     const code = call.gone ? Status.canceled : status.code;
-    const tookMs = this.#clock.now() - call.beganMs;
-    this.#observe({ kind: 'call_handled', method, code, messagesReceived, messagesSent, bytesReceived, bytesSent, tookMs });
+    this.#observe(call.count.handled(call.method, code, this.#clock.now()));
     if (this.#open.size === 0) this.#onIdle();
   }
 }
@@ -264,23 +258,19 @@ function reworded(text: string): string {
   return match === null ? text : `grpc: received message larger than max (${match[1]} vs. ${match[2]})`;
 }
 
-/** One open call: what the handler sees of it, and what is counted. */
+/** One open call: what the handler sees of it. */
 class Call implements CallContext {
   readonly method: Method;
-  readonly beganMs: number;
+  readonly count: Count;
   readonly #library: UnaryCall | Stream;
   readonly #nameOf: ((peer: string) => string | null) | null;
   #name: string | null = null;
   #abort: AbortController | null = null;
   #stopped = false;
   gone = false;
-  messagesReceived = 0;
-  messagesSent = 0;
-  bytesReceived = 0;
-  bytesSent = 0;
 
   constructor(method: Method, library: UnaryCall | Stream, nameOf: ((peer: string) => string | null) | null, beganMs: number) {
-    this.beganMs = beganMs;
+    this.count = new Count(beganMs);
     this.method = method;
     this.#library = library;
     this.#nameOf = nameOf;
@@ -329,16 +319,6 @@ class Call implements CallContext {
     this.#stopped = true;
     if (this.method.kind === 'stream' || this.method.waits === true) this.#abort?.abort(new ApiError('stopped'));
   }
-
-  received(bytes: Uint8Array): void {
-    this.messagesReceived++;
-    this.bytesReceived += bytes.length;
-  }
-
-  sent(bytes: Uint8Array): void {
-    this.messagesSent++;
-    this.bytesSent += bytes.length;
-  }
 }
 
 /** The caller's messages; ends with the half-close, and with an abort. One message is read ahead by the library. */
@@ -355,7 +335,7 @@ async function* requestsOf(stream: Stream, call: Call): AsyncGenerator<Uint8Arra
   while (!call.signal.aborted) {
     const message: unknown = stream.read();
     if (message instanceof Uint8Array) {
-      call.received(message);
+      call.count.received(message);
       yield message;
     } else if (ended) {
       return;
@@ -380,7 +360,7 @@ function sender(stream: Stream, call: Call, hold: (bytes: number) => () => void)
   return (answer) => {
     if (call.signal.aborted) return Promise.resolve();
     buffered += answer.length;
-    call.sent(answer);
+    call.count.sent(answer);
     const taken = answer.length >= UNSENT_COUNTED_BYTES ? hold(answer.length) : null;
     stream.write(view(answer), () => {
       taken?.();

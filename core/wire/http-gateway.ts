@@ -265,9 +265,13 @@ async function serveUnary(
   response.setHeader('Content-Type', 'application/json');
   response.setHeader('Grpc-Metadata-Content-Type', 'application/grpc');
   response.end(text);
-  if (text.length < UNSENT_COUNTED_BYTES || response.closed) return;
-  const address = request.socket.remoteAddress ?? 'unknown';
-  response.on('close', options.unsent.hold(address, text.length, () => response.destroy()));
+  held(response, request, text.length, options);
+}
+
+/** Counts a large answer until it is taken; returns what says so before the end of the response. */
+function held(response: Response, request: Request, length: number, { unsent }: GatewayOptions): () => void {
+  if (length < UNSENT_COUNTED_BYTES || response.closed) return () => undefined;
+  return unsent.holdOn(response, request.socket.remoteAddress ?? 'unknown', length, () => response.destroy());
 }
 
 /** The requests of a stream stand one after another in the body; answers go out as lines (contract 11.4). */
@@ -282,7 +286,7 @@ async function serveStream(
   if (method.kind !== 'stream') return;
   const abort = calls.begin();
   response.on('close', () => abort.abort());
-  const input = new StreamInput(request, mapping, options);
+  const input = new StreamInput(textsOf(request, 2 * bytesMax(options)), mapping);
   const begin = (): void => {
     if (response.headersSent) return;
     response.setHeader('Content-Type', 'application/json');
@@ -293,7 +297,8 @@ async function serveStream(
   const send = async (answer: Uint8Array): Promise<void> => {
     if (abort.signal.aborted) return;
     begin();
-    if (response.write(`{"result":${mapping.toText(answer)}}\n`)) return;
+    const line = `{"result":${mapping.toText(answer)}}\n`;
+    if (response.write(line, held(response, request, line.length, options))) return;
     await drained();
   };
   try {
@@ -314,18 +319,18 @@ async function serveStream(
   }
 }
 
-/** The values in a body, as message bytes. A fault in the first is an error; later ones end the input, as in etcd. */
-class StreamInput {
+/** The values a caller sends, as message bytes. A fault in the first is an error; later ones end the input, as in etcd. */
+export class StreamInput {
   readonly #texts: AsyncGenerator<string>;
   readonly #mapping: JsonMapping;
   #first: Uint8Array | null = null;
 
-  constructor(request: Request, mapping: JsonMapping, options: GatewayOptions) {
-    this.#texts = textsOf(request, 2 * bytesMax(options));
+  constructor(texts: AsyncGenerator<string>, mapping: JsonMapping) {
+    this.#texts = texts;
     this.#mapping = mapping;
   }
 
-  /** No more of the body is wanted. */
+  /** No more is wanted. */
   end(): void {
     void this.#texts.return(undefined);
   }

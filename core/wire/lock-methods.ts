@@ -4,7 +4,6 @@
 //
 // Every failure has status 2, whatever it is elsewhere: the text alone says what it is, as in etcd.
 
-import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { Clock } from '../base/clock.js';
 import { equalBytes } from '../base/bytes.js';
 import type { Backend, CallOptions, Header } from '../client.js';
@@ -18,7 +17,7 @@ import { demandLeader, watchLeader } from './leader-check.js';
 import * as election from './schema/generated/election.js';
 import * as locks from './schema/generated/lock.js';
 import { WireError } from './status.js';
-import { decode, optionsOf } from './unary.js';
+import { decode, optionsOf, type Decoder } from './unary.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -71,13 +70,9 @@ export function electionMethods(backend: Backend, clock: Clock): Method[] {
   ];
 }
 
-interface Codec<T> {
-  decode(input: BinaryReader | Uint8Array): T;
-}
-
 type WaitingOf = <Request>(
   name: string,
-  request: Codec<Request>,
+  request: Decoder<Request>,
   run: (asking: Asking, message: Request) => Promise<{ finish(): Uint8Array }>,
 ) => UnaryMethod;
 

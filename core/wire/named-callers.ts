@@ -41,9 +41,11 @@ export class NamedCallers {
    * The gateway's callers have no name: what stands between them and us may show one certificate for all. etcd tells those
    * who may expect otherwise. True: this one was told.
    */
-  async refuse(request: IncomingMessage, response: ServerResponse, backend: Pick<Auth, 'authStatus'>): Promise<boolean> {
+  async refuse(request: IncomingMessage, response: ServerResponse, backend: Pick<Auth, 'identify'>): Promise<boolean> {
     if (!/^\/v3(?:beta)?\//.test(request.url ?? '') || !this.#bySocket.has(request.socket)) return false;
-    if (!(await backend.authStatus()).enabled) return false;
+    // As this member knows it, as in etcd: a majority would be asked once more for each call, and be waited for without one.
+    const isGuarded = (await backend.identify({ token: null, certificateName: null })) !== null;
+    if (!isGuarded) return false;
     const body = `${NOT_BY_GATEWAY}\n`;
     response.writeHead(400, {
       'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff', 'Content-Length': body.length,

@@ -163,14 +163,15 @@ class Port implements WireServer {
     this.#observe({ kind: 'serving', methods: [...table.values()] });
     // A stream's request may last as long as its answer, so only the headers are timed.
     const limits = { headersTimeout: HTTP_HEADERS_MS, requestTimeout: 0, keepAliveTimeout: HTTP_IDLE_MS };
-    this.#http = createHttpServer(limits, (request, response) => {
+    this.#http = createHttpServer(limits, inTurn((request, response) => {
       if (this.#draining !== null) response.setHeader('Connection', 'close');
       if (named === null) return this.#gateway.app(request, response);
       const serveIt = (): void => this.#gateway.app(request, response);
       // Should it not be known whether there are users: a caller of the gateway has no name in any case.
       named.refuse(request, response, backend).then((isRefused) => (isRefused ? undefined : serveIt()), serveIt);
-    });
+    }));
     this.#webSockets = new WebSocketDoor({
+      unsent,
       gateway: this.#gateway,
       requestBytesMax,
       crossSite: options.crossSite ?? ANY_SITE,
@@ -389,6 +390,17 @@ class Port implements WireServer {
     const cancel = this.#clock.schedule(SNIFF_MS, () => decide(http1));
     socket.on('readable', look).on('end', end).on('close', cancel);
   }
+}
+
+/**
+ * A request that was sent before the one ahead of it is answered waits, as with etcd: it sees what that one did, and one
+ * connection has one call at a time. When the connection closes, those behind are not told: what they began would go on.
+ */
+function inTurn(serveNext: RequestListener): RequestListener {
+  return (request, response) => {
+    if (response.socket !== null) serveNext(request, response);
+    else response.once('socket', () => queueMicrotask(() => serveNext(request, response)));
+  };
 }
 
 /** How HTTP/2 begins; no HTTP/1 request does. */

@@ -1,5 +1,6 @@
-// RemoteClient implements Client and Admin over gRPC, towards our server or real etcd (homes 2 and 3). The only client file
-// that knows the library. It connects when first used and by itself again, to whichever endpoint answers.
+// RemoteClient implements Client and Admin over gRPC, towards our server or real etcd (homes 2 and 3). Of the library it sees
+// calls; connections are remote-links.ts, streams remote-grpc-stream.ts. It connects when first used and by itself again, to
+// whichever endpoint answers.
 //
 // What makes it honest (promise 1): a call is handed to the library only once a connection is ready, so "no connection" is
 // known to mean 'never'. A call that was handed over and got no answer is 'unknown' and is never sent again, unless it only
@@ -18,7 +19,7 @@ import type { ClientTls } from './client-tls.js';
 import { RemoteKeepAlives } from './remote-keepalive.js';
 import { Links, type Link } from './remote-links.js';
 import { deepReader } from './deep-reader.js';
-import { plain, RemoteStream, type Identity } from './remote-grpc-stream.js';
+import { plain, RemoteStream, same, type Identity } from './remote-grpc-stream.js';
 import { mayLoginHelp, RemoteLogin, type LoginOptions } from './remote-login.js';
 import type { ByteStream, OpenStream } from './remote-stream.js';
 import { RemoteWatches } from './remote-watch.js';
@@ -551,10 +552,6 @@ function errorFrom(error: unknown): ApiError {
 type Decode<T> = (answer: Uint8Array) => T;
 /** Before a call that surely did not happen, or only reads, is tried again. */
 const RETRY_MS = 20;
-
-function same(bytes: Buffer): Buffer {
-  return bytes;
-}
 
 function settle<T>(
   answer: Buffer,

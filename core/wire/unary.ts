@@ -9,15 +9,14 @@ import { deepReader } from './deep-reader.js';
 import { demandLeader } from './leader-check.js';
 
 /** What generated code offers for each message. */
-interface Codec<T> {
-  encode(message: T): { finish(): Uint8Array };
+export interface Decoder<T> {
   decode(input: BinaryReader | Uint8Array): T;
 }
 
 /** Makes methods of one service. */
 export type UnaryOf = <Request, Answer>(
   name: string,
-  request: Codec<Request>,
+  request: Decoder<Request>,
   run: (message: Request, options: CallOptions | undefined) => Promise<Answer>,
   encode: (answer: Answer) => { finish(): Uint8Array },
 ) => UnaryMethod;
@@ -87,7 +86,7 @@ export async function optionsOf(backend: Backend, call: CallContext): Promise<Ca
   return caller === null ? PLAIN : { caller };
 }
 
-export function decode<T>(codec: Pick<Codec<T>, 'decode'>, bytes: Uint8Array, what: string): T {
+export function decode<T>(codec: Decoder<T>, bytes: Uint8Array, what: string): T {
   try {
     return codec.decode(deepReader(bytes));
   } catch (error) {

@@ -30,6 +30,16 @@ export class UnsentAnswers {
     return () => this.#release(reader, answer);
   }
 
+  /** The same of what `carrier` carries, which is not closed yet: its close releases the answer as well. */
+  holdOn(carrier: Carrier, address: string, bytes: number, cut: () => void): () => void {
+    const release = this.hold(address, bytes, cut);
+    carrier.once('close', release);
+    return () => {
+      carrier.off('close', release);
+      release();
+    };
+  }
+
   #makeRoom(): void {
     let most: Reader | null = null;
     for (const reader of this.#readers.values()) {
@@ -49,6 +59,12 @@ export class UnsentAnswers {
     this.#bytes -= answer.bytes;
     if (reader.answers.size === 0) this.#readers.delete(reader.address);
   }
+}
+
+/** A stream or a connection. */
+interface Carrier {
+  once(event: 'close', run: () => void): unknown;
+  off(event: 'close', run: () => void): unknown;
 }
 
 interface Reader {

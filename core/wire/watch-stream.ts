@@ -18,7 +18,7 @@ import { FRAGMENT_BYTES, WATCHES_PER_STREAM_MAX } from './limits.js';
 import { Event } from './schema/generated/mvcc.js';
 import { WatchRequest, WatchResponse, type WatchCreateRequest } from './schema/generated/rpc.js';
 import { goText } from './status.js';
-import { optionsOf } from './unary.js';
+import { decode, optionsOf } from './unary.js';
 
 /** Resolves when the caller is gone; rejects when the stream must end with an error. */
 export async function serveWatch(
@@ -108,7 +108,7 @@ class WatchStream {
   }
 
   async onRequest(bytes: Uint8Array): Promise<void> {
-    const { requestUnion: request } = decodeRequest(bytes);
+    const { requestUnion: request } = decode(WatchRequest, bytes, 'WatchRequest');
     switch (request?.$case) {
       case 'createRequest':
         return this.#onCreate(request.value);
@@ -364,12 +364,4 @@ function encode(answer: Partial<WatchResponse>): Uint8Array {
 function sizeOf(event: Event | undefined): number {
   const length = event === undefined ? 0 : Event.encode(event).finish().length;
   return 1 + Math.max(1, Math.ceil((32 - Math.clz32(length)) / 7)) + length;
-}
-
-function decodeRequest(bytes: Uint8Array): WatchRequest {
-  try {
-    return WatchRequest.decode(bytes);
-  } catch (error) {
-    throw new ApiError('invalid_request', { detail: 'the bytes are not a WatchRequest', cause: error });
-  }
 }

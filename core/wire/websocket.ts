@@ -8,20 +8,26 @@ import {
 } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type RawData, type WebSocket } from 'ws';
+import type { RawData, WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import { tokenOf, type CallContext } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
-import { bytesMax, errorBody, errorLine, gatewayStatus, tooLarge, type HttpGateway, type Route } from './http-gateway.js';
-import { JsonFault, JsonSplitter } from './json-text.js';
-import { HTTP_HEADER_BYTES, SEND_BUFFER_BYTES, SOCKET_PING_MS, SOCKET_WAITING_MAX, STREAM_REQUESTS_MAX } from './limits.js';
+import {
+  bytesMax, errorBody, errorLine, gatewayStatus, StreamInput, tooLarge, type HttpGateway, type Route,
+} from './http-gateway.js';
+import { JsonSplitter } from './json-text.js';
+import {
+  HTTP_HEADER_BYTES, SEND_BUFFER_BYTES, SOCKET_PING_MS, SOCKET_WAITING_MAX, STREAM_REQUESTS_MAX, UNSENT_COUNTED_BYTES,
+} from './limits.js';
+import type { UnsentAnswers } from './unsent.js';
 import type { ObserveWire } from './wire-events.js';
 
 export interface WebSocketOptions {
   readonly gateway: HttpGateway;
   readonly requestBytesMax: number;
   readonly crossSite: CrossSiteRules;
+  readonly unsent: UnsentAnswers;
   readonly clock: Clock;
   readonly observe: ObserveWire;
   readonly limits: ServerOptions;
@@ -46,21 +52,13 @@ const GET = Buffer.from('GET ');
 export class WebSocketDoor {
   readonly #options: WebSocketOptions;
   readonly #http: Server;
-  readonly #sockets: WebSocketServer;
+  /** Loaded for the first of them: most servers never see one. */
+  #sockets: Promise<WebSocketServer> | null = null;
 
   constructor(options: WebSocketOptions) {
     this.#options = options;
-    this.#sockets = new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
-      maxPayload: 2 * bytesMax(options),
-      // The token stands behind the word, and is not said back.
-      handleProtocols: (offered) => (offered.has('Bearer') ? 'Bearer' : false),
-    });
     this.#http = createServer(options.limits, options.otherwise);
     this.#http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      socket.on('error', () => socket.destroy());
       this.#onUpgrade(request, socket, head).catch((error: unknown) => this.#onFault(error, socket));
     });
     this.#http.emit('listening');
@@ -77,10 +75,14 @@ export class WebSocketDoor {
   async #onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
-    const refuse = (status: number, text: string): void => {
-      response.assignSocket(request.socket);
+    // What was answered goes out with the socket that is given to it.
+    const hangUp = (): void => {
       response.on('finish', () => socket.end());
+      response.assignSocket(request.socket);
+    };
+    const refuse = (status: number, text: string): void => {
       response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
+      hangUp();
     };
     const site = siteOf(request);
     // As it is written: what is no path is served by nothing.
@@ -91,8 +93,10 @@ export class WebSocketDoor {
     if (route === null) return refuse(404, 'Not Found');
     // Should it not be known whether there are users: a caller of the gateway has no name in any case.
     const isAnswered = await this.#options.refuse(request, response).catch(() => false);
-    if (isAnswered) return void socket.end();
-    this.#sockets.handleUpgrade(request, socket, head, (opened) => {
+    if (isAnswered) return hangUp();
+    this.#sockets ??= webSockets(2 * bytesMax(this.#options));
+    const sockets = await this.#sockets;
+    sockets.handleUpgrade(request, socket, head, (opened) => {
       this.#serve(opened, request, route).catch((error: unknown) => this.#onFault(error, socket));
     });
   }
@@ -104,7 +108,7 @@ export class WebSocketDoor {
   }
 
   async #serve(socket: WebSocket, request: IncomingMessage, { method, mapping }: Route): Promise<void> {
-    const { gateway, clock } = this.#options;
+    const { gateway, clock, unsent } = this.#options;
     const abort = gateway.calls.begin();
     const stopPings = keepAwake(socket, clock);
     socket.on('close', () => {
@@ -115,21 +119,24 @@ export class WebSocketDoor {
     // What breaks the framing closes the socket; there is nobody left to tell.
     socket.on('error', () => socket.terminate());
     const call = new SocketCall(request, abort.signal);
-    const texts = textsOf(socket, abort.signal, 2 * bytesMax(this.#options));
+    const input = new StreamInput(textsOf(socket, abort.signal, 2 * bytesMax(this.#options)), mapping);
     let begun = false;
-    const say = (text: string): Promise<void> => said(socket, text);
+    const address = request.socket.remoteAddress ?? 'unknown';
+    const hold = (length: number): (() => void) => unsent.holdOn(socket, address, length, () => socket.terminate());
+    const say = (text: string): Promise<void> => said(socket, text, hold);
     try {
-      if (method.kind === 'unary') {
-        const first = await texts.next();
-        const bytes = mapping.toBytes(first.done === true ? '' : first.value);
-        await say(mapping.toText(await method.handle(bytes, call)));
-      } else {
-        const first = await texts.next();
-        const requests = first.done === true ? noBytes() : bytesOf(mapping.toBytes(first.value), texts, mapping);
+      await input.first(abort.signal);
+      const requests = input.requests(abort.signal);
+      if (method.kind === 'stream') {
         await method.handle(requests, call, (answer) => {
           begun = true;
           return say(`{"result":${mapping.toText(answer)}}`);
         });
+      } else {
+        for await (const bytes of requests) {
+          await say(mapping.toText(await method.handle(bytes, call)));
+          break;
+        }
       }
       socket.close(1000);
     } catch (error) {
@@ -137,9 +144,21 @@ export class WebSocketDoor {
       await say(begun ? errorLine(status).trimEnd() : errorBody(status));
       socket.close(status.code === Status.unavailable ? 1001 : 1000);
     } finally {
-      await texts.return(undefined);
+      input.end();
     }
   }
+}
+
+async function webSockets(maxPayload: number): Promise<WebSocketServer> {
+  const ws = await import('ws');
+  return new ws.WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload,
+    // The token stands behind the word, and is not said back.
+    handleProtocols: (offered) => (offered.has('Bearer') ? 'Bearer' : false),
+  });
 }
 
 function siteOf({ headers, socket }: IncomingMessage): Site {
@@ -182,9 +201,13 @@ class SocketCall implements CallContext {
 }
 
 /** Resolves when little enough is buffered, or when nobody is there any more. */
-function said(socket: WebSocket, text: string): Promise<void> {
+function said(socket: WebSocket, text: string, hold: (length: number) => () => void): Promise<void> {
   return new Promise((resolve) => {
-    socket.send(text, () => resolve());
+    const taken = text.length < UNSENT_COUNTED_BYTES ? null : hold(text.length);
+    socket.send(text, () => {
+      taken?.();
+      resolve();
+    });
     if (socket.bufferedAmount < SEND_BUFFER_BYTES) resolve();
   });
 }
@@ -220,22 +243,6 @@ async function* textsOf(socket: WebSocket, signal: AbortSignal, lengthMax: numbe
     }
     if (splitter.pendingLength > lengthMax) throw tooLarge(splitter.pendingLength, lengthMax);
   }
-}
-
-/** A fault in a later value ends the input, as it does over HTTP. */
-async function* bytesOf(
-  first: Uint8Array, texts: AsyncGenerator<string, void>, mapping: Route['mapping'],
-): AsyncGenerator<Uint8Array, void> {
-  yield first;
-  try {
-    for await (const text of texts) yield mapping.toBytes(text);
-  } catch (error) {
-    if (!(error instanceof JsonFault)) throw error;
-  }
-}
-
-async function* noBytes(): AsyncGenerator<Uint8Array, void> {
-  // Nobody said anything before leaving.
 }
 
 /** Cuts off who does not answer; returns what stops asking. */

@@ -1,14 +1,15 @@
 // The servers a benchmark drives: coterie from this checkout and, where it is installed, real etcd. Both as processes of
 // their own, with a data directory beside each other on the same file system, logging as little as they can.
 
-import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { utf8 } from '../../core/base/bytes.js';
 import { isApiError } from '../../core/errors.js';
 import { connect, type RemoteOptions } from '../../core/wire/remote-client.js';
+import { TestAuthority } from '../certificates.js';
 import { freePort } from '../interop/free-ports.js';
 
 export type TargetName = 'coterie' | 'etcd';
@@ -61,7 +62,7 @@ export async function startTarget(name: TargetName, setting: Setting = 'plain'):
           '--initial-cluster', `default=${peer}`, '--logger', 'zap', '--log-level', 'error',
           '--quota-backend-bytes', '8589934592']];
   const client: RemoteOptions = {
-    ...(secret === null ? {} : { tls: { ca: secret.certificate } }),
+    ...(secret === null ? {} : { tls: { ca: secret.ca } }),
     ...(setting === 'auth' ? { user: USER, password: PASSWORD } : {}),
   };
   let child = launch(command);
@@ -87,14 +88,13 @@ export async function startTarget(name: TargetName, setting: Setting = 'plain'):
   };
 }
 
-/** A certificate of its own making, elliptic curves as most have today; the same for both servers. */
-async function certify(directory: string): Promise<{ certFile: string; keyFile: string; certificate: string }> {
+/** Elliptic curves, as most have today; made the same way for both servers. */
+async function certify(directory: string): Promise<{ certFile: string; keyFile: string; ca: string }> {
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
-  execFileSync('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=bench', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', certFile,
-  ], { stdio: 'ignore' });
-  return { certFile, keyFile, certificate: await readFile(certFile, 'utf8') };
+  const authority = await TestAuthority.make();
+  const { cert, key } = await authority.issue('bench');
+  await Promise.all([writeFile(certFile, cert), writeFile(keyFile, key)]);
+  return { certFile, keyFile, ca: authority.cert };
 }
 
 /** Turns auth on, with a user who may read and write everything but is not root; answers with a token of that user. */

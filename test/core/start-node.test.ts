@@ -266,3 +266,47 @@ test('a member added anew at its old address is dialled under its new id alone, 
   t.deepEqual(misdialled, []);
   await Promise.all([first, second, again].map((node) => node.close()));
 });
+
+test('what is said of passwords and tokens holds: the cost of a hash, and how long a token is good unused', async (t) => {
+  let aheadMs = 0;
+  const clock = { ...systemClock, now: () => systemClock.now() + aheadMs };
+  const node = await startNode({ dataDir: null, clock, auth: { bcryptCost: 5, tokenTtlSeconds: 60 } });
+  t.teardown(() => node.close());
+  const { client } = node;
+  await client.changeAuth({ kind: 'user_add', name: 'root', password: { plain: 'x' } });
+  await client.changeAuth({ kind: 'user_grant', name: 'root', role: 'root' });
+  await client.changeAuth({ kind: 'enable' });
+  const pieces: Uint8Array[] = [];
+  for await (const { bytes } of client.snapshot()) pieces.push(bytes);
+  t.true(Buffer.concat(pieces).includes('$2a$05$'));
+  const { token } = await client.authenticate('root', 'x');
+  const who = async (): Promise<string | null> => (await client.identify({ token, certificateName: null }))?.user ?? null;
+  for (let i = 0; i < 2; i++) {
+    aheadMs += 59_000;
+    t.is(await who(), 'root');
+  }
+  aheadMs += 61_000;
+  await t.throwsAsync(who(), { message: /invalid auth token/ });
+});
+
+test('a member whose data differ does not serve where that is to be looked at, and leaves its directory free', async (t) => {
+  const founders = await specs(2);
+  const dataDir = freshDirectory(t);
+  const start = (spec: (typeof founders)[number], options: Partial<NodeOptions>): Promise<RunningNode> => startNode({
+    ...spec, initialCluster: founders, dataDir: null, ...QUICK, ...options,
+  });
+  const [first = { name: '', peerUrls: [] }, second = { name: '', peerUrls: [] }] = founders;
+  const [other, one] = await Promise.all([start(first, {}), start(second, { dataDir })]);
+  t.teardown(() => other.close());
+  await put(other.client, utf8('a'), Buffer.alloc(200));
+  await one.close();
+  await (await start(second, { dataDir, verifyAtStart: true })).close();
+  // Values this long are handed out as views of the store's own memory.
+  const value = (await get(other.client, utf8('a'), { serializable: true }))?.value ?? t.fail();
+  value[50] = 1;
+  for (let i = 0; i < 2; i++) {
+    const error = await t.throwsAsync(start(second, { dataDir, verifyAtStart: true }));
+    t.true(error?.message.includes(`differ from those of ${other.memberId.toString(16)}.`), error?.message);
+  }
+  await (await start(second, { dataDir })).close();
+});

@@ -13,7 +13,12 @@ import { startServer } from './server-process.js';
 /** In whatever form they might be written down. */
 function forms(secret: string): readonly Buffer[] {
   const bytes = Buffer.from(secret);
-  return [bytes, Buffer.from(bytes.toString('base64').replace(/=+$/, '')), Buffer.from(bytes.toString('hex'))];
+  // Of base64 the letters that are the secret's alone, wherever among three bytes it begins in what was written.
+  const base64 = [0, 1, 2].map((before) => {
+    const letters = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64');
+    return Buffer.from(letters.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6)));
+  });
+  return [bytes, ...base64, Buffer.from(bytes.toString('hex'))];
 }
 
 async function filesIn(directory: string): Promise<readonly (readonly [string, Buffer])[]> {

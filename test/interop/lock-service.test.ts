@@ -14,6 +14,7 @@ import * as rpc from '../../core/wire/schema/generated/rpc.js';
 import { startPair, type Pair } from './pair.js';
 import { RawClient, type Outcome, type Pending } from './raw-grpc.js';
 import { isInstalled } from './real-etcd.js';
+import { inWords, saySame } from './side-by-side.js';
 
 let pair: Pair | null = null;
 
@@ -131,30 +132,8 @@ class Steps {
   }
 }
 
-function inWords(value: unknown): string {
-  return JSON.stringify(value, (_key, one: unknown) => {
-    if (typeof one === 'bigint') return String(one);
-    if (one !== null && typeof one === 'object' && 'type' in one && one.type === 'Buffer' && 'data' in one) {
-      return Buffer.from(one.data as number[]).toString('latin1');
-    }
-    return one instanceof Uint8Array ? Buffer.from(one).toString('latin1') : one;
-  });
-}
-
 async function compared(t: ExecutionContext, steps: (side: Steps) => Promise<void>): Promise<void> {
-  if (pair === null) {
-    t.pass();
-    return;
-  }
-  const said: string[][] = [];
-  for (const { url } of pair.sides) {
-    const side = new Steps(url);
-    await steps(side);
-    side.close();
-    said.push(side.said);
-  }
-  t.true((said[0]?.length ?? 0) > 0);
-  t.deepEqual(said[1], said[0]);
+  await saySame(t, pair, (url) => new Steps(url), steps);
 }
 
 test.serial('a lock is granted in the order of asking, and again to whoever has it', async (t) => {

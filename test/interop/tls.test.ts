@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Etcd3 } from 'etcd3';
-import { connect, put as putKey, serve, startNode, utf8 } from '../../core/index.js';
+import { connect, put as putKey, serve, startNode, text, utf8 } from '../../core/index.js';
 import { TestAuthority, type Identity } from '../certificates.js';
 import { MAIN, serveWith, temporaryDirectory, type Server } from '../core/cli/binary.js';
 import { freePorts } from './free-ports.js';
@@ -176,6 +176,7 @@ test('three members over TLS go on when their leader is killed, for our client a
       return false;
     });
   }
+  t.is((await client.range({ key: utf8('a') })).kvs.map(({ value }) => text(value)).join(), 'after');
   if (!isInstalled('etcdctl', (line) => t.log(line))) return;
   const left = members.filter((_member, i) => i !== lost).map(({ url }) => url).join(',');
   t.is((await etcdctl(left, [...trusting, ...alice, 'get', 'a', '--print-value-only'])).stdout, 'after\n');

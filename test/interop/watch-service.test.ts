@@ -1,13 +1,14 @@
 // Watch as etcd serves it (contract 5): the same requests on raw streams to a real etcd and to coterie, and every answer
 // compared in full. What etcd groups by its own timing (how soon it sees a change) is made certain by waiting for each answer.
 
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { OPEN_END, utf8 } from '../../core/base/bytes.js';
 import * as convert from '../../core/wire/convert.js';
 import * as rpc from '../../core/wire/schema/generated/rpc.js';
 import { startPair, type Pair } from './pair.js';
 import { RawClient, type RawStream } from './raw-grpc.js';
 import { isInstalled } from './real-etcd.js';
+import { inWords, saySame } from './side-by-side.js';
 
 let pair: Pair | null = null;
 
@@ -21,6 +22,8 @@ const CREATE: rpc.WatchCreateRequest = {
   key: utf8('a'), rangeEnd: NOTHING, startRevision: 0n, progressNotify: false, filters: [], prevKv: false, watchId: 0n,
   fragment: false,
 };
+
+type Heard = Awaited<ReturnType<RawStream<rpc.WatchRequest, rpc.WatchResponse>['next']>>;
 
 class Steps {
   readonly #client: RawClient;
@@ -60,17 +63,18 @@ class Steps {
   }
 
   /** So many answers, each in full. */
-  async hear(count = 1, waitMs = 5000): Promise<void> {
-    const heard: string[] = [];
-    for (let i = 0; i < count; i++) heard.push(inWords(await this.#stream.next(waitMs)));
+  async hear(count = 1, waitMs = 5000): Promise<readonly Heard[]> {
+    const heard: Heard[] = [];
+    for (let i = 0; i < count; i++) heard.push(await this.#stream.next(waitMs));
     // Answers to one change come in any order of the watches; those of one watch keep theirs.
-    this.said.push(...heard.toSorted((a, b) => idIn(a) - idIn(b)));
+    this.said.push(...heard.map(inWords).toSorted((a, b) => idIn(a) - idIn(b)));
+    return heard;
   }
 
   /** A watch that is created and whose answer is heard. */
-  async watch(request: Partial<rpc.WatchCreateRequest>, more = 0): Promise<void> {
+  async watch(request: Partial<rpc.WatchCreateRequest>, more = 0): Promise<readonly Heard[]> {
     this.create(request);
-    await this.hear(1 + more);
+    return await this.hear(1 + more);
   }
 
   async put(key: string, value = ''): Promise<number> {
@@ -99,36 +103,8 @@ function idIn(answer: string): number {
   return Number(/"watchId":"(-?\d+)"/.exec(answer)?.[1] ?? 0);
 }
 
-/** Values are long in some steps: their length says enough. */
-function inWords(value: unknown): string {
-  return JSON.stringify(value, (_key, one: unknown) => {
-    if (typeof one === 'bigint') return String(one);
-    if (one !== null && typeof one === 'object' && 'type' in one && one.type === 'Buffer' && 'data' in one) {
-      const bytes = Buffer.from(one.data as number[]);
-      return bytes.length > 100 ? `${bytes.length} bytes` : bytes.toString('latin1');
-    }
-    return one instanceof Uint8Array ? Buffer.from(one).toString('latin1') : one;
-  });
-}
-
 function same(title: string, steps: (side: Steps) => Promise<void>): void {
-  test.serial(title, (t) => compared(t, steps));
-}
-
-async function compared(t: ExecutionContext, steps: (side: Steps) => Promise<void>): Promise<void> {
-  if (pair === null) {
-    t.pass();
-    return;
-  }
-  const said: string[][] = [];
-  for (const { url } of pair.sides) {
-    const side = new Steps(url);
-    await steps(side);
-    side.close();
-    said.push(side.said);
-  }
-  t.true((said[0]?.length ?? 0) > 0);
-  t.deepEqual(said[1], said[0]);
+  test.serial(title, (t) => saySame(t, pair, (url) => new Steps(url), steps));
 }
 
 same('ids are counted up from 0, chosen ones kept, and a taken one refused', async (side) => {
@@ -263,16 +239,29 @@ same('what is too long for one answer is cut by events, if that was asked for', 
   await side.hear(4);
 });
 
-same('where the cut is, is the same to the byte', async (side) => {
+/** Where etcd cuts: what a request may have, and what gRPC adds to it (contract 1.4). */
+const CUT_BYTES = 2 * 1024 * 1024;
+
+test.serial('where the cut is, is the same to the byte', async (t) => {
   const key = utf8('n');
-  for (const length of [1_048_505, 1_048_510, 1_048_515, 1_048_520]) {
+  const events: number[] = [];
+  const tell = async (side: Steps, bytes: number): Promise<number> => {
     const first = await side.put('n', 'x'.repeat(1_048_500));
-    await side.put('n', 'x'.repeat(length));
+    await side.put('n', 'x'.repeat(bytes));
     side.fresh();
-    await side.watch({ key, startRevision: BigInt(first), fragment: true }, 1);
+    const [, answer] = await side.watch({ key, startRevision: BigInt(first), fragment: true }, 1);
     await side.put('n', 'end');
     await side.hear(1);
-  }
+    if (typeof answer !== 'object' || !('events' in answer)) return NaN;
+    events.push(answer.events.length);
+    return rpc.WatchResponse.encode(answer).finish().length;
+  };
+  await saySame(t, pair, (url) => new Steps(url), async (side) => {
+    const bytes = 1_048_500;
+    const left = CUT_BYTES - (await tell(side, bytes));
+    for (const more of [-1, 0]) await tell(side, bytes + left + more);
+  });
+  if (pair !== null) t.deepEqual(events, [2, 2, 1, 2, 2, 1], 'a byte less is not cut');
 });
 
 same('whoever asks how far it is, is told', async (side) => {

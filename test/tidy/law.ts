@@ -15,7 +15,7 @@ export const ROOMS: readonly Room[] = [
   { path: 'core/errors.ts', imports: [] },
   { path: 'core/client.ts', imports: ['core/base/', 'core/errors.ts'] },
   { path: 'core/identity.ts', imports: [] },
-  { path: 'core/client-tls-files.ts', imports: ['core/wire/client-tls.ts'] },
+  { path: 'core/client-files.ts', imports: ['core/wire/client-tls.ts'] },
   { path: 'core/version.ts', imports: [] },
   { path: 'core/raft/', imports: ['core/base/assert.ts', 'core/base/prng.ts'] },
   // The store names the slot of the log it has applied in the machine's words (a type); it knows nothing else of raft.
@@ -103,17 +103,17 @@ export const DOORS: readonly Door[] = [
   { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/tls-gate.ts', words: [], modules: ['node:net', 'node:tls', 'node:crypto'] },
   { path: 'core/base/revocation.ts', words: [], modules: ['node:crypto'] },
-  // Passwords and tokens: the system's generator, and a thread to hash in. Signed tokens bear dates.
+  // Passwords and tokens: the system's generator, and a thread to hash in.
   { path: 'core/base/secrets.ts', words: [], modules: ['node:crypto', 'node:worker_threads'] },
   { path: 'core/base/secrets-thread.ts', words: [], modules: ['node:worker_threads'] },
-  { path: 'core/base/jwt.ts', words: ['Date'], modules: ['node:crypto'] },
+  { path: 'core/base/jwt.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/base/issue-certificate.ts', words: ['Date'], modules: ['node:crypto', 'node:net'] },
   // One process per data directory.
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // Ids and seeds: SHA-1 by etcd's rule, and the one true roll of the dice that seeds our own generator.
   { path: 'core/identity.ts', words: [], modules: ['node:crypto'] },
   { path: 'core/start-node.ts', words: [], modules: ['node:crypto'] },
-  { path: 'core/client-tls-files.ts', words: [], modules: ['node:fs'] },
+  { path: 'core/client-files.ts', words: [], modules: ['node:fs'] },
   // Members meet on sockets, with certificates where the addresses say https.
   { path: 'core/peer/tcp-transport.ts', words: [], modules: ['node:net'] },
   { path: 'core/peer/address-check.ts', words: [], modules: ['node:dns', 'node:net', 'node:crypto'] },
@@ -158,7 +158,6 @@ export const DOORS: readonly Door[] = [
   { path: 'core/cli/child.ts', words: [], modules: ['node:child_process'] },
   { path: 'sidecar/main.ts', words: ['process'], modules: ['node:fs'] },
   { path: 'sidecar/proxy-main.ts', words: ['process'], modules: [] },
-  { path: 'sidecar/store-flags.ts', words: [], modules: ['node:fs'] },
   { path: 'sidecar/proxy.ts', words: [], modules: ['node:net', 'node:http'] },
   // http-proxy is CommonJS and must be repaired before it loads, hence node:module.
   { path: 'sidecar/proxy-forward.ts', words: [], modules: ['node:http', 'node:stream', 'node:module'] },

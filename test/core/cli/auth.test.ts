@@ -71,7 +71,7 @@ const WRONG: readonly (readonly [line: string, says: string])[] = [
   [`user add :${SECRET}`, 'not a user'],
   [`user add x:${SECRET} --no-password`, 'a password with --no-password'],
   ['role grant-permission r foo k', 'invalid permission type: foo\n  give one of read, write, readwrite'],
-  ['role grant-permission r read a b --prefix', 'unexpected endkey argument with --prefix flag'],
+  ['role grant-permission r read a b --prefix', 'b: an end with --prefix'],
   ['user grant-role u', 'a word is missing'],
   ['auth foo', 'foo: no such command\n  give one of enable, disable, status'],
 ];

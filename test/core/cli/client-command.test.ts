@@ -24,7 +24,7 @@ const WRONG: readonly (readonly [words: string, says: string])[] = [
   ['member remove zz', 'coterie member remove: zz: not a member id\n  ids are hex, as coterie member list prints them'],
   ['member list -w tabel', 'coterie member list: --write-out tabel: no such format\n  give one of simple, table, json, fields'],
   ['member remove 1 -w table', 'coterie member remove: member remove has no table form\n  give one of simple, json'],
-  ['member list --consistency x', 'coterie member list: --consistency x: neither l nor s'],
+  ['member list --consistency x', 'coterie member list: --consistency x: not one of its words\n  give one of l, s'],
   ['member list --endpoint x', 'coterie member list: --endpoint: no such flag\n  did you mean --endpoints?'],
   ['member list --command-timeout 5', 'coterie member list: --command-timeout 5: not a duration'],
   ['endpoint statsu', 'coterie endpoint: statsu: no such command\n  did you mean coterie endpoint status?'],

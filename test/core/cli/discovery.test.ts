@@ -16,7 +16,7 @@ const THREE: Zone = {
     '_etcd-server._tcp.twice.test': [{ target: 'a.example.test', port: 2380 }, { target: 'alias.example.test', port: 2380 }],
     '_etcd-server._tcp.none.test': [{ target: '.', port: 0 }],
     '_etcd-client._tcp.example.test': [
-      { target: 'second.example.test', port: 2379, priority: 20 }, { target: 'first.example.test', port: 2379, priority: 10 },
+      { target: 'a.example.test', port: 2379, priority: 20 }, { target: 'z.example.test', port: 2379, priority: 10 },
     ],
     '_etcd-client-ssl._tcp.example.test': [{ target: 'secure.example.test', port: 2379 }],
   },
@@ -86,7 +86,7 @@ test('nobody there, this member not among them, and a server that is none are re
 test('endpoints come in the order of their priority, and those without TLS only where that is allowed', async (t) => {
   const server = await dns(t);
   t.deepEqual(await discoverEndpoints(zone(server, 'example.test'), true), [
-    'https://secure.example.test:2379', 'http://first.example.test:2379', 'http://second.example.test:2379',
+    'https://secure.example.test:2379', 'http://z.example.test:2379', 'http://a.example.test:2379',
   ]);
   t.deepEqual(await discoverEndpoints(zone(server, 'example.test'), false), ['https://secure.example.test:2379']);
 });

@@ -1,9 +1,10 @@
 // Leases, users, alarms, members and copies from the command line against coterie in this process: forms of our own, and what
 // etcdctl's table does not reach.
 
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
+import { connect, serve, startNode } from '../../../core/index.js';
 import { play, type Printed, type Stage } from './in-process.js';
 import { startStores, type Store } from './running.js';
 import { TcpRelay } from '../wire/tcp-relay.js';
@@ -15,11 +16,25 @@ test.before('stores start', async (t) => {
 });
 test.after.always('all end', () => Promise.all(stores.map((store) => store.close())));
 
-function at(store: Store, line: string, stage: Stage = {}): Promise<Printed> {
+function at(store: Pick<Store, 'url'>, line: string, stage: Stage = {}): Promise<Printed> {
   return play(`${line} --endpoints ${store.url}`, stage);
 }
 
-async function json(store: Store, line: string): Promise<Record<string, unknown>> {
+/** For what would be in the way of other tests. */
+async function ownStore(t: ExecutionContext): Promise<Pick<Store, 'url' | 'client'>> {
+  const node = await startNode({ name: 'alone', dataDir: null });
+  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
+  const url = server.urls[0] ?? '';
+  const client = connect(url);
+  t.teardown(async () => {
+    await client.close();
+    await server.close();
+    await node.close();
+  });
+  return { url, client };
+}
+
+async function json(store: Pick<Store, 'url'>, line: string): Promise<Record<string, unknown>> {
   const { stdout, stderr, code } = await at(store, `${line} --json`);
   if (code !== 0) throw new Error(`${line}: ${stderr}`);
   return JSON.parse(stdout) as Record<string, unknown>;
@@ -82,6 +97,31 @@ test('status says that all is well, to people and to programs', async (t) => {
   const none = await play('status --endpoints 127.0.0.1:1 --dial-timeout 100ms');
   t.is(none.code, 1);
   t.regex(none.stderr, /^coterie status: unavailable/);
+});
+
+test('an alarm is a reason for status to fail, until it is disarmed', async (t) => {
+  const store = await ownStore(t);
+  const { header } = await store.client.status();
+  await store.client.alarm({ action: 'raise', memberId: header.memberId, kind: 'no_space' });
+  const told = await at(store, 'status');
+  t.is(told.code, 1);
+  t.regex(told.stdout, /: 1 thing is wrong; alone leads, .*, 1 alarm\n/);
+  t.regex(told.stdout, /\nbroken: alarm of alone: NOSPACE, nothing can be put\n {2}coterie compaction REVISION/);
+  const alarms = [{ member: header.memberId.toString(16), alarm: 'NOSPACE' }];
+  t.deepEqual(await json(store, 'alarm list'), { alarms });
+  t.deepEqual(await json(store, 'alarm disarm'), { alarms });
+  t.deepEqual(await json(store, 'alarm list'), { alarms: [] });
+  t.is((await at(store, 'status')).code, 0);
+});
+
+test('a copy that goes on behind what was compacted says that it cannot', async (t) => {
+  const [target] = stores;
+  const source = await ownStore(t);
+  for (const value of ['1', '2', '3']) await put(source.client, utf8('gone/a'), utf8(value));
+  await at(source, 'compaction 4');
+  const { code, stderr } = await at(source, `make-mirror ${target.url} --prefix gone/ --rev 1`);
+  t.is(code, 1);
+  t.regex(stderr, /: the copy stands at revision 1: .*compacted.*\n {2}that history is gone: start it anew without --rev/);
 });
 
 test('a copy has what is there, follows what changes, and can be gone on with', async (t) => {

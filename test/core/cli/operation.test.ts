@@ -2,7 +2,7 @@
 // may not look into. Real processes; systemd is a socket that listens.
 
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
@@ -26,14 +26,14 @@ function read(file: string): string {
   return existsSync(file) ? readFileSync(file, 'utf8') : '';
 }
 
-test('the log goes to several outputs, files are for their owner alone and opened anew on SIGHUP', async (t) => {
+test('the log goes to several outputs; files are for their owner alone, opened anew on SIGHUP or else kept', async (t) => {
   const directory = await temporaryDirectory(t);
   const [file, other] = [path.join(directory, 'a.log'), path.join(directory, 'b.log')];
   const server = await serveIn(t, directory, ['--log-outputs', `default,${file},${other}`, '--log-level', 'debug']);
   for (const each of [file, other]) {
+    await until(() => read(each).includes('ready to serve client requests'), 'each has what another has already');
     t.is(statSync(each).mode & 0o777, 0o600);
     const lines = read(each).trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
-    t.true(lines.some(({ msg }) => msg === 'ready to serve client requests'));
     for (const { level, ts } of lines) {
       t.true(['debug', 'info', 'warn', 'error', 'fatal'].includes(String(level)));
       t.false(Number.isNaN(Date.parse(String(ts))));
@@ -42,10 +42,16 @@ test('the log goes to several outputs, files are for their owner alone and opene
   renameSync(file, `${file}.1`);
   server.signal('SIGHUP');
   await until(() => existsSync(file), 'the file comes back under its name');
+  unlinkSync(other);
+  mkdirSync(other);
+  server.signal('SIGHUP');
+  const hangUps = (): number => (read(file).match(/"msg":"SIGHUP:/g) ?? []).length;
+  await until(() => hangUps() === 2, 'it goes on where a file cannot be opened anew');
   server.signal('SIGTERM');
   const { code, stderr } = await server.ended;
   t.is(code, 0);
   t.regex(stderr, /"msg":"bye"/);
+  t.regex(stderr, /^coterie serve: .*b\.log cannot be written: .*EISDIR/m);
   t.regex(read(file), /"msg":"bye"/);
   t.notRegex(read(`${file}.1`), /"msg":"bye"/);
 });

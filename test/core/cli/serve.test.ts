@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { banner, type ServerFacts } from '../../../core/cli/banner.js';
+import { TestAuthority } from '../../certificates.js';
 import { base64, coterie, MAIN, post, serveIn, serveWith, temporaryDirectory } from './binary.js';
 
 test('a start says what it chose, with the ids etcd would have', async (t) => {
@@ -173,11 +173,13 @@ test('once there is data, the flags that found a cluster are not looked at again
 
 test('a key that is not the certificate\'s is refused before the port for members is blamed', async (t) => {
   const directory = await temporaryDirectory(t);
-  const certificates = new URL('../../../../test/core/peer/certificates/', import.meta.url);
-  const file = (name: string): string => fileURLToPath(new URL(name, certificates));
-  const certificate = ['--peer-cert-file', file('member.pem'), '--peer-key-file', file('foreigner-key.pem')];
+  const authority = await TestAuthority.make();
+  const [member, other] = [path.join(directory, 'member.pem'), path.join(directory, 'other-key.pem')];
+  writeFileSync(member, (await authority.issue('member')).cert);
+  writeFileSync(other, (await authority.issue('other')).key);
+  const certificate = ['--peer-cert-file', member, '--peer-key-file', other];
   const refused = await t.throwsAsync(serveIn(t, directory, certificate));
-  t.regex(refused.message, /--peer-key-file .*foreigner-key\.pem: it is not the key of the certificate\n {2}give the one/);
+  t.regex(refused.message, /--peer-key-file .*other-key\.pem: it is not the key of the certificate\n {2}give the one/);
   t.false(existsSync(path.join(directory, 'data', 'identity')));
 });
 

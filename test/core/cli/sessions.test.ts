@@ -123,7 +123,7 @@ test.serial('a lease that is not there, or a word that is none, is said', async 
   t.deepEqual([none.code, none.stdout], [0, 'LEASE  LEFT  WHO  HOLDS  WAITS FOR\n']);
   const wrong = await begin(t, url, ['sessions', 'x']).ended;
   t.is(wrong.code, 2);
-  t.is(wrong.stderr, 'coterie sessions: x: not a lease\n  leases are hex, as coterie sessions prints them\n');
+  t.is(wrong.stderr, 'coterie sessions: x: not a lease\n  leases are hex, as coterie lease list prints them\n');
   const gone = await begin(t, 'http://127.0.0.1:1', ['locks', '--dial-timeout', '200ms']).ended;
   t.deepEqual([gone.code, gone.stdout], [1, '']);
   t.regex(gone.stderr, /^coterie locks: unavailable: .*\n {2}say whom to ask/);

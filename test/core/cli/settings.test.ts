@@ -84,8 +84,8 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--listen-peer-urls https://127.0.0.1:2380', 'needs a certificate / give --peer-cert-file and --peer-key-file, or'],
   ['--peer-client-cert-auth', '--peer-client-cert-auth true without --peer-trusted-ca-file / say whose certificates'],
   ['--initial-advertise-peer-urls http://h', 'http://h has no port / add one, for instance http://h:2380'],
-  ['--max-learners 2', 'coterie does not have more than one learner at a time yet / leave it out, or set it to 1'],
-  ['--discovery http://d', 'coterie does not have discovery by another cluster (use --discovery-srv or --initial-cluster) yet'],
+  ['--max-learners 2', 'coterie does not have more than one learner at a time / leave it out, or set it to 1'],
+  ['--discovery http://d', 'coterie does not have discovery by another cluster (use --discovery-srv or --initial-cluster)'],
   ['--discovery-srv a..b', '--discovery-srv a..b: not a name in DNS / give one such as example.com'],
   ['--discovery-srv x.test --initial-cluster default=http://localhost:2380', 'both say who the members are / choose one'],
   ['--enable-pprof', 'profiles are shown on the loopback only, beside the ports for clients / give a port of the loopback'],
@@ -93,7 +93,7 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--cors http://a.test,,http://b.test', 'nothing between two commas / write a,b,c'],
   ['--metrics all', '--metrics all: not one of the choices / give one of basic, extensive'],
   ['--log-outputs=a,,b', '--log-outputs a,,b: nothing between two commas'],
-  ['--socket-reuse-port', 'coterie does not have sharing a port between processes yet'],
+  ['--socket-reuse-port', 'coterie does not have sharing a port between processes'],
   ['--max-concurrent-streams 0', 'below the least, 1 streams'],
   ['--grpc-keepalive-interval 1ms', 'below the least, 1s'],
   ['--print-config=maybe', '--print-config maybe: neither true nor false / give true or false'],
@@ -131,7 +131,7 @@ const WRONG: readonly (readonly [flags: string, says: string])[] = [
   ['--name --data-dir x', '--name is followed by --data-dir, not by a value'],
   ['stray', 'stray: serve takes flags only'],
   ['--client-cert-auth', '--client-cert-auth true without --trusted-ca-file / say whose certificates are believed: --trusted-ca'],
-  ['--enable-v2', 'coterie does not have the v2 API yet / leave it out, or set it to false'],
+  ['--enable-v2', 'coterie does not have the v2 API / leave it out, or set it to false'],
   ['--quota-backend-bytes 5GB', 'not a whole number of bytes / give plain digits, for instance 0'],
   ['--config-file /nowhere/c.yaml', '--config-file=/nowhere/c.yaml: no such file / check the path'],
 ];
@@ -270,9 +270,10 @@ test('the certificates of members stand in a group of etcd\'s files', (t) => {
 });
 
 test('what is always on is taken silently, and to turn it off is answered with why not', (t) => {
-  t.deepEqual(settled(['--pre-vote']).warnings, []);
-  const { warnings } = settled(['--pre-vote=false']);
-  t.deepEqual(warnings.map((warning) => warning.split(': ').slice(0, 2).join(': ')), ['--pre-vote: it is always on here']);
+  for (const [flag, reason] of Object.entries(ALWAYS_ON)) {
+    t.deepEqual(settled([`--${flag}`]).warnings, []);
+    t.deepEqual(settled([`--${flag}=false`]).warnings, [`--${flag}: it is always on here: ${reason}`]);
+  }
 });
 
 test('words that found a cluster are not judged where values are wanted only', (t) => {

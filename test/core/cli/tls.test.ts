@@ -134,8 +134,8 @@ function wordsOf(flags: readonly string[]): Map<string, string> {
 }
 
 /** What the flags are refused with. */
-async function refused(t: ExecutionContext, flags: readonly string[]): Promise<string> {
-  const error = await t.throwsAsync(TlsFiles.open(settle(wordsOf(flags), {}).all, 'client'), { instanceOf: Refusal });
+async function refused(t: ExecutionContext, flags: readonly string[], side: 'client' | 'peer' = 'client'): Promise<string> {
+  const error = await t.throwsAsync(TlsFiles.open(settle(wordsOf(flags), {}).all, side), { instanceOf: Refusal });
   return `${error?.message ?? ''} / ${error?.remedy ?? ''}`;
 }
 
@@ -159,6 +159,10 @@ test('SA5: files that cannot be used are a reason not to start, with file, reaso
   const newest = [...pair, '--tls-min-version', 'TLS1.3'];
   t.regex(await refused(t, [...newest, '--cipher-suites', 'TLS_AES_128_GCM_SHA256']), /only TLS1\.3 is enabled/);
   t.regex(await refused(t, [...newest, '--tls-max-version', 'TLS1.2']), /^--tls-min-version TLS1\.3: TLSv1\.3 is above/);
+  const [cert1 = '', key1 = '', other] = [pair[1], pair[3], put('s-other-key.pem', (await authority.issue('other')).key)];
+  const dialling = ['--peer-cert-file', cert1, '--peer-key-file', key1, '--peer-client-cert-file', cert1];
+  const says = /^--peer-client-key-file .*s-other-key\.pem: it is not the key of/;
+  t.regex(await refused(t, [...dialling, '--peer-client-key-file', other], 'peer'), says);
   const binary = Buffer.from((await authority.crl([])).replaceAll(/-----.*-----|\s/g, ''), 'base64');
   writeFileSync(path.join(folder, 'list.der'), binary);
   const words = [...trust, '--client-crl-file', path.join(folder, 'list.der')];

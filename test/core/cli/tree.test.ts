@@ -57,8 +57,9 @@ test('a folder of thousands is jumped over', async (t) => {
   const inner = client;
   if (inner === null) return t.fail();
   const counting = { range: (request: RangeRequest) => (asked.push(request), inner.range(request)) } as Partial<Client> as Client;
-  const { entries } = await listKeys(counting, '', 1);
+  const { entries, revision } = await listKeys(counting, '', 1);
   t.is(entries.length, 5);
   t.true(asked.length <= 3, `${asked.length} pages`);
   t.true(asked.every(({ keysOnly }) => keysOnly === true));
+  t.true(asked.length > 1 && asked.slice(1).every((page) => page.revision === revision), 'all pages are of one revision');
 });

@@ -5,9 +5,11 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { whenDone } from '../../../core/base/done.js';
 import { get, put, type AlarmRequest } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
-import { outliers } from '../../../core/node/corruption.js';
+import { Corruption, outliers } from '../../../core/node/corruption.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import { NO_UPKEEP, type UpkeepSettings } from '../../../core/node/upkeep.js';
+import type { StoreHash } from '../../../core/store/store.js';
+import { SimClock } from '../../sim/clock.js';
 import { Cluster } from './cluster.js';
 
 const EVERY_MS = 60_000;
@@ -104,6 +106,21 @@ test('a member that differs from most of the others finds out before it serves, 
   // One against one: whoever begins does not.
   t.deepEqual([await verify(a), await verify(b)], [[b], [a]]);
   await cluster.stopAll();
+});
+
+test('a member is told which of the others hold something else than it does, and not those that are as wrong', async (t) => {
+  const clock = new SimClock();
+  const told = (hash: number): StoreHash => ({ hash, revision: 7, compactRevision: 0 });
+  const corruption = new Corruption({ self: 1n, everyMs: 0, compactedEveryMs: 0 }, {
+    clock, observe: () => undefined, isLeader: () => false, raise: () => undefined,
+    others: () => [2n, 3n, 4n, 5n],
+    revision: () => 7,
+    compacted: () => 0,
+    hash: (_revision, done) => void clock.schedule(0, () => done(null, told(1))),
+    askHash: (member, _revision, done) => void clock.schedule(0, () => done(null, told(member === 2n ? 1 : 9))),
+  });
+  const differing = await clock.until(whenDone<readonly bigint[]>((done) => corruption.verify(done)));
+  t.deepEqual(differing, [3n, 4n, 5n]);
 });
 
 test('whoever holds what most hold is right; without a majority, the one who judges', (t) => {

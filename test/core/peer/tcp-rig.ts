@@ -1,12 +1,12 @@
 // Members on real sockets of this machine, for tests: started, watched, and all closed at the end.
 
-import { readFileSync } from 'node:fs';
 import { systemClock } from '../../../core/base/clock.js';
 import { whenDone } from '../../../core/base/done.js';
 import { Prng } from '../../../core/base/prng.js';
 import type { PeerEvent } from '../../../core/peer/events.js';
 import { TcpTransport, type TcpTransportOptions } from '../../../core/peer/tcp-transport.js';
 import type { PeerTls } from '../../../core/peer/tls.js';
+import { TestAuthority } from '../../certificates.js';
 import type { Got, OpenMember, TransportHome } from '../../contract/transport.contract.js';
 
 export interface TcpMember extends OpenMember {
@@ -17,11 +17,17 @@ export interface TcpMember extends OpenMember {
 
 export const CLUSTER = 0xc0ffeen;
 
-export function tlsOf(name: string): PeerTls {
-  // Beside the sources: compiled tests run from a folder below the root.
-  const folder = new URL('../../../../test/core/peer/certificates/', import.meta.url);
-  const pem = (file: string): string => readFileSync(new URL(`${file}.pem`, folder), 'utf8');
-  return { cert: pem(name), key: pem(`${name}-key`), ca: pem('authority') };
+const authority = await TestAuthority.make('the rig');
+const IDENTITIES = {
+  member: await authority.issue('member'),
+  /** For a name and an address that nobody dials here. */
+  elsewhere: await authority.issue('elsewhere', { hosts: ['elsewhere.example', '192.0.2.1'] }),
+  foreigner: await (await TestAuthority.make('elsewhere')).issue('foreigner'),
+} as const;
+
+export function tlsOf(name: keyof typeof IDENTITIES): PeerTls {
+  const { cert, key } = IDENTITIES[name];
+  return { cert, key, ca: authority.cert };
 }
 
 export class TcpRig implements TransportHome {

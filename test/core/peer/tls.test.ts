@@ -222,6 +222,37 @@ on('SA8: members that meet by a certificate that is revoked are parted at once',
   await rig.until(() => one.transport.isConnected(2n), 'with another certificate they meet again');
 });
 
+on('SA8: who dialled parts from a member whose certificate is revoked or, where that is asked for, expires', async (rig, t) => {
+  const [good, bad] = [await authority.issue('good'), await authority.issue('bad')];
+  const one = await rig.member(1n, { listen: [TLS], tls: termsOf(good) });
+  const two = await rig.member(2n, { listen: [TLS], tls: termsOf(bad) });
+  t.true(await meet(rig, one, two));
+  one.transport.renewTls(termsOf(good, { crl: await authority.crl([bad]) }));
+  await rig.until(() => one.events.some(({ kind }) => kind === 'peer_lost'), 'the connection is cut');
+  t.true(refusedAt(one).some(({ reason }) => /its certificate was revoked/.test(reason)));
+  const strict = await rig.member(3n, { listen: [TLS], tls: termsOf(await authority.issue('strict'), { sweepExpired: true }) });
+  const isSwept = (): boolean => refusedAt(strict).some(({ reason }) => reason === 'its certificate has expired');
+  // On a busy machine a certificate may end before they meet: then the next one lives longer.
+  for (let lifeMs = 4000; !isSwept() && lifeMs <= 32_000; lifeMs *= 2) {
+    const brief = await authority.issue('brief', { notAfterMs: Date.now() + lifeMs });
+    two.transport.renewTls(termsOf(brief));
+    dials(strict, two);
+    await new Promise((resolve) => setTimeout(resolve, lifeMs + 2500));
+  }
+  t.true(isSwept());
+});
+
+test('a pair that does not fit is refused at the start, the one for dialling as well', async (t) => {
+  const [one, two] = [await authority.issue('one'), await authority.issue('two')];
+  const rig = new TcpRig(TLS);
+  const wrong = [{ key: two.key }, { clientCert: two.cert }, { clientCert: two.cert, clientKey: one.key }, { clientKey: 'x' }];
+  for (const pair of wrong) {
+    await t.throwsAsync(rig.member(1n, { tls: termsOf(one, pair) }), { message: /cannot meet other members with TLS: it / });
+  }
+  await t.notThrowsAsync(rig.member(1n, { tls: termsOf(one, { clientCert: two.cert, clientKey: two.key }) }));
+  await rig.close();
+});
+
 on('SA10: a client does not pass for a member: its authority is another, or its name is not allowed', async (rig, t) => {
   const allowedNames = ['member-1', 'member-2'];
   const two = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('member-2'), { allowedNames }) });

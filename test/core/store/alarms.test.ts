@@ -3,11 +3,13 @@
 import test from 'ava';
 import { opDelete, opPut, opRange, opTxn, type Alarm, type Op } from '../../../core/client.js';
 import { LEASE_COST, txnCost } from '../../../core/store/cost.js';
+import { ALARMS_MAX as MAX } from '../../../core/store/limits.js';
 import type { Reply } from '../../../core/store/store.js';
 import { bytes, bytesOf, loadedFrom, Script } from './script.js';
 
 const FULL: Alarm = { memberId: 2n ** 64n - 1n, kind: 'no_space' };
 const CORRUPT: Alarm = { memberId: 7n, kind: 'corrupt' };
+const ALARMS_MAX = BigInt(MAX);
 
 function alarmed(...alarms: readonly Alarm[]): Script {
   const script = new Script();
@@ -70,6 +72,17 @@ test('an alarm that stands is raised again with the same answer, and listed once
   t.deepEqual(script.store.alarms(5n), [{ ...FULL, memberId: 5n }]);
   t.deepEqual(script.store.alarms(0n, 'corrupt'), [CORRUPT]);
   t.deepEqual(script.store.alarms(5n, 'corrupt'), []);
+});
+
+test('no more than so many alarms stand, of members that there are or not; those that do are raised again and cleared', (t) => {
+  const script = alarmed();
+  const raise = (memberId: bigint): string => {
+    return word(script.apply({ kind: 'alarm', action: 'raise', alarm: { ...FULL, memberId } }).reply);
+  };
+  for (let i = 1n; i <= ALARMS_MAX; i++) t.is(raise(i), 'alarm');
+  t.deepEqual([raise(ALARMS_MAX + 1n), raise(1n), script.store.alarms().length], ['limit_reached', 'alarm', MAX]);
+  script.apply({ kind: 'alarm', action: 'clear', alarm: { ...FULL, memberId: 7n } });
+  t.is(raise(ALARMS_MAX + 1n), 'alarm');
 });
 
 test('alarms are in a snapshot, and a store without any is written as it was before there were alarms', (t) => {

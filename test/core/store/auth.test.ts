@@ -6,7 +6,9 @@ import { opDelete, opPut, opRange, opTxn, type Permission, type TxnRequest } fro
 import { refuseTxn } from '../../../core/store/access.js';
 import { compareNames, type StoredChange } from '../../../core/store/auth-records.js';
 import { AuthTable } from '../../../core/store/auth.js';
+import { ByteReader, ByteWriter } from '../../../core/store/binary.js';
 import { decodeCommand, deedOf, encodeCommand, type Command } from '../../../core/store/command.js';
+import { SNAPSHOT_CHUNK_BYTES, TOKENS_MAX, TOKENS_PER_USER_MAX } from '../../../core/store/limits.js';
 import { Store, type Reply } from '../../../core/store/store.js';
 
 class Replica {
@@ -200,6 +202,50 @@ test('SB6 tokens go with the password they were had for, with the user, and with
   t.is(codeOf(late.own({ kind: 'authenticate', user: 'u', digest: 'ab', authRevision: 7 })), 'auth_revision_old');
 });
 
+test('beyond as many tokens as may stand, of one user and of all, the oldest go', (t) => {
+  const table = new AuthTable();
+  const names = ['root', ...Array.from({ length: TOKENS_MAX / TOKENS_PER_USER_MAX }, (_, i) => `u${i}`)];
+  for (const name of names) table.change({ kind: 'user_add', name, hash: 'h' });
+  table.change({ kind: 'user_grant', name: 'root', role: 'root' });
+  table.change({ kind: 'enable' });
+  let index = 0;
+  const add = (user: string): unknown => table.addToken({ digest: 'ab', user, index: ++index }, table.revision);
+  for (let i = 0; i <= TOKENS_PER_USER_MAX; i++) t.is(add('u0'), null);
+  t.deepEqual([table.token(1), table.token(2)?.user, table.tokenCount], [null, 'u0', TOKENS_PER_USER_MAX]);
+  for (const name of names.slice(2)) for (let i = 0; i < TOKENS_PER_USER_MAX; i++) add(name);
+  t.deepEqual([table.token(2)?.user, table.tokenCount], ['u0', TOKENS_MAX]);
+  add('root');
+  t.deepEqual([table.token(2), table.token(3)?.user, table.tokenCount], [null, 'u0', TOKENS_MAX]);
+  table.change({ kind: 'user_delete', name: 'u0' });
+  t.deepEqual([table.token(3), table.tokenCount], [null, TOKENS_MAX - TOKENS_PER_USER_MAX + 1]);
+});
+
+test('a password is kept with another cost only while it is the one that was given, and nobody has to log in anew', (t) => {
+  const replica = guarded();
+  replica.own({ kind: 'authenticate', user: 'u', digest: 'ab'.repeat(32), authRevision: 7 });
+  t.is(codeOf(replica.own({ kind: 'rehash', name: 'u', from: 'another', to: 'new' })), 'ok');
+  t.is(replica.store.auth.user('u')?.hash, 'h');
+  replica.own({ kind: 'rehash', name: 'u', from: 'h', to: 'new' });
+  replica.own({ kind: 'rehash', name: 'nobody', from: 'h', to: 'new' });
+  t.deepEqual([replica.store.auth.user('u')?.hash, replica.store.auth.revision, replica.store.auth.tokenCount], ['new', 7, 1]);
+  t.is(replica.store.auth.user('nobody'), null);
+});
+
+test('a role that is deleted and made again belongs to nobody', (t) => {
+  const replica = guarded();
+  replica.change({ kind: 'role_delete', name: 'r' });
+  replica.change({ kind: 'role_add', name: 'r' });
+  t.deepEqual(replica.store.auth.user('u')?.roles, []);
+  t.is(replica.change({ kind: 'user_revoke', name: 'u', role: 'r' }), 'role_not_granted');
+});
+
+test('no count in the bytes of users is believed beyond what is there', (t) => {
+  const writer = new ByteWriter();
+  for (const byte of [1, 1]) writer.byte(byte);
+  for (const n of [5, 2 ** 40]) writer.varint(n);
+  t.throws(() => AuthTable.read(new ByteReader(writer.take())), { message: /1099511627776 items are announced in 0 bytes/ });
+});
+
 test('SB12 users, roles and tokens come back from a snapshot, and one without any is as it was before there were users', (t) => {
   const replica = guarded();
   replica.own({ kind: 'authenticate', user: 'u', digest: 'cd'.repeat(32), authRevision: 7 });
@@ -216,6 +262,19 @@ test('SB12 users, roles and tokens come back from a snapshot, and one without an
   // The last frame says that nothing is missing: its payload is the one byte 6, and before it there is no section 8.
   t.is(bytes.at(-1), 6);
   t.false(new AuthTable().isEnabled);
+});
+
+test('however long the list of users is, it comes back from a snapshot, none of whose frames is large', (t) => {
+  const replica = guarded();
+  for (const letter of ['a', 'b', 'c']) replica.change({ kind: 'user_add', name: letter.repeat(400_000), hash: 'h' });
+  const frozen = replica.store.freeze();
+  const loader = Store.load();
+  for (const chunk of frozen.chunks()) {
+    t.true(chunk.length < SNAPSHOT_CHUNK_BYTES + 100, `${chunk.length} bytes`);
+    loader.push(chunk);
+  }
+  frozen.release();
+  t.is(loader.finish().stateHash(), replica.store.stateHash());
 });
 
 test('a command keeps its author through its bytes, and has one', (t) => {

@@ -3,9 +3,14 @@
 // (test/interop/snapshot-etcd.test.ts).
 
 import test from 'ava';
+import { EMPTY, utf8 } from '../../../core/base/bytes.js';
 import { Prng } from '../../../core/base/prng.js';
+import { opDelete, opPut } from '../../../core/client.js';
 import { BoltReader, isBolt, type PageSource } from '../../../core/store/bolt-reader.js';
-import { boltFile, type Items } from '../../../core/store/bolt-pages.js';
+import {
+  BRANCH, boltFile, META_BYTES, PAGE_BYTES, PAGE_HEADER_BYTES, sumOf, type Items,
+} from '../../../core/store/bolt-pages.js';
+import { fieldsOf, message, revisionKey } from '../../../core/store/etcd-records.js';
 import { SNAPSHOT_STEPS } from '../../../core/store/limits.js';
 import { Store } from '../../../core/store/store.js';
 import { ALL, bytes, Script, told } from './script.js';
@@ -19,6 +24,20 @@ function fileOf(store: Store): Buffer {
   const file = Buffer.concat([...frozen.etcdFile()]);
   frozen.release();
   return file;
+}
+
+/** Null: it is refused. */
+function loaded(file: Buffer): Store | null {
+  try {
+    return Store.loadEtcdFile(sourceOf(file));
+  } catch {
+    return null;
+  }
+}
+
+/** A file of one bucket. */
+function fileWith(name: string, items: Items): Buffer {
+  return Buffer.concat([...boltFile([{ name, items }])].filter((piece) => piece !== null));
 }
 
 function facts(store: Store): unknown {
@@ -42,6 +61,7 @@ function random(seed: number, puts: number): Script {
   const dice = new Prng(seed);
   const script = new Script();
   for (const id of [1n, -2n, 2n ** 62n]) script.grant(id, 10 + dice.below(1000));
+  script.apply({ kind: 'lease_checkpoint', term: 1, leases: [{ id: -2n, remainingSeconds: 3 }] });
   for (let i = 0; i < puts; i++) {
     const key = `key-${dice.below(puts / 4)}`;
     const lease = dice.below(5) === 0 ? [1n, -2n, 2n ** 62n][dice.below(3)] : undefined;
@@ -65,9 +85,19 @@ test('a store comes back from etcd\'s file as it was, with history, leases, user
         { kind: 'user_grant', name: 'root', role: 'root' }, { kind: 'user_grant', name: 'root', role: 'r' }, { kind: 'enable' },
       ] as const) script.apply({ kind: 'auth_change', change });
     }
+    script.ops(opPut(bytes('one'), bytes('1')), opPut(bytes('two'), bytes('2')), opDelete(bytes('key-1')));
+    // What is compacted lies in memory still.
+    const hold = script.store.freeze();
+    script.compact(script.store.revision - 10);
     const file = fileOf(script.store);
-    t.is(file.length % 4096, 0);
+    hold.release();
+    t.is(file.length % PAGE_BYTES, 0);
     t.deepEqual(facts(Store.loadEtcdFile(sourceOf(file))), facts(script.store), `seed ${seed}`);
+    const names = Array.from(new BoltReader(sourceOf(file)).bucket('key'), ({ key }) => key);
+    const ascends = names.every((name, i) => i === 0 || Buffer.compare(names[i - 1] ?? EMPTY, name) < 0);
+    t.true(ascends, 'each record has a key of its own');
+    script.tidy();
+    t.deepEqual(fileOf(script.store), file, 'what nobody can see is not in it');
   }
 });
 
@@ -92,7 +122,21 @@ test('an empty store, and one whose last change is compacted, keep their revisio
   script.put('a');
   script.del('a');
   script.compact(3);
-  t.is(Store.loadEtcdFile(sourceOf(fileOf(script.store))).revision, 3);
+  const gone = Store.loadEtcdFile(sourceOf(fileOf(script.store)));
+  t.deepEqual([gone.revision, gone.compacted, gone.keyCount], [3, 3, 0]);
+});
+
+test('a key keeps the lease it has in the file only if the file has the lease', (t) => {
+  const record = message([[1, utf8('a')], [2, 2], [3, 2], [4, 1], [5, utf8('v')], [6, 7]]);
+  const write = (target: Buffer, at: number): void => target.set(record, at);
+  const items: Items = () => [{ key: revisionKey(2), valueBytes: record.length, write }];
+  const script = new Script(Store.loadEtcdFile(sourceOf(fileWith('key', items))));
+  t.is(script.range(ALL), 'a=v');
+  const result = script.store.range(ALL);
+  t.deepEqual(typeof result === 'string' ? result : result.kvs.map(({ lease }) => lease), [0n]);
+  script.grant(7n);
+  script.revoke(7n);
+  t.is(script.range(ALL), 'a=v');
 });
 
 test('trees of three levels and pairs larger than a page are found again, in order', (t) => {
@@ -136,20 +180,100 @@ test('the making of a file pauses, and applies go on meanwhile without a trace i
   t.deepEqual(Buffer.concat(pieces), plain);
 });
 
-test('what is damaged is an error or another file, never an end without one', (t) => {
+test('what is damaged is an error or another store that answers, never an end without one', (t) => {
   const file = fileOf(random(5, 150).store);
   t.true(isBolt(file));
   const dice = new Prng(11);
+  let [refused, taken] = [0, 0];
   for (let i = 0; i < 400; i++) {
     const damaged = Buffer.from(file);
     for (let n = 1 + dice.below(4); n > 0; n--) damaged[dice.below(damaged.length)] = dice.below(256);
     const cut = dice.below(10) === 0 ? damaged.subarray(0, dice.below(damaged.length)) : damaged;
-    try {
-      Store.loadEtcdFile(sourceOf(cut));
-    } catch (error) {
-      t.true(error instanceof Error);
+    const store = loaded(cut);
+    if (store === null) refused += 1;
+    else {
+      taken += 1;
+      t.is(typeof store.range(ALL), 'object');
+      t.is(Store.loadEtcdFile(sourceOf(fileOf(store))).keyCount, store.keyCount);
     }
   }
+  t.true(refused > 50 && taken > 50, `${refused} refused, ${taken} taken`);
   t.throws(() => Store.loadEtcdFile(sourceOf(file.subarray(0, 4096))));
   t.throws(() => Store.loadEtcdFile(sourceOf(Buffer.alloc(8192))), { message: /neither of its two first pages is sound/ });
+});
+
+test('of its two first pages the later sound one counts, and a page is what it says', (t) => {
+  const items: Items = () => [{ key: utf8('k'), valueBytes: 0, write: () => undefined }];
+  const file = fileWith('b', items);
+  const has = (each: Buffer): number => [...new BoltReader(sourceOf(each)).bucket('b')].length;
+  const damaged = (change: (bytes: Buffer) => void): Buffer => {
+    const copy = Buffer.from(file);
+    change(copy);
+    return copy;
+  };
+  // Page 1 says that the root is where nothing is; page 0 is of transaction 2.
+  const strayed = (transaction: bigint): Buffer => damaged((bytes) => {
+    const meta = bytes.subarray(PAGE_BYTES + PAGE_HEADER_BYTES);
+    meta.writeBigUInt64LE(999n, 16);
+    meta.writeBigUInt64LE(transaction, 48);
+    meta.writeBigUInt64LE(sumOf(meta.subarray(0, META_BYTES - 8)), META_BYTES - 8);
+  });
+  t.is(has(strayed(1n)), 1);
+  t.throws(() => has(strayed(3n)), { message: /page 999 is not in the file/ });
+  for (const page of [0, 1]) t.is(has(damaged((bytes) => bytes.fill(7, page * PAGE_BYTES + 40, page * PAGE_BYTES + 60))), 1);
+  t.throws(() => has(damaged((bytes) => bytes.writeUInt8(5, 2 * PAGE_BYTES))), { message: 'page 2 says that it is page 5' });
+});
+
+test('pages that point to each other, or all claim those behind them, are read no longer than the file is', (t) => {
+  const items: Items = function* all() {
+    for (let i = 0; i < 12_000; i++) {
+      yield { key: utf8(`key-${String(i).padStart(9, '0')}`), valueBytes: 0, write: () => undefined };
+    }
+  };
+  const file = fileWith('b', items);
+  const root = file.length / PAGE_BYTES - 2;
+  t.is(file.readUInt16LE(root * PAGE_BYTES + 8), BRANCH);
+  const wheel = Buffer.from(file);
+  wheel.writeBigUInt64LE(BigInt(root), root * PAGE_BYTES + 16 + 8);
+  const greedy = Buffer.from(file);
+  for (let page = 2; page < root; page++) greedy.writeUInt32LE(root + 1 - page, page * PAGE_BYTES + 12);
+  const deep = Buffer.from(file);
+  for (let page = 2; page < root; page++) {
+    deep.writeUInt16LE(BRANCH, page * PAGE_BYTES + 8);
+    deep.writeBigUInt64LE(BigInt(page + 1), page * PAGE_BYTES + 16 + 8);
+  }
+  const cases = [[wheel, /no part of a tree/], [greedy, /more pages in its trees/], [deep, /no part of a tree/]] as const;
+  for (const [each, message] of cases) {
+    let read = 0;
+    const whole = sourceOf(each);
+    const source: PageSource = { ...whole, read: (offset, length) => {
+      read += length;
+      return whole.read(offset, length);
+    } };
+    t.throws(() => [...new BoltReader(source).bucket('b')], { message });
+    t.true(read < 2 * each.length, `${read} of ${each.length} bytes`);
+  }
+});
+
+test('pairs that lie on each other are an error: a small file has no more in it than it is long', (t) => {
+  const valueBytes = 50_000;
+  const file = fileWith('b', () => [{ key: utf8('k'), valueBytes, write: () => undefined }]);
+  const leaf = file.subarray(2 * PAGE_BYTES);
+  leaf.writeUInt16LE(40, 10);
+  for (let i = 0; i < 40; i++) {
+    const element = 16 + i * 16;
+    [0, 1000 - i * 16, 1, 40_000].forEach((n, word) => leaf.writeUInt32LE(n, element + 4 * word));
+  }
+  t.throws(() => [...new BoltReader(sourceOf(file)).bucket('b')], { message: 'page 2 has pairs that lie on each other' });
+  leaf.writeUInt32LE(2 ** 32 - 1, 16 + 12);
+  t.throws(() => [...new BoltReader(sourceOf(file)).bucket('b')], { message: 'page 2 has a pair that goes beyond its end' });
+});
+
+test('a record is refused where it is cut off, and where it has a field of a kind that there is not', (t) => {
+  const fields = fieldsOf(Uint8Array.of(0x08, 0x96, 0x01, 0x0d, 1, 2, 3, 4, 0x12, 1, 7));
+  t.deepEqual([...fields], [[1, [150n]], [2, [Uint8Array.of(7)]]]);
+  for (const bytes of [[0x08], [0x08, 0x80], [0x12, 2, 1], [0x0d, 1, 2, 3], [0x09, 1], [0x0b], [0x0c], [0x0e, 1, 2, 3, 4]]) {
+    t.throws(() => fieldsOf(Uint8Array.from(bytes)), undefined, String(bytes));
+  }
+  t.throws(() => fieldsOf(Uint8Array.from([0x08, ...Array.from({ length: 10 }, () => 0xff), 1])), { message: /has no end/ });
 });

@@ -156,8 +156,10 @@ test('the consumer is told once for each time it found nothing', (t) => {
   t.is(told, 0, 'it has not asked yet');
   t.is(line(watcher.next()), 'created 2');
   t.is(drain(watcher).length, 1);
+  t.is(world.hub.pendingEventCount, 0);
   world.script.put('a');
   world.script.put('a');
+  t.is(world.hub.pendingEventCount, 2);
   t.is(told, 1);
   watcher.next();
   world.script.put('a');

@@ -22,14 +22,14 @@ test('a request is as large as what etcd would write of it', (t) => {
       const range: Op = { kind: 'range', request: { key: new Uint8Array(1) } };
       const request: TxnRequest = { ...drawn, failure: [...(drawn.failure ?? []), range] };
       const written = rpc.TxnRequest.encode(convert.writeTxnRequest(request)).finish().length;
-      t.is(requestBytes(request, envelope), around(written));
+      t.is(requestBytes(request, envelope, null), around(written));
     }),
   );
   const put = { key: new Uint8Array(5), value: new Uint8Array(300), lease: 7n, prevKv: true };
   const lone = rpc.PutRequest.encode(convert.writePutRequest(put)).finish().length;
-  t.is(requestBytes({ success: [{ kind: 'put', request: put }] }, envelope), around(lone));
+  t.is(requestBytes({ success: [{ kind: 'put', request: put }] }, envelope, null), around(lone));
   const framed: TxnRequest = { compare: [], success: [{ kind: 'put', request: put }], failure: [] };
-  t.is(requestBytes(framed, envelope), around(rpc.TxnRequest.encode(convert.writeTxnRequest(framed)).finish().length));
+  t.is(requestBytes(framed, envelope, null), around(rpc.TxnRequest.encode(convert.writeTxnRequest(framed)).finish().length));
 });
 
 test('the id in the envelope is as long as the member\'s makes it', (t) => {
@@ -42,4 +42,22 @@ test('the last byte that fits is taken, and the next one is not', (t) => {
     checkTxn({ success: [{ kind: 'put', request: { key: new Uint8Array([1]), value: new Uint8Array(valueBytes) } }] }, limits);
   const fits = 1_572_864 - (4 + 10 + 1 + 3) - (3 + 4);
   t.deepEqual([check(fits), check(fits + 1)], [null, 'request_too_large']);
+});
+
+test('while auth is on, whose a request is counts, too', (t) => {
+  const limits = { txnOpsMax: 128, requestBytesMax: 1_572_864, envelope: envelopeOf(0xffffn) };
+  const most = (user: string | null, authRevision: number): number => {
+    const fits = (valueBytes: number): boolean => {
+      const put = { key: new Uint8Array([1]), value: new Uint8Array(valueBytes) };
+      return checkTxn({ success: [{ kind: 'put', request: put }] }, limits, { user, authRevision }) === null;
+    };
+    let bytes = limits.requestBytesMax;
+    while (!fits(bytes)) bytes -= 1;
+    return bytes;
+  };
+  // Found out from etcd 3.4 with names of 4 and of 64 letters.
+  const nobodys = most(null, 0);
+  t.deepEqual([most('root', 7), most('u'.repeat(64), 7)], [nobodys - 8, nobodys - 68]);
+  // The last one makes the length of the header a byte longer.
+  t.deepEqual([most('ü', 200), most('€'.repeat(300), 7)], [nobodys - 7, nobodys - (900 + 3 + 2 + 1)]);
 });

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import test from 'ava';
 import fc from 'fast-check';
-import type { TxnRequest, WatchRequest } from '../../../core/client.js';
+import type { Alarm, TxnRequest, WatchRequest } from '../../../core/client.js';
 import { checkTxn, isReadOnly } from '../../../core/store/check.js';
 import { decodeCommand, encodeCommand, type Command } from '../../../core/store/command.js';
 import { Hub, type Watcher } from '../../../core/store/hub.js';
@@ -92,6 +92,7 @@ class World {
 
   finish(): void {
     this.#thaw();
+    this.store.defragment();
     while (!this.store.tidy(1));
     while (!this.other.tidy(100));
     const needed = reloaded(this.store).dbSizeInUseBytes;
@@ -107,7 +108,7 @@ class World {
     const told = [...leases].map(([id, ttl]) => [id, ttl, granted.get(id), remaining.get(id)]);
     const kept = [...this.store.leases()].map((each) => [each.id, each.ttlSeconds, each.granted, each.remainingSeconds]);
     same(kept, told, 'leases');
-    same(new Set(this.store.alarms()), new Set(this.model.alarms), 'alarms');
+    same(this.store.alarms().map(alarmText), this.model.alarms.map(alarmText).sort(), 'alarms');
     same([this.store.hash(0), this.store.stateHash()], [this.other.hash(0), this.other.stateHash()], 'hashes');
     for (const id of this.model.leases.keys()) same(this.store.leaseKeys(id), this.model.leaseKeys(id), `keys of lease ${id}`);
     same(this.store.keyCount, this.model.states.at(-1)?.length, 'number of keys');
@@ -217,6 +218,11 @@ class World {
     this.model.compacted = compacted;
     return [now, live];
   }
+}
+
+/** In the order of these words they are listed: no space first, then by member. */
+function alarmText({ kind, memberId }: Alarm): string {
+  return `${kind === 'no_space' ? 0 : 1} ${memberId.toString(16).padStart(16, '0')}`;
 }
 
 function reloaded(store: Store): Store {

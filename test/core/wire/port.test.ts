@@ -69,6 +69,34 @@ test('several requests go over one connection', async (t) => {
   socket.destroy();
 });
 
+function posted(path: string, body: string): string {
+  return `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+test('requests sent ahead wait for their turn, and go with their connection', async (t) => {
+  const node = await startNode({ dataDir: null });
+  t.teardown(() => node.close());
+  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'] });
+  t.teardown(() => server.close());
+  const patient = open(server);
+  const answers = answer(patient, (text) => text.split('HTTP/1.1 200').length === 4);
+  patient.write(posted('/v3/kv/put', '{"key":"YQ==","value":"MQ=="}') + posted('/v3/kv/range', '{"key":"YQ=="}'));
+  patient.write('GET /version HTTP/1.1\r\nHost: x\r\n\r\n');
+  t.regex(await answers, /"revision":"2".*"count":"1".*"etcdserver"/s);
+  patient.destroy();
+  const hasty = open(server);
+  const watch = posted('/v3/watch', '{"create_request":{"key":"YQ=="}}');
+  hasty.write(watch + watch + posted('/v3/kv/put', '{"key":"Yg==","value":"MQ=="}') + watch);
+  t.regex(await answer(hasty, (text) => text.includes('"created":true')), /"watch_id"|"created":true/);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.is(node.facts().watchers, 1);
+  hasty.destroy();
+  while (node.facts().watchers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.is(node.facts().watchers, 0);
+  t.is(await get(node.client, utf8('b')), null);
+});
+
 test('a connection whose request was refused unread serves the next one', async (t) => {
   const server = await start(t);
   const tooLong = 'A'.repeat(6_000_000);
@@ -164,6 +192,24 @@ test('a stream whose request has not come yet does not hold up the end of a serv
   const said = answer(socket, () => false);
   const startedAt = performance.now();
   await server.drain(20_000);
+  t.true(performance.now() - startedAt < 15_000);
+  t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
+});
+
+test('a stream that begins when the server is going away ends as those that were open', async (t) => {
+  const server = await start(t);
+  const socket = open(server);
+  socket.write('GET /version HTTP/1.1\r\nHost: x\r\n\r\n');
+  await answer(socket, (text) => text.endsWith('}'));
+  // Half of a request: the connection is not idle.
+  socket.write('POST /v3/watch HTTP/1.1\r\nHost: x\r\n');
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  const said = answer(socket, () => false);
+  const startedAt = performance.now();
+  const drained = server.drain(20_000);
+  const body = '{"create_request":{"key":"YQ=="}}';
+  socket.write(`Content-Length: ${body.length}\r\n\r\n${body}`);
+  await drained;
   t.true(performance.now() - startedAt < 15_000);
   t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
 });

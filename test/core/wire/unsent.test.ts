@@ -1,7 +1,9 @@
 // SD6: answers that are made and not taken are bounded, whoever asks for them, and however: many ranges, or many watches.
 
+import { request } from 'node:http';
 import { connect as dialHttp2, type ClientHttp2Stream } from 'node:http2';
 import test from 'ava';
+import { WebSocket } from 'ws';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode } from '../../../core/start-node.js';
@@ -61,7 +63,7 @@ test('SD6: ranges whose answers nobody takes are cut off beyond a bound, the old
   session.on('error', () => undefined);
   t.teardown(() => session.destroy());
   await new Promise((resolve) => session.once('remoteSettings', resolve));
-  const request = framed(rpc.RangeRequest.encode({ ...rpc.RangeRequest.decode(new Uint8Array(0)), key: utf8('k') }).finish());
+  const asked = framed(rpc.RangeRequest.encode({ ...rpc.RangeRequest.decode(new Uint8Array(0)), key: utf8('k') }).finish());
   const ended: number[] = [];
   const ask = (i: number): ClientHttp2Stream => {
     const path = '/etcdserverpb.KV/Range';
@@ -69,7 +71,7 @@ test('SD6: ranges whose answers nobody takes are cut off beyond a bound, the old
     stream.on('error', () => undefined).on('close', () => {
       if (stream.rstCode === ENHANCE_YOUR_CALM) ended.push(i);
     });
-    stream.end(request);
+    stream.end(asked);
     return stream;
   };
   for (let i = 0; i < 20; i++) await new Promise((resolve) => ask(i).on('response', resolve));
@@ -80,6 +82,43 @@ test('SD6: ranges whose answers nobody takes are cut off beyond a bound, the old
   t.teardown(() => client.close());
   t.is((await client.range({ key: utf8('k') })).kvs[0]?.value.length, 300_000);
 });
+
+/** Watches the key from its beginning, in a connection from which nothing is read. */
+const UNREAD: Readonly<Record<string, (url: string) => { destroy(): void }>> = {
+  HTTP: (url) => {
+    const asked = request(`${url}/v3/watch`, { method: 'POST', agent: false }).on('error', () => undefined);
+    asked.on('response', (answer) => answer.on('error', () => undefined));
+    return asked.end(HISTORY);
+  },
+  WebSockets: (url) => {
+    const page = new WebSocket(`${url.replace('http', 'ws')}/v3/watch`).on('error', () => undefined);
+    page.on('open', () => {
+      page.pause();
+      page.send(HISTORY);
+    });
+    return { destroy: () => page.terminate() };
+  },
+};
+const HISTORY = JSON.stringify({ create_request: { key: Buffer.from('k').toString('base64'), start_revision: 1 } });
+
+for (const [name, watchUnread] of Object.entries(UNREAD)) {
+  test(`SD6: streams over ${name} that nobody reads are cut off beyond a bound, and others are served`, async (t) => {
+    const cut: string[] = [];
+    const node = await startNode({ dataDir: null });
+    t.teardown(() => node.close());
+    const observe = (event: WireEvent): void => void (event.kind === 'answer_unread' && cut.push(event.address));
+    const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], unsentBytesMax: 2_500_000, observe });
+    t.teardown(() => server.close());
+    for (let i = 0; i < 4; i++) await put(node.client, utf8('k'), new Uint8Array(1_000_000));
+    const readers = [1, 2].map(() => watchUnread(server.urls[0] ?? ''));
+    t.teardown(() => readers.forEach((reader) => reader.destroy()));
+    while (cut.length === 0 || node.facts().watchers > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    t.deepEqual(cut, ['127.0.0.1']);
+    const body = JSON.stringify({ key: Buffer.from('k').toString('base64') });
+    const read = await fetch(`${server.urls[0]}/v3/kv/range`, { method: 'POST', body });
+    t.true((await read.text()).length > 1_300_000);
+  });
+}
 
 test('SD6: a stream of many watches holds one answer for a reader that takes nothing, and misses none', async (t) => {
   const node = await startNode({ dataDir: null });

@@ -10,6 +10,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
+import type { WireEvent } from '../../../core/wire/wire-events.js';
 
 interface Setup {
   readonly node: RunningNode;
@@ -201,9 +202,11 @@ test('SE5: who does not answer when it is asked whether it is there is cut off; 
 async function saidTo({ server }: Setup, pieces: readonly string[]): Promise<string> {
   const socket = connect(Number(new URL(server.urls[0] ?? '').port), '127.0.0.1').setNoDelay(true);
   socket.on('error', () => undefined);
+  await once(socket, 'connect');
   for (const piece of pieces) {
     socket.write(piece);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    // The server is in this process: a turn of the loop brings it what is there, however long that takes.
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
   }
   const [first = ''] = await Promise.race([once(socket, 'data'), once(socket, 'close').then(() => ['closed'])]) as unknown[];
   socket.destroy();
@@ -236,6 +239,22 @@ test('one message of a million values, and one value of many messages, are bound
   const page = open('/v3/kv/range');
   await page.send({ key });
   t.like(await page.parsed(), { header: { revision: '1' } });
+});
+
+test('a page that leaves without a word has asked for nothing', async (t) => {
+  const called: string[] = [];
+  const observe = (event: WireEvent): void => void (event.kind === 'call_started' && called.push(event.method.name));
+  const { open } = await setUp(t, { observe });
+  for (const path of ['/v3/maintenance/defragment', '/v3/watch']) {
+    const silent = open(path);
+    await once(silent.socket, 'open');
+    silent.socket.close();
+    t.is(await silent.hear(), 'closed 1005');
+  }
+  const page = open('/v3/kv/range');
+  await page.send({ key });
+  t.like(await page.parsed(), { header: { revision: '1' } });
+  t.deepEqual(called, ['Range']);
 });
 
 test('a page that comes when the server is going away is told so', async (t) => {

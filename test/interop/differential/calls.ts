@@ -1,7 +1,8 @@
 // The unary calls that are compared: path, and how their bytes are read and written. Bytes are what the harness keeps,
 // because everything a client may send is bytes; they become messages to be translated, compared and shown.
 
-import { BinaryReader } from '@bufbuild/protobuf/wire';
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
+import { deepReader } from '../../../core/wire/deep-reader.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { Ids } from './ids.js';
 
@@ -26,13 +27,6 @@ export interface Call {
   readonly path: string;
   readonly request: Form;
   readonly answer: Form;
-}
-
-/** The generated readers give up at a depth of 100 messages; a transaction that etcd takes may be 256 deep. */
-function deepReader(bytes: Uint8Array): BinaryReader {
-  const reader = new BinaryReader(bytes);
-  Reflect.set(reader, '__tsProtoDecodeDepth', -10_000);
-  return reader;
 }
 
 export function formOf<T extends object>(codec: Codec<T>): Form {

@@ -4,6 +4,7 @@ import { opDelete, opPut, opRange, opTxn, type Op, type TxnRequest } from '../..
 import * as convert from '../../../core/wire/convert.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { CallName } from './calls.js';
+import { authCorners } from './corners-auth.js';
 import type { Operation } from './operation.js';
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'latin1'));
@@ -77,7 +78,17 @@ function lone([op, ...rest]: readonly Op[]): Operation[] {
 }
 
 const hash = (revision: bigint): Operation => call('hash', rpc.HashKVRequest.encode({ revision }));
+const watch = (requestUnion: rpc.WatchRequest['requestUnion']): Operation =>
+  ({ kind: 'watch', stream: 0, bytes: rpc.WatchRequest.encode({ requestUnion }).finish() });
 const compact = (revision: bigint): Operation => call('compact', rpc.CompactionRequest.encode({ revision, physical: false }));
+
+const NO_WATCH = rpc.WatchCreateRequest.decode(bytes(''));
+/** Revisions as a plain range and one in a transaction take them. */
+const AT: readonly Op[][] = [-1, 1, 2].map((revision) => [opRange(bytes('a'), { revision })]);
+/** There are few keys by then: one of the limits is their very number. */
+const LIMITED: readonly Op[][] = Array.from({ length: 12 }, (_, i) => {
+  return [opRange(bytes('\0'), { rangeEnd: bytes('\0'), limit: i + 1 })];
+});
 
 export function corners(): Operation[] {
   const all = [...TWICE, ...SIZES, ...FAULTS];
@@ -88,6 +99,12 @@ export function corners(): Operation[] {
     txn({ compare: [noKey] }),
     ...[1_000_000n, -1n, 0n, 0n, -1n, 1n, 1n].map(compact),
     hash(0n), hash(1n),
+    ...[...AT, ...LIMITED].flatMap((success) => [txn({ success }), ...lone(success)]),
+    compact(3n),
+    // The id of a watch that compaction has ended is still taken, until it is canceled.
+    watch({ $case: 'createRequest', value: { ...NO_WATCH, key: bytes('a'), startRevision: 2n, watchId: 7n } }),
+    watch({ $case: 'cancelRequest', value: { watchId: 7n } }),
+    ...authCorners(),
     { kind: 'sync' },
   ];
 }

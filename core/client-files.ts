@@ -1,4 +1,4 @@
-// A client's TLS from files, as command lines name them: read once, whole, with an error that names the file.
+// A client's TLS and password from files, as command lines name them: read once, whole, with an error that names the file.
 
 import { readFileSync } from 'node:fs';
 import type { ClientTls } from './wire/client-tls.js';
@@ -14,13 +14,16 @@ export interface ClientTlsFiles {
 /** Said to whoever asks not to verify. */
 export const INSECURE_WARNING = 'certificates are NOT verified: whoever stands in between can read and change everything';
 
-/** Undefined where nothing is asked for. Throws an `Error` whose message ends, after its last semicolon, with what to do. */
+/** Flags that cannot be used. The message says what is wrong and, after its last semicolon, what to do. */
+export class FlagFault extends Error {}
+
+/** Undefined where nothing is asked for. Throws a `FlagFault`. */
 export function clientTlsFromFiles(files: ClientTlsFiles): ClientTls | undefined {
   const { cacert, cert, key, insecureSkipVerify = false } = files;
   if (cacert === undefined && cert === undefined && key === undefined && !insecureSkipVerify) return undefined;
   if ((cert === undefined) !== (key === undefined)) {
     const [given, missing] = cert === undefined ? [`--key ${key ?? ''}`, '--cert'] : [`--cert ${cert}`, '--key'];
-    throw new Error(`${given} without ${missing}; give both: a certificate is shown with its key`);
+    throw new FlagFault(`${given} without ${missing}; give both: a certificate is shown with its key`);
   }
   return {
     ...(cacert === undefined ? {} : { ca: pemOf('--cacert', cacert) }),
@@ -30,14 +33,22 @@ export function clientTlsFromFiles(files: ClientTlsFiles): ClientTls | undefined
   };
 }
 
+/** The first line of the file that the flag names. Throws a `FlagFault`. */
+export function passwordFromFile(flag: string, file: string): string {
+  return (textOf(flag, file).split('\n', 1)[0] ?? '').replace(/\r$/, '');
+}
+
 function pemOf(flag: string, file: string): string {
-  let text: string;
+  const text = textOf(flag, file);
+  if (text.includes('-----BEGIN ')) return text;
+  throw new FlagFault(`${flag} ${file}: not PEM; it must hold a block that begins with -----BEGIN`);
+}
+
+function textOf(flag: string, file: string): string {
   try {
-    text = readFileSync(file, 'utf8');
+    return readFileSync(file, 'utf8');
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`${flag} ${file}: ${reason}; name a file this user may read`, { cause });
+    throw new FlagFault(`${flag} ${file}: ${reason}; name a file this user may read`, { cause });
   }
-  if (text.includes('-----BEGIN ')) return text;
-  throw new Error(`${flag} ${file}: not PEM; it must hold a block that begins with -----BEGIN`);
 }
