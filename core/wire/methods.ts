@@ -13,6 +13,7 @@ import { authMethods } from './auth-methods.js';
 import { pathOf, type CallContext, type Method, type Methods } from './call.js';
 import * as convert from './convert.js';
 import { readAlarmRequest, writeAlarms } from './convert-auth.js';
+import { HotWriter, readPut, readRange } from './hot-codec.js';
 import { healthMethods } from './health-methods.js';
 import { watchLeader } from './leader-check.js';
 import { electionMethods, lockMethods } from './lock-methods.js';
@@ -48,21 +49,19 @@ export function methods(backend: Backend, options: MethodsOptions = {}): Methods
 
 function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
   const kv = unaryOf('etcdserverpb.KV', backend);
+  const writer = new HotWriter();
   return [
     kv(
       'Range',
-      rpc.RangeRequest,
-      (message, options) => backend.range(convert.readRangeRequest(message), options),
-      (answer) => rpc.RangeResponse.encode(convert.writeRangeResponse(answer)),
+      (bytes) => readRange(bytes) ?? convert.readRangeRequest(decode(rpc.RangeRequest, bytes, 'etcdserverpb.KV.Range')),
+      (request, options) => backend.range(request, options),
+      (answer) => writer.range(answer),
     ),
     kv(
       'Put',
-      rpc.PutRequest,
-      (message, options) => backend.txn({ success: [{ kind: 'put', request: convert.readPutRequest(message) }] }, options),
-      (answer) => {
-        const { prevKv } = only(answer, 'put').response;
-        return rpc.PutResponse.encode(convert.writePutResponse({ header: answer.header, prevKv }));
-      },
+      (bytes) => readPut(bytes) ?? convert.readPutRequest(decode(rpc.PutRequest, bytes, 'etcdserverpb.KV.Put')),
+      (request, options) => backend.txn({ success: [{ kind: 'put', request }] }, options),
+      (answer) => writer.put(answer.header, only(answer, 'put').response.prevKv),
     ),
     kv(
       'DeleteRange',

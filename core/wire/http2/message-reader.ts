@@ -13,8 +13,8 @@ const ROOM_BYTES_MIN = 4096;
 export class MessageReader {
   readonly #bytesMax: number;
   readonly #sink: MessageSink;
-  readonly #prefix = new Uint8Array(PREFIX_BYTES);
   #prefixHave = 0;
+  #isCompressed = false;
   #length = 0;
   #room: Buffer | null = null;
   #have = 0;
@@ -53,13 +53,19 @@ export class MessageReader {
         return from + length;
       }
     }
-    this.#prefix[this.#prefixHave++] = bytes[at] ?? 0;
+    const byte = bytes[at] ?? 0;
+    if (this.#prefixHave === 0) {
+      this.#isCompressed = byte === 1;
+      this.#length = 0;
+    } else {
+      this.#length = this.#length * 256 + byte;
+    }
+    this.#prefixHave += 1;
     if (this.#prefixHave === PREFIX_BYTES) this.#begin();
     return at + 1;
   }
 
   #begin(): void {
-    this.#length = new DataView(this.#prefix.buffer).getUint32(1);
     if (this.#length > this.#bytesMax) {
       this.#isStopped = true;
       this.#sink.onTooLarge(this.#length);
@@ -81,7 +87,7 @@ export class MessageReader {
     this.#prefixHave = 0;
     this.#have = 0;
     this.#room = null;
-    this.#sink.onMessage(message, this.#prefix[0] === 1);
+    this.#sink.onMessage(message, this.#isCompressed);
   }
 
   #roomFor(bytes: number): Buffer {
