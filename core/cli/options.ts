@@ -254,6 +254,10 @@ const LIMITS: readonly Option[] = [
     group: 'Limits', help: 'gRPC calls open at once on one connection.',
   },
   {
+    flag: 'grpc-server', kind: 'choice', fallback: 'own', choices: ['own', 'grpc-js'], group: 'Limits',
+    help: 'What serves gRPC: our own HTTP/2, or the library, several times slower, to tell a fault of one from one of the other.',
+  },
+  {
     flag: 'grpc-keepalive-interval', kind: 'duration', fallback: '2h', min: 1000, max: 86_400_000, group: 'Limits',
     help: 'A silent gRPC connection is pinged this often.',
   },

@@ -155,6 +155,7 @@ async function openPort(
       ...(isSet(all, 'enable-pprof') ? { debug: profiles(() => node.facts()) } : {}),
       crossSite: { origins: restriction(all, 'cors'), hosts: restriction(all, 'host-whitelist') },
       servesGateway: isSet(all, 'enable-grpc-gateway'),
+      grpcServer: textOf(all, 'grpc-server') === 'grpc-js' ? 'grpc-js' : 'own',
       connection: {
         streamsMax: numberOf(all, 'max-concurrent-streams'),
         pingEveryMs: numberOf(all, 'grpc-keepalive-interval'),

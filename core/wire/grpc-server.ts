@@ -26,8 +26,9 @@ import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './
 import { Count } from './counted.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES, UNSENT_COUNTED_BYTES } from './limits.js';
 import { tellAddress } from './authority.js';
+import { OpenCalls, type OpenCall } from './open-calls.js';
 import { SessionGuard } from './session-guard.js';
-import { isFault, OK, statusOf, type WireStatus } from './status.js';
+import { OK, type WireStatus } from './status.js';
 import type { UnsentAnswers } from './unsent.js';
 import type { ObserveWire } from './wire-events.js';
 
@@ -64,9 +65,7 @@ export class GrpcServer {
   readonly #unsent: UnsentAnswers;
   readonly #version: string;
   readonly #nameOf: ((peer: string) => string | null) | null;
-  readonly #open = new Set<Call>();
-  #draining = false;
-  #onIdle: () => void = () => undefined;
+  readonly #calls: OpenCalls;
 
   constructor(methods: Methods, options: GrpcServerOptions) {
     this.#clock = options.clock;
@@ -74,6 +73,7 @@ export class GrpcServer {
     // It writes to the standard error by itself, and what callers sent it, tokens too, as they sent it.
     setLogVerbosity(logVerbosity.NONE);
     this.#observe = options.observe;
+    this.#calls = new OpenCalls(options.observe, options.clock);
     this.#version = options.version;
     this.#nameOf = options.nameOf;
     this.#server = new Server({
@@ -104,17 +104,13 @@ export class GrpcServer {
 
   /** Ends streams with `server stopped`, lets plain calls finish, and resolves when none is open; after `graceMs` cuts off. */
   async drain(graceMs: number): Promise<void> {
-    this.#draining = true;
-    for (const call of this.#open) call.stop();
+    this.#calls.stop();
     this.#injector.drain(graceMs);
-    if (this.#open.size === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#onIdle = resolve;
-    });
+    await this.#calls.idle();
   }
 
   close(): void {
-    for (const call of this.#open) call.stop();
+    this.#calls.stop();
     this.#injector.destroy();
     this.#server.forceShutdown();
   }
@@ -144,18 +140,17 @@ export class GrpcServer {
   #onUnary(method: UnaryMethod, library: UnaryCall, reply: Reply): void {
     const call = this.#begin(method, library);
     call.count.received(library.request);
-    if (this.#draining) call.stop();
     method.handle(library.request, call).then(
       (answer) => {
         call.count.sent(answer);
         reply(null, view(answer));
         if (answer.length >= UNSENT_COUNTED_BYTES) this.#hold(library, answer.length);
-        this.#end(call, OK);
+        this.#calls.end(call, OK);
       },
       (error: unknown) => {
-        const status = this.#judge(method, error);
+        const status = this.#calls.judge(method, error);
         reply({ code: status.code, details: status.text });
-        this.#end(call, status);
+        this.#calls.end(call, status);
       },
     );
   }
@@ -171,15 +166,14 @@ export class GrpcServer {
     method.handle(requestsOf(stream, call), call, send).then(
       () => {
         stream.end();
-        this.#end(call, call.signal.aborted ? CANCELED : OK);
+        this.#calls.end(call, call.signal.aborted ? CANCELED : OK);
       },
       (error: unknown) => {
-        const status = this.#judge(method, error);
+        const status = this.#calls.judge(method, error);
         if (!call.gone) stream.emit('error', { code: status.code, details: status.text });
-        this.#end(call, status);
+        this.#calls.end(call, status);
       },
     );
-    if (this.#draining) call.stop();
   }
 
   /** A large answer, until it is taken; returns what says so, if that shows before the end of the stream. */
@@ -194,23 +188,10 @@ export class GrpcServer {
     });
   }
 
-  #judge({ service, name }: Method, error: unknown): WireStatus {
-    if (isFault(error)) this.#observe({ kind: 'failed', where: `${service}/${name}`, error: asError(error) });
-    return statusOf(error);
-  }
-
   #begin(method: Method, library: UnaryCall | Stream): Call {
     const call = new Call(method, library, this.#nameOf, this.#clock.now());
-    this.#open.add(call);
-    this.#observe({ kind: 'call_started', method, clientVersion: call.clientVersion });
+    this.#calls.begin(call);
     return call;
-  }
-
-  #end(call: Call, status: WireStatus): void {
-    this.#open.delete(call);
-    const code = call.gone ? Status.canceled : status.code;
-    this.#observe(call.count.handled(call.method, code, this.#clock.now()));
-    if (this.#open.size === 0) this.#onIdle();
   }
 }
 
@@ -245,10 +226,6 @@ type Reply = sendUnaryData<Buffer>;
 
 const CANCELED: WireStatus = { code: Status.canceled, text: 'canceled' };
 
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
-}
-
 function same(bytes: Buffer): Buffer {
   return bytes;
 }
@@ -259,7 +236,7 @@ function reworded(text: string): string {
 }
 
 /** One open call: what the handler sees of it. */
-class Call implements CallContext {
+class Call implements CallContext, OpenCall {
   readonly method: Method;
   readonly count: Count;
   readonly #library: UnaryCall | Stream;

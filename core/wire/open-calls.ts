@@ -3,20 +3,17 @@
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
 import type { Method } from './call.js';
+import type { Count } from './counted.js';
 import { isFault, statusOf, type WireStatus } from './status.js';
 import type { ObserveWire } from './wire-events.js';
 
-/** What is counted of a call. */
+/** A call, as whoever keeps count sees it. */
 export interface OpenCall {
   readonly method: Method;
-  readonly beganMs: number;
+  readonly count: Count;
   readonly clientVersion: string | null;
   /** The caller has left, so it hears no status. */
   readonly gone: boolean;
-  readonly messagesReceived: number;
-  readonly messagesSent: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
   /** The server goes away: what may wait for long ends with that word, a plain call is left to finish. */
   stop(): void;
 }
@@ -41,10 +38,7 @@ export class OpenCalls {
 
   end(call: OpenCall, status: WireStatus): void {
     if (!this.#open.delete(call)) return;
-    const { method, messagesReceived, messagesSent, bytesReceived, bytesSent } = call;
-    const code = call.gone ? Status.canceled : status.code;
-    const tookMs = this.#clock.now() - call.beganMs;
-    this.#observe({ kind: 'call_handled', method, code, messagesReceived, messagesSent, bytesReceived, bytesSent, tookMs });
+    this.#observe(call.count.handled(call.method, call.gone ? Status.canceled : status.code, this.#clock.now()));
     if (this.#open.size === 0) this.#onIdle();
   }
 

@@ -3,6 +3,7 @@
 import { gunzipSync, inflateSync } from 'node:zlib';
 import { ApiError, Status } from '../../errors.js';
 import { tokenOf, type CallContext, type Method, type StreamMethod, type UnaryMethod } from '../call.js';
+import { Count } from '../counted.js';
 import { SEND_BUFFER_BYTES } from '../limits.js';
 import type { OpenCall, OpenCalls } from '../open-calls.js';
 import { OK, type WireStatus } from '../status.js';
@@ -33,12 +34,8 @@ const NO_ENCODING: WireStatus = {
 export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   readonly method: Method;
   readonly peer: string;
-  readonly beganMs: number;
+  readonly count: Count;
   gone = false;
-  messagesReceived = 0;
-  messagesSent = 0;
-  bytesReceived = 0;
-  bytesSent = 0;
   readonly #stream: Stream;
   readonly #connection: Connection;
   readonly #doors: CallDoors;
@@ -57,7 +54,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   constructor(method: Method, stream: Stream, connection: Connection, peer: string, beganMs: number, doors: CallDoors) {
     this.method = method;
     this.peer = peer;
-    this.beganMs = beganMs;
+    this.count = new Count(beganMs);
     this.#stream = stream;
     this.#connection = connection;
     this.#doors = doors;
@@ -116,8 +113,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (this.#isOver) return;
     const plain = isCompressed ? this.#unpack(message) : message;
     if (plain === null) return;
-    this.messagesReceived += 1;
-    this.bytesReceived += plain.length;
+    this.count.received(plain);
     const requests = this.#requests;
     if (requests === null) {
       if (this.#request !== null) return this.#finish(TWO_MESSAGES);
@@ -168,8 +164,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     method.handle(request, this).then(
       (answer) => {
         if (this.#isOver || this.gone) return this.#end(CANCELED);
-        this.messagesSent += 1;
-        this.bytesSent += answer.length;
+        this.count.sent(answer);
         this.#connection.sending.answer(this.#stream, answer);
         this.#end(OK);
       },
@@ -190,8 +185,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
 
   #send(answer: Uint8Array): Promise<void> {
     if (this.#isOver || this.gone || this.#abort?.signal.aborted === true) return DONE;
-    this.messagesSent += 1;
-    this.bytesSent += answer.length;
+    this.count.sent(answer);
     this.#connection.sending.send(this.#stream, answer);
     if (this.#stream.waitingBytes < SEND_BUFFER_BYTES) return DONE;
     return new Promise((resolve) => this.#awaiting.push(resolve));
