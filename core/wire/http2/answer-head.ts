@@ -62,6 +62,12 @@ export class AnswerHead {
     return joined(this.#size(), this.#begin(), failure(code, text));
   }
 
+  /** An answer of plain HTTP, to what is no gRPC. */
+  plain(status: number): Uint8Array {
+    // The name of place 8 of the static table, `:status`, with another value.
+    return joined(this.#size(), Uint8Array.of(0x08), string(String(status)));
+  }
+
   #begin(): Uint8Array {
     if (this.#type >= 0) return joined(STATUS, this.#named(this.#type));
     if (this.#mayKeep) this.#type = this.#count++;
@@ -89,12 +95,6 @@ export class AnswerHead {
 const TEXT_BYTES_MAX = 8192;
 const NO_FIELDS: Uint8Array = new Uint8Array(0);
 const STATUS = Uint8Array.of(STATUS_200);
-
-/** An answer of plain HTTP, to what is no gRPC. */
-export function plainHead(status: number): Uint8Array {
-  // The name of place 8 of the static table, `:status`, with another value.
-  return joined(Uint8Array.of(0x08), string(String(status)));
-}
 
 /** A field as a literal, named in full. */
 export function field(name: string, value: string, isKept = false): Uint8Array {

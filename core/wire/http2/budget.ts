@@ -1,17 +1,15 @@
 // What one connection may do without end and nobody needs, counted within a window of time: streams opened to be reset
 // (CVE-2023-44487), also by provoking this side to reset them (CVE-2025-8671), SETTINGS to be acknowledged (CVE-2019-9515),
-// frames that carry nothing (CVE-2019-9518), priorities (CVE-2019-9513), pings (CVE-2019-9512). Whoever passes a bound is cut off.
+// frames that carry nothing (CVE-2019-9518), priorities (CVE-2019-9513), pings (CVE-2019-9512). Whoever passes a bound is cut
+// off.
 
 import type { Clock } from '../../base/clock.js';
 import { FLOOD_WINDOW_MS, RESETS_MAX, SETTINGS_MAX } from '../limits.js';
-import { EMPTY_FRAMES_MAX, PING_MIN_MS, PING_STRIKES_MAX, PRIORITY_FRAMES_MAX } from './limits.js';
+import { EMPTY_FRAMES_MAX, PING_MIN_MS, PING_STRIKES_MAX, PRIORITY_FRAMES_MAX, SETTINGS_PER_FRAME_MAX } from './limits.js';
 import { CODE, ConnectionFault } from './protocol.js';
 
-/** A fault that whoever runs the server hears of. */
-export class Flood extends ConnectionFault {
-  constructor(what: string) {
-    super(CODE.enhanceYourCalm, what);
-  }
+export function flood(what: string): ConnectionFault {
+  return new ConnectionFault(CODE.enhanceYourCalm, what, true);
 }
 
 export class Budget {
@@ -25,6 +23,7 @@ export class Budget {
   #priorities = 0;
   #strikes = 0;
   #pingedMs = -Infinity;
+  #saidBefore = 0;
 
   /** `pingMinMs`: etcd's --grpc-keepalive-min-time. */
   constructor(clock: Clock, pingMinMs = PING_MIN_MS) {
@@ -42,35 +41,38 @@ export class Budget {
     this.#resets += 1;
     if (this.#resets <= RESETS_MAX) return;
     this.#renew();
-    if (this.#resets > RESETS_MAX && this.#resets * 2 > this.#streams) throw new Flood('streams opened and reset');
+    if (this.#resets > RESETS_MAX && this.#resets * 2 > this.#streams) throw flood('streams opened and reset');
   }
 
-  onSettings(): void {
+  /** Each may change the windows of all streams, so they are bounded as well as the frames they come in. */
+  onSettings(count: number): void {
     this.#settings += 1;
-    if (this.#isOver(this.#settings, SETTINGS_MAX)) throw new Flood('settings');
+    if (count > SETTINGS_PER_FRAME_MAX) throw flood('settings');
+    if (this.#isOver(this.#settings, SETTINGS_MAX)) throw flood('settings');
   }
 
   onEmptyFrame(): void {
     this.#empty += 1;
-    if (this.#isOver(this.#empty, EMPTY_FRAMES_MAX)) throw new Flood('frames that carry nothing');
+    if (this.#isOver(this.#empty, EMPTY_FRAMES_MAX)) throw flood('frames that carry nothing');
   }
 
   onPriority(): void {
     this.#priorities += 1;
-    if (this.#isOver(this.#priorities, PRIORITY_FRAMES_MAX)) throw new Flood('priorities');
+    if (this.#isOver(this.#priorities, PRIORITY_FRAMES_MAX)) throw flood('priorities');
   }
 
-  /** An answer went out: who measures the line by pings between answers is right to do so (as in Go's gRPC). */
-  onAnswer(): void {
-    this.#strikes = 0;
-  }
-
-  onPing(): void {
+  /**
+   * `said`: frames of answers sent so far. Go's clients measure the line by a ping whenever some have come, however often
+   * that is, and Go's server lets them.
+   */
+  onPing(said: number): void {
     const now = this.#clock.now();
-    if (now - this.#pingedMs < this.#pingMinMs) this.#strikes += 1;
+    if (said !== this.#saidBefore) this.#strikes = 0;
+    else if (now - this.#pingedMs < this.#pingMinMs) this.#strikes += 1;
+    this.#saidBefore = said;
     this.#pingedMs = now;
     // The words are gRPC's; its clients ping less often when they hear them.
-    if (this.#strikes > PING_STRIKES_MAX) throw new Flood('too_many_pings');
+    if (this.#strikes > PING_STRIKES_MAX) throw flood('too_many_pings');
   }
 
   #isOver(count: number, max: number): boolean {

@@ -5,8 +5,7 @@
 // connection ends it with GOAWAY; what breaks those of a stream resets that stream, and counts against the caller.
 
 import type { Clock } from '../../base/clock.js';
-import { plainHead } from './answer-head.js';
-import { Budget, Flood } from './budget.js';
+import { Budget, flood } from './budget.js';
 import { FrameReader, type FrameSink } from './frame-reader.js';
 import { HeaderDecoder } from './header-decoder.js';
 import {
@@ -51,6 +50,9 @@ export class Connection implements FrameSink {
   /** Streams that this side has ended before the caller did: what was under way is let pass. */
   readonly #endedEarly = new Set<number>();
   #lastStream = 0;
+  /** The last streams that were left out: above the first and below the second of these. */
+  #skippedAbove = 0;
+  #skippedBelow = 0;
   /** A block of header fields that is not whole. */
   #block: { readonly stream: number; readonly flags: number; readonly parts: Buffer[]; bytes: number } | null = null;
   /** The last block, and what it said, while the table is the same. */
@@ -64,7 +66,6 @@ export class Connection implements FrameSink {
   #isPaused = false;
   /** Streams beyond this are not begun any more; see `drain`. */
   #lastServed = Infinity;
-  #isEnding = false;
   isClosed = false;
 
   constructor(doors: ConnectionDoors) {
@@ -139,7 +140,7 @@ export class Connection implements FrameSink {
 
   /** Answers what is no gRPC in the words of HTTP. */
   refuse(stream: Stream, status: number): void {
-    this.#output.frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream.id, plainHead(status));
+    this.#output.frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream.id, this.sending.heads.plain(status));
     stream.isSaid = true;
     this.#onSaid(stream);
   }
@@ -215,7 +216,7 @@ export class Connection implements FrameSink {
   }
 
   #fail(fault: ConnectionFault): void {
-    if (fault instanceof Flood) this.#doors.onFlood(fault.message);
+    if (fault.isFlood) this.#doors.onFlood(fault.message);
     this.#output.goaway(this.#lastStream, fault.code, fault.message);
     this.#output.flush();
     this.lost();
@@ -232,13 +233,14 @@ export class Connection implements FrameSink {
       if (from >= to) throw sized('HEADERS');
       to -= bytes[from] ?? 0;
       from += 1;
+      if (from > to) throw broken('more padding than frame');
     }
     if ((flags & FLAG.priority) !== 0) {
-      if (to - from < PRIORITY_BYTES) throw sized('HEADERS');
+      if (end - from < PRIORITY_BYTES) throw sized('HEADERS');
+      if (to - from < PRIORITY_BYTES) throw broken('more padding than frame');
       if ((bytes.readUInt32BE(from) & 0x7fffffff) === id) throw broken('a stream depends on itself');
       from += PRIORITY_BYTES;
     }
-    if (from > to) throw broken('more padding than frame');
     if ((flags & FLAG.endHeaders) !== 0) return this.#onBlock(id, flags, bytes, from, to);
     this.#block = { stream: id, flags, parts: [bytes.subarray(from, to)], bytes: to - from };
   }
@@ -249,7 +251,7 @@ export class Connection implements FrameSink {
     block.parts.push(bytes.subarray(from, to));
     block.bytes += to - from;
     if (from === to) this.#budget.onEmptyFrame();
-    if (block.bytes > HEADER_BLOCK_BYTES_MAX || block.parts.length > PARTS_MAX) throw new Flood('header fields');
+    if (block.bytes > HEADER_BLOCK_BYTES_MAX || block.parts.length > PARTS_MAX) throw flood('header fields');
     if ((flags & FLAG.endHeaders) === 0) return;
     this.#block = null;
     const whole = Buffer.concat(block.parts);
@@ -264,7 +266,12 @@ export class Connection implements FrameSink {
     if (id <= this.#lastStream) {
       this.#decoder.decode(bytes, from, to, new TrailerReader());
       if (this.#endedEarly.has(id)) return;
+      if (id > this.#skippedAbove && id < this.#skippedBelow) throw broken(`stream ${id} comes behind ${this.#lastStream}`);
       throw new ConnectionFault(CODE.streamClosed, `stream ${id} has ended`);
+    }
+    if (id > this.#lastStream + 2) {
+      this.#skippedAbove = this.#lastStream;
+      this.#skippedBelow = id;
     }
     this.#lastStream = id;
     const head = this.#readHead(bytes, from, to);
@@ -276,6 +283,7 @@ export class Connection implements FrameSink {
     if (id > this.#lastServed) return this.#endedEarlyAdd(id);
     const stream = new Stream(id, head, this.sending.windowOfStreams, STREAM_WINDOW_BYTES);
     this.#streams.set(id, stream);
+    stream.isHeard = isLast;
     this.#doors.onCall(stream, this);
     if (isLast) this.#onHeard(stream);
   }
@@ -288,7 +296,8 @@ export class Connection implements FrameSink {
     if (!this.#decoder.decode(bytes, from, to, reader)) return 'too_large';
     const { head } = reader;
     this.#lastVersion = this.#decoder.version;
-    this.#lastBlock = version === this.#lastVersion && to - from <= REMEMBERED_BYTES ? Buffer.from(bytes.subarray(from, to)) : null;
+    const isWorthIt = version === this.#lastVersion && to - from <= REMEMBERED_BYTES;
+    this.#lastBlock = isWorthIt ? Buffer.from(bytes.subarray(from, to)) : null;
     this.#lastHead = head;
     return head;
   }
@@ -298,6 +307,7 @@ export class Connection implements FrameSink {
     const isSmall = this.#decoder.decode(bytes, from, to, reader);
     if (stream.isHeard) return this.#break(stream, CODE.streamClosed);
     if (!isLast || reader.isMalformed || !isSmall) return this.#break(stream, CODE.protocol);
+    stream.isHeard = true;
     this.#onHeard(stream);
   }
 
@@ -328,26 +338,32 @@ export class Connection implements FrameSink {
     if (from === to && !isLast) this.#budget.onEmptyFrame();
     stream.untold += length;
     stream.received += to - from;
-    const held = stream.held;
+    stream.isHeard = isLast;
     stream.push(bytes, from, to);
-    if (stream.held !== held && !this.hold(stream.held - held)) return this.#break(stream, CODE.enhanceYourCalm);
+    if (stream.held !== stream.counted && !this.#count(stream)) return this.#break(stream, CODE.enhanceYourCalm);
     if (isLast) this.#onHeard(stream);
     else if (!stream.isPaused) this.#tell(stream);
+  }
+
+  /** Counts what a stream holds of a message that is not whole. */
+  #count(stream: Stream): boolean {
+    // What came may have ended the call: nothing is held for it any more.
+    if (stream.isReset) return true;
+    const more = stream.held - stream.counted;
+    stream.counted += more;
+    return this.hold(more);
   }
 
   /** The caller has said all. */
   #onHeard(stream: Stream): void {
     // What came with it may have ended the call already.
-    if (stream.isReset || stream.isHeard) return;
+    if (stream.isReset) return;
     const { contentLength } = stream.head;
     if (contentLength !== -1 && contentLength !== stream.received) return this.#break(stream, CODE.protocol);
-    stream.isHeard = true;
-    if (stream.isSaid) this.#forget(stream);
-    else stream.user?.onEnd(stream.isBetween);
+    stream.user?.onEnd(stream.isBetween);
   }
 
   #onSaid(stream: Stream): void {
-    this.#budget.onAnswer();
     if (!stream.isHeard) {
       // The answer did not need the rest of the request (section 8.1).
       this.#output.number(FRAME.rstStream, stream.id, CODE.noError);
@@ -368,7 +384,8 @@ export class Connection implements FrameSink {
 
   /** The caller broke a rule of one stream. */
   #break(stream: Stream, code: number): void {
-    this.#gone(stream);
+    if (stream.isReset) return;
+    stream.user?.onGone();
     this.reset(stream, code);
     this.#budget.onReset();
   }
@@ -381,24 +398,23 @@ export class Connection implements FrameSink {
 
   #gone(stream: Stream): void {
     if (stream.isReset) return;
-    stream.isReset = true;
-    this.hold(-stream.held);
-    this.sending.forget(stream);
-    stream.release?.();
-    stream.release = null;
+    this.#letGo(stream);
     stream.user?.onGone();
   }
 
   #forget(stream: Stream): void {
     if (!this.#streams.delete(stream.id)) return;
-    if (!stream.isReset) {
-      stream.isReset = true;
-      this.hold(-stream.held);
-      this.sending.forget(stream);
-      stream.release?.();
-      stream.release = null;
-    }
+    if (!stream.isReset) this.#letGo(stream);
     this.#endIfIdle();
+  }
+
+  #letGo(stream: Stream): void {
+    stream.isReset = true;
+    this.hold(-stream.counted);
+    stream.counted = 0;
+    this.sending.forget(stream);
+    stream.release?.();
+    stream.release = null;
   }
 
   #endEarly(stream: Stream): void {
@@ -413,9 +429,9 @@ export class Connection implements FrameSink {
   }
 
   #endIfIdle(): void {
-    if (this.#lastServed === Infinity || this.#streams.size > 0 || this.#isEnding || this.isClosed) return;
-    this.#isEnding = true;
+    if (this.#lastServed === Infinity || this.#streams.size > 0 || this.isClosed) return;
     this.#output.flush();
+    this.lost();
     this.#doors.line.end();
   }
 
@@ -449,7 +465,7 @@ export class Connection implements FrameSink {
     if (increment === 0) return this.#break(stream, CODE.protocol);
     stream.window += increment;
     if (stream.window > WINDOW_BYTES_MAX) return this.#break(stream, CODE.flowControl);
-    this.sending.pump();
+    this.sending.onWindowOf(stream);
   }
 
   // The connection itself
@@ -458,12 +474,14 @@ export class Connection implements FrameSink {
     if (id !== 0) throw broken('settings of a stream');
     if ((flags & FLAG.ack) !== 0) {
       if (from !== to) throw sized('SETTINGS');
-      return;
+      return this.#budget.onEmptyFrame();
     }
-    if ((to - from) % 6 !== 0) throw sized('SETTINGS');
-    this.#budget.onSettings();
-    for (let at = from; at < to; at += 6) this.#onSetting(bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2));
+    if ((to - from) % SETTING_BYTES !== 0) throw sized('SETTINGS');
+    this.#budget.onSettings((to - from) / SETTING_BYTES);
+    for (let at = from; at < to; at += SETTING_BYTES) this.#onSetting(bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2));
     this.#output.frame(FRAME.settings, FLAG.ack, 0, NOTHING);
+    // A window may have opened. What is sent for it comes behind the acknowledgement (section 6.5.3).
+    this.sending.pump();
   }
 
   #onSetting(name: number, value: number): void {
@@ -487,8 +505,8 @@ export class Connection implements FrameSink {
   #onPing(flags: number, id: number, bytes: Buffer, from: number, to: number): void {
     if (id !== 0) throw broken('a ping of a stream');
     if (to - from !== 8) throw sized('PING');
-    if ((flags & FLAG.ack) !== 0) return;
-    this.#budget.onPing();
+    if ((flags & FLAG.ack) !== 0) return this.#budget.onEmptyFrame();
+    this.#budget.onPing(this.sending.frames);
     this.#output.ping(bytes.subarray(from, to), true);
   }
 
@@ -505,12 +523,14 @@ export class Connection implements FrameSink {
   #onGoaway(id: number, length: number): void {
     if (id !== 0) throw broken('GOAWAY of a stream');
     if (length < 8) throw sized('GOAWAY');
+    this.#budget.onEmptyFrame();
     // The caller begins no more calls; those that are open are answered.
     this.drain();
   }
 }
 
 const PRIORITY_BYTES = 5;
+const SETTING_BYTES = 6;
 const FRAME_SIZE_LEAST = 2 ** 14;
 const FRAME_SIZE_MOST = 2 ** 24 - 1;
 /** Frames that one block of header fields may come in. */

@@ -21,6 +21,8 @@ export const ENDED_EARLY_MAX = 1024;
 /** Within a window of FLOOD_WINDOW_MS: frames that carry nothing, and ones about priority, which nobody heeds. */
 export const EMPTY_FRAMES_MAX = 1000;
 export const PRIORITY_FRAMES_MAX = 2000;
+/** In one frame; there are half a dozen that mean anything. */
+export const SETTINGS_PER_FRAME_MAX = 64;
 /** etcd: --grpc-keepalive-min-time. A client that pings more often, this often in a row, is sent away. */
 export const PING_MIN_MS = 5000;
 export const PING_STRIKES_MAX = 2;

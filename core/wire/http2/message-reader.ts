@@ -49,13 +49,13 @@ export class MessageReader {
       const length = bytes.readUInt32BE(at + 1);
       const from = at + PREFIX_BYTES;
       if (end - from >= length && length <= this.#bytesMax) {
-        this.#sink.onMessage(bytes.subarray(from, from + length), bytes[at] === 1);
+        this.#sink.onMessage(bytes.subarray(from, from + length), bytes[at] !== 0);
         return from + length;
       }
     }
     const byte = bytes[at] ?? 0;
     if (this.#prefixHave === 0) {
-      this.#isCompressed = byte === 1;
+      this.#isCompressed = byte !== 0;
       this.#length = 0;
     } else {
       this.#length = this.#length * 256 + byte;

@@ -2,7 +2,8 @@
 
 /** Section 6. */
 export const FRAME = {
-  data: 0, headers: 1, priority: 2, rstStream: 3, settings: 4, pushPromise: 5, ping: 6, goaway: 7, windowUpdate: 8, continuation: 9,
+  data: 0, headers: 1, priority: 2, rstStream: 3, settings: 4, pushPromise: 5, ping: 6, goaway: 7, windowUpdate: 8,
+  continuation: 9,
 } as const;
 
 export const FLAG = { endStream: 0x1, ack: 0x1, endHeaders: 0x4, padded: 0x8, priority: 0x20 } as const;
@@ -27,13 +28,15 @@ export const FRAME_BYTES_MAX = 16_384;
 export const WINDOW_BYTES_INITIAL = 65_535;
 export const WINDOW_BYTES_MAX = 2 ** 31 - 1;
 
-/** Ends the connection (section 5.4.1). `code` is one of CODE. */
+/** Ends the connection (section 5.4.1). `code` is one of CODE. Of a flood, whoever runs the server hears. */
 export class ConnectionFault extends Error {
   override readonly name = 'ConnectionFault';
   readonly code: number;
+  readonly isFlood: boolean;
 
-  constructor(code: number, message: string) {
+  constructor(code: number, message: string, isFlood = false) {
     super(message);
     this.code = code;
+    this.isFlood = isFlood;
   }
 }

@@ -72,7 +72,8 @@ export class HeadReader implements HeaderSink {
   }
 
   get head(): RequestHead | null {
-    if (this.#isMalformed || this.#method === null || this.#path === null || this.#path === '' || this.#scheme === null) return null;
+    if (this.#isMalformed || this.#method === null || this.#path === null || this.#scheme === null) return null;
+    if (this.#path === '') return null;
     return {
       method: this.#method,
       path: this.#path,

@@ -4,6 +4,8 @@ import { STREAM_REQUESTS_MAX } from '../limits.js';
 
 export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
   readonly #waiting: Uint8Array[] = [];
+  /** What is before has been taken. */
+  #first = 0;
   readonly #onTaken: (bytes: number) => void;
   #wake: ((result: IteratorResult<Uint8Array>) => void) | null = null;
   #isEnded = false;
@@ -14,13 +16,17 @@ export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8A
   }
 
   get isFull(): boolean {
-    return this.#waiting.length >= STREAM_REQUESTS_MAX;
+    return this.#waiting.length - this.#first >= STREAM_REQUESTS_MAX;
   }
 
   push(message: Uint8Array): void {
     if (this.#isEnded) return this.#onTaken(message.length);
     const wake = this.#wake;
-    if (wake === null) return void this.#waiting.push(message);
+    if (wake === null) {
+      // A small one must not keep all the bytes that it came with.
+      this.#waiting.push(message.length * 2 < message.buffer.byteLength ? new Uint8Array(message) : message);
+      return;
+    }
     this.#wake = null;
     this.#onTaken(message.length);
     wake({ done: false, value: message });
@@ -35,13 +41,15 @@ export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8A
 
   /** Nothing more is taken. */
   abort(): void {
-    for (const message of this.#waiting.splice(0)) this.#onTaken(message.length);
+    for (const message of this.#waiting.splice(0).slice(this.#first)) this.#onTaken(message.length);
+    this.#first = 0;
     this.end();
   }
 
   next(): Promise<IteratorResult<Uint8Array>> {
-    const message = this.#waiting.shift();
+    const message = this.#waiting[this.#first];
     if (message !== undefined) {
+      this.#drop();
       this.#onTaken(message.length);
       return Promise.resolve({ done: false, value: message });
     }
@@ -49,6 +57,14 @@ export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8A
     return new Promise((resolve) => {
       this.#wake = resolve;
     });
+  }
+
+  #drop(): void {
+    this.#waiting[this.#first] = NOTHING;
+    this.#first += 1;
+    if (this.#first < GONE_MAX && this.#first < this.#waiting.length) return;
+    this.#waiting.splice(0, this.#first);
+    this.#first = 0;
   }
 
   return(): Promise<IteratorResult<Uint8Array>> {
@@ -61,4 +77,7 @@ export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8A
   }
 }
 
+/** Places of taken messages are given back now and then, not each time. */
+const GONE_MAX = 256;
+const NOTHING: Uint8Array = new Uint8Array(0);
 const END: IteratorReturnResult<undefined> = { done: true, value: undefined };

@@ -4,6 +4,7 @@
 import { AnswerHead } from './answer-head.js';
 import { SOCKET_BYTES_MAX } from './limits.js';
 import type { Output } from './output.js';
+import { Pieces } from './pieces.js';
 import { CODE, ConnectionFault, FLAG, FRAME, FRAME_BYTES_MAX, WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX } from './protocol.js';
 import type { Stream } from './stream.js';
 
@@ -20,9 +21,12 @@ const OK = { code: 0, text: '' } as const;
 
 export class Sending {
   readonly heads = new AnswerHead();
+  /** Frames sent of answers. */
+  frames = 0;
   readonly #doors: SendingDoors;
   readonly #output: Output;
-  readonly #blocked = new Set<Stream>();
+  /** Streams of which something waits, longest first; not those whose own window is closed. */
+  readonly #ready = new Set<Stream>();
   #window = WINDOW_BYTES_INITIAL;
   #windowOfStreams = WINDOW_BYTES_INITIAL;
   #frameBytesMax = FRAME_BYTES_MAX;
@@ -60,6 +64,7 @@ export class Sending {
   begin(stream: Stream, fields: Uint8Array): void {
     if (stream.hasHead || stream.isReset || stream.isSaid) return;
     stream.hasHead = true;
+    this.frames += 1;
     this.#output.frame(FRAME.headers, FLAG.endHeaders, stream.id, this.heads.head(fields));
   }
 
@@ -67,7 +72,8 @@ export class Sending {
     if (stream.isReset || stream.isSaid || stream.ending !== null) return;
     this.#head(stream);
     const length = message.length + PREFIX_BYTES;
-    if (this.#fits(stream, length) && stream.waiting.length === 0) {
+    if (stream.waitingBytes === 0 && this.#fits(stream, length)) {
+      this.frames += 1;
       this.#window -= length;
       stream.window -= length;
       this.#output.header(length, FRAME.data, 0, stream.id);
@@ -77,9 +83,11 @@ export class Sending {
     }
     const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix.writeUInt32BE(message.length, 1);
-    stream.waiting.push(prefix, message);
+    stream.waiting ??= new Pieces();
+    stream.waiting.push(prefix);
+    stream.waiting.push(message);
     stream.waitingBytes += length;
-    this.#blocked.add(stream);
+    this.#ready.add(stream);
     this.pump();
     if (stream.waitingBytes > 0) this.#doors.onWaiting(stream);
   }
@@ -88,25 +96,33 @@ export class Sending {
   end(stream: Stream, code: number, text: string): void {
     if (stream.isReset || stream.isSaid || stream.ending !== null) return;
     stream.ending = { code, text };
-    if (stream.waiting.length === 0) this.#finish(stream);
+    if (stream.waitingBytes === 0) this.#finish(stream);
   }
 
   /** Nothing of it is sent any more. */
   forget(stream: Stream): void {
-    this.#blocked.delete(stream);
-    stream.waiting.length = 0;
+    this.#ready.delete(stream);
+    stream.waiting = null;
     stream.waitingBytes = 0;
   }
 
-  /** Sends what has come to be possible. */
+  /** Sends what has come to be possible. Whoever has had a turn stands at the end, so these go round within the loop. */
   pump(): void {
-    while (this.#blocked.size > 0) {
-      let isStuck = true;
-      for (const stream of this.#blocked) {
-        if (this.#step(stream)) isStuck = false;
-      }
-      if (isStuck) return;
+    for (const stream of this.#ready) {
+      if (this.#window <= 0 || this.#output.waiting >= SOCKET_BYTES_MAX) return;
+      this.#ready.delete(stream);
+      // One whose own window is closed is not asked again until that opens.
+      if (stream.window <= 0) continue;
+      this.#step(stream);
+      if (stream.waitingBytes > 0) this.#ready.add(stream);
     }
+  }
+
+  /** The window of a stream has grown. */
+  onWindowOf(stream: Stream): void {
+    if (stream.waitingBytes === 0 || stream.window <= 0) return;
+    this.#ready.add(stream);
+    this.pump();
   }
 
   onWindow(increment: number): void {
@@ -120,20 +136,21 @@ export class Sending {
     this.#frameBytesMax = Math.min(bytes, FRAME_BYTES_MAX);
   }
 
-  /** SETTINGS_INITIAL_WINDOW_SIZE: of streams that are open as well (section 6.9.2). */
+  /** SETTINGS_INITIAL_WINDOW_SIZE: of streams that are open as well (section 6.9.2). `pump` is to follow. */
   onWindowOfStreams(bytes: number, open: Iterable<Stream>): void {
     const more = bytes - this.#windowOfStreams;
     this.#windowOfStreams = bytes;
     for (const stream of open) {
       stream.window += more;
       if (stream.window > WINDOW_BYTES_MAX) throw new ConnectionFault(CODE.flowControl, 'the window of a stream is too large');
+      if (stream.waitingBytes > 0 && stream.window > 0) this.#ready.add(stream);
     }
-    this.pump();
   }
 
   #fits(stream: Stream, length: number): boolean {
     return (
-      length <= this.#frameBytesMax && length <= stream.window && length <= this.#window && this.#output.waiting < SOCKET_BYTES_MAX
+      length <= this.#frameBytesMax && length <= stream.window && length <= this.#window &&
+      this.#output.waiting < SOCKET_BYTES_MAX
     );
   }
 
@@ -143,30 +160,20 @@ export class Sending {
     this.#output.frame(FRAME.headers, FLAG.endHeaders, stream.id, this.heads.head());
   }
 
-  /** One frame of one stream. False: it cannot go on. */
-  #step(stream: Stream): boolean {
-    const piece = stream.waiting[0];
-    if (piece === undefined || stream.window <= 0 || this.#window <= 0) return false;
-    if (this.#output.waiting >= SOCKET_BYTES_MAX) return false;
-    const from = stream.sent;
-    const to = Math.min(piece.length, from + Math.min(stream.window, this.#window, this.#frameBytesMax));
-    const length = to - from;
+  /** One frame of one stream, for which there is room. */
+  #step(stream: Stream): void {
+    const length = Math.min(stream.waitingBytes, stream.window, this.#window, this.#frameBytesMax);
     this.#output.header(length, FRAME.data, 0, stream.id);
-    this.#output.bytes(piece, from, to);
+    stream.waiting?.moveTo(this.#output, length);
+    this.frames += 1;
     this.#window -= length;
     stream.window -= length;
     stream.waitingBytes -= length;
-    stream.sent = to;
-    if (to < piece.length) return true;
-    stream.sent = 0;
-    stream.waiting.shift();
-    if (stream.waiting.length > 0) return true;
-    this.#blocked.delete(stream);
+    if (stream.waitingBytes > 0) return;
     stream.release?.();
     stream.release = null;
     if (stream.ending === null) stream.user?.onTaken();
     else this.#finish(stream);
-    return true;
   }
 
   #finish(stream: Stream): void {
@@ -180,6 +187,7 @@ export class Sending {
 
   #end(stream: Stream, block: Uint8Array): void {
     this.#output.frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream.id, block);
+    this.frames += 1;
     stream.isSaid = true;
     this.#doors.onSaid(stream);
   }

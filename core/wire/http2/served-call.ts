@@ -27,9 +27,15 @@ const LATE: WireStatus = { code: Status.deadline_exceeded, text: 'context deadli
 const NO_MESSAGE: WireStatus = { code: Status.internal, text: 'the call ended without its message' };
 const TWO_MESSAGES: WireStatus = { code: Status.internal, text: 'a second message came in a call that takes one' };
 const NOT_WHOLE: WireStatus = { code: Status.internal, text: 'the caller ended within a message' };
+const TOO_MANY: WireStatus = {
+  code: Status.resource_exhausted, text: 'too many messages of this connection wait to be handled',
+};
 const NO_ENCODING: WireStatus = {
   code: Status.internal, text: 'grpc: compressed flag set with identity or empty encoding',
 };
+
+/** What a message costs that waits, beyond its bytes: of none at all as well. */
+const MESSAGE_OVERHEAD_BYTES = 128;
 
 export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   readonly method: Method;
@@ -115,14 +121,15 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (plain === null) return;
     this.count.received(plain);
     const requests = this.#requests;
+    if (requests === null && this.#request !== null) return this.#finish(TWO_MESSAGES);
+    const held = plain.length + MESSAGE_OVERHEAD_BYTES;
+    if (!this.#connection.hold(held)) {
+      this.#connection.hold(-held);
+      return this.#finish(TOO_MANY);
+    }
     if (requests === null) {
-      if (this.#request !== null) return this.#finish(TWO_MESSAGES);
       this.#request = plain;
       return;
-    }
-    if (!this.#connection.hold(plain.length)) {
-      this.#connection.hold(-plain.length);
-      return this.#finish({ code: Status.resource_exhausted, text: 'too many messages of this connection wait to be handled' });
     }
     requests.push(plain);
     this.#stream.isPaused = requests.isFull;
@@ -137,9 +144,8 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (this.#isOver) return;
     if (!isWhole) return this.#finish(NOT_WHOLE);
     if (this.#requests !== null) return this.#requests.end();
-    const request = this.#request;
+    const request = this.#takeRequest();
     if (request === null) return this.#finish(NO_MESSAGE);
-    this.#request = null;
     if (this.method.kind === 'unary') this.#runUnary(this.method, request);
   }
 
@@ -157,6 +163,14 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
 
   onTaken(): void {
     this.#release();
+  }
+
+  /** Of a plain call; it is the handler's from then on. */
+  #takeRequest(): Uint8Array | null {
+    const request = this.#request;
+    this.#request = null;
+    if (request !== null) this.#connection.hold(-request.length - MESSAGE_OVERHEAD_BYTES);
+    return request;
   }
 
   #runUnary(method: UnaryMethod, request: Uint8Array): void {
@@ -211,6 +225,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (this.#deadline !== -1) this.#doors.deadlines.delete(this, this.#deadline);
     this.#deadline = -1;
     this.#requests?.abort();
+    this.#takeRequest();
     this.#abort?.abort();
     this.#release();
   }
@@ -222,8 +237,8 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   }
 
   #onTaken(bytes: number): void {
-    this.#connection.hold(-bytes);
-    if (this.#stream.isPaused && !this.#isOver) this.#connection.resume(this.#stream);
+    this.#connection.hold(-bytes - MESSAGE_OVERHEAD_BYTES);
+    if (this.#stream.isPaused && !this.#isOver && this.#requests?.isFull === false) this.#connection.resume(this.#stream);
   }
 
   /** Null: it could not be, and the call has ended for it. */

@@ -52,7 +52,7 @@ export class Http2Server {
     const address = socket.remoteAddress ?? 'unknown';
     const peer = `${address}:${socket.remotePort}`;
     const connection = new Connection({
-      line: lineOf(socket),
+      line: lineOf(socket, this.#clock),
       clock: this.#clock,
       streamsMax: this.#options.connection?.streamsMax ?? STREAMS_MAX,
       onCall: (stream, on) => this.#onCall(stream, on, peer),
@@ -86,7 +86,7 @@ export class Http2Server {
   }
 
   #cutOff(): void {
-    for (const { connection } of this.#carried) connection.close();
+    for (const carried of this.#carried) carried.cutOff();
   }
 
   #onCall(stream: Stream, connection: Connection, peer: string): void {
@@ -108,7 +108,11 @@ export class Http2Server {
 
   #onWaiting(stream: Stream, connection: Connection, address: string): void {
     stream.release?.();
-    stream.release = this.#unsent.hold(address, stream.waitingBytes, () => cutOff(stream, connection));
+    stream.release = null;
+    const release = this.#unsent.hold(address, stream.waitingBytes, () => cutOff(stream, connection));
+    // There may have been no room for it, and then it has been cut off already.
+    if (stream.isReset) release();
+    else stream.release = release;
   }
 }
 
@@ -141,6 +145,11 @@ class Carried {
     this.#cancel();
   }
 
+  cutOff(): void {
+    this.connection.close();
+    this.#socket.destroy();
+  }
+
   #watch(): void {
     const limits = this.#limits;
     if (limits === null || limits === undefined) return;
@@ -158,7 +167,11 @@ class Carried {
 
 const OURS = Buffer.from('coterie?', 'latin1');
 
-function lineOf(socket: Duplex): Line {
+/** An end that nobody takes is cut off; one that was taken waits a little for the other side, which may still speak. */
+const END_MS = 10_000;
+const LINGER_MS = 1000;
+
+function lineOf(socket: Duplex, clock: Clock): Line {
   return {
     get writableLength() {
       return socket.writableLength;
@@ -168,7 +181,18 @@ function lineOf(socket: Duplex): Line {
     write: (bytes) => socket.write(bytes),
     pause: () => void socket.pause(),
     resume: () => void socket.resume(),
-    end: () => void socket.end(() => socket.destroy()),
+    end: () => endGently(socket, clock),
     destroy: () => void socket.destroy(),
   };
+}
+
+/** What has come and was not read would turn the end into a reset, by which the other side may lose what it has not read. */
+function endGently(socket: Duplex, clock: Clock): void {
+  let cancel = clock.schedule(END_MS, () => socket.destroy());
+  socket.once('close', () => cancel());
+  socket.resume();
+  socket.end(() => {
+    cancel();
+    cancel = clock.schedule(LINGER_MS, () => socket.destroy());
+  });
 }

@@ -1,6 +1,7 @@
 // One stream of a connection, which carries one call: what the connection knows of it. The connection owns the rules.
 
 import { MessageReader, type MessageSink } from './message-reader.js';
+import type { Pieces } from './pieces.js';
 import type { RequestHead } from './request-head.js';
 
 /** Whose call it is. Called from the connection's turn; none may throw. */
@@ -26,12 +27,13 @@ export class Stream {
   credit: number;
   /** Of what it sent, what it has not been told that it was taken. */
   untold = 0;
+  /** What the connection has counted of `held`. */
+  counted = 0;
   /** Bytes of the body so far. */
   received = 0;
-  /** What is to be sent, of which the first piece from `sent` on. */
-  readonly waiting: Uint8Array[] = [];
+  /** What is to be sent and could not be yet; null: there never was anything. */
+  waiting: Pieces | null = null;
   waitingBytes = 0;
-  sent = 0;
   /** The block of header fields that ends the answer is made when its turn comes; null: more may follow. */
   ending: { readonly code: number; readonly text: string } | null = null;
   hasHead = false;
