@@ -123,14 +123,18 @@ function integer(value: number, prefixBits: number): Uint8Array {
 
 /** As gRPC has it: all but the printable characters of ASCII, and `%` itself, as bytes of UTF-8 in hex. */
 function percentEncoded(text: string): string {
+  if (text.length <= TEXT_BYTES_MAX && IS_PLAIN.test(text)) return text;
   let encoded = '';
-  for (const byte of utf8(text)) {
+  // Cut between characters: a part of one would keep callers from reading any of it.
+  for (const character of text) {
     if (encoded.length > TEXT_BYTES_MAX) return `${encoded}...`;
-    const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
-    encoded += isPlain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+    if (IS_PLAIN.test(character)) encoded += character;
+    else for (const byte of utf8(character)) encoded += `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   }
   return encoded;
 }
+
+const IS_PLAIN = /^[ -$&-~]*$/;
 
 function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(parts);

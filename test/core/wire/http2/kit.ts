@@ -58,6 +58,13 @@ export class FakeLine implements Line {
     return this.writableLength < 16_384;
   }
 
+  /** Takes what it was given, and whatever comes. */
+  take(): void {
+    this.written = this.written.map((bytes) => Buffer.from(bytes));
+    this.writableLength = 0;
+    this.isTaking = true;
+  }
+
   pause(): void {
     this.isPaused = true;
   }
