@@ -28,6 +28,7 @@ export class Http2Server {
   readonly #deadlines: Deadlines;
   readonly #doors: CallDoors;
   readonly #carried = new Set<Carried>();
+  #isDraining = false;
 
   constructor(methods: Methods, options: GrpcServerOptions) {
     this.#methods = methods;
@@ -61,6 +62,7 @@ export class Http2Server {
     });
     const carried = new Carried(connection, socket, this.#clock, this.#options.connection ?? null);
     this.#carried.add(carried);
+    if (this.#isDraining) connection.drain();
     socket.on('data', (bytes: Buffer) => carried.onData(bytes));
     socket.on('drain', () => connection.onDrain());
     socket.on('close', () => {
@@ -72,6 +74,7 @@ export class Http2Server {
 
   /** Ends streams with `server stopped`, lets plain calls finish, and resolves when none is open; after `graceMs` cuts off. */
   async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
     this.#calls.stop();
     for (const { connection } of this.#carried) connection.drain();
     const cancel = this.#clock.schedule(graceMs, () => this.#cutOff());

@@ -3,7 +3,7 @@
 
 import test from 'ava';
 import { Prng } from '../../../../core/base/prng.js';
-import { CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES } from '../../../../core/wire/http2/limits.js';
+import { CONNECTION_WINDOW_BYTES, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES } from '../../../../core/wire/http2/limits.js';
 import { CODE, FLAG, FRAME, SETTING } from '../../../../core/wire/http2/protocol.js';
 import { call, Caller, data, headers, HELLO, message, reset, settings, windowUpdate, type Frame, type Setup } from './kit.js';
 
@@ -272,4 +272,27 @@ test('bytes for streams that have ended count for the connection, so that it nev
   }
   t.false(caller.connection.isClosed);
   t.true(given >= 2000 * 16_384 - CONNECTION_WINDOW_BYTES);
+});
+
+test('no more is given to the socket than it takes, whatever the windows allow, and the rest follows when it has', (t) => {
+  const caller = greeted({ onEnd: silent }, 0);
+  caller.say(headers(1), headers(3));
+  for (const id of [1, 3]) caller.connection.sending.send(caller.call(id).stream, Buffer.alloc(5_000_000, id));
+  caller.line.isTaking = false;
+  caller.say(settings([SETTING.initialWindowSize, 2 ** 31 - 1]), windowUpdate(0, 2 ** 30));
+  t.true(caller.line.writableLength > SOCKET_BYTES_MAX / 2 && caller.line.writableLength < SOCKET_BYTES_MAX + 20_000);
+  t.true(caller.line.isPaused);
+  // Half of it is not enough to go on.
+  caller.connection.onDrain();
+  t.true(caller.line.isPaused);
+  for (let i = 0; i < 12; i++) {
+    caller.line.take();
+    caller.line.isTaking = false;
+    caller.connection.onDrain();
+    t.true(caller.line.writableLength < SOCKET_BYTES_MAX + 20_000);
+  }
+  caller.line.take();
+  caller.hear();
+  t.false(caller.line.isPaused);
+  t.deepEqual([1, 3].map((id) => dataOf(caller.heard, id).length), [5_000_005, 5_000_005]);
 });

@@ -3,16 +3,17 @@
 
 import { Client, credentials, Metadata, status, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { connect as connectHttp2, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2';
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { deflateSync, gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../../../core/base/clock.js';
 import type { CallContext, Method, Methods } from '../../../../core/wire/call.js';
+import type { ConnectionLimits } from '../../../../core/wire/grpc-server.js';
 import { Http2Server } from '../../../../core/wire/http2/server.js';
 import { WireError } from '../../../../core/wire/status.js';
 import { UnsentAnswers } from '../../../../core/wire/unsent.js';
 import type { WireEvent } from '../../../../core/wire/wire-events.js';
-import { message } from './kit.js';
+import { framesIn, HELLO, message, ping } from './kit.js';
 
 interface Setup {
   readonly server: Http2Server;
@@ -20,6 +21,8 @@ interface Setup {
   readonly events: WireEvent[];
   readonly sockets: Set<Socket>;
   readonly seen: CallContext[];
+  /** Whoever comes from now on is served by another one. */
+  readonly replace: () => void;
 }
 
 const ODD_TEXT = 'caf\u00e9 100% \u20ac\n"quoted" \u{1f600}';
@@ -62,25 +65,31 @@ function methods(seen: CallContext[]): Methods {
   return new Map(table.map((method) => [`/${method.service}/${method.name}`, method]));
 }
 
-async function setUp(t: ExecutionContext): Promise<Setup> {
+async function setUp(t: ExecutionContext, connection?: ConnectionLimits): Promise<Setup> {
   const events: WireEvent[] = [];
   const seen: CallContext[] = [];
-  const server = new Http2Server(methods(seen), {
+  const make = (): Http2Server => new Http2Server(methods(seen), {
     requestBytesMax: 1_000_000, observe: (event) => void events.push(event), clock: systemClock, version: '1.2.3', nameOf: null,
-    unsent: new UnsentAnswers(2 ** 29, () => undefined),
+    unsent: new UnsentAnswers(2 ** 29, () => undefined), ...(connection === undefined ? {} : { connection }),
   });
+  const server = make();
+  let accepting = server;
   const sockets = new Set<Socket>();
   const listener = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => socket.destroy()).on('close', () => sockets.delete(socket)).once('end', () => socket.end());
-    server.accept(socket);
+    accepting.accept(socket);
   });
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   t.teardown(() => {
     server.close();
+    accepting.close();
     listener.close();
   });
-  return { server, address: `127.0.0.1:${(listener.address() as AddressInfo).port}`, events, sockets, seen };
+  const replace = (): void => {
+    accepting = make();
+  };
+  return { server, address: `127.0.0.1:${(listener.address() as AddressInfo).port}`, events, sockets, seen, replace };
 }
 
 function grpcClient(t: ExecutionContext, address: string, options = {}): Client {
@@ -209,15 +218,15 @@ test('a stream of megabytes arrives whole, as fast as it is read', async (t) => 
 });
 
 test('a deadline ends a call on both sides, and one that is long enough does not', async (t) => {
-  const { address, seen, events } = await setUp(t);
+  const { address, seen } = await setUp(t);
   const client = grpcClient(t, address);
   t.is((await failureOf(t, call(client, 'Wait', Buffer.alloc(0), { deadline: Date.now() + 50 }))).code, status.DEADLINE_EXCEEDED);
-  await until(() => seen[0]?.signal.aborted === true);
   t.is(String(await call(client, 'Echo', Buffer.from('x'), { deadline: Date.now() + 60_000 })), 'x');
-  await until(() => events.filter(({ kind }) => kind === 'call_handled').length === 2);
   // Said by the server where the caller does not keep time himself.
   const late = await ask(session(t, address), '/a.A/Wait', message(), { 'grpc-timeout': '30m' });
   t.is(late.headers['grpc-status'] ?? late.trailers['grpc-status'], String(status.DEADLINE_EXCEEDED));
+  await until(() => seen.every(({ signal }) => signal.aborted));
+  t.true(seen.length >= 2);
   const odd = await ask(session(t, address), '/a.A/Echo', message(), { 'grpc-timeout': '5x' });
   t.is(odd.headers['grpc-status'], String(status.INTERNAL));
 });
@@ -316,9 +325,10 @@ test('a drain lets open calls end, begins no more, and then closes the line', as
 });
 
 test('a caller of grpc-js goes over to another line when his is drained, and loses no call', async (t) => {
-  const { address, server } = await setUp(t);
+  const { address, server, replace } = await setUp(t);
   const client = grpcClient(t, address);
   t.is(String(await call(client, 'Echo', Buffer.from('a'))), 'a');
+  replace();
   await server.drain(5000);
   t.is(String(await call(client, 'Echo', Buffer.from('b'))), 'b');
 });
@@ -335,4 +345,37 @@ test('pings of a caller are answered', async (t) => {
     });
   });
   t.deepEqual(echoed, payload);
+});
+
+test('a caller who says nothing is asked whether he is there, and cut off if he is not', async (t) => {
+  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60, pingTimeoutMs: 60 });
+  const there = session(t, address);
+  await new Promise((resolve) => there.once('connect', resolve));
+  // Node answers pings by itself; a bare socket does not.
+  const silent = connect(Number(address.split(':')[1]), '127.0.0.1');
+  silent.on('error', () => undefined).write(HELLO);
+  silent.resume();
+  await new Promise((resolve) => silent.once('close', resolve));
+  await until(() => sockets.size === 1);
+  t.deepEqual((await ask(there, '/a.A/Echo', message())).body, message());
+});
+
+test('a connection that comes while the server goes is told so at once, and its calls do not begin', async (t) => {
+  const { address, server, seen } = await setUp(t);
+  await server.drain(1000);
+  const on = session(t, address);
+  t.is(await new Promise((resolve) => on.once('goaway', resolve)), 0);
+  t.deepEqual(seen, []);
+});
+
+test('who breaks the rules hears why, also when he goes on talking', async (t) => {
+  const { address, sockets } = await setUp(t);
+  const rude = connect(Number(address.split(':')[1]), '127.0.0.1');
+  const heard: Buffer[] = [];
+  rude.on('error', () => undefined).on('data', (bytes: Buffer) => heard.push(bytes));
+  rude.write(Buffer.concat([HELLO, ping(), ping(), ping(), ping(), ...Array.from({ length: 5000 }, () => ping())]));
+  await new Promise((resolve) => rude.once('close', resolve));
+  const last = framesIn(Buffer.concat(heard)).at(-1);
+  t.is(last?.payload.toString('latin1', 8), 'too_many_pings');
+  await until(() => sockets.size === 0);
 });

@@ -1,0 +1,50 @@
+// The time-outs of calls: how they are written, and when they end.
+
+import test from 'ava';
+import { Deadlines, timeoutMs } from '../../../../core/wire/http2/deadlines.js';
+import { StillClock } from './kit.js';
+
+test('a time-out is at most eight digits and a unit', (t) => {
+  const good: readonly (readonly [string, number])[] = [
+    ['1H', 3_600_000], ['2M', 120_000], ['3S', 3000], ['4m', 4], ['5000u', 5], ['6000000n', 6], ['0n', 0],
+    ['99999999H', 99_999_999 * 3_600_000],
+  ];
+  for (const [text, ms] of good) t.true(Math.abs((timeoutMs(text) ?? NaN) - ms) < 1e-6, text);
+  for (const text of ['', '1', 'S', '123456789S', '1s', '-1S', '1.5S', ' 1S', '1S ', '1SS', '0x1S', '1\nS']) {
+    t.is(timeoutMs(text), null, text);
+  }
+});
+
+test('a call ends once, never early, and a few steps late at most', (t) => {
+  const clock = new StillClock();
+  const deadlines = new Deadlines(clock);
+  for (const inMs of [0, 1, 19, 20, 21, 100, 1000, 60_000]) {
+    const began = clock.now();
+    const ended: number[] = [];
+    deadlines.add({ onDeadline: () => void ended.push(clock.now() - began) }, inMs);
+    for (let i = 0; i < inMs + 200; i += 5) clock.pass(5);
+    t.is(ended.length, 1);
+    t.true((ended[0] ?? -1) >= inMs && (ended[0] ?? -1) <= inMs + 65, `${inMs}: ${ended[0]}`);
+  }
+  t.is(clock.scheduled, 0);
+});
+
+test('who ended before is not told, and nothing stays scheduled for him', (t) => {
+  const clock = new StillClock();
+  const deadlines = new Deadlines(clock);
+  const told: string[] = [];
+  const calls = ['a', 'b', 'c'].map((name) => ({ onDeadline: () => void told.push(name) }));
+  const steps = calls.map((call) => deadlines.add(call, 100));
+  const [first] = calls;
+  if (first !== undefined) deadlines.delete(first, steps[0] ?? -1);
+  clock.pass(50);
+  t.deepEqual(told, []);
+  for (let i = 0; i < 20; i++) clock.pass(20);
+  t.deepEqual(told, ['b', 'c']);
+  t.is(clock.scheduled, 0);
+  deadlines.add({ onDeadline: () => void told.push('d') }, 100);
+  deadlines.close();
+  for (let i = 0; i < 20; i++) clock.pass(20);
+  t.deepEqual(told, ['b', 'c']);
+  t.is(clock.scheduled, 0);
+});

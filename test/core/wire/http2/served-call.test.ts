@@ -1,0 +1,140 @@
+// What a connection holds for its calls: every byte that waits is counted, and given back when it does not wait any more.
+
+import test from 'ava';
+import type { Method } from '../../../../core/wire/call.js';
+import { Deadlines } from '../../../../core/wire/http2/deadlines.js';
+import { UNREAD_BYTES_MAX } from '../../../../core/wire/http2/limits.js';
+import { FLAG, FRAME } from '../../../../core/wire/http2/protocol.js';
+import { Requests } from '../../../../core/wire/http2/requests.js';
+import { ServedCall } from '../../../../core/wire/http2/served-call.js';
+import { STREAM_REQUESTS_MAX } from '../../../../core/wire/limits.js';
+import { OpenCalls } from '../../../../core/wire/open-calls.js';
+import { Caller, data, headers, HELLO, message, reset } from './kit.js';
+
+const MESSAGE_BYTES_MAX = 2_000_000;
+
+function serving(method: Method): Caller {
+  const caller: Caller = new Caller({
+    streamsMax: 1000,
+    onCall: ({ stream, connection }) => {
+      const served = new ServedCall(method, stream, connection, 'somebody', 0, {
+        calls: new OpenCalls(() => undefined, caller.clock), deadlines: new Deadlines(caller.clock),
+        messageBytesMax: MESSAGE_BYTES_MAX, streamFields: new Uint8Array(0), nameOf: null,
+      });
+      stream.attach(served, MESSAGE_BYTES_MAX);
+      served.begin(null);
+    },
+  });
+  caller.say(HELLO);
+  caller.hear();
+  return caller;
+}
+
+const ECHO: Method = { kind: 'unary', service: 'a', name: 'B', handle: (request) => Promise.resolve(request) };
+
+function holdsNothing(caller: Caller): boolean {
+  const { connection } = caller;
+  return connection.hold(UNREAD_BYTES_MAX) && !connection.hold(1);
+}
+
+function inFrames(stream: number, bytes: Buffer): Buffer {
+  const frames: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += 16_384) frames.push(data(stream, 0, bytes.subarray(at, at + 16_384)));
+  return Buffer.concat(frames);
+}
+
+test('whole messages of plain calls count until their callers have said all, and are bounded', (t) => {
+  const caller = serving(ECHO);
+  const whole = message(Buffer.alloc(1_900_000));
+  let refused = 0;
+  for (let i = 0; i < 50; i++) {
+    caller.say(headers(2 * i + 1), inFrames(2 * i + 1, whole));
+    refused += caller.hear().filter(({ type, flags }) => type === FRAME.headers && (flags & FLAG.endStream) !== 0).length;
+  }
+  t.true(refused >= 50 - UNREAD_BYTES_MAX / 1_900_000 && refused < 20, String(refused));
+  for (const { stream } of caller.calls) if (!stream.isReset) caller.say(reset(stream.id));
+  t.true(holdsNothing(caller));
+});
+
+test('a plain call that was answered holds nothing', async (t) => {
+  const caller = serving(ECHO);
+  for (let i = 0; i < 10; i++) caller.say(headers(2 * i + 1), data(2 * i + 1, FLAG.endStream, message(Buffer.alloc(1000))));
+  await new Promise(setImmediate);
+  t.is(caller.hear().filter(({ type, flags }) => type === FRAME.headers && (flags & FLAG.endStream) !== 0).length, 10);
+  t.true(holdsNothing(caller));
+});
+
+test('messages that their handler does not take stop the caller, and are counted even if they are empty', (t) => {
+  const caller = serving({ kind: 'stream', service: 'a', name: 'B', handle: () => new Promise(() => undefined) });
+  const empty = Buffer.concat(Array.from({ length: 3000 }, () => message()));
+  let refused = 0;
+  for (let i = 0; i < 60; i++) {
+    caller.say(headers(2 * i + 1));
+    for (let k = 0; k < 5; k++) caller.say(data(2 * i + 1, 0, empty));
+    t.true(caller.call(2 * i + 1).stream.isPaused);
+    const frames = caller.hear();
+    t.false(frames.some(({ type, stream }) => type === FRAME.windowUpdate && stream > 0));
+    refused += frames.filter(({ type, flags }) => type === FRAME.headers && (flags & FLAG.endStream) !== 0).length;
+  }
+  t.true(refused > 20, String(refused));
+  for (const { stream } of caller.calls) if (!stream.isReset) caller.say(reset(stream.id));
+  t.true(holdsNothing(caller));
+});
+
+test('a caller hears that he may go on when few messages wait, not when one was taken of many', async (t) => {
+  const taken: number[] = [];
+  let go: () => void = () => undefined;
+  const caller = serving({
+    kind: 'stream', service: 'a', name: 'B',
+    handle: async (requests) => {
+      for await (const request of requests) {
+        taken.push(request.length);
+        await new Promise<void>((resolve) => {
+          go = resolve;
+        });
+      }
+    },
+  });
+  caller.say(headers(1));
+  await new Promise(setImmediate);
+  caller.say(inFrames(1, Buffer.concat(Array.from({ length: 40 }, () => message(Buffer.alloc(4000))))));
+  const heard: number[] = [];
+  while (taken.length < 40) {
+    if (caller.hear().some(({ type, stream }) => type === FRAME.windowUpdate && stream === 1)) heard.push(taken.length);
+    go();
+    await new Promise(setImmediate);
+  }
+  t.deepEqual(heard, [40 - STREAM_REQUESTS_MAX + 1]);
+  caller.say(reset(1));
+  go();
+  t.true(holdsNothing(caller));
+});
+
+test('messages come in order, and those that wait are given back when nobody takes them any more', async (t) => {
+  const given: number[] = [];
+  const requests = new Requests((bytes) => void given.push(bytes));
+  for (let i = 1; i <= 600; i++) requests.push(new Uint8Array(i));
+  t.true(requests.isFull);
+  const taken: number[] = [];
+  while (taken.length < 590) {
+    const next = await requests.next();
+    taken.push(next.done === true ? -1 : next.value.length);
+  }
+  t.deepEqual(taken, Array.from({ length: 590 }, (_, i) => i + 1));
+  t.false(requests.isFull);
+  given.length = 0;
+  requests.abort();
+  t.deepEqual(given, [591, 592, 593, 594, 595, 596, 597, 598, 599, 600]);
+  requests.push(new Uint8Array(7));
+  t.is(given.at(-1), 7);
+  t.deepEqual(await requests.next(), { done: true, value: undefined });
+});
+
+test('a small message that waits does not keep what it came with', async (t) => {
+  const requests = new Requests(() => undefined);
+  requests.push(Buffer.alloc(65_536, 'x').subarray(5, 10));
+  for await (const { length, buffer } of requests) {
+    t.deepEqual([length, buffer.byteLength], [5, 5]);
+    break;
+  }
+});
