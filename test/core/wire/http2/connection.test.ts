@@ -57,8 +57,17 @@ test('a block that came before means what the table says now, and not what it me
   ask(7, Buffer.concat([block(REQUEST.slice(0, 2)), block([[':path', '/second']], 0x40)]));
   ask(9, indexed(62));
   t.deepEqual(caller.calls.map(({ stream }) => stream.head.path), ['/first', '/first', '/first', '/second', '/second']);
-  ask(11, Buffer.concat([Buffer.from([0x20]), block(REQUEST)]));
+  // Trailers change the table as well, even those of a stream that is reset for them.
+  caller.say(headers(11));
   ask(13, indexed(62));
+  caller.say(frame(FRAME.headers, ALL, 11, block([[':path', '/third']], 0x40)));
+  ask(15, indexed(62));
+  t.deepEqual(caller.calls.slice(6).map(({ stream }) => stream.head.path), ['/second', '/third']);
+  // And so does a table that becomes smaller.
+  caller.say(headers(17));
+  ask(19, indexed(62));
+  caller.say(frame(FRAME.headers, ALL, 17, Buffer.concat([Buffer.from([0x20]), block([['x', 'y']])])));
+  ask(21, indexed(62));
   t.deepEqual(told(caller.hear()).at(-1), { goaway: CODE.compression });
 });
 
