@@ -4,7 +4,7 @@
 
 import { constants, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { createSecureContext, type TlsOptions } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, type TlsOptions } from 'node:tls';
 import { blocksOf, commonNameOf } from './certificate.js';
 import { Revocations } from './revocation.js';
 
@@ -82,6 +82,8 @@ export class JudgedTls {
   readonly sweepsExpired: boolean;
   /** What a server of `node:tls` is made with; tickets of other judgements are not taken. */
   readonly serverOptions: TlsOptions;
+  /** Whom this side believes where it dials, and in which protocol. */
+  readonly clientOptions: SecureContextOptions;
   /** When the own certificate ends. */
   readonly ownEndMs: number;
   /** When the first of the revocation lists ends. */
@@ -100,7 +102,8 @@ export class JudgedTls {
     this.#revocations = revocationsOf(terms, this.#authorities, nowMs);
     this.listsEndMs = this.#revocations?.nextUpdateMs ?? Infinity;
     const { cert, key, ca } = terms;
-    const options = { cert, key, ...(ca === undefined ? {} : { ca }), ...protocolOf(terms) };
+    this.clientOptions = { ...(ca === undefined ? {} : { ca }), ...protocolOf(terms) };
+    const options = { cert, key, ...this.clientOptions };
     this.serverOptions = {
       ...options,
       requestCert: this.requiresCertificate,
@@ -208,7 +211,7 @@ function revocationsOf(
   }
 }
 
-function protocolOf({ cipherSuites = [], minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' }: TlsTerms): TlsOptions {
+function protocolOf({ cipherSuites = [], minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' }: TlsTerms): SecureContextOptions {
   if (minVersion > maxVersion) {
     throw new TlsFault('minVersion', `${minVersion} is above the greatest version, ${maxVersion}; exchange them`);
   }
