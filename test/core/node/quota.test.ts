@@ -48,6 +48,20 @@ test('a put that does not fit raises the alarm for its member, and then every me
   await cluster.stopAll();
 });
 
+test('a lease that does not fit is refused like a put, and many refused together raise the alarm once', async (t) => {
+  for (const wish of ['grant', 'put'] as const) {
+    const cluster = await Cluster.running({ size: 1, limits: { quotaBytes: 1 } });
+    const { store, desk } = cluster.member(1n).node;
+    const { index } = store.applied;
+    const ask = (client: Backend): Promise<unknown> => (wish === 'grant' ? client.grant(60) : put(client, utf8('a'), utf8('1')));
+    const codes = await Promise.all(Array.from({ length: 20 }, () => codeOf(cluster, ask(cluster.client(1n)))));
+    t.deepEqual(new Set(codes), new Set(['no_space']));
+    t.deepEqual(store.alarms(), [{ memberId: 1n, kind: 'no_space' }]);
+    t.deepEqual([store.applied.index - index, desk.proposalsPending], [1, 0]);
+    await cluster.stopAll();
+  }
+});
+
 test('memory that is given back does not end the alarm, clearing it does', async (t) => {
   const cluster = await Cluster.running({ limits: { quotaBytes: QUOTA } });
   const [a = 0n] = cluster.ids;
