@@ -223,9 +223,15 @@ test('SA14: without certificates one is made that vouches for itself, with an en
   t.deepEqual([known.code, known.stdout], [0, 'OK\n'], known.stderr);
   server.signal('SIGTERM');
   await server.ended;
-  const again = await serveIn(t, directory, [...flags, ...peers.slice(0, 2)]);
+  const plain = ['--listen-client-urls', `${free},http://127.0.0.1:0`];
+  const again = await serveIn(t, directory, [...flags.slice(2), ...plain, ...peers.slice(0, 2)]);
   t.is(readFileSync(path.join(directory, 'data', 'fixtures', 'client', 'cert.pem'), 'utf8'), cert, 'kept over restarts');
   again.signal('SIGTERM');
+  t.regex((await again.ended).stderr, /"url":"http:[^"]*","msg":"this address is served without TLS, whatever the certificates"/);
+  rmSync(path.join(directory, 'data/fixtures/client/key.pem'));
+  const anew = await serveIn(t, directory, flags);
+  t.not(readFileSync(path.join(directory, 'data/fixtures/client/cert.pem'), 'utf8'), cert, 'made anew where half is missing');
+  anew.signal('SIGTERM');
 });
 
 test('SA12: commands verify whom they talk to, show a certificate, and say loudly when told not to verify', async (t) => {
