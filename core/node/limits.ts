@@ -127,3 +127,5 @@ export const tokenTtlSeconds = 300;
 export const loginRoundsMax = 10;
 /** How often open watches are held against permissions that may have changed, where no event makes them look (SC7: 5 s). */
 export const watchSweepMs = 1000;
+/** So many of them in one turn: to end so many takes tens of milliseconds, and there may be a million. */
+export const watchesPerSweep = 500;
