@@ -251,6 +251,13 @@ test('what etcd has and we do not is accepted where it asks for nothing', (t) =>
   for (const flag of WITHOUT_EFFECT) t.is(settled([`--${flag}=true`]).warnings.length, 1, flag);
 });
 
+test('older words for the log mean what they meant', (t) => {
+  t.is(shown(settled(['--debug']), 'log-level'), 'debug (default: follows --debug)');
+  t.is(shown(settled(['--debug=false']), 'log-level'), 'info (default: default)');
+  t.is(shown(settled(['--debug', '--log-level', 'warn']), 'log-level'), 'warn (flag: --log-level)');
+  t.is(shown(settled(['--log-output', 'stdout']), 'log-outputs'), 'stdout (flag: --log-output)');
+});
+
 test('a cluster of several members is taken apart into names and URLs', (t) => {
   const cluster = 'a=http://10.0.0.1:2380,b=https://b:2380,c=http://c:1,c=http://c:2';
   const flags = ['--name', 'a', '--initial-cluster', cluster, '--initial-advertise-peer-urls', 'http://10.0.0.1:2380'];
