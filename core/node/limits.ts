@@ -5,7 +5,10 @@ export interface NodeLimits {
   readonly txnOpsMax: number;
   /** Bytes of one request; more is `request_too_large`. etcd: --max-request-bytes. */
   readonly requestBytesMax: number;
-  /** Commands proposed and not yet decided, and as many callers that wait to read; more is `too_many_requests`. */
+  /**
+   * Commands proposed and not yet decided, as many callers that wait to read, and as many that wait to be told that there is no
+   * space; more is `too_many_requests`.
+   */
   readonly proposalsMax: number;
   /** Bytes of those commands; more is `too_many_requests`. */
   readonly proposalBytesMax: number;
