@@ -76,6 +76,8 @@ const SUITES: ReadonlyMap<string, string> = new Map(Object.entries({
   TLS_RSA_WITH_AES_128_CBC_SHA256: 'AES128-SHA256',
 }));
 
+export const EXPIRED = 'its certificate has expired';
+
 /** Terms that can be kept. */
 export class JudgedTls {
   readonly requiresCertificate: boolean;
@@ -120,19 +122,31 @@ export class JudgedTls {
   }
 
   /**
-   * Why who shows these certificates, leaf first, is not let in, or is not to stay, although he is who he says; null: nothing.
-   * He may have come under terms that have changed since.
+   * By which chain who shows these certificates, leaf first, is let in: each is signed by the next. Or why he is not, although
+   * he is who he says. None are shown where none are asked for.
    */
-  against(shown: readonly X509Certificate[], nowMs: number): string | null {
+  judge(shown: readonly X509Certificate[], nowMs: number): readonly X509Certificate[] | string {
     const [leaf] = shown;
-    if (leaf === undefined) return this.requiresCertificate ? 'it showed no certificate' : null;
+    if (leaf === undefined) return this.requiresCertificate ? 'it showed no certificate' : shown;
     const chain = this.#authorities.length === 0 ? shown : pathOf(leaf, shown, this.#authorities);
     if (chain === null) return 'its certificate is of an authority that is not trusted';
-    if (this.sweepsExpired && Date.parse(leaf.validTo) <= nowMs) return 'its certificate has expired';
+    return this.#against(leaf, chain, nowMs) ?? chain;
+  }
+
+  /** The same for a chain of an earlier judgement: its signatures hold, and looking at them takes most of the time. */
+  judgeAgain(chain: readonly X509Certificate[], nowMs: number): readonly X509Certificate[] | string {
+    const [leaf, top] = [chain[0], chain.at(-1)];
+    const isTrusted = top !== undefined && this.#authorities.some(({ raw }) => raw.equals(top.raw));
+    if (leaf === undefined || !isTrusted) return this.judge(chain, nowMs);
+    return this.#against(leaf, chain, nowMs) ?? chain;
+  }
+
+  #against(leaf: X509Certificate, chain: readonly X509Certificate[], nowMs: number): string | null {
+    if (this.sweepsExpired && Date.parse(leaf.validTo) <= nowMs) return EXPIRED;
     const revoked = this.#revocations?.against(chain) ?? null;
     if (revoked !== null) return revoked;
     const { allowedNames = [], allowedHostnames = [] } = this.#terms;
-    const name = commonNameOf(leaf);
+    const name = allowedNames.length > 0 ? commonNameOf(leaf) : null;
     if (allowedNames.length > 0 && (name === null || !allowedNames.includes(name))) {
       return `its certificate is for ${name === null ? 'nobody' : JSON.stringify(name)}, which is not among the allowed names`;
     }
