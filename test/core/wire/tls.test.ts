@@ -248,6 +248,7 @@ test('SA6: new certificates and authorities are in use with the next handshake, 
     socket.on('error', reject);
   });
   t.is(await shown(), 'server');
+  t.is(await visit(port, shows(alice)), 'answered', 'a whole visit: whoever served it serves others afterwards');
   const next = await authority.issue('next server');
   server.renewTls({ cert: next.cert, key: next.key, ...MUTUAL });
   t.is(await shown(), 'next server');
