@@ -130,7 +130,7 @@ test('a copy has what is there, follows what changes, and can be gone on with', 
   const target = stores.at(-1) ?? source;
   for (const [key, value] of [['mirror/a', '1'], ['mirror/b', '2']] as const) await put(source.client, utf8(key), utf8(value));
   const line = `make-mirror ${target.url} --prefix mirror/ --dest-prefix copy/`;
-  const once = await at(source, `${line} --once --json`);
+  const once = await at(source, `${line.replace('make-mirror ', 'make-mirror http://127.0.0.1:1,')} --once --json`);
   const { written, revision } = JSON.parse(once.stdout) as { written: number; revision: number };
   t.is(written, 2);
   t.is((await at(target, 'get copy/ --prefix')).stdout, 'copy/a\n1\ncopy/b\n2\n');

@@ -241,6 +241,8 @@ test('a variable that names no flag is told, not obeyed', (t) => {
   t.deepEqual(warnings.filter((warning) => !warning.startsWith('ETCD_SERVICE_HOST')), [
     'ETCD_NMAE names no flag and is ignored; did you mean ETCD_NAME?',
   ]);
+  const ofCommands = { COTERIE_ENDPOINTS: 'http://h:1', COTERIE_CACERT: 'c', COTERIE_PASSWORD_FILE: 'p', COTERIE_WATCH_KEY: 'k' };
+  t.deepEqual(settled([], ofCommands).warnings, [], 'what commands read is not meant for a server');
 });
 
 test('what etcd has and we do not is accepted where it asks for nothing', (t) => {
