@@ -5,7 +5,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import type { TokenSigner } from '../../../core/base/jwt.js';
 import { NOBODY, opPut, type AuthChange, type CallOptions, type Caller, type WatchBatch } from '../../../core/client.js';
 import { isApiError, type ErrorCode } from '../../../core/errors.js';
-import { Cluster, type ClusterOptions } from './cluster.js';
+import { Cluster, HEALTHY_MS, record, type ClusterOptions } from './cluster.js';
 
 interface Guarded {
   readonly cluster: Cluster;
@@ -175,6 +175,26 @@ test('a made-up token that names an entry to come is refused as soon as nothing 
   for (const id of cluster.ids) await refusedWith(t, as(id, `${'x'.repeat(24)}.1000000`), 'token_invalid');
   const waitedMs = cluster.clock.now() - began;
   t.true(waitedMs < 1000, String(waitedMs));
+});
+
+test('a learner, too, waits for the entry a token is from, and no longer than it takes to catch up', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  await cluster.clock.advance(HEALTHY_MS);
+  const leader = await cluster.leader();
+  const { member } = await cluster.until(cluster.client(leader).addMember({ peerUrls: ['http://l:1'], isLearner: true }));
+  await cluster.start(member.id, { contacts: cluster.ids.map(record) });
+  await cluster.level();
+  cluster.board.onFrame = ({ to, frame }) => (to === member.id ? null : [frame]);
+  const token = await login(leader, 'u');
+  const learner = cluster.client(member.id);
+  const waiting = Promise.resolve(learner.identify({ token, certificateName: null }));
+  await cluster.clock.advance(100);
+  cluster.board.onFrame = ({ frame }) => [frame];
+  const caller = await cluster.until(waiting) ?? NOBODY;
+  t.true((await cluster.until(learner.status({ caller }))).isLearner);
+  const began = cluster.clock.now();
+  await refusedWith(t, as(member.id, `${'x'.repeat(24)}.1000000`), 'token_invalid');
+  t.true(cluster.clock.now() - began < 1000);
 });
 
 test('a member without a leader says that it cannot tell whose a token is, not that it is nobody\'s', async (t) => {
