@@ -9,7 +9,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { X509Certificate } from 'node:crypto';
 import { commonNameOf } from './certificate.js';
 import { calendarMs, type Clock } from './clock.js';
-import { EXPIRED, reasonOf, type JudgedTls } from './tls-terms.js';
+import { endOf, EXPIRED, reasonOf, type JudgedTls } from './tls-terms.js';
 
 /** Servers that are kept for the next handshakes; making one reads the certificates anew. */
 const KEPT_MAX = 8;
@@ -100,8 +100,8 @@ export class TlsGate {
   keep(secure: TLSSocket, address: string, shown: readonly X509Certificate[]): string | null {
     const judged = this.#tls.judge(shown, calendarMs());
     if (typeof judged === 'string') return judged;
-    const endMs = Date.parse(judged[0]?.validTo ?? '');
-    this.#connected.set(secure, { address, endMs, chain: judged });
+    const [leaf] = judged;
+    this.#connected.set(secure, { address, endMs: leaf === undefined ? Infinity : endOf(leaf), chain: judged });
     secure.on('close', () => this.#connected.delete(secure));
     return null;
   }

@@ -142,7 +142,7 @@ export class JudgedTls {
   }
 
   #against(leaf: X509Certificate, chain: readonly X509Certificate[], nowMs: number): string | null {
-    if (this.sweepsExpired && Date.parse(leaf.validTo) <= nowMs) return EXPIRED;
+    if (this.sweepsExpired && endOf(leaf) <= nowMs) return EXPIRED;
     const revoked = this.#revocations?.against(chain) ?? null;
     if (revoked !== null) return revoked;
     const { allowedNames = [], allowedHostnames = [] } = this.#terms;
@@ -197,7 +197,11 @@ export function judgePair(
     throw new TlsFault(fields.key, `it holds no usable key (${reasonOf(cause)}); give PEM without a passphrase`, { cause });
   }
   if (!fits) throw new TlsFault(fields.key, 'it is not the key of the certificate; give the one the certificate was made for');
-  return Date.parse(certificate.validTo);
+  return endOf(certificate);
+}
+
+export function endOf({ validTo }: X509Certificate): number {
+  return Date.parse(validTo);
 }
 
 function authoritiesOf(pem: string): readonly X509Certificate[] {
