@@ -102,7 +102,7 @@ test('a caller that demands a leader is refused by a member without one, at once
   await t.throwsAsync(ended, { message: 'etcdserver: no leader' });
 });
 
-test('a call is asked once more when users or roles changed under it, if its caller is known by now, and only then', async (t) => {
+test('a call is asked once more when users or roles changed under it, if its caller is known by then', async (t) => {
   const backend = await start(t);
   let asked = 0;
   const between = (revisions: readonly number[]): Backend => Object.assign(Object.create(backend) as typeof backend, {
