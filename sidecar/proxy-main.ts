@@ -36,7 +36,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   if (flags === null) return 0;
   let client: Client;
   try {
-    if (flags.insecureSkipTlsVerify === true) process.stderr.write(`WARNING: ${INSECURE_WARNING}\n`);
+    if (flags.insecureSkipTlsVerify === true) tell({ kind: 'insecure', warning: INSECURE_WARNING });
     client = connectStore(flags.endpoints, flags, process.env);
   } catch (error) {
     if (!(error instanceof FlagFault || isApiError(error))) throw error;
@@ -172,6 +172,7 @@ function policy(text: string): 'hold' | 'refuse' {
 type Told =
   | FeedEvent
   | ProxyEvent
+  | { readonly kind: 'insecure'; readonly warning: string }
   | { readonly kind: 'waiting'; readonly service: string; readonly endpoints: string }
   | { readonly kind: 'listening'; readonly at: string }
   | { readonly kind: 'store_away'; readonly reason: string };

@@ -4,6 +4,7 @@
 //
 // Invariants: size <= sizeMax; while the reader waits nothing is queued; the end is told once, to the owner and to the reader.
 
+import { onceAborted } from './abort.js';
 import { assert } from './assert.js';
 
 export interface PipeOwner {
@@ -85,7 +86,7 @@ export class Pipe<T> implements AsyncIterable<T, undefined> {
     if (signal === null || signal === undefined || !this.#isOpen) return;
     const onAbort = (): void => this.cut(errorOf(signal.reason));
     if (signal.aborted) return onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
+    onceAborted(signal, onAbort);
     this.#unfollow = () => signal.removeEventListener('abort', onAbort);
   }
 

@@ -88,7 +88,8 @@ class SystemSecrets implements Secrets {
   }
 
   #start(): Worker {
-    const thread = new Worker(new URL('./secrets-thread.js', import.meta.url));
+    // What Node was told of the text it runs, such as --input-type, is not true of a file.
+    const thread = new Worker(new URL('./secrets-thread.js', import.meta.url), { execArgv: [] });
     this.#thread = thread;
     let cause = new Error('the thread that hashes passwords ended by itself');
     thread.on('message', (answer: HashAnswer) => {

@@ -9,7 +9,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { X509Certificate } from 'node:crypto';
 import { commonNameOf } from './certificate.js';
 import { calendarMs, type Clock } from './clock.js';
-import { reasonOf, type JudgedTls } from './tls-terms.js';
+import { endOf, EXPIRED, reasonOf, type JudgedTls } from './tls-terms.js';
 
 /** Servers that are kept for the next handshakes; making one reads the certificates anew. */
 const KEPT_MAX = 8;
@@ -57,7 +57,10 @@ interface Handshake {
 
 interface Connected {
   readonly address: string;
-  readonly chain: readonly X509Certificate[];
+  /** When its certificate expires. */
+  readonly endMs: number;
+  /** By which it was let in. */
+  chain: readonly X509Certificate[];
 }
 
 export class TlsGate {
@@ -94,10 +97,11 @@ export class TlsGate {
    * Why the other end, which shows these certificates, is not believed; null: it is, and from now on it is one of those who are
    * connected. For who was dialled as well.
    */
-  keep(secure: TLSSocket, address: string, chain: readonly X509Certificate[]): string | null {
-    const against = this.#tls.against(chain, calendarMs());
-    if (against !== null) return against;
-    this.#connected.set(secure, { address, chain });
+  keep(secure: TLSSocket, address: string, shown: readonly X509Certificate[]): string | null {
+    const judged = this.#tls.judge(shown, calendarMs());
+    if (typeof judged === 'string') return judged;
+    const [leaf] = judged;
+    this.#connected.set(secure, { address, endMs: leaf === undefined ? Infinity : endOf(leaf), chain: judged });
     secure.on('close', () => this.#connected.delete(secure));
     return null;
   }
@@ -188,19 +192,30 @@ export class TlsGate {
   }
 
   #sweep(): void {
-    for (const [socket, { address, chain }] of this.#connected) {
-      const against = this.#tls.against(chain, calendarMs());
-      if (against === null) continue;
-      this.#connected.delete(socket);
-      socket.destroy();
-      this.#options.onSwept(address, against);
+    for (const [socket, connected] of this.#connected) {
+      const judged = this.#tls.judgeAgain(connected.chain, calendarMs());
+      if (typeof judged === 'string') this.#cutOff(socket, connected, judged);
+      else connected.chain = judged;
     }
+  }
+
+  #sweepExpired(): void {
+    const now = calendarMs();
+    for (const [socket, connected] of this.#connected) {
+      if (connected.endMs <= now) this.#cutOff(socket, connected, EXPIRED);
+    }
+  }
+
+  #cutOff(socket: TLSSocket, { address }: Connected, reason: string): void {
+    this.#connected.delete(socket);
+    socket.destroy();
+    this.#options.onSwept(address, reason);
   }
 
   #sweepLater(): void {
     if (!this.#tls.sweepsExpired) return;
     this.#cancelSweep = this.#options.clock.schedule(SWEEP_MS, () => {
-      this.#sweep();
+      this.#sweepExpired();
       this.#sweepLater();
     });
   }

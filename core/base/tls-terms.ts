@@ -4,7 +4,7 @@
 
 import { constants, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { createSecureContext, type TlsOptions } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, type TlsOptions } from 'node:tls';
 import { blocksOf, commonNameOf } from './certificate.js';
 import { Revocations } from './revocation.js';
 
@@ -76,12 +76,16 @@ const SUITES: ReadonlyMap<string, string> = new Map(Object.entries({
   TLS_RSA_WITH_AES_128_CBC_SHA256: 'AES128-SHA256',
 }));
 
+export const EXPIRED = 'its certificate has expired';
+
 /** Terms that can be kept. */
 export class JudgedTls {
   readonly requiresCertificate: boolean;
   readonly sweepsExpired: boolean;
   /** What a server of `node:tls` is made with; tickets of other judgements are not taken. */
   readonly serverOptions: TlsOptions;
+  /** Whom this side believes where it dials, and in which protocol. */
+  readonly clientOptions: SecureContextOptions;
   /** When the own certificate ends. */
   readonly ownEndMs: number;
   /** When the first of the revocation lists ends. */
@@ -100,7 +104,8 @@ export class JudgedTls {
     this.#revocations = revocationsOf(terms, this.#authorities, nowMs);
     this.listsEndMs = this.#revocations?.nextUpdateMs ?? Infinity;
     const { cert, key, ca } = terms;
-    const options = { cert, key, ...(ca === undefined ? {} : { ca }), ...protocolOf(terms) };
+    this.clientOptions = { ...(ca === undefined ? {} : { ca }), ...protocolOf(terms) };
+    const options = { cert, key, ...this.clientOptions };
     this.serverOptions = {
       ...options,
       requestCert: this.requiresCertificate,
@@ -117,19 +122,31 @@ export class JudgedTls {
   }
 
   /**
-   * Why who shows these certificates, leaf first, is not let in, or is not to stay, although he is who he says; null: nothing.
-   * He may have come under terms that have changed since.
+   * By which chain who shows these certificates, leaf first, is let in: each is signed by the next. Or why he is not, although
+   * he is who he says. None are shown where none are asked for.
    */
-  against(shown: readonly X509Certificate[], nowMs: number): string | null {
+  judge(shown: readonly X509Certificate[], nowMs: number): readonly X509Certificate[] | string {
     const [leaf] = shown;
-    if (leaf === undefined) return this.requiresCertificate ? 'it showed no certificate' : null;
+    if (leaf === undefined) return this.requiresCertificate ? 'it showed no certificate' : shown;
     const chain = this.#authorities.length === 0 ? shown : pathOf(leaf, shown, this.#authorities);
     if (chain === null) return 'its certificate is of an authority that is not trusted';
-    if (this.sweepsExpired && Date.parse(leaf.validTo) <= nowMs) return 'its certificate has expired';
+    return this.#against(leaf, chain, nowMs) ?? chain;
+  }
+
+  /** The same for a chain of an earlier judgement: its signatures hold, and looking at them takes most of the time. */
+  judgeAgain(chain: readonly X509Certificate[], nowMs: number): readonly X509Certificate[] | string {
+    const [leaf, top] = [chain[0], chain.at(-1)];
+    const isTrusted = top !== undefined && this.#authorities.some(({ raw }) => raw.equals(top.raw));
+    if (leaf === undefined || !isTrusted) return this.judge(chain, nowMs);
+    return this.#against(leaf, chain, nowMs) ?? chain;
+  }
+
+  #against(leaf: X509Certificate, chain: readonly X509Certificate[], nowMs: number): string | null {
+    if (this.sweepsExpired && endOf(leaf) <= nowMs) return EXPIRED;
     const revoked = this.#revocations?.against(chain) ?? null;
     if (revoked !== null) return revoked;
     const { allowedNames = [], allowedHostnames = [] } = this.#terms;
-    const name = commonNameOf(leaf);
+    const name = allowedNames.length > 0 ? commonNameOf(leaf) : null;
     if (allowedNames.length > 0 && (name === null || !allowedNames.includes(name))) {
       return `its certificate is for ${name === null ? 'nobody' : JSON.stringify(name)}, which is not among the allowed names`;
     }
@@ -180,7 +197,11 @@ export function judgePair(
     throw new TlsFault(fields.key, `it holds no usable key (${reasonOf(cause)}); give PEM without a passphrase`, { cause });
   }
   if (!fits) throw new TlsFault(fields.key, 'it is not the key of the certificate; give the one the certificate was made for');
-  return Date.parse(certificate.validTo);
+  return endOf(certificate);
+}
+
+export function endOf({ validTo }: X509Certificate): number {
+  return Date.parse(validTo);
 }
 
 function authoritiesOf(pem: string): readonly X509Certificate[] {
@@ -208,7 +229,7 @@ function revocationsOf(
   }
 }
 
-function protocolOf({ cipherSuites = [], minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' }: TlsTerms): TlsOptions {
+function protocolOf({ cipherSuites = [], minVersion = 'TLSv1.2', maxVersion = 'TLSv1.3' }: TlsTerms): SecureContextOptions {
   if (minVersion > maxVersion) {
     throw new TlsFault('minVersion', `${minVersion} is above the greatest version, ${maxVersion}; exchange them`);
   }

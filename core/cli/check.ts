@@ -50,7 +50,7 @@ const PERF: ClientCommand = {
     const prefix = await emptyPrefix(client, invocation, PERF_PREFIX);
     const took = await hammer(client, { prefix, load, durationMs, count: Infinity });
     await cleanUp(invocation, client, prefix);
-    return perfSaid(invocation, load, took, durationMs);
+    return perfSaid(invocation, verdictOf(took, load.rate, durationMs));
   },
 };
 
@@ -143,23 +143,38 @@ async function cleanUp(invocation: Invocation, client: ReturnType<Invocation['co
   }
 }
 
-function perfSaid(invocation: Invocation, load: Load, took: readonly number[], durationMs: number): number {
+export interface Verdict {
+  readonly rate: number;
+  readonly slowestMs: number;
+  readonly stddevMs: number;
+  readonly isFast: boolean;
+  readonly isEven: boolean;
+  readonly isSteady: boolean;
+}
+
+/** `took`: of each write, in milliseconds. */
+export function verdictOf(took: readonly number[], wantedRate: number, durationMs: number): Verdict {
   const rate = Math.round((took.length * 1000) / durationMs);
-  const slowest = took.reduce((most, ms) => Math.max(most, ms), 0);
+  const slowestMs = took.reduce((most, ms) => Math.max(most, ms), 0);
   const mean = took.reduce((sum, ms) => sum + ms, 0) / Math.max(1, took.length);
-  const stddev = Math.sqrt(took.reduce((sum, ms) => sum + (ms - mean) ** 2, 0) / Math.max(1, took.length));
-  const fast = rate >= load.rate * RATE_SHARE;
-  const [even, steady] = [slowest <= SLOWEST_MS, stddev <= STDDEV_MS];
-  const pass = fast && even && steady;
+  const stddevMs = Math.sqrt(took.reduce((sum, ms) => sum + (ms - mean) ** 2, 0) / Math.max(1, took.length));
+  return {
+    rate, slowestMs, stddevMs,
+    isFast: rate >= wantedRate * RATE_SHARE, isEven: slowestMs <= SLOWEST_MS, isSteady: stddevMs <= STDDEV_MS,
+  };
+}
+
+function perfSaid(invocation: Invocation, { rate, slowestMs, stddevMs, isFast, isEven, isSteady }: Verdict): number {
+  const pass = isFast && isEven && isSteady;
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(6)}s`;
   if (invocation.format !== 'simple') {
     const round = (ms: number): number => Math.round(ms * 1000) / 1000;
-    invocation.printJson({ pass, writesPerSecond: rate, slowestMs: round(slowest), stddevMs: round(stddev) });
+    invocation.printJson({ pass, writesPerSecond: rate, slowestMs: round(slowestMs), stddevMs: round(stddevMs) });
   } else {
     invocation.print([
-      fast ? `PASS: Throughput is ${rate} writes/s` : `FAIL: Throughput too low: ${rate} writes/s`,
-      even ? `PASS: Slowest request took ${seconds(slowest)}` : `Slowest request took too long: ${seconds(slowest)}`,
-      steady ? `PASS: Stddev is ${seconds(stddev)}` : `Stddev too high: ${seconds(stddev)}`,
+      isFast ? `PASS: Throughput is ${rate} writes/s` : `FAIL: Throughput too low: ${rate} writes/s`,
+      isEven ? `PASS: Slowest request took ${seconds(slowestMs)}` : `Slowest request took too long: ${seconds(slowestMs)}`,
+      isSteady ? `PASS: Stddev is ${seconds(stddevMs)}` : `Stddev too high: ${seconds(stddevMs)}`,
       pass ? 'PASS' : 'FAIL', '',
     ].join('\n'));
   }

@@ -2,7 +2,7 @@
 // written beside and renamed; a file that others can read is refused while it holds a password. A context holds words of
 // the flags in global-flags.ts, and nothing else.
 
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { Refusal } from './refusal.js';
@@ -82,10 +82,9 @@ export function writeContexts(env: Environment, { current, contexts }: Contexts)
   const beside = `${file}.new`;
   try {
     mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-    // A leftover would keep its mode.
+    // A leftover would keep its mode; one that is made has no more than this, whatever the umask.
     rmSync(beside, { force: true });
     writeFileSync(beside, `${JSON.stringify({ version: VERSION, current, contexts }, null, 2)}\n`, { mode: 0o600, flag: 'wx' });
-    chmodSync(beside, 0o600);
     renameSync(beside, file);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);

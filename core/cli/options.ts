@@ -309,6 +309,10 @@ const LOGGING: readonly Option[] = [
     group: 'Logging', help: 'The least important line that is written.',
   },
   {
+    flag: 'debug', kind: 'boolean', fallback: 'false', group: 'Logging',
+    help: 'As --log-level debug, where that does not say otherwise.',
+  },
+  {
     flag: 'log-format', kind: 'choice', fallback: 'auto', choices: ['auto', 'json', 'console'], group: 'Logging',
     help: 'auto is console on a terminal, else json.',
   },
@@ -338,6 +342,7 @@ export const OPTIONS: readonly Option[] = [...MEMBER, ...CLUSTERING, ...SECURITY
 
 /** Other names for the same thing, by release. */
 export const ALIASES: Readonly<Record<string, string>> = {
+  'log-output': 'log-outputs',
   'experimental-watch-progress-notify-interval': 'watch-progress-notify-interval',
   'experimental-corrupt-check-time': 'corrupt-check-time',
   'experimental-compact-hash-check-time': 'compact-hash-check-time',
@@ -379,17 +384,17 @@ export const UNAVAILABLE: readonly Unavailable[] = [
 
 /** Flags whose every value leaves us doing what we do: they tune machinery of etcd that we do not have. */
 export const WITHOUT_EFFECT: readonly string[] = [
-  'initial-election-tick-advance', 'max-snapshots', 'max-wals', 'debug',
+  'initial-election-tick-advance', 'max-snapshots', 'max-wals',
   'backend-batch-interval', 'backend-batch-limit', 'backend-bbolt-freelist-type', 'experimental-backend-bbolt-freelist-type',
   'experimental-compaction-batch-limit', 'experimental-warning-apply-duration', 'warning-apply-duration', 'log-package-levels',
-  'snapshot-catchup-entries', 'experimental-memory-mlock', 'v2-deprecation', 'log-output',
+  'snapshot-catchup-entries', 'experimental-memory-mlock', 'v2-deprecation',
   'proxy-dial-timeout', 'proxy-failure-wait', 'proxy-read-timeout', 'proxy-refresh-interval', 'proxy-write-timeout',
   // etcd itself has taken these without effect since its second version.
   'cluster-active-size', 'cluster-remove-delay', 'cluster-sync-interval', 'max-result-buffer', 'max-retry-attempts',
   'peer-heartbeat-interval', 'peer-election-timeout', 'retry-interval', 'raft-read-timeout', 'raft-write-timeout',
 ];
 const WITHOUT_EFFECT_SWITCHES: readonly string[] = [
-  'initial-election-tick-advance', 'debug', 'experimental-memory-mlock',
+  'initial-election-tick-advance', 'experimental-memory-mlock',
 ];
 
 /** Switches that stand on here whatever is said; to turn one off is answered with the reason, in the log. */

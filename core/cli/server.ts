@@ -84,8 +84,11 @@ interface Tls {
 async function openTls(all: All, { metrics, log }: Observers): Promise<Tls> {
   const tls = { client: await TlsFiles.open(all, 'client'), peer: await TlsFiles.open(all, 'peer') };
   metrics.attachTls([tls.client, tls.peer].filter((files) => files !== null).map(({ facts }) => facts));
-  const plain = tls.client === null ? undefined : listOf(all, 'listen-client-urls').find((url) => url.startsWith('http:'));
-  if (plain !== undefined) log.warn({ url: plain }, 'this address is served without TLS, although there is a certificate');
+  for (const [files, side] of [[tls.client, 'client'], [tls.peer, 'peer']] as const) {
+    const isMeant = files !== null || isSet(all, side === 'client' ? 'client-cert-auth' : 'peer-client-cert-auth');
+    const plain = listOf(all, `listen-${side}-urls`).find((url) => url.startsWith('http:'));
+    if (isMeant && plain !== undefined) log.warn({ url: plain }, 'this address is served without TLS, whatever the certificates');
+  }
   return tls;
 }
 

@@ -144,6 +144,7 @@ function addDerived(all: Map<string, Setting>): void {
   };
   const name = textOf(all, 'name');
   derive('data-dir', `${name}.coterie`, 'name');
+  if (isSet(all, 'debug')) derive('log-level', 'debug', 'debug');
   derive('initial-cluster', new Map([[name, listOf(all, 'initial-advertise-peer-urls')]]), 'initial-advertise-peer-urls');
 }
 

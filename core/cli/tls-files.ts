@@ -7,7 +7,6 @@ import { calendarMs } from '../base/clock.js';
 import { JudgedTls, TlsFault, type TlsField, type TlsVersion } from '../base/tls-terms.js';
 import { judgedPeer } from '../peer/tls.js';
 import type { PeerTls } from '../start-node.js';
-import { autoFiles } from './auto-tls.js';
 import type { Logger } from './log.js';
 import { Refusal, refusalOf } from './refusal.js';
 import { isSet, listOf, textOf, type Setting } from './settings.js';
@@ -54,7 +53,8 @@ export class TlsFiles {
   readonly #isAuto: boolean;
   #judged: JudgedTls;
   #terms: PeerTls;
-  #hasWarned = false;
+  /** What was told of these files, which is told once. */
+  readonly #told = new Set<string>();
   /** As they were when they were read, and when they were last looked at. */
   #used: string;
   #seen: string;
@@ -69,7 +69,10 @@ export class TlsFiles {
     }
     if (named.cert !== undefined) return new TlsFiles(all, side, named, false);
     const isAuto = isSet(all, side === 'client' ? 'auto-tls' : 'peer-auto-tls');
-    return isAuto ? new TlsFiles(all, side, await autoFiles(all, side), true) : null;
+    if (!isAuto) return null;
+    // Loaded by those alone who ask for it.
+    const { autoFiles } = await import('./auto-tls.js');
+    return new TlsFiles(all, side, await autoFiles(all, side), true);
   }
 
   private constructor(all: All, side: Side, files: Readonly<Texts>, isAuto: boolean) {
@@ -122,33 +125,30 @@ export class TlsFiles {
     }
     this.facts.reloads += 1;
     this.facts.isAlarmed = false;
-    this.#hasWarned = false;
+    this.#told.clear();
     log.info({ side }, 'new certificates are in use');
   }
 
-  /** Once for each set of files. */
   #warn(log: Logger): void {
     const { listsEndMs, ownEndMs } = this.#judged;
     const now = calendarMs();
-    const side = this.#side;
-    if (this.#hasWarned || (now < listsEndMs && now < ownEndMs - WARN_MS)) return;
-    this.#hasWarned = true;
+    const { cert: file, crl } = this.#files;
+    const tell = (level: 'warn' | 'error', fields: object, what: string): void => {
+      if (this.#told.has(what)) return;
+      this.#told.add(what);
+      log[level]({ side: this.#side, ...fields }, what);
+    };
     if (now >= listsEndMs) {
       this.facts.isAlarmed = true;
-      log.error({ side, file: this.#files.crl }, 'a revocation list has expired and is still in use; fetch the newest');
+      tell('error', { file: crl }, 'a revocation list has expired and is still in use; fetch the newest');
     }
-    if (now >= ownEndMs - WARN_MS) {
-      const days = Math.floor((ownEndMs - now) / 86_400_000);
-      log.warn({ side, file: this.#files.cert, days }, now < ownEndMs
-        ? 'the certificate expires soon; put a new one in its place' : 'the certificate has expired; put a new one in its place');
-    }
+    const days = Math.floor((ownEndMs - now) / 86_400_000);
+    if (now >= ownEndMs) tell('warn', { file }, 'the certificate has expired; put a new one in its place');
+    else if (now >= ownEndMs - WARN_MS) tell('warn', { file, days }, 'the certificate expires soon; put a new one in its place');
   }
 
   #stamp(): string {
-    return Object.values(this.#files).map((file) => {
-      const stat = statSync(file, { throwIfNoEntry: false });
-      return stat === undefined ? 'none' : `${stat.ino}:${stat.size}:${stat.mtimeMs}:${stat.ctimeMs}`;
-    }).join();
+    return Object.values(this.#files).map(stampOf).join();
   }
 
   #read(): [terms: PeerTls, judged: JudgedTls] {
@@ -215,5 +215,15 @@ export class TlsFiles {
     const file = IN_FILES.find((one) => one === field);
     const named = file === undefined ? undefined : this.#files[file];
     return `--${flag} ${named ?? (textOf(this.#all, flag) || listOf(this.#all, flag).join(','))}`;
+  }
+}
+
+function stampOf(file: string): string {
+  try {
+    const { ino, size, mtimeMs, ctimeMs } = statSync(file);
+    return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
+  } catch (error) {
+    // What keeps it from being read is said when it is read.
+    return error instanceof Error ? error.message : String(error);
   }
 }

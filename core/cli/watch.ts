@@ -157,6 +157,7 @@ async function interact(scene: Scene): Promise<number> {
   const { invocation, requests } = scene;
   const running: Promise<number>[] = [];
   const progress: (() => void)[] = [];
+  let wrong = 0;
   const gone = new Promise<null>((resolve) => {
     requests.asked.addEventListener('abort', () => resolve(null), { once: true });
   });
@@ -174,10 +175,10 @@ async function interact(scene: Scene): Promise<number> {
       if (running.length >= WATCHES_MAX) throw new Refusal('too many watches', `${WATCHES_MAX} at most in one coterie watch -i`);
       if (order !== null) running.push(told(invocation, follow(scene, order, (ask) => progress.push(ask))));
     } catch (error) {
-      running.push(Promise.resolve(complain(invocation.words, error, invocation.terminal)));
+      wrong = complain(invocation.words, error, invocation.terminal);
     }
   }
-  const codes = await Promise.all(running);
+  const codes = [...await Promise.all(running), wrong];
   return codes.find((code) => code !== 0) ?? requests.exitCode;
 }
 

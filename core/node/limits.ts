@@ -5,7 +5,10 @@ export interface NodeLimits {
   readonly txnOpsMax: number;
   /** Bytes of one request; more is `request_too_large`. etcd: --max-request-bytes. */
   readonly requestBytesMax: number;
-  /** Commands proposed and not yet decided, and as many callers that wait to read; more is `too_many_requests`. */
+  /**
+   * Commands proposed and not yet decided, as many callers that wait to read, and as many that wait to be told that there is no
+   * space; more is `too_many_requests`.
+   */
   readonly proposalsMax: number;
   /** Bytes of those commands; more is `too_many_requests`. */
   readonly proposalBytesMax: number;
@@ -127,3 +130,5 @@ export const tokenTtlSeconds = 300;
 export const loginRoundsMax = 10;
 /** How often open watches are held against permissions that may have changed, where no event makes them look (SC7: 5 s). */
 export const watchSweepMs = 1000;
+/** So many of them in one turn: to end so many takes tens of milliseconds, and there may be a million. */
+export const watchesPerSweep = 500;

@@ -20,7 +20,7 @@ import type { Reply } from '../store/store.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
 import { Gate, type GateDoors } from './gate.js';
-import { watchSweepMs, type NodeLimits } from './limits.js';
+import { watchesPerSweep, watchSweepMs, type NodeLimits } from './limits.js';
 import { LocalAuth } from './local-auth.js';
 import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
@@ -415,13 +415,26 @@ export class LocalClient implements api.Backend {
     if (this.#isSweeping) return;
     this.#isSweeping = true;
     this.#clock.schedule(watchSweepMs, () => {
-      this.#isSweeping = false;
       const { isEnabled, revision } = this.#node.store.auth;
       const now = isEnabled ? revision : -1;
-      if (now !== this.#sweptAt) for (const watch of [...this.#watches]) watch.review();
+      const meant = now === this.#sweptAt ? new Set<LocalWatch>() : this.#watches;
       this.#sweptAt = now;
-      if (this.#watches.size > 0 && this.#node.running) this.#scheduleSweep();
+      this.#sweep(meant.values());
     });
+  }
+
+  /** Those that end meanwhile are passed over, and those that are opened were judged just now. */
+  #sweep(rest: Iterator<LocalWatch>): void {
+    for (let i = 0; i < watchesPerSweep; i++) {
+      const next = rest.next();
+      if (next.done === true) {
+        this.#isSweeping = false;
+        if (this.#watches.size > 0 && this.#node.running) this.#scheduleSweep();
+        return;
+      }
+      next.value.review();
+    }
+    this.#clock.schedule(0, () => this.#sweep(rest));
   }
 
   #progressMs(): number {

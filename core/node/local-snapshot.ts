@@ -1,11 +1,11 @@
-// The store as etcd's database file, for one reader in process. The store is frozen while it is read; applies go on. How
-// many bytes there will be must be known first, so they are made twice: once to count them, once to hand them out. That
-// costs time and no memory, and neither pass holds up a turn for longer than one piece takes.
+// The store as etcd's database file, for one reader in process. The store is frozen while it is read; applies go on, as no
+// turn is held up for longer than one piece takes. How many bytes there will be, the file's first page says.
 
 import type { Clock } from '../base/clock.js';
 import { Pipe } from '../base/pipe.js';
 import type { SnapshotStream } from '../client.js';
 import { ApiError, canceled } from '../errors.js';
+import { fileBytesOf } from '../store/bolt-pages.js';
 import type { FrozenStore } from '../store/store.js';
 import { snapshotPieceBytes } from './limits.js';
 
@@ -25,8 +25,8 @@ export class LocalSnapshot implements SnapshotStream {
   readonly #pipe = new Pipe<Piece>({ sizeMax: 1, onWanted: () => this.#schedule(), onEnd: () => this.#release() });
   #frozen: FrozenStore | null = null;
   #chunks: Iterator<Uint8Array> | null = null;
-  #remainingBytes = 0;
-  #isCounted = false;
+  /** Null before the first piece. */
+  #remainingBytes: number | null = null;
   #cancelStep: () => void = () => undefined;
 
   /** An error instead of a store: reading throws it. */
@@ -62,32 +62,22 @@ export class LocalSnapshot implements SnapshotStream {
     this.#cancelStep = this.#options.clock.schedule(0, () => this.#step());
   }
 
-  /** One turn: about one piece is counted, or handed out. */
+  /** One turn: about one piece, or a part of the way to the first one. */
   #step(): void {
-    if (this.#chunks === null || this.#frozen === null) return;
+    if (this.#chunks === null) return;
     const parts: Uint8Array[] = [];
     let sizeBytes = 0;
+    let isDone = false;
     while (sizeBytes < snapshotPieceBytes) {
       const next = this.#chunks.next();
-      if (next.done === true) {
-        if (this.#isCounted) break;
-        this.#remainingBytes += sizeBytes;
-        this.#isCounted = true;
-        this.#chunks = this.#frozen.etcdFile()[Symbol.iterator]();
-        return this.#schedule();
-      }
-      // An empty chunk asks for a pause.
-      if (next.value.length === 0) break;
+      isDone = next.done === true;
+      // An empty piece asks for a pause.
+      if (next.done === true || next.value.length === 0) break;
+      this.#remainingBytes ??= fileBytesOf(next.value);
       sizeBytes += next.value.length;
-      // The second pass must not have its bytes overwritten by what comes next.
-      if (this.#isCounted) parts.push(next.value.slice());
+      parts.push(next.value);
     }
-    if (!this.#isCounted) {
-      this.#remainingBytes += sizeBytes;
-      return this.#schedule();
-    }
-    if (parts.length === 0 && this.#remainingBytes > 0) return this.#schedule();
-    if (parts.length === 0) return this.#pipe.end(null);
+    if (this.#remainingBytes === null || parts.length === 0) return isDone ? this.#pipe.end(null) : this.#schedule();
     this.#remainingBytes -= sizeBytes;
     this.#pipe.push({ bytes: Buffer.concat(parts), remainingBytes: this.#remainingBytes });
   }

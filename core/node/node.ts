@@ -94,6 +94,7 @@ export class Node {
   #tickDueMs = 0;
   #onEnd: ((error: Error | null) => void) | null = null;
   #stopCallers: Done[] = [];
+  readonly #defragmenting: Done[] = [];
 
   constructor(config: NodeConfig, doors: NodeDoors) {
     const { clock, log, transport, observe } = doors;
@@ -196,10 +197,18 @@ export class Node {
     return this.#leases.remainingMs(lease);
   }
 
-  /** Done when all memory is given back that removed data left behind, in this member. */
+  /** Done when all memory is given back that removed data left behind, in this member. Who comes meanwhile waits for the same. */
   defragment(done: Done): void {
+    if (this.#defragmenting.push(done) > 1) return;
     const { clock } = this.#doors;
-    defragment({ clock, store: () => this.#store, isRunning: () => this.running, end: (error) => this.#end(error) }, done);
+    defragment({
+      clock,
+      store: () => this.#store,
+      isRunning: () => this.running,
+      end: (error) => this.#end(error),
+    }, (error) => {
+      for (const each of this.#defragmenting.splice(0)) each(error);
+    });
   }
 
   /**

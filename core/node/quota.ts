@@ -8,6 +8,9 @@ import type { Done } from '../base/done.js';
 import { ApiError } from '../errors.js';
 import type { Command } from '../store/command.js';
 import type { Reply, Store } from '../store/store.js';
+import type { NodeLimits } from './limits.js';
+
+type QuotaLimits = Pick<NodeLimits, 'quotaBytes' | 'requestBytesMax' | 'proposalsMax'>;
 
 export interface QuotaDoors {
   store(): Store;
@@ -20,15 +23,17 @@ export class Quota {
   readonly #quotaBytes: number;
   /** With this much room no request can fail to fit. */
   readonly #ampleBytes: number;
+  readonly #waitingMax: number;
   /** Those who wait for the alarm; null: none is being raised. */
   #refused: ((error: ApiError) => void)[] | null = null;
 
   /** `quotaBytes` Infinity: none. */
-  constructor(memberId: bigint, limits: { quotaBytes: number; requestBytesMax: number }, doors: QuotaDoors) {
+  constructor(memberId: bigint, limits: QuotaLimits, doors: QuotaDoors) {
     this.#memberId = memberId;
     this.#quotaBytes = limits.quotaBytes;
     // A put of one byte counts as 257.
     this.#ampleBytes = limits.requestBytesMax * 257;
+    this.#waitingMax = limits.proposalsMax;
     this.#doors = doors;
   }
 
@@ -44,6 +49,7 @@ export class Quota {
   /** Says no, once the alarm stands. */
   refuse(done: (error: ApiError) => void): void {
     if (this.#doors.store().alarms(this.#memberId, 'no_space').length > 0) return done(new ApiError('no_space'));
+    if (this.#refused !== null && this.#refused.length >= this.#waitingMax) return done(new ApiError('too_many_requests'));
     if (this.#refused !== null) return void this.#refused.push(done);
     const refused = [done];
     this.#refused = refused;

@@ -351,8 +351,7 @@ export class TcpTransport implements Transport {
   }
 
   #onFrame(from: NodeId, lane: Lane, frame: Uint8Array): void {
-    // Of those in the address book alone: anybody else could fill this table.
-    if (this.#outbound.has(from)) this.#trafficOf(from).receivedBytes += frame.length;
+    this.#trafficOf(from).receivedBytes += frame.length;
     this.#receive?.(from, lane, frame);
   }
 
@@ -360,6 +359,7 @@ export class TcpTransport implements Transport {
     const known = this.#traffic.get(peer);
     if (known !== undefined) return known;
     const traffic = { sentBytes: 0, receivedBytes: 0 };
+    // Kept of those in the address book alone: anybody else could fill this table.
     if (this.#outbound.has(peer)) this.#traffic.set(peer, traffic);
     return traffic;
   }

@@ -25,11 +25,13 @@ export interface PeerTls extends TlsTerms {
 export class PeerSecurity {
   readonly gate: TlsGate;
   #tls: PeerTls;
+  #judged: JudgedTls;
 
   constructor(tls: PeerTls, clock: Clock, onSwept: (address: string, reason: string) => void) {
     this.#tls = tls;
+    this.#judged = judgedPeer(tls);
     const limits = { handshakeMs: HANDSHAKE_MS, handshakesMax: STRANGERS_MAX, perAddressMax: STRANGERS_MAX };
-    this.gate = new TlsGate(judgedPeer(tls), { clock, ...limits, onSwept });
+    this.gate = new TlsGate(this.#judged, { clock, ...limits, onSwept });
   }
 
   get checksAddress(): boolean {
@@ -38,17 +40,17 @@ export class PeerSecurity {
 
   /** New certificates, authorities and lists, for whoever comes and for whoever is connected. Throws as the constructor. */
   renew(tls: PeerTls): void {
-    this.gate.renew(judgedPeer(tls));
+    this.#judged = judgedPeer(tls);
     this.#tls = tls;
+    this.gate.renew(this.#judged);
   }
 
   /** `ready` once, when the other end has proven to be who it should be. */
   dial(to: { readonly host: string; readonly port: number }, ready: () => void): Socket {
-    const { cert, key, clientCert = cert, clientKey = key, ca, isAnonymous = false } = this.#tls;
-    const authority = ca === undefined ? {} : { ca };
+    const { cert, key, clientCert = cert, clientKey = key, isAnonymous = false } = this.#tls;
     const name = isIP(to.host) === 0 ? { servername: to.host } : {};
     const socket: TLSSocket = connectTls({
-      ...to, ...authority, ...name, cert: clientCert, key: clientKey, rejectUnauthorized: !isAnonymous, minVersion: 'TLSv1.2',
+      ...to, ...name, ...this.#judged.clientOptions, cert: clientCert, key: clientKey, rejectUnauthorized: !isAnonymous,
     }, () => {
       const against = isAnonymous ? null : this.gate.keep(socket, socket.remoteAddress ?? 'unknown', chainOf(socket));
       if (against !== null) return void socket.destroy(new Error(`${against}; ${ONE_AUTHORITY}`));

@@ -9,7 +9,7 @@
 //            file, transaction, and the FNV-1a sum of all that; of two sound ones the later transaction counts
 
 import { assert } from '../base/assert.js';
-import { utf8 } from '../base/bytes.js';
+import { utf8, view } from '../base/bytes.js';
 
 export const PAGE_BYTES = 4096;
 export const PAGE_HEADER_BYTES = 16;
@@ -21,6 +21,8 @@ export const BRANCH = 1;
 export const LEAF = 2;
 const META = 4;
 export const BUCKET = 1;
+/** Where in a meta the number of all pages is. */
+const PAGES_AT = 40;
 const NO_FREE_LIST = 2n ** 64n - 1n;
 const FIRST_PAGE = 2;
 
@@ -51,7 +53,7 @@ interface Tree {
   readonly rootPage: number;
 }
 
-/** The whole file; null in between: a pause. The buckets' names ascend. */
+/** The whole file, page 0 first by itself; null in between: a pause. The buckets' names ascend. */
 export function* boltFile(buckets: readonly { readonly name: string; readonly items: Items }[]): Iterable<Uint8Array | null> {
   const trees: Tree[] = [];
   let page = FIRST_PAGE;
@@ -64,6 +66,11 @@ export function* boltFile(buckets: readonly { readonly name: string; readonly it
   for (const which of [0, 1]) yield metaPage(which, { rootPage: page, pages: page + 1 });
   for (const tree of trees) yield* pagesOf(tree);
   yield root;
+}
+
+/** How long the whole file is, whose first page this is. */
+export function fileBytesOf(first: Uint8Array): number {
+  return Number(view(first).readBigUInt64LE(PAGE_HEADER_BYTES + PAGES_AT)) * PAGE_BYTES;
 }
 
 /** FNV-1a, 64 bits. */
@@ -232,7 +239,7 @@ function metaPage(which: number, { rootPage, pages }: { rootPage: number; pages:
   meta.writeUInt32LE(PAGE_BYTES, 8);
   meta.writeBigUInt64LE(BigInt(rootPage), 16);
   meta.writeBigUInt64LE(NO_FREE_LIST, 32);
-  meta.writeBigUInt64LE(BigInt(pages), 40);
+  meta.writeBigUInt64LE(BigInt(pages), PAGES_AT);
   // An even transaction is in page 0.
   meta.writeBigUInt64LE(BigInt(2 - which), 48);
   meta.writeBigUInt64LE(sumOf(meta.subarray(0, META_BYTES - 8)), META_BYTES - 8);

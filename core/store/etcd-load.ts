@@ -2,7 +2,7 @@
 // Keys with all their history, leases, users and roles, alarms. Members are not taken over: who restores says who they are.
 
 import { assert } from '../base/assert.js';
-import { text } from '../base/bytes.js';
+import { EMPTY, text } from '../base/bytes.js';
 import type { Revision } from '../client.js';
 import { Alarms } from './alarms.js';
 import { AuthTable } from './auth.js';
@@ -62,8 +62,10 @@ function readRows(reader: BoltReader, table: Table): Revision {
     const fields = fieldsOf(value);
     const name = pieceIn(fields, 1);
     assert(name.length > 0, `revision ${main} has no key`);
-    if (isTombstone) readTombstone(table, name, main);
-    else readPut(table, name, main, fields);
+    const found = keys.find(name);
+    const slot = found === NONE ? keys.add(name) : found;
+    if (isTombstone) readTombstone(table, slot, main);
+    else readPut(table, slot, main, fields);
   }
   for (let slot = 0; slot < keys.slotsEnd; slot++) {
     const row = keys.newest(slot);
@@ -75,29 +77,20 @@ function readRows(reader: BoltReader, table: Table): Revision {
   return last;
 }
 
-function readPut({ rows, keys, values }: Table, name: Uint8Array, main: Revision, fields: Fields): void {
-  const value = pieceIn(fields, 5);
+function readPut(table: Table, slot: number, main: Revision, fields: Fields): void {
+  const { rows, keys } = table;
   const [create, version] = [countIn(fields, 2), countIn(fields, 4)];
   assert(version > 0 && create > 0 && create <= main, `revision ${main} has a version that cannot be`);
-  let slot = keys.find(name);
-  const old = slot === NONE ? NONE : keys.newest(slot);
-  if (slot === NONE) slot = keys.add(name);
-  values.append(value);
-  const row = rows.append(slot, old, main);
-  rows.setValue(row, values.chunk, values.offset, value.length);
-  keys.setNewest(slot, row);
+  const old = keys.newest(slot);
+  const row = table.append(slot, main, pieceIn(fields, 5));
   rows.fill(row, create, version, BigInt.asIntN(64, numberIn(fields, 6)));
   if (old !== NONE && rows.version(old) === 0) keys.changeLive(slot, 1);
 }
 
-function readTombstone({ rows, keys }: Table, name: Uint8Array, main: Revision): void {
-  let slot = keys.find(name);
-  const old = slot === NONE ? NONE : keys.newest(slot);
-  if (slot === NONE) slot = keys.add(name);
-  const row = rows.append(slot, old, main);
-  rows.setValue(row, 0, 0, 0);
-  rows.fill(row, 0, 0, 0n);
-  keys.setNewest(slot, row);
+function readTombstone(table: Table, slot: number, main: Revision): void {
+  const { rows, keys } = table;
+  const old = keys.newest(slot);
+  rows.fill(table.append(slot, main, EMPTY), 0, 0, 0n);
   // What was added counts as live until it is said that it is not.
   if (old === NONE || rows.version(old) > 0) keys.changeLive(slot, -1);
 }

@@ -7,8 +7,7 @@
 //   LEASES  id, ttl, granted at, remaining   in the order they were granted
 //   KEYS    shared, rest          in byte order, each told by how much it shares with the one before
 //   ROWS    key number, revision, …, length of the value    in the order of revisions; then the values of the frame
-//   ALARMS, AUTH    only where there are any, so that a store without is read by releases that know neither; the second in
-//                   as many frames as it takes
+//   ALARMS, AUTH    only where there are any, so that releases that know neither read a store without; AUTH in pieces
 //   END
 //
 // Only what can be seen is written (not what compaction superseded, though it may still lie in memory), in an order that

@@ -25,14 +25,11 @@ export class Table {
 
   /** Writes a version of `key` at `main`; returns its row. The lease must exist. */
   put(main: Revision, key: Uint8Array, value: Uint8Array, lease: LeaseId): number {
-    const { rows, keys, leases, values } = this;
+    const { rows, keys, leases } = this;
     let slot = keys.find(key);
-    const old = slot === NONE ? NONE : keys.newest(slot);
     if (slot === NONE) slot = keys.add(key);
-    values.append(value);
-    const row = rows.append(slot, old, main);
-    rows.setValue(row, values.chunk, values.offset, value.length);
-    keys.setNewest(slot, row);
+    const old = keys.newest(slot);
+    const row = this.append(slot, main, value);
     const version = old === NONE ? 0 : rows.version(old);
     rows.fill(row, version === 0 ? main : rows.create(old), version + 1, lease);
     if (old !== NONE && version === 0) keys.changeLive(slot, 1);
@@ -44,15 +41,23 @@ export class Table {
     return row;
   }
 
+  /** A new last row for a slot, of which `Rows.fill` is to say the rest. */
+  append(slot: number, main: Revision, value: Uint8Array): number {
+    const { rows, keys, values } = this;
+    values.append(value);
+    const row = rows.append(slot, keys.newest(slot), main);
+    rows.setValue(row, values.chunk, values.offset, value.length);
+    keys.setNewest(slot, row);
+    return row;
+  }
+
   /** Writes the tombstone of a live key. */
   remove(main: Revision, slot: number): number {
     const { rows, keys, leases } = this;
     const old = keys.newest(slot);
     if (rows.hasLease(old)) leases.detach(rows.lease(old), slot);
-    const row = rows.append(slot, old, main);
-    rows.setValue(row, 0, 0, 0);
+    const row = this.append(slot, main, EMPTY);
     rows.fill(row, 0, 0, 0n);
-    keys.setNewest(slot, row);
     keys.changeLive(slot, -1);
     return row;
   }

@@ -39,7 +39,9 @@ export function repairAuthority(socket: Socket): Duplex {
       if (!duplex.push(piece)) socket.pause();
     }
   });
-  socket.on('end', () => duplex.push(null)).on('close', () => duplex.destroy());
+  // Not passed on: Node would begin to end its side, and must not write from there to the end of that, but does when an answer
+  // comes just then; it takes that for a fault of its own, which ends the process. Whoever sends no more is done with HTTP/2.
+  socket.on('end', () => duplex.destroy()).on('close', () => duplex.destroy());
   // What the library asks a connection about itself.
   Object.defineProperties(duplex, {
     remoteAddress: { get: () => socket.remoteAddress },

@@ -72,7 +72,8 @@ class ThreadKeepAliver implements KeepAliver {
   }
 
   #start(): void {
-    const thread = new Worker(new URL('./keeper-thread.js', import.meta.url), { workerData: this.#data });
+    // What Node was told of the text it runs, such as --input-type, is not true of a file.
+    const thread = new Worker(new URL('./keeper-thread.js', import.meta.url), { workerData: this.#data, execArgv: [] });
     this.#thread = thread;
     // The sessions' own timers keep the process alive for as long as there is something to keep.
     thread.unref();

@@ -26,6 +26,7 @@ export const ROUTES: Readonly<Record<string, string>> = {
   'Maintenance/Status': 'maintenance/status', 'Maintenance/Defragment': 'maintenance/defragment',
   'Maintenance/Hash': 'maintenance/hash', 'Maintenance/HashKV': 'maintenance/hashkv',
   'Maintenance/Snapshot': 'maintenance/snapshot', 'Maintenance/MoveLeader': 'maintenance/transfer-leadership',
+  'Maintenance/Downgrade': 'maintenance/downgrade',
   'Auth/AuthEnable': 'auth/enable', 'Auth/AuthDisable': 'auth/disable', 'Auth/AuthStatus': 'auth/status',
   'Auth/Authenticate': 'auth/authenticate', 'Auth/UserAdd': 'auth/user/add', 'Auth/UserGet': 'auth/user/get',
   'Auth/UserList': 'auth/user/list', 'Auth/UserDelete': 'auth/user/delete', 'Auth/UserChangePassword': 'auth/user/changepw',

@@ -6,7 +6,7 @@ import test from 'ava';
 import { runCampaign } from './differential/campaign.js';
 import { isInstalled } from './real-etcd.js';
 
-const OPERATIONS = 1200;
+const OPERATIONS = 1300;
 
 test('what is answered, refused and told to watchers equals that of a real etcd', async (t) => {
   if (!isInstalled('etcd', (line) => t.log(line))) {

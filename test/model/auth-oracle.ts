@@ -44,6 +44,7 @@ export const METHODS: Readonly<Record<string, 'nothing' | 'user' | 'admin'>> = {
   'KV/Compact': 'admin', 'Maintenance/Alarm:raise': 'admin', 'Maintenance/MoveLeader': 'admin', 'Cluster/MemberAdd': 'admin',
   'Cluster/MemberRemove': 'admin', 'Cluster/MemberUpdate': 'admin', 'Cluster/MemberPromote': 'admin',
   'Maintenance/Defragment': 'admin', 'Maintenance/Snapshot': 'admin', 'Maintenance/Hash': 'admin', 'Maintenance/HashKV': 'admin',
+  'Maintenance/Downgrade': 'admin',
   'Auth/AuthEnable': 'admin', 'Auth/AuthDisable': 'admin', 'Auth/UserAdd': 'admin', 'Auth/UserList': 'admin',
   'Auth/UserDelete': 'admin', 'Auth/UserChangePassword': 'admin', 'Auth/UserGrantRole': 'admin', 'Auth/UserRevokeRole': 'admin',
   'Auth/RoleAdd': 'admin', 'Auth/RoleList': 'admin', 'Auth/RoleDelete': 'admin', 'Auth/RoleGrantPermission': 'admin',

@@ -130,6 +130,20 @@ test('a signal that is aborted already cuts it, and one that is aborted after th
   t.true((await iterator.next()).done);
 });
 
+test('a hundred streams may follow one signal without a warning', async (t) => {
+  const warnings: string[] = [];
+  const warn = (warning: Error): void => void warnings.push(warning.name);
+  process.on('warning', warn);
+  const abort = new AbortController();
+  const rigs = Array.from({ length: 100 }, () => rig());
+  for (const { pipe } of rigs) pipe.follow(abort.signal, canceled);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('warning', warn);
+  t.deepEqual(warnings, []);
+  abort.abort();
+  t.false(rigs.some(({ pipe }) => pipe.isOpen));
+});
+
 test('it has one reader, which waits for one value at a time', (t) => {
   const { pipe, iterator } = rig();
   t.throws(() => pipe[Symbol.asyncIterator](), { instanceOf: AssertionError });

@@ -1,5 +1,7 @@
 // The real door to secrets: bcrypt in its thread, digests and chance.
 
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import test from 'ava';
 import { whenDone } from '../../../core/base/done.js';
 import { costOf, isBcryptHash, systemSecrets } from '../../../core/base/secrets.js';
@@ -70,4 +72,12 @@ test('who waits for a hash when the thread is ended is told', async (t) => {
   await t.throwsAsync(waiting, { message: /was ended/ });
   t.true(isBcryptHash(await whenDone<string>((done) => secrets.hash('x', 4, done))));
   secrets.close();
+});
+
+test('a thread that has nothing to hash keeps no process', async (t) => {
+  const file = JSON.stringify(new URL('../../../core/base/secrets.js', import.meta.url).href);
+  const script = `import { systemSecrets } from ${file};
+    systemSecrets().hash('x', 4, (error) => console.log(error ?? 'hashed'));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 60_000 });
+  t.is(stdout, 'hashed\n');
 });

@@ -18,7 +18,8 @@ function parsed(...certificates: readonly string[]): readonly X509Certificate[] 
 /** What is said of Alice, or of whoever shows these. */
 function verdict(terms: Partial<TlsTerms>, shown = parsed(leaf.cert, middle.cert, root.cert)): string | null {
   const now = Date.now();
-  return new JudgedTls({ cert: own.cert, key: own.key, ca: root.cert + middle.cert, ...terms }, now).against(shown, now);
+  const judged = new JudgedTls({ cert: own.cert, key: own.key, ca: root.cert + middle.cert, ...terms }, now).judge(shown, now);
+  return typeof judged === 'string' ? judged : null;
 }
 
 test('SA5: each authority of a chain needs a list, and is judged by its own', async (t) => {
@@ -42,6 +43,19 @@ test('an authority is followed from what was signed, not from the names that som
   const stranger = await itself.issue('alice');
   t.regex(verdict({}, parsed(stranger.cert, itself.cert, root.cert)) ?? '', /of an authority that is not trusted/);
   t.regex(verdict({}, parsed(stranger.cert, forged.cert, root.cert)) ?? '', /of an authority that is not trusted/);
+});
+
+test('who is within by a chain is judged anew by lists and authorities, not by what he showed besides', async (t) => {
+  const [now, terms] = [Date.now(), { cert: own.cert, key: own.key }];
+  const judge = (more: Partial<TlsTerms>): JudgedTls => new JudgedTls({ ...terms, ca: root.cert, ...more }, now);
+  const chain = judge({}).judge(parsed(leaf.cert, middle.cert), now);
+  if (typeof chain === 'string') return t.fail(chain);
+  t.is(chain.length, 3, 'up to the root, which was not shown');
+  t.is(judge({}).judgeAgain(chain, now), chain);
+  t.regex(String(judge({ crl: await root.crl([middle]) }).judgeAgain(chain, now)), /no revocation list is there/);
+  const lists = { ca: root.cert + middle.cert, crl: (await root.crl([middle])) + (await middle.crl([])) };
+  t.regex(String(judge(lists).judgeAgain(chain, now)), /was revoked/);
+  t.regex(String(judge({ ca: (await TestAuthority.make('root')).cert }).judgeAgain(chain, now)), /is not trusted/);
 });
 
 test('a certificate that vouches for itself is believed where it is named, although it may not vouch for others', async (t) => {

@@ -25,6 +25,7 @@ const OFFERED: readonly (readonly [line: string, offered: readonly string[], not
   ['coterie member add x --pe', ['--peer-urls'], []],
   ['coterie role grant-permission r read k --', ['--prefix', '--from-key', '--user'], ['--rev']],
   ['coterie serve --data', ['--data-dir'], []],
+  ['coterie cluster --', ['--data-dir', '--free-ports', '--json'], ['--user', '--name']],
   ['coterie completion ', ['bash', 'zsh', 'fish'], []],
   ['coterie help sna', ['snapshot'], []],
 ];
@@ -97,9 +98,12 @@ test('fish is asked itself what it offers, where it is installed', async (t) => 
   });
 });
 
-test('the tree has every command of the help', async (t) => {
-  const words = new Set((await commandTree()).map((command) => command.words));
+test('the tree has every command of the help, with its flags', async (t) => {
+  const tree = await commandTree();
+  const words = new Set(tree.map((command) => command.words));
   t.deepEqual(Object.keys(SUBCOMMANDS).filter((word) => !words.has(word)), []);
+  const bare = tree.filter((one) => one.flags.length === 0 && !tree.some((other) => other.words.startsWith(`${one.words} `)));
+  t.deepEqual(bare.map((one) => one.words), ['sidecar', 'proxy', 'completion', 'version', 'help']);
   t.true(['member add', 'lease keep-alive', 'role grant-permission', 'context use'].every((word) => words.has(word)));
 });
 

@@ -314,8 +314,10 @@ test.serial('the guard of a command that ends goes with it', async (t) => {
   const goOn = path.join(await temporaryDirectory(t), 'go on');
   const running = begin(t, url, ['lock', name, '--', 'sh', '-c', 'echo $PPID; until [ -e "$0" ]; do sleep 0.1; done', goOn]);
   const [, pid = ''] = await running.says(/^(\d+)\n/);
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
-  t.is(children.length, 2, 'the command and its guard');
+  const now = (): number[] => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+  // The command may speak before its guard is there.
+  t.true(await becomes(() => now().length === 2), 'the command and its guard');
+  const children = now();
   writeFileSync(goOn, '');
   t.is((await running.ended).code, 0);
   t.true(await becomes(() => !children.some(isAlive)));

@@ -4,6 +4,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
+import { verdictOf } from '../../../core/cli/check.js';
 import { connect, serve, startNode } from '../../../core/index.js';
 import { play, type Printed, type Stage } from './in-process.js';
 import { startStores, type Store } from './running.js';
@@ -129,7 +130,7 @@ test('a copy has what is there, follows what changes, and can be gone on with', 
   const target = stores.at(-1) ?? source;
   for (const [key, value] of [['mirror/a', '1'], ['mirror/b', '2']] as const) await put(source.client, utf8(key), utf8(value));
   const line = `make-mirror ${target.url} --prefix mirror/ --dest-prefix copy/`;
-  const once = await at(source, `${line} --once --json`);
+  const once = await at(source, `${line.replace('make-mirror ', 'make-mirror http://127.0.0.1:1,')} --once --json`);
   const { written, revision } = JSON.parse(once.stdout) as { written: number; revision: number };
   t.is(written, 2);
   t.is((await at(target, 'get copy/ --prefix')).stdout, 'copy/a\n1\ncopy/b\n2\n');
@@ -146,9 +147,23 @@ test('a check of speed takes as long as told, and leaves nothing behind', async 
   const said = JSON.parse((await at(store, 'check perf --duration 300ms --json')).stdout) as Record<string, unknown>;
   t.deepEqual(Object.keys(said), ['pass', 'writesPerSecond', 'slowestMs', 'stddevMs']);
   t.is(await store.countOf('/etcdctl-check-perf/'), 0);
+  // Nobody takes one write in a nanosecond.
+  const slow = await at(store, 'check perf --load xl --duration 1ns');
+  t.is(slow.code, 1);
+  t.regex(slow.stdout, /^FAIL: Throughput too low: 0 writes\/s\n[^]*\nFAIL\n$/);
   await put(store.client, utf8('mine/1'), utf8('x'));
   const refused = await at(store, 'check perf --prefix mine/');
   t.regex(refused.stderr, /prefix "mine\/" has keys\n {2}coterie del --prefix mine\//);
+});
+
+test('a check of speed wants nine tenths of the rate, nothing above half a second, and little spread', (t) => {
+  const even = Array.from({ length: 90 }, () => 10);
+  const all = { isFast: true, isEven: true, isSteady: true };
+  t.deepEqual(verdictOf(even, 100, 1_000), { rate: 90, slowestMs: 10, stddevMs: 0, ...all });
+  t.like(verdictOf(even.slice(1), 100, 1_000), { ...all, isFast: false });
+  t.like(verdictOf([...even, 500], 100, 1_000), all);
+  t.like(verdictOf([...even, 501], 100, 1_000), { ...all, isEven: false });
+  t.like(verdictOf([1, 202], 1, 1_000), { ...all, stddevMs: 100.5, isSteady: false });
 });
 
 test('a copy waits for a destination that is away for a while, and misses nothing', async (t) => {

@@ -241,6 +241,8 @@ test('a variable that names no flag is told, not obeyed', (t) => {
   t.deepEqual(warnings.filter((warning) => !warning.startsWith('ETCD_SERVICE_HOST')), [
     'ETCD_NMAE names no flag and is ignored; did you mean ETCD_NAME?',
   ]);
+  const ofCommands = { COTERIE_ENDPOINTS: 'http://h:1', COTERIE_CACERT: 'c', COTERIE_PASSWORD_FILE: 'p', COTERIE_WATCH_KEY: 'k' };
+  t.deepEqual(settled([], ofCommands).warnings, [], 'what commands read is not meant for a server');
 });
 
 test('what etcd has and we do not is accepted where it asks for nothing', (t) => {
@@ -249,6 +251,13 @@ test('what etcd has and we do not is accepted where it asks for nothing', (t) =>
     t.true(refused(t, [`--${flag}=something`]).includes('coterie does not have'));
   }
   for (const flag of WITHOUT_EFFECT) t.is(settled([`--${flag}=true`]).warnings.length, 1, flag);
+});
+
+test('older words for the log mean what they meant', (t) => {
+  t.is(shown(settled(['--debug']), 'log-level'), 'debug (default: follows --debug)');
+  t.is(shown(settled(['--debug=false']), 'log-level'), 'info (default: default)');
+  t.is(shown(settled(['--debug', '--log-level', 'warn']), 'log-level'), 'warn (flag: --log-level)');
+  t.is(shown(settled(['--log-output', 'stdout']), 'log-outputs'), 'stdout (flag: --log-output)');
 });
 
 test('a cluster of several members is taken apart into names and URLs', (t) => {

@@ -1,11 +1,12 @@
 // TLS as an operator meets it: files named by flags, followed while the server runs, refused at the start when they cannot be
 // used, made where none are given; and our own commands over it. Real processes, certificates made here.
 
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
+import { pino } from 'pino';
 import { Refusal } from '../../../core/cli/refusal.js';
 import { settle } from '../../../core/cli/settings.js';
 import { TlsFiles } from '../../../core/cli/tls-files.js';
@@ -104,6 +105,11 @@ test('SA6: files are followed while the server runs, and those written halfway l
   write('key', third.key);
   server.signal('SIGHUP');
   t.is(await becomes('third', () => shown(server.url), 900), 'third', 'at SIGHUP at once');
+  const file = flags[1] ?? '';
+  rmSync(file);
+  symlinkSync(file, file);
+  t.is(await becomes('1', () => alarm(server.url)), '1', 'what cannot even be looked at is an alarm, too');
+  t.is(await shown(server.url), 'third');
 });
 
 test('SA8: a client whose certificate is revoked while it is connected is cut off within five seconds', async (t) => {
@@ -169,6 +175,25 @@ test('SA5: files that cannot be used are a reason not to start, with file, reaso
   await t.notThrowsAsync(TlsFiles.open(settle(wordsOf(words), {}).all, 'client'), 'the binary form is one, too');
 });
 
+test('SA5: what ends soon, or has ended, is told once each, and a list that has ended is an alarm', async (t) => {
+  const { cert, key } = await authority.issue('ending', { notAfterMs: Date.now() + 86_400_000 });
+  const untilMs = Date.now() + 3000;
+  const flags = [
+    '--cert-file', put('ending.pem', cert), '--key-file', put('ending-key.pem', key), '--trusted-ca-file',
+    put('ending-ca.pem', authority.cert), '--client-crl-file', put('ending-crl.pem', await authority.crl([], { untilMs })),
+  ];
+  const files = await TlsFiles.open(settle(wordsOf(flags), {}).all, 'client');
+  const told: string[] = [];
+  const tell = (_fields: unknown, text?: string): void => void told.push(text ?? '');
+  files?.follow(() => t.fail('nothing has changed'), Object.assign(pino({ level: 'silent' }), { warn: tell, error: tell }));
+  t.is(await becomes('true', () => Promise.resolve(String(files?.facts.isAlarmed))), 'true');
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  t.deepEqual(told, [
+    'the certificate expires soon; put a new one in its place',
+    'a revocation list has expired and is still in use; fetch the newest',
+  ]);
+});
+
 test('SA14: without certificates one is made that vouches for itself, with an end, and a key for the owner alone', async (t) => {
   const directory = await temporaryDirectory(t);
   const free = 'https://127.0.0.1:0';
@@ -198,9 +223,15 @@ test('SA14: without certificates one is made that vouches for itself, with an en
   t.deepEqual([known.code, known.stdout], [0, 'OK\n'], known.stderr);
   server.signal('SIGTERM');
   await server.ended;
-  const again = await serveIn(t, directory, [...flags, ...peers.slice(0, 2)]);
+  const plain = ['--listen-client-urls', `${free},http://127.0.0.1:0`];
+  const again = await serveIn(t, directory, [...flags.slice(2), ...plain, ...peers.slice(0, 2)]);
   t.is(readFileSync(path.join(directory, 'data', 'fixtures', 'client', 'cert.pem'), 'utf8'), cert, 'kept over restarts');
   again.signal('SIGTERM');
+  t.regex((await again.ended).stderr, /"url":"http:[^"]*","msg":"this address is served without TLS, whatever the certificates"/);
+  rmSync(path.join(directory, 'data/fixtures/client/key.pem'));
+  const anew = await serveIn(t, directory, flags);
+  t.not(readFileSync(path.join(directory, 'data/fixtures/client/cert.pem'), 'utf8'), cert, 'made anew where half is missing');
+  anew.signal('SIGTERM');
 });
 
 test('SA12: commands verify whom they talk to, show a certificate, and say loudly when told not to verify', async (t) => {

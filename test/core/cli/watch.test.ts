@@ -58,6 +58,18 @@ test.serial('many watches are read from one input; a wrong line ends none of the
   t.is(seen.code, 2);
 });
 
+test.serial('one input has a thousand watches, however many of its lines are wrong', async (t) => {
+  const [{ url }] = stores;
+  const ended = new AbortController();
+  const complained = (stderr: string): void => {
+    if (stderr.includes('too many watches')) ended.abort();
+  };
+  const input = `${'nonsense\n'.repeat(1_000)}${'watch many\n'.repeat(1_001)}`;
+  const { code, stderr } = await play(`watch -i --endpoints ${url}`, { input, complained, signal: ended.signal });
+  t.is(code, 2);
+  t.is(stderr.match(/too many watches\n {2}1000 at most/g)?.length, 1);
+});
+
 test.serial('history that is gone is said, with what to do', async (t) => {
   for (const { url } of stores) {
     await play(`put h 1 --endpoints ${url}`);

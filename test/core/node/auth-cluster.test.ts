@@ -2,9 +2,10 @@
 
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
+import type { TokenSigner } from '../../../core/base/jwt.js';
 import { NOBODY, opPut, type AuthChange, type CallOptions, type Caller, type WatchBatch } from '../../../core/client.js';
 import { isApiError, type ErrorCode } from '../../../core/errors.js';
-import { Cluster, type ClusterOptions } from './cluster.js';
+import { Cluster, HEALTHY_MS, record, type ClusterOptions } from './cluster.js';
 
 interface Guarded {
   readonly cluster: Cluster;
@@ -70,6 +71,62 @@ test('SB12 a token from one member is good at the others, after a change of lead
   await put(leader);
 });
 
+test('SB12 a token is good at a member that has it from nothing but a snapshot, its own or another\'s', async (t) => {
+  const { cluster, as, login } = await guarded(t, { snapshotCount: 20, limits: { catchUpEntries: 0 } });
+  const leader = await cluster.leader();
+  const [behind = 0n] = cluster.ids.filter((id) => id !== leader);
+  cluster.board.onFrame = ({ from, to, frame }) => (from === behind || to === behind ? null : [frame]);
+  const token = await login(leader, 'u');
+  for (let i = 0; i < 60; i++) await cluster.until(cluster.client(leader).txn({ success: [opPut(utf8('x'), utf8(`${i}`))] }));
+  cluster.board.onFrame = ({ frame }) => [frame];
+  await cluster.level();
+  t.true(cluster.events.some(({ id, event }) => id === behind && event.kind === 'snapshot_installed'));
+  t.is((await as(behind, token)).caller?.user, 'u');
+  cluster.kill(behind);
+  await cluster.start(behind);
+  t.true(cluster.events.some(({ id, event }) => id === behind && event.kind === 'restored' && event.snapshotIndex > 0));
+  t.is((await as(behind, token)).caller?.user, 'u');
+});
+
+test('SB7 a signed token that was checked is believed for five seconds, and never beyond its own time', async (t) => {
+  let checked = 0;
+  const verify: TokenSigner['verify'] = (token, done) => {
+    checked += 1;
+    done(null, token === 'none' ? null : { user: token, authRevision: 9, leftMs: token === 'short' ? 1000 : 60_000 });
+  };
+  const { cluster, as } = await guarded(t, { size: 1, signer: { sign: (_user, _revision, done) => done(null, 'u'), verify } });
+  const checksOf = async (token: string, laterMs: readonly number[]): Promise<readonly number[]> => {
+    checked = 0;
+    const counts: number[] = [];
+    for (const ms of laterMs) {
+      await cluster.clock.advance(ms);
+      t.like((await as(1n, token)).caller, { user: token, authRevision: 9 });
+      counts.push(checked);
+    }
+    return counts;
+  };
+  t.deepEqual(await checksOf('u', [0, 0, 4900, 200]), [1, 1, 1, 2]);
+  t.deepEqual(await checksOf('short', [0, 900, 200]), [1, 1, 2]);
+  for (let i = 0; i < 2; i++) await refusedWith(t, as(1n, 'none'), 'token_invalid');
+});
+
+test('who asks counts as bytes of a request, and what is no transaction is bounded as well', async (t) => {
+  const { cluster, as, login } = await guarded(t, { size: 1, limits: { requestBytesMax: 2000 } });
+  const client = cluster.client(1n);
+  const options = await as(1n, await login(1n, 'u'));
+  const most = async (caller: CallOptions): Promise<number> => {
+    for (let bytes = 2000; bytes > 0; bytes--) {
+      const put = client.txn({ success: [opPut(utf8('a'), new Uint8Array(bytes))] }, caller);
+      const error: unknown = await cluster.until(put.then(() => null, (failure: unknown) => failure));
+      if (error === null) return bytes;
+      t.true(isApiError(error, 'request_too_large'));
+    }
+    return 0;
+  };
+  t.is(await most({}) - await most(options), 'u'.length + 2 + 2);
+  await refusedWith(t, cluster.until(client.changeAuth({ kind: 'role_add', name: 'r'.repeat(70_000) })), 'request_too_large');
+});
+
 test('SB6 a token is good for 300 seconds after its last use, and what was never used for as long', async (t) => {
   const { cluster, as, login } = await guarded(t, { size: 1 });
   const [used, unused] = [await login(1n, 'u'), await login(1n, 'u')];
@@ -78,12 +135,17 @@ test('SB6 a token is good for 300 seconds after its last use, and what was never
     t.is((await as(1n, used)).caller?.user, 'u');
   }
   await refusedWith(t, as(1n, unused), 'token_invalid');
+  // Letters and entries there are, but not together.
+  const [letters = '', index = ''] = used.split('.');
+  const another = `${unused.split('.')[0]}.${index}`;
+  const twisted = used.replace(/^./, (first) => (first === 'A' ? 'B' : 'A'));
+  for (const token of ['', 'x', 'x.y', `${used}1`, twisted, another, letters, `.${index}`, 'Bearer x.1']) {
+    await refusedWith(t, as(1n, token), 'token_invalid');
+  }
+  t.is((await as(1n, `Bearer ${used}`)).caller?.user, 'u');
   await cluster.clock.advance(301_000);
   await refusedWith(t, as(1n, used), 'token_invalid');
   await refusedWith(t, as(1n, used), 'token_invalid');
-  for (const token of ['', 'x', 'x.y', `${used}1`, used.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')), 'Bearer x.1']) {
-    await refusedWith(t, as(1n, token), 'token_invalid');
-  }
 });
 
 test('a member that lags waits until it has the entry a token is from, however many made-up tokens wait beside it', async (t) => {
@@ -115,6 +177,26 @@ test('a made-up token that names an entry to come is refused as soon as nothing 
   t.true(waitedMs < 1000, String(waitedMs));
 });
 
+test('a learner, too, waits for the entry a token is from, and no longer than it takes to catch up', async (t) => {
+  const { cluster, as, login } = await guarded(t);
+  await cluster.clock.advance(HEALTHY_MS);
+  const leader = await cluster.leader();
+  const { member } = await cluster.until(cluster.client(leader).addMember({ peerUrls: ['http://l:1'], isLearner: true }));
+  await cluster.start(member.id, { contacts: cluster.ids.map(record) });
+  await cluster.level();
+  cluster.board.onFrame = ({ to, frame }) => (to === member.id ? null : [frame]);
+  const token = await login(leader, 'u');
+  const learner = cluster.client(member.id);
+  const waiting = Promise.resolve(learner.identify({ token, certificateName: null }));
+  await cluster.clock.advance(100);
+  cluster.board.onFrame = ({ frame }) => [frame];
+  const caller = await cluster.until(waiting) ?? NOBODY;
+  t.true((await cluster.until(learner.status({ caller }))).isLearner);
+  const began = cluster.clock.now();
+  await refusedWith(t, as(member.id, `${'x'.repeat(24)}.1000000`), 'token_invalid');
+  t.true(cluster.clock.now() - began < 1000);
+});
+
 test('a member without a leader says that it cannot tell whose a token is, not that it is nobody\'s', async (t) => {
   const { cluster, as, login } = await guarded(t);
   const leader = await cluster.leader();
@@ -139,15 +221,44 @@ test('SC7 events stop with the entry that takes the right away, and a quiet watc
   const put = (value: string): Promise<unknown> => cluster.until(client.txn({ success: [opPut(utf8('a'), utf8(value))] }));
   await put('1');
   t.is((await cluster.until(batchOf(busy))).events.length, 1);
+  // It waits already, and nothing will ever happen on it.
+  const told = refusedWith(t, quiet.next(), 'permission_denied');
   await cluster.until(client.changeAuth({ kind: 'role_delete', name: 'r' }));
   await put('2');
   const began = cluster.clock.now();
   await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(busy.next()), 'permission_denied');
-  await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(quiet.next()), 'permission_denied');
+  await cluster.until(told);
   t.true(cluster.clock.now() - began <= 5000);
   t.is((await cluster.until(batchOf(ofOwn))).events.length, 2);
   const late = client.watch({ key: utf8('a') }, options)[Symbol.asyncIterator]();
   await refusedWith(t, cluster.until<IteratorResult<WatchBatch>>(late.next()), 'permission_denied');
+});
+
+test('SC7 very many quiet watches are told within five seconds as well, in slices', async (t) => {
+  const { cluster, as, login } = await guarded(t, { size: 1 });
+  const client = cluster.client(1n);
+  const options = await as(1n, await login(1n, 'u'));
+  const { hub } = cluster.member(1n).node;
+  const left = new Set<number>();
+  const look = (): void => {
+    left.add(hub.watcherCount);
+    if (hub.watcherCount > 0) cluster.clock.schedule(0, look);
+  };
+  let told = 0;
+  const end = (): void => {
+    if (told === 0) look();
+    told += 1;
+  };
+  for (let i = 0; i < 1700; i++) {
+    const batches = client.watch({ key: utf8('a1') }, options)[Symbol.asyncIterator]();
+    void batches.next().then(() => batches.next()).catch(end);
+  }
+  await cluster.clock.advance(2000);
+  await cluster.until(client.changeAuth({ kind: 'role_delete', name: 'r' }));
+  await cluster.clock.advance(5000);
+  t.is(told, 1700);
+  // Others have their turn in between.
+  t.deepEqual([...left], [1200, 700, 200, 0]);
 });
 
 test('SB8 who was somebody before users or roles changed begins no watch as such, and loses none that is open', async (t) => {

@@ -3,6 +3,7 @@
 
 import type { Clock } from '../../../core/base/clock.js';
 import { whenDone } from '../../../core/base/done.js';
+import type { TokenSigner } from '../../../core/base/jwt.js';
 import type { Backend } from '../../../core/client.js';
 import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import type { NodeEvent } from '../../../core/node/events.js';
@@ -21,6 +22,7 @@ export interface ClusterOptions {
   readonly limits?: Partial<NodeLimits>;
   readonly strictReconfig?: boolean;
   readonly upkeep?: UpkeepSettings;
+  readonly signer?: TokenSigner;
 }
 
 export const CLUSTER_ID = 0xc1n;
@@ -122,6 +124,7 @@ export class Cluster {
       clock,
       observe: (event) => void this.events.push({ id, event }),
       secrets: testSecrets(clock, config.seed),
+      ...(this.#options.signer === undefined ? {} : { signer: this.#options.signer }),
       readIdentity: (done) => clock.schedule(0, () => done(null, null)),
       openLog: () => log,
       connect: () => transport,

@@ -51,6 +51,10 @@ test('a bit that turned over in a follower raises the alarm for that follower, a
   t.like(refused, { code: 'corrupt', status: 15, message: 'etcdserver: corrupt cluster' });
   t.not(await cluster.until(get(cluster.client(other), utf8('k1'))), null);
   t.deepEqual((await cluster.until(cluster.client(leader).status())).errors, [`memberID:${broken} alarm:CORRUPT `]);
+  const { index } = cluster.member(leader).node.store.applied;
+  await cluster.clock.advance(3 * EVERY_MS);
+  t.true(differences(cluster).length > 1);
+  t.is(cluster.member(leader).node.store.applied.index, index, 'an alarm that stands is not raised again');
   await cluster.stopAll();
 });
 
@@ -93,6 +97,21 @@ test('after a compaction the leader compares what it has left, once', async (t) 
   await cluster.stopAll();
 });
 
+test('a member that was away when what a compaction left was compared is compared once it is back', async (t) => {
+  const cluster = await filled({ upkeep: { ...UPKEEP, corruptCheckMs: 0, compactHashCheckMs: EVERY_MS } });
+  const leader = await cluster.leader();
+  const [broken = 0n] = cluster.ids.filter((id) => id !== leader);
+  flip(cluster, broken, 'k2');
+  cluster.board.onFrame = ({ from, to, frame }) => (from === broken || to === broken ? null : [frame]);
+  await cluster.until(cluster.client(leader).compact(cluster.member(leader).node.store.revision));
+  await cluster.clock.advance(3 * EVERY_MS);
+  t.deepEqual(differences(cluster), []);
+  cluster.board.onFrame = ({ frame }) => [frame];
+  await cluster.clock.advance(3 * EVERY_MS);
+  t.like(differences(cluster)[0], { kind: 'members_differ', members: [broken] });
+  await cluster.stopAll();
+});
+
 test('a member that differs from most of the others finds out before it serves, and one that agrees serves', async (t) => {
   const cluster = await filled({ upkeep: NO_UPKEEP });
   const [a = 0n, b = 0n, c = 0n] = cluster.ids;
@@ -108,19 +127,25 @@ test('a member that differs from most of the others finds out before it serves, 
   await cluster.stopAll();
 });
 
-test('a member is told which of the others hold something else than it does, and not those that are as wrong', async (t) => {
+test('a member hears who differs from it, not who is as wrong; one a little behind is asked again, not for ever', async (t) => {
   const clock = new SimClock();
+  const asked: bigint[] = [];
   const told = (hash: number): StoreHash => ({ hash, revision: 7, compactRevision: 0 });
   const corruption = new Corruption({ self: 1n, everyMs: 0, compactedEveryMs: 0 }, {
     clock, observe: () => undefined, isLeader: () => false, raise: () => undefined,
-    others: () => [2n, 3n, 4n, 5n],
+    others: () => [2n, 3n, 4n, 5n, 6n, 7n],
     revision: () => 7,
     compacted: () => 0,
     hash: (_revision, done) => void clock.schedule(0, () => done(null, told(1))),
-    askHash: (member, _revision, done) => void clock.schedule(0, () => done(null, told(member === 2n ? 1 : 9))),
+    askHash: (member, _revision, done) => {
+      asked.push(member);
+      const isBehind = member === 4n || (member === 3n && asked.filter((each) => each === member).length < 3);
+      clock.schedule(0, () => (isBehind ? done(new ApiError('future_revision')) : done(null, told(member === 2n ? 1 : 9))));
+    },
   });
   const differing = await clock.until(whenDone<readonly bigint[]>((done) => corruption.verify(done)));
-  t.deepEqual(differing, [3n, 4n, 5n]);
+  t.deepEqual(differing.toSorted((a, b) => Number(a - b)), [3n, 5n, 6n, 7n]);
+  t.deepEqual([3n, 4n, 5n].map((member) => asked.filter((each) => each === member).length), [3, 5, 1]);
 });
 
 test('whoever holds what most hold is right; without a majority, the one who judges', (t) => {

@@ -15,6 +15,22 @@ test('a signal that is aborted already makes reading throw, not the call', async
   await node.close();
 });
 
+test('each piece says how much is still to come, and nothing that is written meanwhile changes that', async (t) => {
+  const node = await startNode({ dataDir: null });
+  for (let i = 0; i < 8; i++) await put(node.client, utf8(`key-${i}`), new Uint8Array(300_000));
+  const sizes: number[] = [];
+  const told: number[] = [];
+  for await (const { bytes, remainingBytes } of node.client.snapshot()) {
+    sizes.push(bytes.length);
+    told.push(remainingBytes);
+    await put(node.client, utf8(`key-${sizes.length}`), utf8('meanwhile'));
+  }
+  t.true(sizes.length > 4, `${sizes.length} pieces`);
+  t.deepEqual(told, sizes.map((_, i) => sizes.slice(i + 1).reduce((sum, size) => sum + size, 0)));
+  t.true(sizes.reduce((sum, size) => sum + size, 0) > 8 * 300_000);
+  await node.close();
+});
+
 test('a closed client refuses to read, and ends what is being read', async (t) => {
   const node = await startNode({ dataDir: null });
   await put(node.client, utf8('a'), utf8('1'));

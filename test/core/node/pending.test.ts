@@ -157,6 +157,8 @@ test('waits end by time, in the order they began, once; and say whether a leader
   const pending = fresh();
   const first = slotted(pending, { term: 1, index: 1 }, 1000);
   const second = slotted(pending, { term: 1, index: 2 }, 2000);
+  for (let i = 0; i < 2; i++) pending.addReader(() => undefined);
+  pending.closeGroup(0, 1000);
   pending.expire(1500, -Infinity);
   t.true(isApiError(first[0]?.error, 'timeout'));
   t.is(second.length, 0);
@@ -164,6 +166,7 @@ test('waits end by time, in the order they began, once; and say whether a leader
   t.true(isApiError(second[0]?.error, 'timeout_leader_lost'));
   pending.onApplied({ term: 1, index: 2 }, reply);
   t.deepEqual([first.length, second.length], [1, 1]);
+  t.deepEqual(pending.failures, { proposals: 2, lateReads: 1, reads: 0 });
 });
 
 test('a proposal that timed out counts until its slot is decided: time makes no room on a disk that stands still', (t) => {
@@ -268,6 +271,7 @@ test('a stopping node leaves nobody waiting', (t) => {
   const all = [...first, ...second.outcomes, ...outcomes];
   t.is(all.length, 5);
   t.true(all.every((outcome) => outcome.error?.message === 'stopped'));
+  t.deepEqual(pending.failures, { proposals: 3, lateReads: 0, reads: 2 });
 });
 
 test('a proposal whose slot was given again may live on in another log: it is not asked for twice', (t) => {

@@ -2,8 +2,11 @@
 
 import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
+import type { Done } from '../../../core/base/done.js';
 import { get, opDelete, opPut, opTxn, put, type Backend } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
+import { Quota } from '../../../core/node/quota.js';
+import { Store, type Reply } from '../../../core/store/store.js';
 import { Cluster } from './cluster.js';
 
 const QUOTA = 1024 * 1024;
@@ -45,6 +48,55 @@ test('a put that does not fit raises the alarm for its member, and then every me
   t.is(await cluster.until(get(other, utf8('k1'))), null);
   const { revision } = await cluster.until(other.status().then(({ header }) => header));
   t.is(await codeOf(cluster, other.compact(revision)), null);
+  await cluster.stopAll();
+});
+
+test('a lease that does not fit is refused like a put, and many refused together raise the alarm once', async (t) => {
+  for (const wish of ['grant', 'put'] as const) {
+    const cluster = await Cluster.running({ size: 1, limits: { quotaBytes: 1 } });
+    const { store, desk } = cluster.member(1n).node;
+    const { index } = store.applied;
+    const ask = (client: Backend): Promise<unknown> => (wish === 'grant' ? client.grant(60) : put(client, utf8('a'), utf8('1')));
+    const codes = await Promise.all(Array.from({ length: 20 }, () => codeOf(cluster, ask(cluster.client(1n)))));
+    t.deepEqual(new Set(codes), new Set(['no_space']));
+    t.deepEqual(store.alarms(), [{ memberId: 1n, kind: 'no_space' }]);
+    t.deepEqual([store.applied.index - index, desk.proposalsPending], [1, 0]);
+    await cluster.stopAll();
+  }
+});
+
+test('no more wait for the alarm than may wait for anything', (t) => {
+  const raised: Done<Reply>[] = [];
+  const store = new Store();
+  const quota = new Quota(1n, { quotaBytes: 1, requestBytesMax: 10, proposalsMax: 3 }, {
+    store: () => store,
+    submit: (_command, done) => void raised.push(done),
+  });
+  const codes: string[] = [];
+  for (let i = 0; i < 5; i++) quota.refuse(({ code }) => void codes.push(code));
+  t.deepEqual([raised.length, codes], [1, ['too_many_requests', 'too_many_requests']]);
+  raised[0]?.(new ApiError('timeout'));
+  t.deepEqual(codes.slice(2), ['no_space', 'no_space', 'no_space']);
+});
+
+test('however many ask for a defragmentation together, one is made, and all are told', async (t) => {
+  const cluster = await Cluster.running({ size: 1 });
+  const client = cluster.client(1n);
+  for (let i = 0; i < 40; i++) await cluster.until(put(client, utf8('a'), new Uint8Array(1000)));
+  await cluster.until(client.compact(cluster.member(1n).node.store.revision));
+  const { store } = cluster.member(1n).node;
+  let steps = 0;
+  const tidy = store.tidy.bind(store);
+  store.tidy = (rows) => {
+    steps += 1;
+    return tidy(rows);
+  };
+  await cluster.until(client.defragment());
+  const alone = steps;
+  steps = 0;
+  const headers = await cluster.until(Promise.all(Array.from({ length: 100 }, () => client.defragment())));
+  t.is(headers.length, 100);
+  t.true(alone > 0 && steps < 10 * alone, `${steps} steps, and ${alone} for one`);
   await cluster.stopAll();
 });
 

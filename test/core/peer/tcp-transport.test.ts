@@ -229,6 +229,7 @@ on('bytes to and from a member are counted, and echoes say how long there and ba
   await rig.until(() => trips().length > 0, 'an echo comes back');
   t.true(trips().every((tookMs) => tookMs >= 0 && tookMs < SILENCE_MS));
   a.transport.setPeers(new Map());
+  await rig.until(() => b.transport.send(1n, 'call', Buffer.alloc(7)) && a.got.length > 1, 'it dials and speaks again');
   t.is(a.transport.traffic(2n), null, 'who is no member any more is not counted');
 });
 

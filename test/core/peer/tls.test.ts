@@ -253,6 +253,14 @@ test('a pair that does not fit is refused at the start, the one for dialling as 
   await rig.close();
 });
 
+on('SA2: the least version of TLS counts for who dials as well', async (rig, t) => {
+  const one = await rig.member(1n, { listen: [TLS], tls: termsOf(await authority.issue('one'), { minVersion: 'TLSv1.3' }) });
+  const two = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('two'), { maxVersion: 'TLSv1.2' }) });
+  dials(one, two);
+  await failsToDial(rig, one, /protocol version/);
+  t.false(one.transport.isConnected(2n));
+});
+
 on('SA10: a client does not pass for a member: its authority is another, or its name is not allowed', async (rig, t) => {
   const allowedNames = ['member-1', 'member-2'];
   const two = await rig.member(2n, { listen: [TLS], tls: termsOf(await authority.issue('member-2'), { allowedNames }) });

@@ -248,7 +248,8 @@ test('no count in the bytes of users is believed beyond what is there', (t) => {
 
 test('SB12 users, roles and tokens come back from a snapshot, and one without any is as it was before there were users', (t) => {
   const replica = guarded();
-  replica.own({ kind: 'authenticate', user: 'u', digest: 'cd'.repeat(32), authRevision: 7 });
+  replica.change({ kind: 'user_add', name: 'cn', hash: null });
+  replica.own({ kind: 'authenticate', user: 'u', digest: 'cd'.repeat(32), authRevision: 8 });
   const frozen = replica.store.freeze();
   const loader = Store.load();
   for (const chunk of frozen.chunks()) loader.push(chunk);
@@ -256,8 +257,8 @@ test('SB12 users, roles and tokens come back from a snapshot, and one without an
   t.is(loaded.stateHash(), replica.store.stateHash());
   t.deepEqual([...loaded.auth.tokens()], [...replica.store.auth.tokens()]);
   t.deepEqual(loaded.auth.role('r'), replica.store.auth.role('r'));
-  t.deepEqual(loaded.auth.user('u'), replica.store.auth.user('u'));
-  t.is(loaded.auth.revision, 7);
+  for (const name of ['u', 'cn']) t.deepEqual(loaded.auth.user(name), replica.store.auth.user(name));
+  t.deepEqual([loaded.auth.user('cn')?.noPassword, loaded.auth.tokenCount, loaded.auth.revision], [true, 1, 8]);
   const bytes = Buffer.concat([...new Store().freeze().chunks()]);
   // The last frame says that nothing is missing: its payload is the one byte 6, and before it there is no section 8.
   t.is(bytes.at(-1), 6);

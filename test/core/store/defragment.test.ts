@@ -26,6 +26,23 @@ test('what is held shrinks to about what is in use', (t) => {
   t.true(store.dbSizeBytes < 700_000, `${store.dbSizeBytes} are held for ${store.dbSizeInUseBytes}`);
 });
 
+test('a step takes about as many rows as it may, of keys with a long history as well', (t) => {
+  const script = new Script();
+  for (let i = 0; i < 400; i++) script.put(`key-${i}`);
+  for (let i = 0; i < 200; i++) script.del(`key-${i}`);
+  script.compact(script.store.revision);
+  script.put('last');
+  script.compact(script.store.revision);
+  script.tidy();
+  for (let i = 0; i < 20_000; i++) script.put(`key-${200 + (i % 200)}`);
+  script.store.defragment();
+  let steps = 1;
+  while (!script.store.tidy(500)) steps += 1;
+  // All rows once for their values, once for the numbers of their keys.
+  t.true(steps >= 2 * 40, `${steps} steps`);
+  t.is(script.store.keyCount, 201);
+});
+
 test('no answer, no lease and no snapshot is another afterwards, nor when writes come in between', (t) => {
   const [script, plain] = [hollow(), hollow()];
   const dice = new Prng(7);

@@ -9,6 +9,7 @@ import { startNode } from '../../../core/start-node.js';
 import type { CallContext, Method } from '../../../core/wire/call.js';
 import { methods } from '../../../core/wire/methods.js';
 import { serve } from '../../../core/wire/port.js';
+import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { METHODS } from '../../model/auth-oracle.js';
 import { RawClient } from '../../interop/raw-grpc.js';
 
@@ -80,6 +81,39 @@ test('SC1 every method there is asks who calls: whatever is added without a righ
   // What each needs stands in one table, and the oracle has an opinion on each method that looks at no key.
   t.deepEqual(Object.values(NEEDS).filter((need) => need === 'nothing').length, 3);
   for (const name of Object.keys(METHODS)) t.true(table.has(`/etcdserverpb.${name.split(':')[0]}`), name);
+});
+
+test('SC1 a watch that may not be is refused in etcd\'s words before anything else is, and uses up no id', async (t) => {
+  const client = await guarded(t);
+  const watch = methods(client).get('/etcdserverpb.Watch/Watch');
+  if (watch?.kind !== 'stream') return t.fail('watch is a stream');
+  const { token } = await client.authenticate('u', 'u');
+  const abort = new AbortController();
+  const said: rpc.WatchResponse[] = [];
+  async function* requests(): AsyncGenerator<Uint8Array> {
+    let asked = 0;
+    for (const [key, startRevision] of [['c', 0n], ['c', -1n], ['a', -1n], ['a', 0n]] as const) {
+      const value = {
+        key: utf8(key), rangeEnd: utf8(''), startRevision, progressNotify: false, filters: [], prevKv: false, watchId: 0n,
+        fragment: false,
+      };
+      yield rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
+      asked += 1;
+      while (said.length < asked) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    abort.abort();
+  }
+  await watch.handle(requests(), call(token, abort.signal), (bytes) => {
+    said.push(rpc.WatchResponse.decode(bytes));
+    return Promise.resolve();
+  });
+  const denied = 'rpc error: code = PermissionDenied desc = etcdserver: permission denied';
+  t.deepEqual(said.map(({ watchId, created, canceled, cancelReason }) => [watchId, created, canceled, cancelReason]), [
+    [-1n, true, true, denied],
+    [-1n, true, true, denied],
+    [-1n, true, true, 'etcdserver: mvcc: required revision has been compacted'],
+    [0n, true, false, ''],
+  ]);
 });
 
 test('SC2 who comes without a token, or with one nobody was given, gets nothing from any method', async (t) => {

@@ -1,7 +1,10 @@
 // The repair of `:authority`, on bytes as etcdctl 3.4 sends them, whole and in pieces of any size.
 
+import { once } from 'node:events';
+import { createServer as createHttp2Server, type ServerHttp2Stream } from 'node:http2';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import test from 'ava';
-import { FrameScanner, mayNeedRepair, OPENING_BYTES } from '../../../core/wire/authority.js';
+import { FrameScanner, mayNeedRepair, OPENING_BYTES, repairAuthority } from '../../../core/wire/authority.js';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const EMPTY_SETTINGS = Buffer.from('000000040000000000', 'hex');
@@ -82,4 +85,32 @@ test('only a connection that opens with empty settings is looked at', (t) => {
   t.false(mayNeedRepair(Buffer.concat([PREFACE, frame(4, 0, Buffer.alloc(6))])));
   t.false(mayNeedRepair(PREFACE));
   t.is(OPENING_BYTES, PREFACE.length + 9);
+});
+
+test('an answer that comes as the caller ends his side ends his connection, and not the process', async (t) => {
+  const sessions = createHttp2Server();
+  const streams: ServerHttp2Stream[] = [];
+  sessions.on('stream', (stream) => streams.push(stream.on('error', () => undefined)));
+  const listener = createServer({ allowHalfOpen: true }, (socket: Socket) => {
+    socket.on('error', () => undefined);
+    // The end of this side takes a while, as on a machine with much to do; in it comes the answer.
+    const end = socket.end.bind(socket);
+    Reflect.set(socket, 'end', (done: () => void) => {
+      for (const stream of streams) stream.respond({ ':status': 200 }, { endStream: true });
+      setTimeout(() => end(done), 50);
+    });
+    sessions.emit('connection', repairAuthority(socket));
+  });
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => listener.close());
+  const caller = connect((listener.address() as AddressInfo).port, '127.0.0.1');
+  caller.on('error', () => undefined).resume();
+  // POST, http and the authority; then the path `/`.
+  const request = frame(1, 5, Buffer.concat([authority(Buffer.from('a'), false), Buffer.from([0x84])]));
+  caller.write(Buffer.concat([PREFACE, EMPTY_SETTINGS, request]));
+  await once(sessions, 'stream');
+  const [stream] = streams;
+  caller.end();
+  if (stream?.closed === false) await once(stream, 'close');
+  t.true(stream?.destroyed);
 });

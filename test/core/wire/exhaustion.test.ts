@@ -12,6 +12,7 @@ import { startNode, type NodeOptions } from '../../../core/start-node.js';
 import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
 import { connect, type RemoteClient } from '../../../core/wire/remote-client.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+import type { WireEvent } from '../../../core/wire/wire-events.js';
 
 interface World {
   readonly server: WireServer;
@@ -95,11 +96,14 @@ test('SD1: a connection is told how many streams it may have', async (t) => {
 });
 
 test('SD2: one address has so many connections and no more, and may come again when one has closed', async (t) => {
-  const world = await start(t, { serve: { connectionsPerAddressMax: 4 } });
+  const refused: number[] = [];
+  const observe = (event: WireEvent): void => void (event.kind === 'connection_refused' && refused.push(event.connections));
+  const world = await start(t, { serve: { connectionsPerAddressMax: 4, observe } });
   await put(world.client, utf8('a'), utf8('1'));
   const sockets = [open(world), open(world), open(world)];
   for (const socket of sockets) await new Promise((resolve) => socket.once('connect', resolve));
   await closed(open(world));
+  t.deepEqual(refused, [4]);
   t.truthy(await get(world.client, utf8('a')));
   sockets[0]?.destroy();
   for (let i = 0; ; i++) {

@@ -2,6 +2,7 @@
 // itself, raw bytes, so that what RemoteClient would hide shows.
 
 import { Client, credentials, Metadata, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import { connect as dialHttp2 } from 'node:http2';
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
@@ -279,6 +280,37 @@ test('keep-alives are answered in order, and a half-close ends them with status 
     [lease.id, 60],
   ]);
 });
+
+test('draining ends calls that may wait for ever, those as well whose request comes only then', async (t) => {
+  const { node, server, client } = await setUp(t);
+  const { id } = await node.client.grant(60);
+  await put(node.client, utf8(`l/${id.toString(16)}`), utf8(''), { lease: id });
+  // Lock { name: 'l' }, as gRPC frames it.
+  const lock = Buffer.from('0a016c', 'hex');
+  const late = dialHttp2(server.urls[0] ?? '');
+  late.on('error', () => undefined);
+  t.teardown(() => late.destroy());
+  const path = '/v3lockpb.Lock/Lock';
+  const asked = late.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+  const told = new Promise<unknown>((resolve) => {
+    const tell = (headers: Record<string, unknown>): void => {
+      if (headers['grpc-status'] !== undefined) resolve(headers['grpc-status']);
+    };
+    asked.on('response', tell).on('trailers', tell).on('error', resolve).resume();
+  });
+  const waiting = failure(t, call(client, path, lock));
+  while ((await node.client.range({ key: utf8('l/'), rangeEnd: utf8('l0') })).count < 2) await nextTurn();
+  const drained = server.drain(20_000);
+  asked.end(Buffer.concat([Buffer.from([0, 0, 0, 0, lock.length]), lock]));
+  t.deepEqual(await waiting, [14, 'etcdserver: server stopped']);
+  t.is(await told, '14');
+  await drained;
+  t.is((await node.client.range({ key: utf8('l/'), rangeEnd: utf8('l0') })).count, 1);
+});
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 5));
+}
 
 test('draining ends watches with a word to go elsewhere, lets calls finish, and refuses new connections', async (t) => {
   const node = await startNode({ dataDir: null });

@@ -94,10 +94,33 @@ test('a caller that demands a leader is refused by a member without one, at once
   await t.throwsAsync(range.handle(Buffer.from('0a0161', 'hex'), call({ hasLeader: true })), {
     message: 'etcdserver: no leader',
   });
+  const lock = unary(leaderless, '/v3lockpb.Lock/Lock');
+  await t.throwsAsync(lock.handle(Buffer.from('0a016c', 'hex'), call({ hasLeader: true })), { message: 'etcdserver: no leader' });
   const keepAlive = stream(leaderless, '/etcdserverpb.Lease/LeaseKeepAlive');
   const nothing = never();
   const ended = keepAlive.handle(nothing, call({ hasLeader: true }), () => Promise.resolve());
   await t.throwsAsync(ended, { message: 'etcdserver: no leader' });
+});
+
+test('a call is asked once more when users or roles changed under it, if its caller is known by then', async (t) => {
+  const backend = await start(t);
+  let asked = 0;
+  const between = (revisions: readonly number[]): Backend => Object.assign(Object.create(backend) as typeof backend, {
+    identify: () => ({ user: 'u', authRevision: revisions[Math.min(asked, revisions.length - 1)], token: null }),
+    range: (...args: Parameters<Backend['range']>) => {
+      asked += 1;
+      const isOld = asked === 1 || args[1]?.caller?.authRevision === 1;
+      return isOld ? Promise.reject(new ApiError('auth_revision_old')) : backend.range(args[0]);
+    },
+  });
+  const ask = (revisions: readonly number[]): Promise<Uint8Array> => {
+    asked = 0;
+    return unary(between(revisions), '/etcdserverpb.KV/Range').handle(Buffer.from('0a0161', 'hex'), call());
+  };
+  t.is(rpc.RangeResponse.decode(await ask([1, 2])).count, 0);
+  t.is(asked, 2);
+  await t.throwsAsync(ask([1, 1]), { message: 'etcdserver: revision of auth store is old' });
+  t.is(asked, 1);
 });
 
 async function* never(): AsyncGenerator<Uint8Array> {

@@ -376,6 +376,11 @@ test('a program that closes its client ends by itself', async (t) => {
     for await (const batch of watch) if (batch.kind === 'created') break;
     const lease = await client.grant(60);
     await client.keepAlive(lease.id);
+    const { keepAliver } = await import('${here}core/wire/keep-aliver.js');
+    const order = { lease: lease.id, ttlMs: 1500, stallBudgetMs: 10_000, tell: () => undefined };
+    const keeping = keepAliver('${server.urls[0] ?? ''}').keep(order);
+    while (keeping.ageMs() === Infinity) await new Promise((resolve) => setTimeout(resolve, 20));
+    keeping.stop();
     await client.range({ key });
     await client.close();
   `;

@@ -7,6 +7,7 @@ import { isApiError } from '../../../core/errors.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { serve, type WireServer } from '../../../core/wire/port.js';
 import { connect } from '../../../core/wire/remote-client.js';
+import type { WireEvent } from '../../../core/wire/wire-events.js';
 
 interface Guarded {
   readonly node: RunningNode;
@@ -95,6 +96,39 @@ test('a token that is gone is fetched anew for calls, watches and keep-alives', 
   await put(node.client, utf8('a'), utf8('2'));
   t.is((await batchOf(batches)).events.length, 1);
   watch.close();
+});
+
+test('a source whose tokens are no good is asked once more, not for ever', async (t) => {
+  const { server } = await guarded(t);
+  let asked = 0;
+  const client = connect(server.urls, { token: () => `nonsense.${(asked += 1)}` });
+  t.teardown(() => client.close());
+  const refusal = { message: 'etcdserver: invalid auth token' };
+  await t.throwsAsync(get(client, utf8('a')), refusal);
+  t.is(asked, 2);
+  await t.throwsAsync(client.keepAlive(1n), refusal);
+  await t.throwsAsync(client.watch({ key: utf8('a') })[Symbol.asyncIterator]().next(), refusal);
+  t.true(asked < 10, `${asked} times`);
+});
+
+test('the streams of callers who are gone are closed when there are many', async (t) => {
+  const node = await startNode({ dataDir: null });
+  let open = 0;
+  const observe = (event: WireEvent): void => {
+    if (event.kind === 'call_started' && event.method.name === 'LeaseKeepAlive') open += 1;
+    if (event.kind === 'call_handled' && event.method.name === 'LeaseKeepAlive') open -= 1;
+  };
+  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], observe });
+  const client = connect(server.urls);
+  t.teardown(async () => {
+    await client.close();
+    await server.drain(100);
+    await node.close();
+  });
+  const { id } = await client.grant(60);
+  for (let i = 0; i < 150; i++) await client.keepAlive(id, { caller: { user: null, authRevision: 0, token: `t${i}` } });
+  while (open > 100) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.true(open >= 1);
 });
 
 test('what a caller may not watch ends that watch with the reason, and the others of the stream go on', async (t) => {

@@ -5,8 +5,9 @@ import test, { type ExecutionContext } from 'ava';
 import { request } from 'node:http';
 import { connect as connectHttp2, type Settings } from 'node:http2';
 import { startNode } from '../../../core/index.js';
-import type { Backend, StatusResponse } from '../../../core/client.js';
-import { ANY_SITE, type CrossSiteRules } from '../../../core/wire/cross-site.js';
+import type { Backend, RangeRequest, StatusResponse } from '../../../core/client.js';
+import { ApiError } from '../../../core/errors.js';
+import { ANY_SITE, siteFault, type CrossSiteRules } from '../../../core/wire/cross-site.js';
 import type { MetricsText } from '../../../core/wire/health-routes.js';
 import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
@@ -75,6 +76,15 @@ test('/health says no with etcd\'s reason: an alarm, no leader, no answer', asyn
   t.deepEqual(await get(`${full.urls[0]}/health?exclude=CORRUPT`), [503, '{"health":"false","reason":"ALARM NOSPACE"}']);
   const headless = await served(t, {}, saying({ leader: 0n }));
   t.deepEqual(await get(`${headless.urls[0]}/health`), [503, '{"health":"false","reason":"RAFT NO LEADER"}']);
+  const learning = new Proxy(saying({ isLearner: true }), {
+    get: (target, name): unknown => {
+      if (name !== 'range') return Reflect.get(target, name);
+      return ({ serializable }: RangeRequest): Promise<unknown> =>
+        (serializable === true ? Promise.resolve({}) : Promise.reject(new ApiError('learner_unsupported')));
+    },
+  });
+  const learner = await served(t, {}, learning);
+  t.deepEqual(await get(`${learner.urls[0]}/health`), [200, '{"health":"true"}'], 'a learner reads what it has');
   t.deepEqual(events.filter(({ kind }) => kind === 'health_checked'), [{ kind: 'health_checked', well: true }]);
 });
 
@@ -149,6 +159,13 @@ test('SE1: a name that was not agreed upon is misdirected, in etcd\'s words, wha
   }
 });
 
+test('SE1: what comes with TLS may be for any name, which its certificate has proved', (t) => {
+  const rules = { origins: null, hosts: ['good.test'] };
+  const asked = { host: 'evil.test:80', origin: undefined };
+  t.is(siteFault(rules, { ...asked, isSecure: false })?.status, 421);
+  t.is(siteFault(rules, { ...asked, isSecure: true }), null);
+});
+
 test('SE4: what a caller is told of a failure has no stack and no path in it', async (t) => {
   const broken = new Proxy(backend, {
     get: (target, name): unknown => {
@@ -167,9 +184,15 @@ test('SE4: what a caller is told of a failure has no stack and no path in it', a
     (await ask(`${url}/nothing`, {}))[1],
     (await ask(`${url}/readyz`, {}))[1],
   ];
+  const { connect } = await import('../../../core/index.js');
+  const client = connect(server.urls);
+  t.teardown(() => client.close());
+  await client.range({ key: Buffer.from('a') }).catch((error: unknown) => bodies.push(String(error)));
+  t.is(bodies.length, 6);
   for (const body of bodies) t.notRegex(body, /\bat .*\.[jt]s|node_modules|file:\/\/|\/work\/|\/home\/|\/var\/|secret/, body);
-  t.deepEqual(events.flatMap((event) => (event.kind === 'failed' ? [event.error.message] : [])), ['secret of /var/lib/coterie'],
-    'whoever runs it is told');
+  const told = events.flatMap((event) => (event.kind === 'failed' ? [`${event.where}: ${event.error.message}`] : []));
+  const fault = 'secret of /var/lib/coterie';
+  t.deepEqual(told, [`http: ${fault}`, `etcdserverpb.KV/Range: ${fault}`], 'whoever runs it is told');
 });
 
 test('without the gateway there is no API over HTTP, and health stays', async (t) => {

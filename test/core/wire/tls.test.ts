@@ -248,6 +248,7 @@ test('SA6: new certificates and authorities are in use with the next handshake, 
     socket.on('error', reject);
   });
   t.is(await shown(), 'server');
+  t.is(await visit(port, shows(alice)), 'answered', 'a whole visit: whoever served it serves others afterwards');
   const next = await authority.issue('next server');
   server.renewTls({ cert: next.cert, key: next.key, ...MUTUAL });
   t.is(await shown(), 'next server');
@@ -259,24 +260,51 @@ test('SA6: new certificates and authorities are in use with the next handshake, 
   t.is(await visit(port, shows(await other.issue('erin'))), 'answered');
 });
 
+/** Bob, who comes back by what was given to him before. */
+class Returning {
+  readonly sessions: Buffer[] = [];
+  readonly #options: ConnectionOptions;
+
+  constructor(port: number, maxVersion: 'TLSv1.2' | 'TLSv1.3') {
+    this.#options = { host: '127.0.0.1', port, ca: authority.cert, ...shows(bob), maxVersion };
+  }
+
+  come(session?: Buffer): Promise<string> {
+    return new Promise((resolve) => {
+      let [answer, how] = ['', ''];
+      const socket: TLSSocket = connectTls({ ...this.#options, ...(session === undefined ? {} : { session }) }, () => {
+        // Once it is closed nobody can tell.
+        how = socket.isSessionReused() ? 'answered by a session' : 'answered';
+        socket.write('GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+      });
+      socket.on('session', (one: Buffer) => this.sessions.push(one));
+      socket.on('data', (chunk: Buffer) => (answer += chunk.toString()));
+      socket.on('error', () => resolve('refused'));
+      socket.on('close', () => resolve(answer === '' ? 'refused' : how));
+    });
+  }
+}
+
 test('SA7: nobody comes back to a port that asks for certificates by a session of before', async (t) => {
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     const { server, port } = await open(t, { ...MUTUAL, crl: await authority.crl([]) });
-    const sessions: Buffer[] = [];
-    const come = (session?: Buffer): Promise<string> => new Promise((resolve) => {
-      const socket: TLSSocket = connectTls({
-        host: '127.0.0.1', port, ca: authority.cert, ...shows(bob), maxVersion, ...(session === undefined ? {} : { session }),
-      }, () => socket.write('GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'));
-      let answer = '';
-      socket.on('session', (one: Buffer) => sessions.push(one));
-      socket.on('data', (chunk: Buffer) => (answer += chunk.toString()));
-      socket.on('error', () => resolve('refused'));
-      socket.on('close', () => resolve(answer === '' ? 'refused' : `answered${socket.isSessionReused() ? ' by a session' : ''}`));
-    });
-    t.is(await come(), 'answered');
-    for (const session of [...sessions]) t.is(await come(session), 'answered', `${maxVersion}: a whole handshake each time`);
+    const visitor = new Returning(port, maxVersion);
+    t.is(await visitor.come(), 'answered');
+    const given = [...visitor.sessions];
+    for (const session of given) t.is(await visitor.come(session), 'answered', `${maxVersion}: a whole handshake each time`);
     server.renewTls({ cert: own.cert, key: own.key, ...MUTUAL, crl: await authority.crl([bob]) });
-    for (const session of [...sessions, undefined]) t.is(await come(session), 'refused', maxVersion);
+    for (const session of [...given, undefined]) t.is(await visitor.come(session), 'refused', maxVersion);
+  }
+});
+
+test('SA7: elsewhere a session is good until the certificates are renewed', async (t) => {
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const { server, port } = await open(t);
+    const visitor = new Returning(port, maxVersion);
+    t.is(await visitor.come(), 'answered');
+    t.is(await visitor.come(visitor.sessions[0]), 'answered by a session', maxVersion);
+    server.renewTls({ cert: own.cert, key: own.key });
+    for (const session of [...visitor.sessions]) t.is(await visitor.come(session), 'answered', maxVersion);
   }
 });
 

@@ -83,14 +83,29 @@ test('SD6: ranges whose answers nobody takes are cut off beyond a bound, the old
   t.is((await client.range({ key: utf8('k') })).kvs[0]?.value.length, 300_000);
 });
 
-/** Watches the key from its beginning, in a connection from which nothing is read. */
+function postUnread(url: string, body: string): { destroy(): void } {
+  const asked = request(url, { method: 'POST', agent: false }).on('error', () => undefined);
+  asked.on('response', (answer) => answer.on('error', () => undefined));
+  return asked.end(body);
+}
+
+/** Reads all keys, or watches them from their beginning, in a connection from which nothing is taken. */
 const UNREAD: Readonly<Record<string, (url: string) => { destroy(): void }>> = {
-  HTTP: (url) => {
-    const asked = request(`${url}/v3/watch`, { method: 'POST', agent: false }).on('error', () => undefined);
-    asked.on('response', (answer) => answer.on('error', () => undefined));
-    return asked.end(HISTORY);
+  'plain calls over HTTP': (url) => postUnread(`${url}/v3/kv/range`, ALL),
+  'streams over HTTP': (url) => postUnread(`${url}/v3/watch`, HISTORY),
+  'streams over gRPC': (url) => {
+    const session = dialHttp2(url, { settings: { initialWindowSize: 0 } }).on('error', () => undefined);
+    const path = '/etcdserverpb.Watch/Watch';
+    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+    const value = {
+      key: utf8('k'), rangeEnd: utf8('l'), startRevision: 1n, progressNotify: false, filters: [], prevKv: false, watchId: 0n,
+      fragment: false,
+    };
+    const create = rpc.WatchRequest.encode({ requestUnion: { $case: 'createRequest', value } }).finish();
+    stream.on('error', () => undefined).write(framed(create));
+    return session;
   },
-  WebSockets: (url) => {
+  'streams over WebSockets': (url) => {
     const page = new WebSocket(`${url.replace('http', 'ws')}/v3/watch`).on('error', () => undefined);
     page.on('open', () => {
       page.pause();
@@ -99,22 +114,24 @@ const UNREAD: Readonly<Record<string, (url: string) => { destroy(): void }>> = {
     return { destroy: () => page.terminate() };
   },
 };
-const HISTORY = JSON.stringify({ create_request: { key: Buffer.from('k').toString('base64'), start_revision: 1 } });
+const RANGE = { key: Buffer.from('k').toString('base64'), range_end: Buffer.from('l').toString('base64') };
+const ALL = JSON.stringify(RANGE);
+const HISTORY = JSON.stringify({ create_request: { ...RANGE, start_revision: 1 } });
 
-for (const [name, watchUnread] of Object.entries(UNREAD)) {
-  test(`SD6: streams over ${name} that nobody reads are cut off beyond a bound, and others are served`, async (t) => {
+for (const [name, beginUnread] of Object.entries(UNREAD)) {
+  test(`SD6: ${name} whose answers nobody reads are cut off beyond a bound, and others are served`, async (t) => {
     const cut: string[] = [];
     const node = await startNode({ dataDir: null });
     t.teardown(() => node.close());
     const observe = (event: WireEvent): void => void (event.kind === 'answer_unread' && cut.push(event.address));
     const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], unsentBytesMax: 2_500_000, observe });
     t.teardown(() => server.close());
-    for (let i = 0; i < 4; i++) await put(node.client, utf8('k'), new Uint8Array(1_000_000));
-    const readers = [1, 2].map(() => watchUnread(server.urls[0] ?? ''));
+    for (let i = 0; i < 4; i++) await put(node.client, utf8(`k${i}`), new Uint8Array(1_000_000));
+    const readers = [1, 2].map(() => beginUnread(server.urls[0] ?? ''));
     t.teardown(() => readers.forEach((reader) => reader.destroy()));
     while (cut.length === 0 || node.facts().watchers > 1) await new Promise((resolve) => setTimeout(resolve, 5));
     t.deepEqual(cut, ['127.0.0.1']);
-    const body = JSON.stringify({ key: Buffer.from('k').toString('base64') });
+    const body = JSON.stringify({ key: Buffer.from('k0').toString('base64') });
     const read = await fetch(`${server.urls[0]}/v3/kv/range`, { method: 'POST', body });
     t.true((await read.text()).length > 1_300_000);
   });

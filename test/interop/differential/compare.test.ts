@@ -77,6 +77,18 @@ test('a hash is refused by etcd alone at the compacted revision, and nowhere els
   t.is(where('hash', request, [hash, refusal(ERRORS.compacted)], { compacted: 7 }), '.kind');
 });
 
+test('of the seconds left some may pass between two looks, and no more; keys are in any order', (t) => {
+  const none = new Uint8Array(0);
+  const left = (TTL: number, keys = 'a b', granted = 600): Outcome => answer(rpc.LeaseTimeToLiveResponse.encode({
+    header: header(2), ID: 1n, TTL, grantedTTL: granted, keys: keys.split(' ').map(bytes),
+  }));
+  t.is(where('ttl', none, [left(600), left(598, 'b a')]), null);
+  t.is(where('ttl', none, [left(600), left(580)]), '.TTL');
+  t.is(where('ttl', none, [left(1), left(-1)]), '.TTL');
+  t.is(where('ttl', none, [left(600), left(600, 'a b', 700)]), '.grantedTTL');
+  t.not(where('ttl', none, [left(600), left(600, 'a')]), null);
+});
+
 test('a bad token is named first here, and only a bad one', (t) => {
   const pair = [refusal(ERRORS.key_empty), refusal(ERRORS.token_invalid)] as const;
   t.is(where('put', new Uint8Array(0), pair, { as: BOGUS }), null);

@@ -50,7 +50,7 @@ export function compareOutcomes(
   const [left, right] = [named(call, etcd.bytes, names.etcd), named(call, coterie.bytes, names.coterie)];
   const raw = firstDifference(plain(left), plain(right), '');
   if (raw === null) return unread(call, etcd.bytes, coterie.bytes);
-  return firstDifference(plain(masked(name, message, left)), plain(masked(name, message, right)), '');
+  return firstDifference(plain(masked(name, message, left, right)), plain(masked(name, message, right, left)), '');
 }
 
 function shortOf(name: CallName, outcome: Outcome): unknown {
@@ -121,14 +121,15 @@ function isHashAtCompaction(request: Uint8Array, etcd: Outcome, coterie: Outcome
 /** A stall of the machine between the two looks at the remaining time, in seconds. */
 const TTL_SLACK = 10;
 
-function masked(name: CallName, request: Message, answer: Message): Message {
+/** `other`: what the other side answered. */
+function masked(name: CallName, request: Message, answer: Message, other: Message): Message {
   switch (name) {
     case 'range':
       return maskedRange(request, answer);
     case 'txn':
       return maskedTxn(request, answer);
     case 'ttl':
-      return maskedTtl(answer);
+      return maskedTtl(answer, other);
     case 'authenticate':
       // Letters of chance, of which ours has more, and an index of the log, in which each has its own entries.
       return { ...answer, token: /^[a-zA-Z]{16,24}\.[0-9]+$/.test(String(answer['token'])) ? '<token>' : answer['token'] };
@@ -141,16 +142,12 @@ function masked(name: CallName, request: Message, answer: Message): Message {
 }
 
 /** What is left of a lease depends on when one looks; its keys are in no order. */
-function maskedTtl(answer: Message): Message {
-  const left = Number(answer['TTL']);
-  const granted = Number(answer['grantedTTL']);
-  const isFull = left <= granted && left >= granted - TTL_SLACK - lifetimeSeconds;
+function maskedTtl(answer: Message, other: Message): Message {
+  const [left, otherLeft] = [Number(answer['TTL']), Number(other['TTL'])];
+  const isSame = left > 0 && otherLeft > 0 && Math.abs(left - otherLeft) <= TTL_SLACK;
   const keys = listOf(answer['keys']).map((key) => (key instanceof Uint8Array ? textOf(key) : '')).sort();
-  return { ...answer, TTL: left > 0 && isFull ? '<left>' : left, keys };
+  return { ...answer, TTL: isSame ? '<left>' : left, keys };
 }
-
-/** A world lives no longer than this, and leases that are looked at were granted or renewed in it. */
-const lifetimeSeconds = 3600;
 
 const TARGETS: readonly string[] = ['key', 'version', 'createRevision', 'modRevision', 'value'];
 /** etcd sorts without keeping equals in order, except so few that it sorts them by insertion. */
