@@ -173,7 +173,10 @@ test('drain lets what is in flight end, takes nothing new, and cuts what outlast
   const running = ask(port, { agent: new http.Agent({ keepAlive: true }) });
   await until(() => hold.length === 1, 'held');
   const drained = proxy.drain(10_000);
-  await t.throwsAsync(ask(port), { code: 'ECONNREFUSED' });
+  // Reset, if the system had taken the connection for the listener in the moment it closed.
+  const refused = await t.throwsAsync<NodeJS.ErrnoException>(ask(port));
+  t.regex(refused?.code ?? '', /^(?:ECONNREFUSED|ECONNRESET)$/);
+  t.is(hold.length, 1, 'nothing new reached the instance');
   hold[0]?.end('done');
   const answer = await running;
   t.is(answer.body, 'done');
