@@ -99,7 +99,7 @@ function callAll(clients: readonly LightClient[], calls: Calls): Promise<number>
         try {
           if (!isAnswered) calls.check(i, null);
         } catch (error) {
-          return reject(error);
+          return reject(error instanceof Error ? error : new Error(String(error)));
         }
         done += 1;
         if (done === calls.total) resolve((performance.now() - startedAt) / 1000);
