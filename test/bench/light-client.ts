@@ -148,6 +148,11 @@ export class LightClient {
     stream.isEnding = false;
   }
 
+  /** Reads nothing any more. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#socket.destroy();
