@@ -5,6 +5,7 @@
 import { onceAborted } from '../base/abort.js';
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
+import { Crowd, type InCrowd } from '../base/crowd.js';
 import type { Done } from '../base/done.js';
 import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
@@ -63,7 +64,7 @@ export class LocalClient implements api.Backend {
   #isSweeping = false;
   /** The auth revision all watches were last held against; -1: auth was off. Each is judged as it opens. */
   #sweptAt = -1;
-  #cancelAll = new Set<(error: ApiError) => void>();
+  readonly #open = new Crowd<OpenCall>();
 
   /** `dice` picks lease ids: seed it from the system's randomness, ids must not repeat across restarts. */
   constructor(node: Node, doors: LocalClientDoors, config: LocalClientConfig) {
@@ -393,7 +394,7 @@ export class LocalClient implements api.Backend {
   close(): Promise<void> {
     this.#closed = true;
     // Calls under way may have happened: 'canceled' says so, 'closed' would deny it.
-    for (const cancel of [...this.#cancelAll]) cancel(new ApiError('canceled', { detail: 'the client was closed meanwhile' }));
+    for (const call of this.#open.list()) call.cancel(new ApiError('canceled', { detail: 'the client was closed meanwhile' }));
     for (const watch of [...this.#watches]) watch.close();
     for (const stream of [...this.#snapshots]) stream.close();
     return Promise.resolve();
@@ -516,10 +517,10 @@ export class LocalClient implements api.Backend {
 
   #plainCall<T>(start: (done: Done<T>) => void): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const cancel = (error: ApiError): void => reject(error);
-      this.#cancelAll.add(cancel);
+      const call: OpenCall = { place: -1, cancel: reject };
+      this.#open.add(call);
       begin(start, (error, value) => {
-        this.#cancelAll.delete(cancel);
+        this.#open.delete(call);
         if (error !== null) reject(error);
         else resolve(value as T);
       });
@@ -530,21 +531,24 @@ export class LocalClient implements api.Backend {
     const { signal, timeoutMs } = options;
     if (signal?.aborted === true) return Promise.reject(canceled(signal.reason));
     return new Promise<T>((resolve, reject) => {
-      const onAbort = (): void => cancel(canceled(signal?.reason));
+      const onAbort = (): void => call.cancel(canceled(signal?.reason));
       const stopTimer =
         timeoutMs === undefined
           ? () => undefined
-          : this.#clock.schedule(timeoutMs, () => cancel(new ApiError('deadline_exceeded')));
+          : this.#clock.schedule(timeoutMs, () => call.cancel(new ApiError('deadline_exceeded')));
       const finish = (): void => {
-        this.#cancelAll.delete(cancel);
+        this.#open.delete(call);
         stopTimer();
         signal?.removeEventListener('abort', onAbort);
       };
-      const cancel = (error: ApiError): void => {
-        finish();
-        reject(error);
+      const call: OpenCall = {
+        place: -1,
+        cancel: (error) => {
+          finish();
+          reject(error);
+        },
       };
-      this.#cancelAll.add(cancel);
+      this.#open.add(call);
       onceAborted(signal, onAbort);
       begin(start, (error, value) => {
         finish();
@@ -553,6 +557,11 @@ export class LocalClient implements api.Backend {
       });
     });
   }
+}
+
+/** A call under way. */
+interface OpenCall extends InCrowd {
+  readonly cancel: (error: ApiError) => void;
 }
 
 /** What `start` throws, because it was handed no request at all, is an outcome like any other. */

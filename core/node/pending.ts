@@ -11,6 +11,7 @@
 
 import { EMPTY } from '../base/bytes.js';
 import type { Done } from '../base/done.js';
+import { Fifo } from '../base/fifo.js';
 import { ApiError } from '../errors.js';
 import type { EntryId, Index, RefusedReason, SnapshotMeta, Term, Token } from '../raft/types.js';
 import type { Reply } from '../store/store.js';
@@ -23,6 +24,8 @@ export interface Proposal {
   /** Null once its caller was told, so that queues may drop it lazily. */
   done: Done<Reply> | null;
   stage: 'ready' | 'given' | 'slotted' | 'forwarded' | 'decided';
+  /** Under which the machine was given it last. */
+  token: Token;
   /** Of its slot, or of the leader that was asked. */
   term: Term;
   /** Of its slot; 0: none. */
@@ -44,8 +47,7 @@ interface Waiting {
 
 /** In the order they began, with the dead at the front taken off. */
 class Timeline<T> {
-  #items: (T & Waiting)[] = [];
-  #head = 0;
+  readonly #items = new Fifo<T & Waiting>();
 
   push(item: T & Waiting): void {
     this.#items.push(item);
@@ -53,24 +55,17 @@ class Timeline<T> {
 
   /** Takes off, from the front, those that are over or satisfy `isGone`. */
   expire(nowMs: number, isGone: (item: T) => boolean, each: (item: T) => void): void {
-    for (; this.#head < this.#items.length; this.#head++) {
-      const item = this.#items[this.#head];
-      if (item === undefined) break;
-      if (isGone(item)) continue;
-      if (item.deadlineMs > nowMs) break;
-      each(item);
-    }
-    if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
-      this.#items.splice(0, this.#head);
-      this.#head = 0;
+    for (let item = this.#items.first; item !== undefined; item = this.#items.first) {
+      if (!isGone(item)) {
+        if (item.deadlineMs > nowMs) return;
+        each(item);
+      }
+      this.#items.shift();
     }
   }
 
   drain(): readonly T[] {
-    const items = this.#items.slice(this.#head);
-    this.#items = [];
-    this.#head = 0;
-    return items;
+    return this.#items.drain();
   }
 }
 
@@ -82,10 +77,11 @@ export class Pending {
   #count = 0;
   #sizeBytes = 0;
   #ready: Proposal[] = [];
-  readonly #given = new Map<Token, Proposal>();
-  /** Invariant: every value's `index` is its key. */
-  readonly #byIndex = new Map<Index, Proposal>();
-  /** Slotted, but the slot has been given again; not decided. */
+  /** In the order of their tokens, in which the machine also answers. */
+  readonly #given = new Fifo<Proposal>();
+  /** Slotted. Invariant: ascending by `index`, as entries are applied. */
+  readonly #slotted = new Fifo<Proposal>();
+  /** Slotted, but the slot, or one before it, has been given again; not decided. */
   #displaced: Proposal[] = [];
   /** Forwarded and not decided. Invariant: every value's `sequence` is its key; keys ascend. */
   readonly #bySequence = new Map<number, Proposal>();
@@ -130,7 +126,7 @@ export class Pending {
   }
 
   add(data: Uint8Array, beganMs: number, deadlineMs: number, done: Done<Reply>): void {
-    const proposal: Proposal = { data, beganMs, deadlineMs, done, stage: 'ready', term: 0, index: 0, sequence: 0 };
+    const proposal: Proposal = { data, beganMs, deadlineMs, done, stage: 'ready', token: 0, term: 0, index: 0, sequence: 0 };
     this.#ready.push(proposal);
     this.#timeline.push(proposal);
     this.#count += 1;
@@ -154,7 +150,8 @@ export class Pending {
   give(proposal: Proposal): Token {
     const token = this.#nextToken();
     proposal.stage = 'given';
-    this.#given.set(token, proposal);
+    proposal.token = token;
+    this.#given.push(proposal);
     return token;
   }
 
@@ -169,23 +166,24 @@ export class Pending {
   }
 
   onAppended(token: Token, id: EntryId): boolean {
-    const proposal = this.#given.get(token);
-    if (proposal === undefined) return false;
-    this.#given.delete(token);
-    // Whoever had this slot was overwritten here, but may live on in another log and be committed by a later leader.
-    const squatter = this.#byIndex.get(id.index);
-    if (squatter !== undefined) this.#displaced.push(squatter);
+    const proposal = this.#takeGiven(token);
+    if (proposal === null) return false;
+    // Whoever had this slot or a later one was overwritten here, but may live on in another log and be committed by a later
+    // leader.
+    for (let last = this.#slotted.last; last !== undefined && last.index >= id.index; last = this.#slotted.last) {
+      this.#displaced.push(last);
+      this.#slotted.pop();
+    }
     proposal.stage = 'slotted';
     proposal.index = id.index;
     proposal.term = id.term;
-    this.#byIndex.set(id.index, proposal);
+    this.#slotted.push(proposal);
     return true;
   }
 
   onRefused(token: Token, reason: RefusedReason): boolean {
-    const proposal = this.#given.get(token);
-    if (proposal !== undefined) {
-      this.#given.delete(token);
+    const proposal = this.#takeGiven(token);
+    if (proposal !== null) {
       this.#refuse(proposal, reason);
       return true;
     }
@@ -194,6 +192,14 @@ export class Pending {
     this.#reads.delete(token);
     if (readers.callers !== null) this.#readyReads.push(readers);
     return true;
+  }
+
+  /** Null: the token is none of ours. */
+  #takeGiven(token: Token): Proposal | null {
+    const { first } = this.#given;
+    if (first === undefined || first.token !== token) return null;
+    this.#given.shift();
+    return first;
   }
 
   /** The leader says for certain that it has not appended it and never will under this tag. */
@@ -210,9 +216,9 @@ export class Pending {
 
   /** The entry at `id` was applied with this outcome; null when it was no command. */
   onApplied(id: EntryId, reply: Reply | null): void {
-    const proposal = this.#byIndex.get(id.index);
-    if (proposal !== undefined) {
-      this.#byIndex.delete(id.index);
+    const proposal = this.#slotted.first;
+    if (proposal !== undefined && proposal.index === id.index) {
+      this.#slotted.shift();
       this.#onSlotApplied(proposal, id, reply);
     }
     if (this.#displaced.length === 0) return;
@@ -231,6 +237,12 @@ export class Pending {
     return taken;
   }
 
+  #takeSlotted(isMeant: (proposal: Proposal) => boolean): readonly Proposal[] {
+    const taken: Proposal[] = [];
+    this.#slotted.keep((proposal) => !isMeant(proposal) || taken.push(proposal) === 0);
+    return taken;
+  }
+
   /** An entry under our tag was applied. */
   onForwardApplied(sequence: number, reply: Reply): void {
     const proposal = this.#bySequence.get(sequence);
@@ -242,11 +254,7 @@ export class Pending {
   /** An entry of `term`, the first one, is about to be applied: what waits for entries of earlier terms is dead. */
   onTerm(term: Term): void {
     for (const proposal of this.#takeDisplaced((each) => each.term < term)) this.putBack(proposal);
-    for (const [index, proposal] of this.#byIndex) {
-      if (proposal.term >= term) continue;
-      this.#byIndex.delete(index);
-      this.putBack(proposal);
-    }
+    for (const proposal of this.#takeSlotted((each) => each.term < term)) this.putBack(proposal);
     for (const [sequence, proposal] of this.#bySequence) {
       if (proposal.term >= term) continue;
       this.#bySequence.delete(sequence);
@@ -259,9 +267,7 @@ export class Pending {
     for (const proposal of this.#takeDisplaced(({ index }) => index <= meta.index)) {
       this.#settle(proposal, new ApiError('leader_changed'));
     }
-    for (const [index, proposal] of this.#byIndex) {
-      if (index > meta.index) continue;
-      this.#byIndex.delete(index);
+    for (const proposal of this.#takeSlotted(({ index }) => index <= meta.index)) {
       this.#settle(proposal, new ApiError('leader_changed'));
     }
     for (const [sequence, proposal] of this.#bySequence) {
@@ -368,8 +374,8 @@ export class Pending {
     this.#count = 0;
     this.#sizeBytes = 0;
     this.#ready = [];
-    this.#given.clear();
-    this.#byIndex.clear();
+    this.#given.drain();
+    this.#slotted.drain();
     this.#displaced = [];
     this.#bySequence.clear();
     this.#readyReads = [];

@@ -244,6 +244,7 @@ class Call implements CallContext, OpenCall {
   #name: string | null = null;
   #abort: AbortController | null = null;
   #stopped = false;
+  place = -1;
   gone = false;
 
   constructor(method: Method, library: UnaryCall | Stream, nameOf: ((peer: string) => string | null) | null, beganMs: number) {

@@ -1,6 +1,7 @@
 // The calls a gRPC server has open, whatever carries them: told of as they begin and end, and waited for when the server goes.
 
 import type { Clock } from '../base/clock.js';
+import { Crowd, type InCrowd } from '../base/crowd.js';
 import { Status } from '../errors.js';
 import type { Method } from './call.js';
 import type { Count } from './counted.js';
@@ -8,7 +9,7 @@ import { isFault, statusOf, type WireStatus } from './status.js';
 import type { ObserveWire } from './wire-events.js';
 
 /** A call, as whoever keeps count sees it. */
-export interface OpenCall {
+export interface OpenCall extends InCrowd {
   readonly method: Method;
   readonly count: Count;
   readonly clientVersion: string | null;
@@ -21,7 +22,7 @@ export interface OpenCall {
 export class OpenCalls {
   readonly #observe: ObserveWire;
   readonly #clock: Clock;
-  readonly #open = new Set<OpenCall>();
+  readonly #open = new Crowd<OpenCall>();
   #isStopped = false;
   #onIdle: () => void = () => undefined;
 
@@ -51,7 +52,7 @@ export class OpenCalls {
   /** Stops what is open, and whatever begins from now on. */
   stop(): void {
     this.#isStopped = true;
-    for (const call of this.#open) call.stop();
+    for (const call of this.#open.list()) call.stop();
   }
 
   /** Resolves when none is open. */

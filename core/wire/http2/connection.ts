@@ -17,6 +17,7 @@ import { CODE, ConnectionFault, FLAG, FRAME, SETTING, WINDOW_BYTES_INITIAL, WIND
 import { HeadReader, TrailerReader, type RequestHead } from './request-head.js';
 import { Sending } from './sending.js';
 import { Stream } from './stream.js';
+import { Streams } from './streams.js';
 
 /** What carries a connection. */
 export interface Line extends Sink {
@@ -46,7 +47,7 @@ export class Connection implements FrameSink {
   readonly #reader = new FrameReader(this);
   readonly #decoder = new HeaderDecoder();
   readonly #budget: Budget;
-  readonly #streams = new Map<number, Stream>();
+  readonly #streams = new Streams();
   /** Streams that this side has ended before the caller did: what was under way is let pass. */
   readonly #endedEarly = new Set<number>();
   #lastStream = 0;

@@ -41,6 +41,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   readonly method: Method;
   readonly peer: string;
   readonly count: Count;
+  place = -1;
   gone = false;
   readonly #stream: Stream;
   readonly #connection: Connection;
