@@ -251,7 +251,7 @@ const LIMITS: readonly Option[] = [
   },
   {
     flag: 'max-concurrent-streams', kind: 'integer', fallback: '4294967295', min: 1, max: 4_294_967_295, unit: 'streams',
-    group: 'Limits', help: 'gRPC calls open at once on one connection.',
+    group: 'Limits', help: 'gRPC calls open at once on one connection; 100,000 at most, whatever is said.',
   },
   {
     flag: 'grpc-server', kind: 'choice', fallback: 'own', choices: ['own', 'grpc-js'], group: 'Limits',
@@ -264,6 +264,22 @@ const LIMITS: readonly Option[] = [
   {
     flag: 'grpc-keepalive-timeout', kind: 'duration', fallback: '20s', min: 100, max: 3_600_000, group: 'Limits',
     help: 'And closed when no answer comes for this long.',
+  },
+  {
+    flag: 'grpc-keepalive-min-time', kind: 'duration', fallback: '5s', min: 0, max: 86_400_000, group: 'Limits',
+    help: 'Who pings more often, the fourth time in a row, is sent away; 0: five minutes, as gRPC has it.',
+  },
+  {
+    flag: 'grpc-max-connection-idle', kind: 'duration', fallback: '0s', min: 0, max: 2_000_000_000, group: 'Limits',
+    help: 'A gRPC connection without calls for this long is ended, within twice that. 0: never. Ours, not etcd\'s.',
+  },
+  {
+    flag: 'grpc-max-connection-age', kind: 'duration', fallback: '0s', min: 0, max: 2_000_000_000, group: 'Limits',
+    help: 'One this old, a tenth more or less, begins no more calls, so that callers spread anew. 0: never. Ours, not etcd\'s.',
+  },
+  {
+    flag: 'grpc-max-connection-age-grace', kind: 'duration', fallback: '0s', min: 0, max: 2_000_000_000, group: 'Limits',
+    help: 'Calls that are open on it then are cut off after this long. 0: they may take as long as they like. Ours, not etcd\'s.',
   },
   {
     flag: 'quota-backend-bytes', kind: 'integer', fallback: '0', min: -(2 ** 53 - 1), max: 2 ** 53 - 1, unit: 'bytes',
@@ -379,7 +395,6 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   ...set('the v2 API', [''], 'experimental-enable-v2v3'),
   ...off('sharing a port between processes', 'socket-reuse-port'),
   ...off('log rotation (rotate from outside)', 'enable-log-rotation'),
-  ...set('a bound on how often clients may ping', ['5s'], 'grpc-keepalive-min-time'),
 ];
 
 /** Flags whose every value leaves us doing what we do: they tune machinery of etcd that we do not have. */

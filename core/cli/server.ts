@@ -13,6 +13,7 @@ import type { Identity } from '../log/segment.js';
 import { LogSetBack } from '../raft/log-set-back.js';
 import { startNode, type NodeOptions, type RunningNode } from '../start-node.js';
 import { coterieVersion, etcdVersion } from '../version.js';
+import type { ConnectionLimits } from '../wire/grpc-server.js';
 import { listenError, serve, type WireServer } from '../wire/port.js';
 import { authFlags } from './auth-flags.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
@@ -159,11 +160,7 @@ async function openPort(
       crossSite: { origins: restriction(all, 'cors'), hosts: restriction(all, 'host-whitelist') },
       servesGateway: isSet(all, 'enable-grpc-gateway'),
       grpcServer: textOf(all, 'grpc-server') === 'grpc-js' ? 'grpc-js' : 'own',
-      connection: {
-        streamsMax: numberOf(all, 'max-concurrent-streams'),
-        pingEveryMs: numberOf(all, 'grpc-keepalive-interval'),
-        pingTimeoutMs: numberOf(all, 'grpc-keepalive-timeout'),
-      },
+      connection: connectionLimits(all),
       observe: (event) => {
         metrics.onWire(event);
         reportWire(log, event);
@@ -174,6 +171,21 @@ async function openPort(
     throw refusePort('listen-client-urls', error);
   }
 }
+
+function connectionLimits(all: All): ConnectionLimits {
+  return {
+    streamsMax: numberOf(all, 'max-concurrent-streams'),
+    pingEveryMs: numberOf(all, 'grpc-keepalive-interval'),
+    pingTimeoutMs: numberOf(all, 'grpc-keepalive-timeout'),
+    // etcd leaves gRPC's own bound in force then.
+    pingMinMs: numberOf(all, 'grpc-keepalive-min-time') || GRPC_PING_MIN_MS,
+    idleMs: numberOf(all, 'grpc-max-connection-idle'),
+    ageMs: numberOf(all, 'grpc-max-connection-age'),
+    ageGraceMs: numberOf(all, 'grpc-max-connection-age-grace'),
+  };
+}
+
+const GRPC_PING_MIN_MS = 300_000;
 
 /** Null: any will do. */
 function restriction(all: All, flag: string): readonly string[] | null {

@@ -39,6 +39,14 @@ export interface ConnectionLimits {
   readonly pingEveryMs: number;
   /** etcd: --grpc-keepalive-timeout. */
   readonly pingTimeoutMs: number;
+  /** etcd: --grpc-keepalive-min-time. Default 5 seconds; the library answers pings as often as they come. */
+  readonly pingMinMs?: number;
+  /** A connection without calls for so long, up to twice that, is ended. Default: never. */
+  readonly idleMs?: number;
+  /** A connection of this age, a tenth more or less, begins no more calls; default: it may grow as old as it likes. */
+  readonly ageMs?: number;
+  /** And those that are open have so long. Default: as long as they take. */
+  readonly ageGraceMs?: number;
 }
 
 export interface GrpcServerOptions {
@@ -197,9 +205,12 @@ export class GrpcServer {
 
 function connectionOptions(limits: ConnectionLimits | undefined): ServerOptions {
   if (limits === undefined) return {};
-  const { streamsMax, pingEveryMs, pingTimeoutMs } = limits;
+  const { streamsMax, pingEveryMs, pingTimeoutMs, idleMs = 0, ageMs = 0, ageGraceMs = 0 } = limits;
   return {
     'grpc.max_concurrent_streams': streamsMax, 'grpc.keepalive_time_ms': pingEveryMs, 'grpc.keepalive_timeout_ms': pingTimeoutMs,
+    ...(idleMs > 0 ? { 'grpc.max_connection_idle_ms': idleMs } : {}),
+    ...(ageMs > 0 ? { 'grpc.max_connection_age_ms': ageMs } : {}),
+    ...(ageMs > 0 && ageGraceMs > 0 ? { 'grpc.max_connection_age_grace_ms': ageGraceMs } : {}),
   };
 }
 

@@ -31,6 +31,10 @@ export class OpenCalls {
     this.#clock = clock;
   }
 
+  get count(): number {
+    return this.#open.size;
+  }
+
   begin(call: OpenCall): void {
     this.#open.add(call);
     this.#observe({ kind: 'call_started', method: call.method, clientVersion: call.clientVersion });

@@ -5,7 +5,10 @@
 
 import type { Clock } from '../../base/clock.js';
 import { FLOOD_WINDOW_MS, RESETS_MAX, SETTINGS_MAX } from '../limits.js';
-import { EMPTY_FRAMES_MAX, PING_MIN_MS, PING_STRIKES_MAX, PRIORITY_FRAMES_MAX, SETTINGS_PER_FRAME_MAX } from './limits.js';
+import {
+  EMPTY_FRAMES_MAX, PING_IDLE_MIN_MS, PING_STRIKES_MAX, PINGS_MAX, PRIORITY_FRAMES_MAX, REFUSED_UNHEARD_MAX,
+  SETTINGS_PER_FRAME_MAX,
+} from './limits.js';
 import { CODE, ConnectionFault } from './protocol.js';
 
 export function flood(what: string): ConnectionFault {
@@ -14,19 +17,21 @@ export function flood(what: string): ConnectionFault {
 
 export class Budget {
   readonly #clock: Clock;
-  readonly #pingMinMs: number;
+  readonly #pingMinMs: number | null;
   #since: number;
   #streams = 0;
   #resets = 0;
   #settings = 0;
   #empty = 0;
   #priorities = 0;
+  #pings = 0;
+  #unheard = 0;
   #strikes = 0;
   #pingedMs = -Infinity;
   #saidBefore = 0;
 
-  /** `pingMinMs`: etcd's --grpc-keepalive-min-time. */
-  constructor(clock: Clock, pingMinMs = PING_MIN_MS) {
+  /** `pingMinMs`: etcd's --grpc-keepalive-min-time; null: pings are judged as any other frames. */
+  constructor(clock: Clock, pingMinMs: number | null) {
     this.#clock = clock;
     this.#pingMinMs = pingMinMs;
     this.#since = clock.now();
@@ -42,6 +47,12 @@ export class Budget {
     if (this.#resets <= RESETS_MAX) return;
     this.#renew();
     if (this.#resets > RESETS_MAX && this.#resets * 2 > this.#streams) throw flood('streams opened and reset');
+  }
+
+  /** A stream beyond those agreed on, before the caller has said that he heard of the agreement (section 6.5.3). */
+  onUnheard(): void {
+    this.#unheard += 1;
+    if (this.#unheard > REFUSED_UNHEARD_MAX) throw flood('streams beyond those agreed on');
   }
 
   /** Each may change the windows of all streams, so they are bounded as well as the frames they come in. */
@@ -63,14 +74,24 @@ export class Budget {
 
   /**
    * `said`: frames of answers sent so far. Go's clients measure the line by a ping whenever some have come, however often
-   * that is, and Go's server lets them.
+   * that is, and Go's server lets them. `calls`: open ones.
    */
-  onPing(said: number): void {
+  onPing(said: number, calls: number): void {
     const now = this.#clock.now();
-    if (said !== this.#saidBefore) this.#strikes = 0;
-    else if (now - this.#pingedMs < this.#pingMinMs) this.#strikes += 1;
+    const sinceMs = now - this.#pingedMs;
+    const isAnswered = said !== this.#saidBefore;
     this.#saidBefore = said;
     this.#pingedMs = now;
+    if (isAnswered) {
+      this.#strikes = 0;
+      return;
+    }
+    if (this.#pingMinMs === null) {
+      this.#pings += 1;
+      if (this.#isOver(this.#pings, PINGS_MAX)) throw flood('pings');
+      return;
+    }
+    if (sinceMs < (calls === 0 ? PING_IDLE_MIN_MS : this.#pingMinMs)) this.#strikes += 1;
     // The words are gRPC's; its clients ping less often when they hear them.
     if (this.#strikes > PING_STRIKES_MAX) throw flood('too_many_pings');
   }
@@ -90,5 +111,6 @@ export class Budget {
     this.#settings = 0;
     this.#empty = 0;
     this.#priorities = 0;
+    this.#pings = 0;
   }
 }

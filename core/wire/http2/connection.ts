@@ -10,7 +10,7 @@ import { FrameReader, type FrameSink } from './frame-reader.js';
 import { HeaderDecoder } from './header-decoder.js';
 import {
   CONNECTION_WINDOW_BYTES, ENDED_EARLY_MAX, HEADER_BLOCK_BYTES_MAX, HEADER_LIST_BYTES_MAX, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES,
-  UNREAD_BYTES_MAX,
+  UNREAD_BYTES_MAX, UNREAD_STEP_BITS,
 } from './limits.js';
 import { Output, type Sink } from './output.js';
 import { CODE, ConnectionFault, FLAG, FRAME, SETTING, WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX } from './protocol.js';
@@ -32,12 +32,17 @@ export interface ConnectionDoors {
   readonly line: Line;
   readonly clock: Clock;
   readonly streamsMax: number;
-  readonly pingMinMs?: number;
+  /** etcd: --grpc-keepalive-min-time; null: pings are judged as any other frames. */
+  readonly pingMinMs: number | null;
   /** A call begins: attaches a user to the stream, or ends it. */
   readonly onCall: (stream: Stream, connection: Connection) => void;
   readonly onWaiting: (stream: Stream, connection: Connection) => void;
   /** Cut off for a flood of something. */
   readonly onFlood: (what: string) => void;
+  /** It ends because something here is broken: this is not the caller's fault. */
+  readonly onFault: (error: Error) => void;
+  /** What it holds of requests that are read and not handled, whenever that passes a step of 2 ** UNREAD_STEP_BITS. */
+  readonly onUnread: (bytes: number, connection: Connection) => void;
 }
 
 export class Connection implements FrameSink {
@@ -63,7 +68,10 @@ export class Connection implements FrameSink {
   #credit = CONNECTION_WINDOW_BYTES;
   #untold = 0;
   #unread = 0;
+  #unreadSteps = 0;
   #hasSettings = false;
+  /** The caller knows what was agreed on. */
+  #hasHeard = false;
   #isPaused = false;
   /** Streams beyond this are not begun any more; see `drain`. */
   #lastServed = Infinity;
@@ -85,14 +93,18 @@ export class Connection implements FrameSink {
     return this.#streams.size;
   }
 
+  /** The last stream that the caller has opened. */
+  get lastStream(): number {
+    return this.#lastStream;
+  }
+
   /** Bytes from the caller, in order. */
   receive(bytes: Buffer): void {
     if (this.isClosed) return;
     try {
       this.#reader.push(bytes);
     } catch (error) {
-      if (!(error instanceof ConnectionFault)) throw error;
-      this.#fail(error);
+      this.#fail(error instanceof ConnectionFault ? error : this.#broken(error));
     }
     // Whoever makes more answers than he takes is not listened to until he has.
     if (this.#isPaused || this.#output.waiting < SOCKET_BYTES_MAX) return;
@@ -117,6 +129,7 @@ export class Connection implements FrameSink {
     this.#output.close();
     for (const stream of this.#streams.values()) this.#gone(stream);
     this.#streams.clear();
+    if (this.#unreadSteps > 0) this.#doors.onUnread(0, this);
   }
 
   /** The user of the stream takes more. */
@@ -128,6 +141,11 @@ export class Connection implements FrameSink {
   /** Counts bytes of requests that are read and not handled; false: they are too many. */
   hold(bytes: number): boolean {
     this.#unread += bytes;
+    const steps = this.#unread >>> UNREAD_STEP_BITS;
+    if (steps !== this.#unreadSteps && !this.isClosed) {
+      this.#unreadSteps = steps;
+      this.#doors.onUnread(steps << UNREAD_STEP_BITS, this);
+    }
     return this.#unread <= UNREAD_BYTES_MAX;
   }
 
@@ -152,6 +170,11 @@ export class Connection implements FrameSink {
     this.#lastServed = this.#lastStream;
     this.#output.goaway(this.#lastStream, CODE.noError, '');
     this.#endIfIdle();
+  }
+
+  /** For what it costs others. */
+  cutOff(what: string): void {
+    if (!this.isClosed) this.#fail(flood(what));
   }
 
   close(): void {
@@ -214,6 +237,12 @@ export class Connection implements FrameSink {
     });
     this.#output.frame(FRAME.settings, 0, 0, settings);
     this.#output.number(FRAME.windowUpdate, 0, CONNECTION_WINDOW_BYTES - WINDOW_BYTES_INITIAL);
+  }
+
+  /** One connection ends for what is broken here, and not all of them. */
+  #broken(error: unknown): ConnectionFault {
+    this.#doors.onFault(error instanceof Error ? error : new Error(String(error)));
+    return new ConnectionFault(CODE.internal, 'something is broken here');
   }
 
   #fail(fault: ConnectionFault): void {
@@ -279,7 +308,7 @@ export class Connection implements FrameSink {
     this.#budget.onStream();
     if (head === 'too_large') return this.#refuse(id, CODE.enhanceYourCalm);
     if (head === null) return this.#refuse(id, CODE.protocol);
-    if (this.#streams.size >= this.#doors.streamsMax) return this.#refuse(id, CODE.refusedStream);
+    if (this.#streams.size >= this.#doors.streamsMax) return this.#refuseMore(id);
     // Calls after GOAWAY are those that crossed it on the way: whoever made them knows that they did not begin.
     if (id > this.#lastServed) return this.#endedEarlyAdd(id);
     const stream = new Stream(id, head, this.sending.windowOfStreams, STREAM_WINDOW_BYTES);
@@ -397,6 +426,13 @@ export class Connection implements FrameSink {
     this.#budget.onReset();
   }
 
+  #refuseMore(id: number): void {
+    if (this.#hasHeard) return this.#refuse(id, CODE.refusedStream);
+    this.#output.number(FRAME.rstStream, id, CODE.refusedStream);
+    this.#endedEarlyAdd(id);
+    this.#budget.onUnheard();
+  }
+
   #gone(stream: Stream): void {
     if (stream.isReset) return;
     this.#letGo(stream);
@@ -475,6 +511,7 @@ export class Connection implements FrameSink {
     if (id !== 0) throw broken('settings of a stream');
     if ((flags & FLAG.ack) !== 0) {
       if (from !== to) throw sized('SETTINGS');
+      this.#hasHeard = true;
       return this.#budget.onEmptyFrame();
     }
     if ((to - from) % SETTING_BYTES !== 0) throw sized('SETTINGS');
@@ -507,8 +544,9 @@ export class Connection implements FrameSink {
     if (id !== 0) throw broken('a ping of a stream');
     if (to - from !== 8) throw sized('PING');
     if ((flags & FLAG.ack) !== 0) return this.#budget.onEmptyFrame();
-    this.#budget.onPing(this.sending.frames);
+    // Also the one that is one too many, as gRPC does.
     this.#output.ping(bytes.subarray(from, to), true);
+    this.#budget.onPing(this.sending.frames, this.#streams.size);
   }
 
   #onPriority(id: number, bytes: Buffer, from: number, to: number): void {

@@ -176,7 +176,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
 
   #runUnary(method: UnaryMethod, request: Uint8Array): void {
     this.#isRunning = true;
-    method.handle(request, this).then(
+    called(() => method.handle(request, this)).then(
       (answer) => {
         if (this.#isOver || this.gone) return this.#end(CANCELED);
         this.count.sent(answer);
@@ -192,7 +192,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (requests === null) return;
     this.#isRunning = true;
     this.#connection.sending.begin(this.#stream, this.#doors.streamFields);
-    method.handle(requests, this, (answer) => this.#send(answer)).then(
+    called(() => method.handle(requests, this, (answer) => this.#send(answer))).then(
       () => this.#finish(this.gone || this.#abort?.signal.aborted === true ? CANCELED : OK, OK),
       (error: unknown) => this.#finish(this.#doors.calls.judge(method, error)),
     );
@@ -266,6 +266,15 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   #fail(status: WireStatus): null {
     this.#finish(status);
     return null;
+  }
+}
+
+/** A handler that throws where it should reject fails its own call, and not the connection it came on. */
+function called<T>(handle: () => Promise<T>): Promise<T> {
+  try {
+    return handle();
+  } catch (error) {
+    return Promise.reject(error instanceof Error ? error : new Error(String(error)));
   }
 }
 

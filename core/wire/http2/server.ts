@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../../base/clock.js';
 import { Status } from '../../errors.js';
 import { unknownMethodText, type Methods } from '../call.js';
-import type { GrpcServerOptions } from '../grpc-server.js';
+import type { ConnectionLimits, GrpcServerOptions } from '../grpc-server.js';
 import { RECEIVE_OVERHEAD_BYTES } from '../limits.js';
 import { OpenCalls } from '../open-calls.js';
 import type { UnsentAnswers } from '../unsent.js';
@@ -14,9 +14,11 @@ import type { ObserveWire } from '../wire-events.js';
 import { field } from './answer-head.js';
 import { Connection, type Line } from './connection.js';
 import { Deadlines, timeoutMs } from './deadlines.js';
-import { STREAMS_MAX } from './limits.js';
+import { CALLS_MAX, PING_MIN_MS, STREAMS_MAX, UNREAD_TOTAL_BYTES_MAX } from './limits.js';
+import { CODE } from './protocol.js';
 import { cutOff, ServedCall, type CallDoors } from './served-call.js';
 import type { Stream } from './stream.js';
+import { UnreadRequests, type Holder } from './unread.js';
 
 export class Http2Server {
   readonly #methods: Methods;
@@ -27,6 +29,7 @@ export class Http2Server {
   readonly #calls: OpenCalls;
   readonly #deadlines: Deadlines;
   readonly #doors: CallDoors;
+  readonly #unread = new UnreadRequests(UNREAD_TOTAL_BYTES_MAX);
   readonly #carried = new Set<Carried>();
   #isDraining = false;
 
@@ -52,15 +55,21 @@ export class Http2Server {
   accept(socket: Duplex & Pick<Socket, 'remoteAddress' | 'remotePort'>): void {
     const address = socket.remoteAddress ?? 'unknown';
     const peer = `${address}:${socket.remotePort}`;
-    const connection = new Connection({
+    const limits = this.#options.connection ?? null;
+    const holder: Holder = { address, cutOff: () => connection.cutOff(TOO_MUCH) };
+    const connection: Connection = new Connection({
       line: lineOf(socket, this.#clock),
       clock: this.#clock,
-      streamsMax: this.#options.connection?.streamsMax ?? STREAMS_MAX,
+      streamsMax: Math.min(limits?.streamsMax ?? STREAMS_MAX, STREAMS_MAX),
+      // Over TLS etcd leaves HTTP/2 to Go's own server, which counts no pings; its clients may have got used to that.
+      pingMinMs: 'encrypted' in socket ? null : limits?.pingMinMs ?? PING_MIN_MS,
       onCall: (stream, on) => this.#onCall(stream, on, peer),
       onWaiting: (stream, on) => this.#onWaiting(stream, on, address),
       onFlood: (what) => this.#observe({ kind: 'connection_flooded', what }),
+      onFault: (error) => this.#observe({ kind: 'failed', where: 'http2', error }),
+      onUnread: (bytes) => this.#unread.set(holder, bytes),
     });
-    const carried = new Carried(connection, socket, this.#clock, this.#options.connection ?? null);
+    const carried = new Carried({ connection, socket, clock: this.#clock, limits });
     this.#carried.add(carried);
     if (this.#isDraining) connection.drain();
     socket.on('data', (bytes: Buffer) => carried.onData(bytes));
@@ -104,6 +113,7 @@ export class Http2Server {
     if (method === undefined) {
       return connection.sending.end(stream, Status.unimplemented, unknownMethodText(head.path, this.#methods));
     }
+    if (this.#calls.count >= CALLS_MAX) return connection.reset(stream, CODE.refusedStream);
     const call = new ServedCall(method, stream, connection, peer, this.#clock.now(), this.#doors);
     stream.attach(call, this.#doors.messageBytesMax);
     call.begin(timeout);
@@ -119,24 +129,42 @@ export class Http2Server {
   }
 }
 
+/** What a connection is told that is cut off for what it holds. */
+const TOO_MUCH = 'requests that are not whole';
+
 /** With or without the name of an encoding of messages, and with parameters. */
 const GRPC = /^application\/grpc(?:[+;]|$)/;
 
-/** A connection with its socket, and the pings by which this side finds out that nobody is there any more. */
+interface CarriedParts {
+  readonly connection: Connection;
+  readonly socket: Duplex & Pick<Socket, 'remotePort'>;
+  readonly clock: Clock;
+  readonly limits: ConnectionLimits | null;
+}
+
+/**
+ * A connection with its socket, and what time does to it: the pings by which this side finds out that nobody is there any
+ * more, and the ends of those that are idle or old.
+ */
 class Carried {
   readonly connection: Connection;
   readonly #socket: Duplex;
   readonly #clock: Clock;
-  readonly #limits: GrpcServerOptions['connection'] | null;
+  readonly #limits: ConnectionLimits | null;
   #cancel: () => void = () => undefined;
+  #cancelIdle: () => void = () => undefined;
+  #cancelAge: () => void = () => undefined;
   #hasHeard = true;
 
-  constructor(connection: Connection, socket: Duplex, clock: Clock, limits: GrpcServerOptions['connection'] | null) {
+  constructor({ connection, socket, clock, limits }: CarriedParts) {
     this.connection = connection;
     this.#socket = socket;
     this.#clock = clock;
     this.#limits = limits;
+    if (limits === null) return;
     this.#watch();
+    if ((limits.idleMs ?? 0) > 0) this.#watchIdle(limits.idleMs ?? 0, -1);
+    if ((limits.ageMs ?? 0) > 0) this.#watchAge(limits.ageMs ?? 0, limits.ageGraceMs ?? 0, socket.remotePort ?? 0);
   }
 
   onData(bytes: Buffer): void {
@@ -146,6 +174,8 @@ class Carried {
 
   close(): void {
     this.#cancel();
+    this.#cancelIdle();
+    this.#cancelAge();
   }
 
   cutOff(): void {
@@ -153,9 +183,27 @@ class Carried {
     this.#socket.destroy();
   }
 
+  /** `lastStream`: as it was at the last look. Looked at now and then, so that a call costs nothing for it. */
+  #watchIdle(idleMs: number, lastStream: number): void {
+    this.#cancelIdle = this.#clock.schedule(idleMs, () => {
+      const { connection } = this;
+      if (connection.streams === 0 && connection.lastStream === lastStream) return connection.drain();
+      this.#watchIdle(idleMs, connection.streams === 0 ? connection.lastStream : -1);
+    });
+  }
+
+  /** Some sooner than others: those that came together must not all come again together. */
+  #watchAge(ageMs: number, graceMs: number, port: number): void {
+    const share = AGE_SHARE_LEAST + (port % AGE_STEPS) / AGE_STEPS * 2 * (1 - AGE_SHARE_LEAST);
+    this.#cancelAge = this.#clock.schedule(ageMs * share, () => {
+      this.connection.drain();
+      if (graceMs > 0) this.#cancelAge = this.#clock.schedule(graceMs, () => this.cutOff());
+    });
+  }
+
   #watch(): void {
     const limits = this.#limits;
-    if (limits === null || limits === undefined) return;
+    if (limits === null) return;
     this.#hasHeard = false;
     this.#cancel = this.#clock.schedule(limits.pingEveryMs, () => {
       if (this.#hasHeard) return this.#watch();
@@ -168,6 +216,9 @@ class Carried {
   }
 }
 
+/** An age is what was asked for, more or less a tenth of it. */
+const AGE_SHARE_LEAST = 0.9;
+const AGE_STEPS = 101;
 const OURS = Buffer.from('coterie?', 'latin1');
 
 /** An end that nobody takes is cut off; one that was taken waits a little for the other side, which may still speak. */

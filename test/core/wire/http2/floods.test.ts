@@ -4,8 +4,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { FLOOD_WINDOW_MS, RESETS_MAX, SETTINGS_MAX } from '../../../../core/wire/limits.js';
 import {
-  EMPTY_FRAMES_MAX, HEADER_BLOCK_BYTES_MAX, PRIORITY_FRAMES_MAX, SETTINGS_PER_FRAME_MAX, SOCKET_BYTES_MAX,
-  UNREAD_BYTES_MAX,
+  EMPTY_FRAMES_MAX, HEADER_BLOCK_BYTES_MAX, PING_IDLE_MIN_MS, PINGS_MAX, PRIORITY_FRAMES_MAX, REFUSED_UNHEARD_MAX,
+  SETTINGS_PER_FRAME_MAX, SOCKET_BYTES_MAX, UNREAD_BYTES_MAX,
 } from '../../../../core/wire/http2/limits.js';
 import { CODE, FLAG, FRAME, PREFACE, SETTING } from '../../../../core/wire/http2/protocol.js';
 import {
@@ -99,6 +99,27 @@ test('streams beyond those agreed on: a flood of them ends the connection', (t) 
   isCutOff(t, caller, 'streams opened and reset');
 });
 
+test('streams beyond those agreed on: who has not heard of the agreement yet is refused, and is no flood', (t) => {
+  const caller = new Caller({ streamsMax: 1, onEnd: silent });
+  caller.say(PREFACE, settings(), many(3 * RESETS_MAX, (i) => headers(2 * i + 1)));
+  const refused = caller.hear().filter(({ type, payload }) => type === FRAME.rstStream && payload.readUInt32BE(0) === 7);
+  t.is(refused.length, 3 * RESETS_MAX - 1);
+  t.false(caller.connection.isClosed);
+  // From then on he knows.
+  caller.say(frame(FRAME.settings, FLAG.ack, 0), many(RESETS_MAX, (i) => headers(2 * (3 * RESETS_MAX + i) + 1)));
+  t.false(caller.connection.isClosed);
+  caller.say(many(2 * RESETS_MAX + 2, (i) => headers(2 * (4 * RESETS_MAX + i) + 1)));
+  isCutOff(t, caller, 'streams opened and reset');
+});
+
+test('streams beyond those agreed on: who never hears of the agreement is cut off in the end', (t) => {
+  const caller = new Caller({ streamsMax: 1, onEnd: silent });
+  caller.say(PREFACE, settings(), many(REFUSED_UNHEARD_MAX + 1, (i) => headers(2 * i + 1)));
+  t.false(caller.connection.isClosed);
+  caller.say(headers(2 * REFUSED_UNHEARD_MAX + 3));
+  isCutOff(t, caller, 'streams beyond those agreed on');
+});
+
 test('CONTINUATION: a block without end ends the connection, and so does one in too many pieces', (t) => {
   const large = greeted();
   large.say(headers(1, 0), many(5, () => continuation(1, 0, Buffer.alloc(HEADER_BLOCK_BYTES_MAX / 4))));
@@ -133,13 +154,48 @@ test('PING: the third too early in a row is one too many, in the words of gRPC',
   isCutOff(t, caller, 'too_many_pings');
 });
 
-test('PING: as often as agreed on is no flood, and neither is any number between the frames of an answer', (t) => {
-  const slow = greeted({ pingMinMs: 5000 });
+test('PING: while a call is open, as often as agreed on is no flood, and one in between is forgiven', (t) => {
+  const slow = greeted({ pingMinMs: 5000, onEnd: silent });
+  slow.say(call(1));
   for (let i = 0; i < 20; i++) {
     slow.clock.pass(5000);
     slow.say(ping());
   }
   t.false(slow.connection.isClosed);
+  slow.say(ping(), ping());
+  t.false(slow.connection.isClosed);
+  slow.say(ping());
+  isCutOff(t, slow, 'too_many_pings');
+});
+
+test('PING: without an open call the fourth within two hours is one too many, as with etcd, which permits none then', (t) => {
+  const caller = greeted({ pingMinMs: 5000 });
+  caller.say(call(1));
+  for (let i = 0; i < 3; i++) {
+    caller.clock.pass(10_000);
+    caller.say(ping());
+  }
+  t.is(caller.hear().filter(({ type }) => type === FRAME.ping).length, 3);
+  caller.clock.pass(PING_IDLE_MIN_MS);
+  caller.say(ping());
+  t.false(caller.connection.isClosed);
+  caller.clock.pass(PING_IDLE_MIN_MS - 1);
+  caller.say(ping());
+  isCutOff(t, caller, 'too_many_pings');
+});
+
+test('PING: over TLS, where etcd counts none, only very many within a while end the connection', (t) => {
+  const caller = greeted({ pingMinMs: null });
+  for (let round = 0; round < 3; round++) {
+    caller.say(many(PINGS_MAX, () => ping()));
+    t.is(caller.hear().length, PINGS_MAX);
+    caller.clock.pass(FLOOD_WINDOW_MS + 1);
+  }
+  caller.say(many(2 * PINGS_MAX + 2, () => ping()));
+  isCutOff(t, caller, 'pings');
+});
+
+test('PING: any number between the frames of an answer is no flood', (t) => {
   const measuring = greeted({ pingMinMs: 5000, onEnd: silent });
   measuring.say(headers(1));
   for (let i = 0; i < 20; i++) {
@@ -242,7 +298,9 @@ test('messages that never end are bounded on all streams together, and what ends
     refused += caller.hear().filter(({ type }) => type === FRAME.rstStream).length;
   }
   t.true(refused > 80 && refused < 100, String(refused));
+  t.true(caller.unread > UNREAD_BYTES_MAX * 0.9 && caller.unread <= UNREAD_BYTES_MAX, 'whoever counts all connections is told');
   for (const { stream } of caller.calls) if (!stream.isReset) caller.say(reset(stream.id));
+  t.is(caller.unread, 0);
   t.true(caller.connection.hold(UNREAD_BYTES_MAX), 'all that was counted has been given back');
 });
 
@@ -258,6 +316,29 @@ test('what comes behind the end of a call is not counted for it', (t) => {
   }
   t.is(caller.connection.streams, 0);
   t.true(caller.connection.hold(UNREAD_BYTES_MAX));
+  t.is(caller.unread, UNREAD_BYTES_MAX);
+  caller.connection.lost();
+  t.is(caller.unread, 0, 'a connection that is gone holds nothing, whatever was counted');
+});
+
+test('what is broken here ends the one connection that came upon it, and whoever runs the server hears of it', (t) => {
+  const caller = greeted({ onEnd: () => {
+    throw new TypeError('a fault of ours');
+  } });
+  caller.say(call(1));
+  const last = caller.hear().at(-1);
+  t.deepEqual([last?.type, last?.payload.readUInt32BE(4)], [FRAME.goaway, CODE.internal]);
+  t.deepEqual(caller.faults.map(({ message: text }) => text), ['a fault of ours']);
+  t.is(caller.call(1).gone, 1);
+  t.true(caller.connection.isClosed && caller.line.isEnded);
+});
+
+test('who is cut off for what he costs others hears why', (t) => {
+  const caller = greeted({ onEnd: silent });
+  caller.say(headers(1));
+  caller.connection.cutOff('requests that are not whole');
+  isCutOff(t, caller, 'requests that are not whole');
+  t.is(caller.call(1).gone, 1);
 });
 
 test('a slow preface holds a few bytes', (t) => {

@@ -240,7 +240,8 @@ export class FakeCall implements StreamUser {
 export interface Setup {
   readonly streamsMax?: number;
   readonly messageBytesMax?: number;
-  readonly pingMinMs?: number;
+  /** Null: as over TLS. */
+  readonly pingMinMs?: number | null;
   /** When the caller has said all. Default: an empty answer. */
   readonly onEnd?: (call: FakeCall) => void;
   readonly onCall?: (call: FakeCall) => void;
@@ -252,6 +253,9 @@ export class Caller {
   readonly line = new FakeLine();
   readonly calls: FakeCall[] = [];
   readonly floods: string[] = [];
+  readonly faults: Error[] = [];
+  /** As last told of. */
+  unread = 0;
   readonly connection: Connection;
   readonly heard: Frame[] = [];
   waits = 0;
@@ -263,7 +267,7 @@ export class Caller {
       line: this.line,
       clock: this.clock,
       streamsMax: setup.streamsMax ?? 100,
-      ...(setup.pingMinMs === undefined ? {} : { pingMinMs: setup.pingMinMs }),
+      pingMinMs: setup.pingMinMs === undefined ? 5000 : setup.pingMinMs,
       onCall: (stream, connection) => {
         const call = new FakeCall(stream, connection, onEnd);
         this.calls.push(call);
@@ -274,6 +278,10 @@ export class Caller {
         this.waits += 1;
       },
       onFlood: (what) => void this.floods.push(what),
+      onFault: (error) => void this.faults.push(error),
+      onUnread: (bytes) => {
+        this.unread = bytes;
+      },
     };
     this.connection = new Connection(doors);
   }

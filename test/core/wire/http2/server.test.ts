@@ -49,6 +49,18 @@ function methods(seen: CallContext[]): Methods {
       },
     },
     {
+      kind: 'unary', service: 'a.A', name: 'Throw',
+      handle: () => {
+        throw new TypeError('thrown');
+      },
+    },
+    {
+      kind: 'stream', service: 'a.A', name: 'ThrowAll',
+      handle: () => {
+        throw new TypeError('thrown');
+      },
+    },
+    {
       kind: 'stream', service: 'a.A', name: 'Chat',
       handle: async (requests, call, send) => {
         seen.push(call);
@@ -348,7 +360,7 @@ test('pings of a caller are answered', async (t) => {
 });
 
 test('a caller who says nothing is asked whether he is there, and cut off if he is not', async (t) => {
-  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60, pingTimeoutMs: 60 });
+  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60, pingTimeoutMs: 500 });
   const there = session(t, address);
   await new Promise((resolve) => there.once('connect', resolve));
   // Node answers pings by itself; a bare socket does not.
@@ -358,6 +370,46 @@ test('a caller who says nothing is asked whether he is there, and cut off if he 
   await new Promise((resolve) => silent.once('close', resolve));
   await until(() => sockets.size === 1);
   t.deepEqual((await ask(there, '/a.A/Echo', message())).body, message());
+});
+
+test('a connection without calls is ended when it has been idle for long, and one with a call is not', async (t) => {
+  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60_000, pingTimeoutMs: 60_000, idleMs: 40 });
+  const busy = session(t, address);
+  const idle = session(t, address);
+  const stream = busy.request({ ':method': 'POST', ':path': '/a.A/Chat', 'content-type': 'application/grpc', te: 'trailers' });
+  t.deepEqual((await ask(idle, '/a.A/Echo', message())).body, message());
+  t.is(await new Promise((resolve) => idle.once('goaway', resolve)), 0);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.is(sockets.size, 1);
+  stream.write(message(Buffer.from('still here')));
+  t.is((await new Promise<Buffer>((resolve) => stream.once('data', resolve))).toString('latin1', 5), 'still here');
+  stream.end();
+  t.is(await new Promise((resolve) => busy.once('goaway', resolve)), 0);
+});
+
+test('an old connection begins no more calls, and those that are open are cut off when their grace is over', async (t) => {
+  const { address, sockets } = await setUp(t, {
+    streamsMax: 100, pingEveryMs: 60_000, pingTimeoutMs: 60_000, ageMs: 50, ageGraceMs: 50,
+  });
+  const on = session(t, address);
+  const stream = on.request({ ':method': 'POST', ':path': '/a.A/Chat', 'content-type': 'application/grpc', te: 'trailers' });
+  stream.on('error', () => undefined);
+  t.is(await new Promise((resolve) => on.once('goaway', resolve)), 0);
+  t.is(sockets.size, 1);
+  await new Promise((resolve) => stream.once('close', resolve));
+  await until(() => sockets.size === 0);
+});
+
+test('a handler that throws where it should reject fails its own call, and no other', async (t) => {
+  const { address, events } = await setUp(t);
+  const client = grpcClient(t, address);
+  const failed = await failureOf(t, call(client, 'Throw', Buffer.alloc(0)));
+  t.is(failed.code, status.UNKNOWN);
+  t.deepEqual(events.filter(({ kind }) => kind === 'failed').map((event) => 'where' in event && event.where), ['a.A/Throw']);
+  const stream = chat(client, 'ThrowAll');
+  stream.on('error', () => undefined).resume();
+  t.is((await new Promise<{ code: number }>((resolve) => stream.on('status', resolve))).code, status.UNKNOWN);
+  t.is(String(await call(client, 'Echo', Buffer.from('on the same connection'))), 'on the same connection');
 });
 
 test('a connection that comes while the server goes is told so at once, and its calls do not begin', async (t) => {
