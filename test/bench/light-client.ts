@@ -19,6 +19,9 @@ const FRAME_BYTES_MAX = 16_384;
 /** What the other side may send before it hears of it again. */
 const WINDOW_BYTES = 2 ** 30;
 const WINDOW_BYTES_INITIAL = 65_535;
+/** Taken from the socket at once. */
+const READ_BYTES = 256 * 1024;
+const NOTHING = Buffer.alloc(0);
 
 /** A message of gRPC as it stands on the wire. */
 export function framed(message: Uint8Array): Buffer {
@@ -39,7 +42,8 @@ export class LightStream {
   waiting: Buffer = Buffer.alloc(0);
   isEnding = false;
   /** The beginning of a message whose rest comes in another frame. */
-  partial: Buffer | null = null;
+  partial: Buffer = NOTHING;
+  partialLength = 0;
   readonly #client: LightClient;
 
   constructor(client: LightClient, id: number, window: number, onMessage: OnMessage, onEnd: () => void) {
@@ -71,7 +75,9 @@ export class LightClient {
   readonly #table: string[] = [];
   #out: Buffer[] = [];
   #isScheduled = false;
-  #rest: Buffer = Buffer.alloc(0);
+  /** A frame that has come in part. */
+  readonly #rest: Buffer = Buffer.allocUnsafeSlow(HEADER_BYTES + FRAME_BYTES_MAX);
+  #restLength = 0;
   #nextId = 1;
   #window = WINDOW_BYTES_INITIAL;
   #windowOfStreams = WINDOW_BYTES_INITIAL;
@@ -80,18 +86,26 @@ export class LightClient {
 
   static async connect(url: string): Promise<LightClient> {
     const { hostname, port, host } = new URL(url);
-    const socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    let client: LightClient | null = null;
+    // Always the same memory: that of each reading would have to be made and given back.
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    const callback = (length: number): boolean => {
+      client?.onBytes(buffer, length);
+      return true;
+    };
+    const onread = { buffer, callback };
+    const socket = connect({ host: hostname, port: Number(port), noDelay: true, onread });
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
       socket.once('error', reject);
     });
-    return new LightClient(socket, host);
+    client = new LightClient(socket, host);
+    return client;
   }
 
   constructor(socket: Socket, authority: string) {
     this.#socket = socket;
     this.#authority = authority;
-    socket.on('data', (bytes: Buffer) => this.#onBytes(bytes));
     const fail = (): void => {
       if (!this.#isClosed) throw new Error(`the server at ${authority} ended the connection of the bench`);
     };
@@ -195,22 +209,33 @@ export class LightClient {
     });
   }
 
-  #onBytes(bytes: Buffer): void {
-    const all = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
+  /** `bytes`, of which so many count, are written over after the call. */
+  onBytes(bytes: Buffer, length: number): void {
     let at = 0;
-    while (all.length - at >= HEADER_BYTES) {
-      const length = all.readUIntBE(at, 3);
+    while (this.#restLength > 0 && at < length) at += this.#fillRest(bytes, at, length);
+    while (length - at >= HEADER_BYTES) {
       const from = at + HEADER_BYTES;
-      if (all.length - from < length) break;
-      const [type, flags, id] = [all[at + 3] ?? 0, all[at + 4] ?? 0, all.readUInt32BE(at + 5)];
-      this.#onFrame(all, { type, flags, id, from, to: from + length });
-      at = from + length;
+      const to = from + frameLength(bytes, at);
+      if (to > length) break;
+      this.#onFrame(bytes, bytes[at + 3] ?? 0, bytes[at + 4] ?? 0, bytes.readInt32BE(at + 5), from, to);
+      at = to;
     }
-    this.#rest = all.subarray(at);
+    if (at < length) this.#restLength = bytes.copy(this.#rest, 0, at, length);
   }
 
-  #onFrame(all: Buffer, frame: { type: number; flags: number; id: number; from: number; to: number }): void {
-    const { type, flags, id, from, to } = frame;
+  /** Adds what a frame lacks that has come in part: first of its header, then all. Returns how much that is. */
+  #fillRest(bytes: Buffer, at: number, end: number): number {
+    const rest = this.#rest;
+    const whole = (): number => (this.#restLength < HEADER_BYTES ? HEADER_BYTES : HEADER_BYTES + frameLength(rest, 0));
+    const taken = bytes.copy(rest, this.#restLength, at, Math.min(end, at + whole() - this.#restLength));
+    this.#restLength += taken;
+    if (this.#restLength < whole()) return taken;
+    this.#restLength = 0;
+    this.#onFrame(rest, rest[3] ?? 0, rest[4] ?? 0, rest.readInt32BE(5), HEADER_BYTES, HEADER_BYTES + frameLength(rest, 0));
+    return taken;
+  }
+
+  #onFrame(all: Buffer, type: number, flags: number, id: number, from: number, to: number): void {
     const stream = this.#streams.get(id);
     if (type === TYPE.data) {
       this.#onWindowUsed(stream, to - from);
@@ -262,20 +287,40 @@ export class LightClient {
   }
 }
 
-function takeMessages(stream: LightStream, all: Buffer, from: number, to: number): void {
-  let [bytes, at, end] = [all, from, to];
-  if (stream.partial !== null) {
-    bytes = Buffer.concat([stream.partial, all.subarray(from, to)]);
-    [at, end] = [0, bytes.length];
-    stream.partial = null;
-  }
-  while (end - at >= PREFIX_BYTES) {
-    const next = at + PREFIX_BYTES + bytes.readUInt32BE(at + 1);
-    if (next > end) break;
+function takeMessages(stream: LightStream, bytes: Buffer, from: number, to: number): void {
+  let at = from;
+  while (stream.partialLength > 0 && at < to) at += fillPartial(stream, bytes, at, to);
+  while (to - at >= PREFIX_BYTES) {
+    const next = at + PREFIX_BYTES + bytes.readInt32BE(at + 1);
+    if (next > to) break;
     stream.onMessage(bytes, at + PREFIX_BYTES, next);
     at = next;
   }
-  if (at < end) stream.partial = Buffer.from(bytes.subarray(at, end));
+  if (at === to) return;
+  const isKnown = to - at >= PREFIX_BYTES;
+  stream.partial = Buffer.allocUnsafe(isKnown ? PREFIX_BYTES + bytes.readInt32BE(at + 1) : PREFIX_BYTES);
+  stream.partialLength = bytes.copy(stream.partial, 0, at, to);
+}
+
+/** Adds what a message lacks that has come in part: first of its prefix, then all. Returns how much that is. */
+function fillPartial(stream: LightStream, bytes: Buffer, at: number, to: number): number {
+  const { partial, partialLength } = stream;
+  const taken = bytes.copy(partial, partialLength, at, Math.min(to, at + partial.length - partialLength));
+  stream.partialLength += taken;
+  if (stream.partialLength < partial.length) return taken;
+  const whole = PREFIX_BYTES + partial.readInt32BE(1);
+  if (whole > partial.length) {
+    stream.partial = Buffer.allocUnsafe(whole);
+    partial.copy(stream.partial);
+    return taken;
+  }
+  stream.partialLength = 0;
+  stream.onMessage(partial, PREFIX_BYTES, whole);
+  return taken;
+}
+
+function frameLength(bytes: Buffer, at: number): number {
+  return ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
 }
 
 /** Below 128 characters, not in Huffman's code. */
