@@ -3,10 +3,12 @@
 // then reads history from the store when it is asked; a slow consumer therefore costs a bounded buffer, never memory
 // without end, and never slows anybody else.
 //
-// Invariant: all that a watcher should see below `#from` has been given out or lies in its buffer; nothing at or above it
+// Invariant: all that a watcher should see below `#from` has been given out or lies unread in its line; nothing at or above it
 // has. So an event cannot be lost or doubled by going behind and coming back into step, whatever is published meanwhile.
 //
-// `publish` costs what matches: watchers of the same key or range form a group; groups are found by key or by interval.
+// `publish` costs what matches: watchers of the same key or range form a group; groups are found by key or by interval. What
+// one revision is to them is made once: watchers of a group that want the same of it read along one chain of parcels, each
+// from its own place, so to have a thousand of them costs a place each. A chain is kept from the last reader's place on only.
 
 import { EMPTY, isOpenEnd, latin1, OPEN_END } from '../base/bytes.js';
 import type { Event, Revision, WatchRequest } from '../client.js';
@@ -33,9 +35,6 @@ export type WatchResult =
   | { readonly kind: 'batch'; readonly batch: HubBatch }
   | { readonly kind: 'ended'; readonly code: ErrorCode; readonly compactRevision: Revision };
 
-/** Batches already read that a buffer holds on to before it moves the rest down. */
-const READ_BATCHES_KEPT = 256;
-
 const NO_EVENTS: readonly Event[] = Object.freeze([]);
 
 /** Watchers of one key or range, and what they are about to be given. */
@@ -43,15 +42,33 @@ interface Group {
   readonly start: string;
   /** '' for the one key `start`, null for no end. */
   readonly end: string | null;
-  readonly watchers: Set<Watcher>;
+  /** By taste. */
+  readonly lines: Map<string, Line>;
   /** Scratch of `publish`: the events of the revision that match. */
   matched: Event[];
 }
 
-/** A live batch, made once for all watchers that want the same of it. */
+/** Watchers that want the same of the same events. */
+interface Line {
+  readonly prevKv: boolean;
+  readonly exclude: readonly Event['kind'][];
+  readonly watchers: Set<Watcher>;
+  /** Behind the newest of the chain, which itself is not kept for those who come. */
+  end: Link;
+}
+
+interface Link {
+  next: Parcel | null;
+}
+
+/** A live batch, made once for all watchers of its line. */
 interface Parcel {
   readonly batch: HubBatch;
   readonly bytes: number;
+  /** To the one behind it in its line. */
+  readonly link: Link;
+  /** This and the `count - 1` behind it as one batch, for whoever lags alike; null: nobody has, yet. */
+  joined: { readonly count: number; readonly batch: HubBatch } | null;
 }
 
 export class Hub {
@@ -101,7 +118,7 @@ export class Hub {
       close: () => this.#remove(watcher, group),
     });
     const group = this.#groupOf(request);
-    group.watchers.add(watcher);
+    lineOf(group, watcher).watchers.add(watcher);
     this.#watchers.add(watcher);
     return watcher;
   }
@@ -112,10 +129,13 @@ export class Hub {
     this.#level = batch.revision;
     if (this.#watchers.size === 0) return;
     const ready: Watcher[] = [];
+    const prevs = new Map<Event, Event>();
     for (const group of this.#match(batch.events)) {
       const events = group.matched;
       group.matched = [];
-      this.#deliver(group, batch.revision, events, ready);
+      for (const line of group.lines.values()) {
+        this.#deliver(line, batch.revision, this.#tasted(line, batch.revision, events, prevs), ready);
+      }
     }
     for (const watcher of this.#early) {
       if (!watcher.isLevel(this.#level)) continue;
@@ -147,29 +167,31 @@ export class Hub {
     return touched;
   }
 
-  #deliver(group: Group, revision: Revision, events: readonly Event[], ready: Watcher[]): void {
-    const parcels = new Map<string, Parcel | null>();
-    for (const watcher of group.watchers) {
-      if (!watcher.wants(revision)) continue;
-      let parcel = parcels.get(watcher.taste);
-      if (parcel === undefined) {
-        parcel = this.#pack(watcher.request, revision, events);
-        parcels.set(watcher.taste, parcel);
-      }
-      if (parcel !== null && watcher.offer(parcel)) ready.push(watcher);
+  #deliver(line: Line, revision: Revision, events: readonly Event[], ready: Watcher[]): void {
+    if (events.length === 0) return;
+    let bytes = 0;
+    for (const event of events) bytes += eventBytes(event);
+    const parcel: Parcel = { batch: { kind: 'events', revision, events }, bytes, link: { next: null }, joined: null };
+    line.end.next = parcel;
+    line.end = parcel.link;
+    for (const watcher of line.watchers) {
+      if (watcher.wants(revision) && watcher.offer(parcel)) ready.push(watcher);
     }
   }
 
-  /** The batch as requests of one taste want it; null when the filter leaves nothing. */
-  #pack(request: WatchRequest, revision: Revision, all: readonly Event[]): Parcel | null {
-    const { exclude = [], prevKv } = request;
-    let events = exclude.length === 0 ? all : all.filter((event) => !exclude.includes(event.kind));
-    if (events.length === 0) return null;
+  /** The events as a line wants them. `prevs`: those of the revision that were given their pair before, for other lines too. */
+  #tasted(line: Line, revision: Revision, all: readonly Event[], prevs: Map<Event, Event>): readonly Event[] {
+    const { exclude, prevKv } = line;
+    const events = exclude.length === 0 ? all : all.filter((event) => !exclude.includes(event.kind));
+    if (!prevKv) return events;
     const store = this.#store();
-    const before = (event: Event): Event['prevKv'] => (isCreation(event) ? null : store.pairBefore(event.kv.key, revision));
-    if (prevKv === true) events = events.map((event) => ({ ...event, prevKv: before(event) }));
-    const bytes = events.reduce((sum, event) => sum + eventBytes(event), 0);
-    return { batch: { kind: 'events', revision, events }, bytes };
+    return events.map((event) => {
+      const known = prevs.get(event);
+      if (known !== undefined) return known;
+      const whole = { ...event, prevKv: isCreation(event) ? null : store.pairBefore(event.kv.key, revision) };
+      prevs.set(event, whole);
+      return whole;
+    });
   }
 
   #current(): Store {
@@ -190,7 +212,7 @@ export class Hub {
     const { start, end } = boundsOf(request);
     const known = end === '' ? this.#byKey.get(start) : this.#byRange.get(start, end);
     if (known !== undefined && known !== null) return known;
-    const group: Group = { start, end, watchers: new Set(), matched: [] };
+    const group: Group = { start, end, lines: new Map(), matched: [] };
     if (end === '') this.#byKey.set(start, group);
     else this.#byRange.add(start, end, group);
     return group;
@@ -199,8 +221,11 @@ export class Hub {
   #remove(watcher: Watcher, group: Group): void {
     this.#watchers.delete(watcher);
     this.#early.delete(watcher);
-    group.watchers.delete(watcher);
-    if (group.watchers.size > 0) return;
+    const line = lineOf(group, watcher);
+    line.watchers.delete(watcher);
+    if (line.watchers.size > 0) return;
+    group.lines.delete(watcher.taste);
+    if (group.lines.size > 0) return;
     if (group.end === '') this.#byKey.delete(group.start);
     else this.#byRange.remove(group.start, group.end);
   }
@@ -224,14 +249,15 @@ export class Watcher {
   readonly taste: string;
   readonly #limits: HubLimits;
   readonly #home: WatcherHome;
-  /** Everything below it has been given out or is in `#buffer`. */
+  /** Everything below it has been given out or is unread. */
   #from: Revision;
   #state: 'new' | 'open' | 'closed' = 'new';
   #isBehind = false;
-  /** Unread from `#bufferAt` on. */
-  #buffer: Parcel[] = [];
-  #bufferAt = 0;
-  #bufferBytes = 0;
+  /** The first parcel of its line that it has not read, and how much there is from it on: to the end of the chain. */
+  #unread: Parcel | null = null;
+  #unreadParcels = 0;
+  #unreadEvents = 0;
+  #unreadBytes = 0;
   #progressAsked = false;
   /** The last `next` returned null: the consumer waits for `onReady`. */
   #isIdle = false;
@@ -269,7 +295,7 @@ export class Watcher {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#setBehind(false);
-    this.#dropBuffer();
+    this.#dropUnread();
     this.#home.close();
   }
 
@@ -280,25 +306,27 @@ export class Watcher {
     return !this.#isBehind && revision >= this.#from;
   }
 
-  /** Takes a batch into the buffer, or falls behind if it is full. True when the consumer must be told. */
+  /** Takes a parcel as unread, or falls behind if that is too much. True when the consumer must be told. */
   offer(parcel: Parcel): boolean {
-    const { revision } = parcel.batch;
-    if (this.#bufferBytes > 0 && this.#bufferBytes + parcel.bytes > this.#limits.bufferBytesMax) {
+    const { revision, events } = parcel.batch;
+    if (this.#unread === null) {
+      this.#unread = parcel;
+    } else if (this.#unreadBytes + parcel.bytes > this.#limits.bufferBytesMax) {
       this.fallBehind(revision);
       return this.wake();
     }
-    this.#buffer.push(parcel);
-    this.#bufferBytes += parcel.bytes;
+    this.#unreadParcels += 1;
+    this.#unreadEvents += events.length;
+    this.#unreadBytes += parcel.bytes;
     this.#from = revision + 1;
     return this.wake();
   }
 
-  /** Gives its buffer up; `next` reads history, from the first revision not given out. */
+  /** Gives up what is unread; `next` reads history, from the first revision not given out. */
   fallBehind(from: Revision): void {
     if (this.#state === 'closed' || this.#isBehind) return;
-    const unread = this.#buffer[this.#bufferAt];
-    this.#from = unread?.batch.revision ?? Math.max(from, this.#from);
-    this.#dropBuffer();
+    this.#from = this.#unread?.batch.revision ?? Math.max(from, this.#from);
+    this.#dropUnread();
     this.#setBehind(true);
   }
 
@@ -308,9 +336,7 @@ export class Watcher {
   }
 
   get pendingEventCount(): number {
-    let count = 0;
-    for (let i = this.#bufferAt; i < this.#buffer.length; i++) count += this.#buffer[i]?.batch.events.length ?? 0;
-    return count;
+    return this.#unreadEvents;
   }
 
   get isBehind(): boolean {
@@ -339,8 +365,7 @@ export class Watcher {
       const result = this.#catchUp(store);
       if (result !== null) return result;
     }
-    const parcel = this.#buffer[this.#bufferAt];
-    if (parcel !== undefined) return this.#shift(parcel);
+    if (this.#unread !== null) return { kind: 'batch', batch: this.#read(this.#unread) };
     if (!this.#progressAsked || !this.isLevel(store.revision)) return null;
     this.#progressAsked = false;
     return batchOf('progress', store.revision, NO_EVENTS);
@@ -363,27 +388,25 @@ export class Watcher {
   }
 
   /** A consumer in step gets a revision at a time; one that lags gets at once what waits for it, which is far cheaper. */
-  #shift(first: Parcel): WatchResult {
-    const from = this.#bufferAt;
-    const taken = Math.min(this.#buffer.length - from, this.#limits.catchUpRevisionsMax);
-    const parcels = taken > 1 ? this.#buffer.slice(from, from + taken) : [first];
-    for (const { bytes } of parcels) this.#bufferBytes -= bytes;
-    this.#bufferAt += parcels.length;
-    if (this.#bufferAt === this.#buffer.length) {
-      this.#dropBuffer();
-    } else if (this.#bufferAt >= READ_BATCHES_KEPT) {
-      this.#buffer.splice(0, this.#bufferAt);
-      this.#bufferAt = 0;
+  #read(first: Parcel): HubBatch {
+    const count = Math.min(this.#unreadParcels, this.#limits.catchUpRevisionsMax);
+    let end: Parcel | null = first;
+    for (let i = 0; i < count && end !== null; i++, end = end.link.next) {
+      this.#unreadBytes -= end.bytes;
+      this.#unreadEvents -= end.batch.events.length;
     }
-    const last = parcels.at(-1);
-    if (last === undefined || last === first) return { kind: 'batch', batch: first.batch };
-    return batchOf('events', last.batch.revision, parcels.flatMap(({ batch }) => batch.events));
+    this.#unread = end;
+    this.#unreadParcels -= count;
+    if (count === 1) return first.batch;
+    if (first.joined?.count !== count) first.joined = { count, batch: join(first, count) };
+    return first.joined.batch;
   }
 
-  #dropBuffer(): void {
-    this.#buffer = [];
-    this.#bufferAt = 0;
-    this.#bufferBytes = 0;
+  #dropUnread(): void {
+    this.#unread = null;
+    this.#unreadParcels = 0;
+    this.#unreadEvents = 0;
+    this.#unreadBytes = 0;
   }
 
   #setBehind(isBehind: boolean): void {
@@ -395,6 +418,26 @@ export class Watcher {
 
 function batchOf(kind: HubBatch['kind'], revision: Revision, events: readonly Event[]): WatchResult {
   return { kind: 'batch', batch: { kind, revision, events } };
+}
+
+function join(first: Parcel, count: number): HubBatch {
+  const events: Event[] = [];
+  let { revision } = first.batch;
+  let parcel: Parcel | null = first;
+  for (let i = 0; i < count && parcel !== null; i++, parcel = parcel.link.next) {
+    for (const event of parcel.batch.events) events.push(event);
+    revision = parcel.batch.revision;
+  }
+  return { kind: 'events', revision, events };
+}
+
+function lineOf(group: Group, { taste, request }: Watcher): Line {
+  const known = group.lines.get(taste);
+  if (known !== undefined) return known;
+  const { prevKv = false, exclude = [] } = request;
+  const line: Line = { prevKv, exclude, watchers: new Set(), end: { next: null } };
+  group.lines.set(taste, line);
+  return line;
 }
 
 function boundsOf(request: WatchRequest): { start: string; end: string | null } {

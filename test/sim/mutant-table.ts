@@ -483,8 +483,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/store/hub.js',
-        find: 'this.#from = unread?.batch.revision ?? Math.max(from, this.#from);',
-        replace: 'this.#from = (unread?.batch.revision ?? Math.max(from, this.#from)) - 1;',
+        find: 'this.#from = this.#unread?.batch.revision ?? Math.max(from, this.#from);',
+        replace: 'this.#from = (this.#unread?.batch.revision ?? Math.max(from, this.#from)) - 1;',
       },
     ],
   },
@@ -494,8 +494,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/store/hub.js',
-        find: 'if (parcel !== undefined)\n            return this.#shift(parcel);',
-        replace: 'if (parcel !== undefined && !this.#progressAsked)\n            return this.#shift(parcel);',
+        find: 'if (this.#unread !== null)\n            return',
+        replace: 'if (this.#unread !== null && !this.#progressAsked)\n            return',
       },
     ],
   },
