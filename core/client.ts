@@ -267,6 +267,11 @@ export interface Keeping {
 export interface Admin {
   compact(revision: Revision, options?: CallOptions & { physical?: boolean }): Promise<Header>;
   leaseInfo(lease: LeaseId, options?: CallOptions & { keys?: boolean }): Promise<LeaseInfo>;
+  /**
+   * `Client.keepAlive` of many at once, from 1 to 1,000: the seconds each of them has now, in their order. What is refused for
+   * one is refused for all.
+   */
+  keepAliveAll(leases: readonly LeaseId[], options?: CallOptions): Promise<KeptAlive>;
   leases(options?: CallOptions): Promise<{ header: Header; ids: readonly LeaseId[] }>;
   status(options?: CallOptions): Promise<StatusResponse>;
   /** `linearizable`: after a quorum round; else what this member knows. */
@@ -378,6 +383,12 @@ export interface HashResponse {
   readonly header: Header;
   readonly hash: number;
   readonly compactRevision: Revision;
+}
+
+export interface KeptAlive {
+  readonly header: Header;
+  /** For each lease that was asked for; 0: it is gone. */
+  readonly ttlSeconds: readonly number[];
 }
 
 export interface LeaseInfo {

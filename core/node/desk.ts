@@ -171,8 +171,8 @@ export class Desk {
     this.#doors.wake();
   }
 
-  /** Starts the lease's time over. Done with the seconds it has now; 0: it is gone. */
-  keepAlive(lease: LeaseId, done: Done<number>): void {
+  /** Starts the leases' time over. Done with the seconds each has now; 0: it is gone. */
+  keepAlive(leases: readonly LeaseId[], done: Done<readonly number[]>): void {
     if (!this.#isOpen) return this.#refuse(done, 'stopped');
     this.#questions.renew(lease, done);
     this.#doors.wake();

@@ -103,6 +103,7 @@ export class Leases {
   renew(ids: readonly LeaseId[], done: Done<readonly number[]>): void {
     if (!this.lessor.isActive) return done(new ApiError('not_leader'));
     const store = this.#doors.store();
+    if (this.#shortened.size === 0) return done(null, this.#renewed(ids));
     const seen = new Map<LeaseId, number>();
     const leases: { id: LeaseId; remainingSeconds: number }[] = [];
     for (const id of ids) {
@@ -145,7 +146,9 @@ export class Leases {
       const lease = this.#doors.store().lease(id);
       return lease !== null && this.lessor.renew(id, now) ? lease.ttlSeconds : 0;
     });
-    this.#doors.renewed(kept.filter((ttlSeconds) => ttlSeconds > 0).length);
+    let renewed = 0;
+    for (const ttlSeconds of kept) if (ttlSeconds > 0) renewed += 1;
+    this.#doors.renewed(renewed);
     return kept;
   }
 

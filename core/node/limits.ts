@@ -45,6 +45,8 @@ export const proposeCallsMax = 32;
 export const readCallsMax = 8;
 /** Leases in one keep-alive call. */
 export const leasesPerCallMax = 1000;
+/** Leases to be kept alive that wait at one member for its next turn: all of them may ask after it has stood still. */
+export const renewalsMax = 250_000;
 /** Questions to the leader (keep-alives, remaining times, changes of members) waiting at one member. */
 export const questionsMax = 10_000;
 /** Reads of other members waiting at the leader for one answer. */

@@ -169,10 +169,18 @@ export class LocalClient implements api.Backend {
 
   keepAlive(lease: api.LeaseId, options?: api.CallOptions): Promise<api.KeepAlive> {
     return this.#call<api.KeepAlive>('keepAlive', options, (done) => {
-      const caller = options?.caller;
-      const renew = (): void => this.#node.desk.keepAlive(lease, (error, ttlSeconds) => {
-        if (error !== null) return done(error);
-        done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? 0 });
+      this.#renew([lease], options?.caller, (error, ttlSeconds) => {
+        if (error !== null) done(error);
+        else done(null, { header: this.#header(), ttlSeconds: ttlSeconds?.[0] ?? 0 });
+      });
+    });
+  }
+
+  keepAliveAll(leases: readonly api.LeaseId[], options?: api.CallOptions): Promise<api.KeptAlive> {
+    return this.#call<api.KeptAlive>('keepAliveAll', options, (done) => {
+      this.#renew(leases, options?.caller, (error, ttlSeconds) => {
+        if (error !== null) done(error);
+        else done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? [] });
       });
       if (caller === undefined || !this.#node.store.auth.isEnabled) return renew();
       const keys = (): Iterable<Uint8Array> => this.#node.store.keysOn(lease);
@@ -475,6 +483,16 @@ export class LocalClient implements api.Backend {
       return { id, name, peerUrls, clientUrls, isLearner };
     });
     return { header: this.#header(0), members };
+  }
+
+  #renew(leases: readonly api.LeaseId[], caller: api.Caller | undefined, done: Done<readonly number[]>): void {
+    const { desk, store } = this.#node;
+    if (caller === undefined || !store.auth.isEnabled) return desk.keepAlive(leases, done);
+    const keys = function* (): Iterable<Uint8Array> {
+      for (const id of leases) yield* store.keysOn(id);
+    };
+    const refuse = (auth: AuthTable): ErrorCode | null => refuseWriteOfAll(auth, caller, keys);
+    this.#auth.mayRenew(caller, refuse, (error) => (error === null ? desk.keepAlive(leases, done) : done(error)));
   }
 
   /** The reply as the kind asked for; otherwise settles `done` with the error and returns null. */

@@ -20,6 +20,7 @@ export const NEEDS: Readonly<Record<Exclude<keyof Backend, 'close'>, Need>> = {
   grant: 'user',
   // Write on every key of the lease.
   keepAlive: 'judged',
+  keepAliveAll: 'judged',
   revoke: 'judged',
   compact: 'admin',
   // With its keys: read on each of them.

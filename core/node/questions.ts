@@ -8,13 +8,18 @@ import { ApiError } from '../errors.js';
 import type { NodeId, Role } from '../raft/types.js';
 import { decodeAnswer, encodeRequest, type Answer, type ChangeRequest, type Request } from './calls.js';
 import { attempt } from './caught.js';
-import { leasesPerCallMax, questionsMax } from './limits.js';
+import { leasesPerCallMax, questionsMax, renewalsMax } from './limits.js';
 
 export interface QuestionsDoors {
   call(to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void;
   /** This node leads: the answer comes from itself. */
   answer(request: Request, reply: (answer: Answer) => void): void;
   now(): number;
+}
+
+interface Renewal {
+  readonly leases: readonly LeaseId[];
+  readonly done: Done<readonly number[]>;
 }
 
 interface Question {
@@ -32,7 +37,9 @@ export class Questions {
   #role: Role = { state: 'follower', term: 0, leader: 0n };
   #waiting: Question[] = [];
   readonly #asked = new Set<Question>();
-  readonly #renewals: { readonly lease: LeaseId; readonly done: Done<number> }[] = [];
+  #renewals: Renewal[] = [];
+  /** Leases in them. */
+  #renewing = 0;
 
   /** `attemptMs`: how long a question that may be repeated waits for one leader. */
   constructor(self: NodeId, attemptMs: number, doors: QuestionsDoors) {
@@ -63,23 +70,51 @@ export class Questions {
     else this.#ask(question);
   }
 
-  /** A keep-alive; those of one turn are asked for together. */
-  renew(lease: LeaseId, done: Done<number>): void {
-    if (this.#renewals.length >= questionsMax) return done(new ApiError('too_many_requests'));
-    this.#renewals.push({ lease, done });
+  /** Keep-alives; those of one turn are asked for together. */
+  renew(leases: readonly LeaseId[], done: Done<readonly number[]>): void {
+    if (leases.length > leasesPerCallMax || this.#renewing + leases.length > renewalsMax) {
+      return done(new ApiError('too_many_requests'));
+    }
+    this.#renewals.push({ leases, done });
+    this.#renewing += leases.length;
   }
 
   askRenewals(deadlineMs: number): void {
-    while (this.#renewals.length > 0) {
-      const renewals = this.#renewals.splice(0, leasesPerCallMax);
-      this.ask({ kind: 'keep_alive', leases: renewals.map(({ lease }) => lease) }, deadlineMs, (error, answer) => {
-        renewals.forEach(({ done }, i) => {
-          if (error !== null) return done(error);
-          assert(answer?.kind === 'kept', 'a keep-alive is answered by what was kept');
-          done(null, answer.ttlSeconds[i] ?? 0);
-        });
-      });
+    if (this.#renewals.length === 0) return;
+    let together: Renewal[] = [];
+    let count = 0;
+    for (const renewal of this.#takeRenewals()) {
+      if (count + renewal.leases.length > leasesPerCallMax) {
+        this.#askRenewals(together, deadlineMs);
+        together = [];
+        count = 0;
+      }
+      together.push(renewal);
+      count += renewal.leases.length;
     }
+    this.#askRenewals(together, deadlineMs);
+  }
+
+  #takeRenewals(): readonly Renewal[] {
+    const renewals = this.#renewals;
+    this.#renewals = [];
+    this.#renewing = 0;
+    return renewals;
+  }
+
+  #askRenewals(renewals: readonly Renewal[], deadlineMs: number): void {
+    this.ask({ kind: 'keep_alive', leases: renewals.flatMap(({ leases }) => leases) }, deadlineMs, (error, answer) => {
+      let from = 0;
+      for (const { leases, done } of renewals) {
+        if (error !== null) {
+          done(error);
+          continue;
+        }
+        assert(answer?.kind === 'kept', 'a keep-alive is answered by what was kept');
+        done(null, answer.ttlSeconds.slice(from, from + leases.length));
+        from += leases.length;
+      }
+    });
   }
 
   /** Members have changed here: who waits for a change that shows already need not wait for the leader's word. */
@@ -91,7 +126,7 @@ export class Questions {
   }
 
   failAll(error: Error): void {
-    for (const { done } of this.#renewals.splice(0)) done(error);
+    for (const { done } of this.#takeRenewals()) done(error);
     for (const question of [...this.#waiting, ...this.#asked]) settle(question, error);
     this.#waiting = [];
     this.#asked.clear();

@@ -13,6 +13,12 @@ export interface CallContext extends Credentials {
   readonly signal: AbortSignal;
 }
 
+/** The messages of a caller, as they come. */
+export interface RequestStream extends AsyncIterable<Uint8Array> {
+  /** Takes those that have come and were not taken, at most so many. Absent: they are had one by one only. */
+  takeWaiting?(max: number): readonly Uint8Array[];
+}
+
 export interface UnaryMethod {
   readonly kind: 'unary';
   readonly service: string;
@@ -32,7 +38,7 @@ export interface StreamMethod {
    * resolves when the transport wants more: whoever awaits it cannot outrun a slow reader; after an abort it resolves at
    * once and sends nothing.
    */
-  handle(requests: AsyncIterable<Uint8Array>, call: CallContext, send: (answer: Uint8Array) => Promise<void>): Promise<void>;
+  handle(requests: RequestStream, call: CallContext, send: (answer: Uint8Array) => Promise<void>): Promise<void>;
 }
 
 export type Method = UnaryMethod | StreamMethod;

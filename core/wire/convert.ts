@@ -364,6 +364,10 @@ export function readLease(message: rpc.LeaseGrantResponse): api.Lease {
   return { header: readHeader(message.header), id: message.ID, ttlSeconds: message.TTL };
 }
 
+export function readGrantRequest({ TTL, ID }: rpc.LeaseGrantRequest): { readonly ttlSeconds: number; readonly id: api.LeaseId } {
+  return { ttlSeconds: clamp(TTL), id: ID };
+}
+
 export function writeLease(lease: api.Lease): rpc.LeaseGrantResponse {
   return { header: lease.header, ID: lease.id, TTL: lease.ttlSeconds, error: '' };
 }

@@ -12,6 +12,8 @@ export const FRAGMENT_BYTES = 2 * 1024 * 1024;
 export const WATCHES_PER_STREAM_MAX = 100_000;
 /** Requests of one stream read but not yet handled. */
 export const STREAM_REQUESTS_MAX = 16;
+/** Keep-alives of one stream that are asked for together. */
+export const KEEP_ALIVES_TOGETHER_MAX = 1000;
 /** Connections on one port; more are closed at once. */
 export const CONNECTIONS_MAX = 20_000;
 /** The same from one address, behind which many may stand. */

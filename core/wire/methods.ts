@@ -10,17 +10,18 @@ import { systemClock, type Clock } from '../base/clock.js';
 import type { Backend, OpResponse, TxnResponse } from '../client.js';
 import { ApiError, type ErrorCode } from '../errors.js';
 import { authMethods } from './auth-methods.js';
-import { pathOf, type CallContext, type Method, type Methods } from './call.js';
+import { pathOf, type Method, type Methods } from './call.js';
 import * as convert from './convert.js';
 import { readAlarmRequest, writeAlarms } from './convert-auth.js';
 import { HotWriter, readPut, readRange } from './hot-codec.js';
 import { healthMethods } from './health-methods.js';
-import { watchLeader } from './leader-check.js';
+import { LeaseCodec } from './hot-lease.js';
+import { serveKeepAlive } from './keep-alive-stream.js';
 import { electionMethods, lockMethods } from './lock-methods.js';
 import { reflectionMethods } from './reflection-methods.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
-import { asCaller, decode, optionsOf, unaryOf } from './unary.js';
+import { decode, optionsOf, unaryOf } from './unary.js';
 import { serveWatch } from './watch-stream.js';
 
 export interface MethodsOptions {
@@ -106,12 +107,16 @@ function watchMethods(backend: Backend, clock: Clock): Method[] {
 
 function leaseMethods(backend: Backend, clock: Clock): Method[] {
   const lease = unaryOf('etcdserverpb.Lease', backend);
+  const codec = new LeaseCodec();
   return [
     lease(
       'LeaseGrant',
-      rpc.LeaseGrantRequest,
-      ({ TTL, ID }, options) => backend.grant(convert.clamp(TTL), { ...options, id: ID }),
-      (answer) => rpc.LeaseGrantResponse.encode(convert.writeLease(answer)),
+      (bytes) => {
+        return codec.readGrant(bytes) ??
+          convert.readGrantRequest(decode(rpc.LeaseGrantRequest, bytes, 'etcdserverpb.Lease.LeaseGrant'));
+      },
+      ({ ttlSeconds, id }, options) => backend.grant(ttlSeconds, { ...options, id }),
+      (answer) => codec.grant(answer),
     ),
     lease(
       'LeaseRevoke',
@@ -135,34 +140,9 @@ function leaseMethods(backend: Backend, clock: Clock): Method[] {
       kind: 'stream',
       service: 'etcdserverpb.Lease',
       name: 'LeaseKeepAlive',
-      handle: (requests, call, send) => serveKeepAlive(backend, clock, requests, call, send),
+      handle: (requests, call, send) => serveKeepAlive({ backend, clock, codec }, requests, call, send),
     },
   ];
-}
-
-/** Answers in the order of the requests; ends with status 0 when the caller sends no more (contract 6). */
-async function serveKeepAlive(
-  backend: Backend,
-  clock: Clock,
-  requests: AsyncIterable<Uint8Array>,
-  call: CallContext,
-  send: (answer: Uint8Array) => Promise<void>,
-): Promise<void> {
-  const leader = watchLeader(backend, clock, call);
-  const answer = async (): Promise<void> => {
-    for await (const bytes of requests) {
-      const { ID } = decode(rpc.LeaseKeepAliveRequest, bytes, 'LeaseKeepAliveRequest');
-      const caller = await backend.identify(call);
-      const renewed = await asCaller(backend, call, caller, (options) => backend.keepAlive(ID, options));
-      await send(rpc.LeaseKeepAliveResponse.encode(convert.writeKeepAlive(ID, renewed)).finish());
-    }
-  };
-  try {
-    await Promise.race([answer(), leader.lost]);
-  } finally {
-    leader.stop();
-  }
-  if (call.signal.aborted && call.signal.reason instanceof ApiError) throw call.signal.reason;
 }
 
 function clusterMethods(backend: Backend): Method[] {

@@ -138,6 +138,13 @@ export class RemoteClient implements api.Backend {
     });
   }
 
+  async keepAliveAll(leases: readonly api.LeaseId[], options?: api.CallOptions): Promise<api.KeptAlive> {
+    const kept = await Promise.all(leases.map((lease) => this.keepAlive(lease, options)));
+    const last = kept.at(-1);
+    if (last === undefined) throw new ApiError('invalid_request', { detail: 'no lease is named' });
+    return { header: last.header, ttlSeconds: kept.map(({ ttlSeconds }) => ttlSeconds) };
+  }
+
   revoke(lease: api.LeaseId, options?: api.CallOptions): Promise<api.Header> {
     const bytes = rpc.LeaseRevokeRequest.encode({ ID: lease }).finish();
     return this.#write('/etcdserverpb.Lease/LeaseRevoke', bytes, options, (answer) =>

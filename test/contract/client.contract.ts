@@ -460,6 +460,15 @@ function leases(claim: Claim): void {
     await client.revoke(short.id);
     await client.revoke(long.id);
   });
+  claim('keep-alives asked for together are answered in their order, and refused together', async (t, { client }) => {
+    const [short, long] = [await client.grant(30), await client.grant(90)];
+    const { header, ttlSeconds } = await client.keepAliveAll([long.id, 999n, short.id, long.id]);
+    t.deepEqual(ttlSeconds, [90, 0, 30, 90]);
+    t.true(header.revision > 0);
+    await client.revoke(short.id);
+    t.deepEqual((await client.keepAliveAll([short.id, long.id])).ttlSeconds, [0, 90]);
+    await client.revoke(long.id);
+  });
   claim('a lease may be given a name, once', async (t, { client }) => {
     const id = BigInt(Math.floor(Math.random() * 2 ** 48)) + 2n ** 60n;
     t.is((await client.grant(60, { id })).id, id);

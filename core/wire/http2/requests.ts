@@ -1,8 +1,9 @@
 // The messages of one caller on their way to a handler that takes them one by one. Bounded by whoever fills it: see `isFull`.
 
+import type { RequestStream } from '../call.js';
 import { STREAM_REQUESTS_MAX } from '../limits.js';
 
-export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
+export class Requests implements RequestStream, AsyncIterator<Uint8Array> {
   readonly #waiting: Uint8Array[] = [];
   /** What is before has been taken. */
   #first = 0;
@@ -59,9 +60,21 @@ export class Requests implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8A
     });
   }
 
+  takeWaiting(max: number): readonly Uint8Array[] {
+    const taken = this.#waiting.slice(this.#first, this.#first + max);
+    this.#waiting.fill(NOTHING, this.#first, this.#first + taken.length);
+    this.#onDropped(taken.length);
+    for (const message of taken) this.#onTaken(message.length);
+    return taken;
+  }
+
   #drop(): void {
     this.#waiting[this.#first] = NOTHING;
-    this.#first += 1;
+    this.#onDropped(1);
+  }
+
+  #onDropped(count: number): void {
+    this.#first += count;
     if (this.#first < GONE_MAX && this.#first < this.#waiting.length) return;
     this.#waiting.splice(0, this.#first);
     this.#first = 0;

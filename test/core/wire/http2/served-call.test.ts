@@ -110,6 +110,27 @@ test('a caller hears that he may go on when few messages wait, not when one was 
   t.true(holdsNothing(caller));
 });
 
+test('messages that wait may be taken together, each counted once', async (t) => {
+  const given: number[] = [];
+  const requests = new Requests((bytes) => void given.push(bytes));
+  const lengths = (messages: readonly Uint8Array[]): number[] => messages.map((each) => each.length);
+  const numbers = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  t.deepEqual(requests.takeWaiting(5), []);
+  for (let i = 1; i <= 600; i++) requests.push(new Uint8Array(i));
+  const first = await requests.next();
+  t.is(first.done === true ? -1 : first.value.length, 1);
+  t.deepEqual(lengths(requests.takeWaiting(299)), numbers(2, 300));
+  t.true(requests.isFull);
+  t.deepEqual(lengths(requests.takeWaiting(1000)), numbers(301, 600));
+  t.false(requests.isFull);
+  t.deepEqual(requests.takeWaiting(1000), []);
+  t.deepEqual(given, numbers(1, 600));
+  requests.push(new Uint8Array(601));
+  requests.end();
+  t.deepEqual(lengths(requests.takeWaiting(1)), [601]);
+  t.deepEqual(await requests.next(), { done: true, value: undefined });
+});
+
 test('messages come in order, and those that wait are given back when nobody takes them any more', async (t) => {
   const given: number[] = [];
   const requests = new Requests((bytes) => void given.push(bytes));

@@ -1,0 +1,104 @@
+// One stream of keep-alives over any backend: order, what is asked together, how a fault or a refusal ends it.
+
+import test from 'ava';
+import { systemClock } from '../../../core/base/clock.js';
+import { NOBODY, type Backend, type Caller, type LeaseId } from '../../../core/client.js';
+import { ApiError } from '../../../core/errors.js';
+import { leasesPerCallMax } from '../../../core/node/limits.js';
+import type { CallContext } from '../../../core/wire/call.js';
+import { LeaseCodec } from '../../../core/wire/hot-lease.js';
+import { Requests } from '../../../core/wire/http2/requests.js';
+import { serveKeepAlive } from '../../../core/wire/keep-alive-stream.js';
+import { KEEP_ALIVES_TOGETHER_MAX } from '../../../core/wire/limits.js';
+import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+
+const CALL: CallContext = {
+  token: null, certificateName: null, hasLeader: false, peer: 'test', signal: new AbortController().signal,
+};
+const HEADER = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
+
+/** Of a lease below 100 its id is what it has left; others are gone; 66 is not the caller's to renew. */
+interface Asked {
+  readonly together: number[];
+  alone: number;
+}
+
+function backendOf(caller: Caller | null, asked: Asked): Backend {
+  const left = (id: LeaseId): number => (id < 100n ? Number(id) : 0);
+  const fake = {
+    identify: () => caller,
+    keepAlive: (id: LeaseId) => {
+      asked.alone += 1;
+      if (id === 66n) return Promise.reject(new ApiError('permission_denied'));
+      return Promise.resolve({ header: HEADER, ttlSeconds: left(id) });
+    },
+    keepAliveAll: (ids: readonly LeaseId[]) => {
+      asked.together.push(ids.length);
+      return Promise.resolve({ header: HEADER, ttlSeconds: ids.map(left) });
+    },
+  } satisfies Partial<Backend>;
+  return fake as Partial<Backend> as Backend;
+}
+
+const messageOf = (id: number): Uint8Array => rpc.LeaseKeepAliveRequest.encode({ ID: BigInt(id) }).finish();
+
+async function serve(
+  messages: readonly Uint8Array[], caller: Caller | null = null, isOneByOne = false,
+): Promise<{ answers: [number, number][]; asked: Asked; error: unknown }> {
+  const asked: Asked = { together: [], alone: 0 };
+  const answers: [number, number][] = [];
+  const requests = new Requests(() => undefined);
+  for (const message of messages) requests.push(message);
+  requests.end();
+  const doors = { backend: backendOf(caller, asked), clock: systemClock, codec: new LeaseCodec() };
+  const given = isOneByOne ? { [Symbol.asyncIterator]: () => requests } : requests;
+  const error: unknown = await serveKeepAlive(doors, given, CALL, (bytes) => {
+    const { ID, TTL } = rpc.LeaseKeepAliveResponse.decode(bytes);
+    answers.push([Number(ID), TTL]);
+    return Promise.resolve();
+  }).then(() => null, (reason: unknown) => reason);
+  return { answers, asked, error };
+}
+
+const ids = Array.from({ length: 2500 }, (_, i) => (i * 7) % 130);
+const expected = ids.map((id): [number, number] => [id, id < 100 ? id : 0]);
+
+test('what has come together is asked for together, within a bound, and answered in order', async (t) => {
+  const { answers, asked, error } = await serve(ids.map(messageOf));
+  t.is(error, null);
+  t.deepEqual(answers, expected);
+  t.deepEqual(asked, { together: [1000, 1000, 500], alone: 0 });
+  t.true(KEEP_ALIVES_TOGETHER_MAX <= leasesPerCallMax, 'a member takes as many in one wish');
+});
+
+test('a transport that gives messages one by one only gets the same answers', async (t) => {
+  const { answers, asked, error } = await serve(ids.map(messageOf), null, true);
+  t.is(error, null);
+  t.deepEqual(answers, expected);
+  t.is(asked.together.length, ids.length);
+});
+
+test('a message that cannot be read ends the stream behind the answers to those before it', async (t) => {
+  const broken = Uint8Array.of(0x08, 0xff);
+  const { answers, error } = await serve([...[1, 2, 3].map(messageOf), broken, messageOf(4)]);
+  t.deepEqual(answers, [[1, 1], [2, 2], [3, 3]]);
+  t.regex(String(error), /not a message of LeaseKeepAliveRequest/);
+  const alone = await serve([broken, messageOf(4)]);
+  t.deepEqual(alone.answers, []);
+  t.regex(String(alone.error), /not a message of LeaseKeepAliveRequest/);
+});
+
+test('where callers are somebody each lease is a question of its own; a refusal ends the stream behind the answers before it', async (t) => {
+  const { answers, asked, error } = await serve([1, 2, 66, 4].map(messageOf), { ...NOBODY, user: 'u' });
+  t.deepEqual(answers, [[1, 1], [2, 2]]);
+  t.deepEqual(asked, { together: [], alone: 3 });
+  t.is((error as ApiError).code, 'permission_denied');
+});
+
+test('an id may be written in a form that is not usual', async (t) => {
+  // An unknown field behind the id.
+  const odd = Uint8Array.of(0x08, 7, 0x50, 1);
+  const { answers, error } = await serve([messageOf(5), odd, new Uint8Array(0)]);
+  t.is(error, null);
+  t.deepEqual(answers, [[5, 5], [7, 7], [0, 0]]);
+});
