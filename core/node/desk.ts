@@ -174,7 +174,7 @@ export class Desk {
   /** Starts the leases' time over. Done with the seconds each has now; 0: it is gone. */
   keepAlive(leases: readonly LeaseId[], done: Done<readonly number[]>): void {
     if (!this.#isOpen) return this.#refuse(done, 'stopped');
-    this.#questions.renew(lease, done);
+    this.#questions.renew(leases, done);
     this.#doors.wake();
   }
 

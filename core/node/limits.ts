@@ -43,7 +43,7 @@ export const callBytesMax = 1024 * 1024;
 export const proposeCallsMax = 32;
 /** The same for calls that ask for a read index: each serves all who came before it. */
 export const readCallsMax = 8;
-/** Leases in one keep-alive call. */
+/** Leases in one keep-alive call, and in one wish of a caller. */
 export const leasesPerCallMax = 1000;
 /** Leases to be kept alive that wait at one member for its next turn: all of them may ask after it has stood still. */
 export const renewalsMax = 250_000;

@@ -182,10 +182,6 @@ export class LocalClient implements api.Backend {
         if (error !== null) done(error);
         else done(null, { header: this.#header(), ttlSeconds: ttlSeconds ?? [] });
       });
-      if (caller === undefined || !this.#node.store.auth.isEnabled) return renew();
-      const keys = (): Iterable<Uint8Array> => this.#node.store.keysOn(lease);
-      const refuse = (auth: AuthTable): ErrorCode | null => refuseWriteOfAll(auth, caller, keys);
-      this.#auth.mayRenew(caller, refuse, (error) => (error === null ? renew() : done(error)));
     });
   }
 

@@ -120,9 +120,9 @@ function leaseMethods(backend: Backend, clock: Clock): Method[] {
     ),
     lease(
       'LeaseRevoke',
-      rpc.LeaseRevokeRequest,
-      ({ ID }, options) => backend.revoke(ID, options),
-      (header) => rpc.LeaseRevokeResponse.encode({ header }),
+      (bytes) => codec.readId(bytes) ?? decode(rpc.LeaseRevokeRequest, bytes, 'etcdserverpb.Lease.LeaseRevoke').ID,
+      (id, options) => backend.revoke(id, options),
+      (header) => codec.revoke(header),
     ),
     lease(
       'LeaseTimeToLive',
