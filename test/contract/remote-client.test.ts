@@ -2,7 +2,7 @@
 
 import test from 'ava';
 import { startNode } from '../../core/start-node.js';
-import { serve } from '../../core/wire/port.js';
+import { serve } from '../serving.js';
 import { connect } from '../../core/wire/remote-client.js';
 import { clientContract } from './client.contract.js';
 

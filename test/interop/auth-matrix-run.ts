@@ -8,7 +8,7 @@ import { codeOfText, isApiError } from '../../core/errors.js';
 import { startNode } from '../../core/start-node.js';
 import type { CallContext, Method } from '../../core/wire/call.js';
 import { methods } from '../../core/wire/methods.js';
-import { serve } from '../../core/wire/port.js';
+import { serve } from '../serving.js';
 import { WatchResponse } from '../../core/wire/schema/generated/rpc.js';
 import { statusInText } from '../../core/wire/status.js';
 import type { Verdict } from '../model/auth-oracle.js';

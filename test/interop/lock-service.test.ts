@@ -7,7 +7,7 @@ import type { Backend } from '../../core/client.js';
 import { codeOfText, ERRORS } from '../../core/errors.js';
 import { startNode } from '../../core/start-node.js';
 import * as convert from '../../core/wire/convert.js';
-import { serve } from '../../core/wire/port.js';
+import { serve } from '../serving.js';
 import * as election from '../../core/wire/schema/generated/election.js';
 import * as locks from '../../core/wire/schema/generated/lock.js';
 import * as rpc from '../../core/wire/schema/generated/rpc.js';

@@ -2,7 +2,7 @@
 // What is asked of one is asked of the other; what may differ in the answers (addresses, lease ids) is known to who asks.
 
 import { startNode, type NodeOptions } from '../../core/start-node.js';
-import { serve, type ServeOptions } from '../../core/wire/port.js';
+import { serve, type ServeOptions } from '../serving.js';
 import { startEtcd } from './real-etcd.js';
 
 export interface Side {

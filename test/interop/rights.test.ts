@@ -11,8 +11,9 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { text, utf8 } from '../../core/base/bytes.js';
 import { prefixRange, put, type Client, type Permission } from '../../core/client.js';
-import { connect, serve, startNode, type RunningNode } from '../../core/index.js';
+import { connect, startNode, type RunningNode } from '../../core/index.js';
 import { campaign, candidates, discover, leader, lock, Queue, register, Session, Topic } from '../../recipes/index.js';
+import { serve } from '../serving.js';
 
 const MAIN = fileURLToPath(new URL('../../core/main.js', import.meta.url));
 const PASSWORD = 'a-password-to-look-for';

@@ -11,7 +11,7 @@ import test from 'ava';
 import { latin1, utf8 } from '../../core/base/bytes.js';
 import { del, opDelete, opPut, put, type Backend } from '../../core/client.js';
 import { startNode } from '../../core/start-node.js';
-import { serve } from '../../core/wire/port.js';
+import { serve } from '../serving.js';
 import { connect } from '../../core/wire/remote-client.js';
 import { coterie } from '../core/cli/binary.js';
 import { freePorts } from './free-ports.js';

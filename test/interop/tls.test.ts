@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Etcd3 } from 'etcd3';
-import { connect, put as putKey, serve, startNode, text, utf8 } from '../../core/index.js';
+import { connect, put as putKey, startNode, text, utf8 } from '../../core/index.js';
 import { TestAuthority, type Identity } from '../certificates.js';
 import { MAIN, serveWith, temporaryDirectory, type Server } from '../core/cli/binary.js';
 import { freePorts } from './free-ports.js';
 import { etcdctl } from './etcdctl-run.js';
 import { isInstalled } from './real-etcd.js';
+import { serve } from '../serving.js';
 
 const authority = await TestAuthority.make();
 const aliceShown = await authority.issue('alice');

@@ -10,7 +10,7 @@ import { systemClock } from '../../core/base/clock.js';
 import { utf8 } from '../../core/base/bytes.js';
 import { Prng } from '../../core/base/prng.js';
 import { del, prefixRange, put } from '../../core/client.js';
-import { serve, startNode } from '../../core/index.js';
+import { startNode } from '../../core/index.js';
 import type { RunningNode } from '../../core/index.js';
 import { register, Session } from '../../recipes/index.js';
 import { SERVICES_PREFIX } from '../../recipes/instance.js';
@@ -21,6 +21,7 @@ import { Link } from '../recipes/link.js';
 import {
   available, backend, folder, freePort, get, instance, nginxRig, plainConfig, read, running, ToldSource, until,
 } from './rig.js';
+import { serve } from '../serving.js';
 
 const TEXT = '{{#services}}{{name}}:{{#each instances}}{{id}}={{hostport}};{{else}}none{{/each}}\n{{/services}}';
 

@@ -4,7 +4,7 @@
 import test from 'ava';
 import type { Admin, Backend } from '../../../core/client.js';
 import { ApiError, type ErrorCode } from '../../../core/errors.js';
-import { serve } from '../../../core/wire/port.js';
+import { serve } from '../../serving.js';
 import { coterie as binary, type Ended, type RunOptions } from './binary.js';
 import { play } from './in-process.js';
 

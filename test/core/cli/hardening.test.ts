@@ -10,8 +10,9 @@ import test from 'ava';
 import { ServerMetrics } from '../../../core/cli/metrics.js';
 import { profiles } from '../../../core/cli/profiles.js';
 import { oldRuntime } from '../../../core/cli/runtime.js';
-import { connect, serve, startNode } from '../../../core/index.js';
+import { connect, startNode } from '../../../core/index.js';
 import { environment, MAIN } from './binary.js';
+import { serve } from '../../serving.js';
 
 const ROOT = new URL('../../../../', import.meta.url);
 

@@ -2,8 +2,9 @@
 // That the rest equals etcdctl's is test/interop/coterie-as-etcdctl.test.ts.
 
 import test from 'ava';
-import { serve, startNode } from '../../../core/index.js';
+import { startNode } from '../../../core/index.js';
 import { play, type Printed, type Stage } from './in-process.js';
+import { serve } from '../../serving.js';
 
 let url = '';
 let end = (): Promise<void> => Promise.resolve();

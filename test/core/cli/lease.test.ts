@@ -5,10 +5,11 @@ import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { verdictOf } from '../../../core/cli/check.js';
-import { connect, serve, startNode } from '../../../core/index.js';
+import { connect, startNode } from '../../../core/index.js';
 import { play, type Printed, type Stage } from './in-process.js';
 import { startStores, type Store } from './running.js';
 import { TcpRelay } from '../wire/tcp-relay.js';
+import { serve } from '../../serving.js';
 
 let stores: readonly [Store, ...Store[]];
 

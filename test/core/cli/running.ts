@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { prefixRange } from '../../../core/client.js';
-import { connect, serve, startNode } from '../../../core/index.js';
+import { connect, startNode } from '../../../core/index.js';
 import { isInstalled, startEtcd } from '../../interop/real-etcd.js';
 import { environment, MAIN, type Ended } from './binary.js';
+import { serve } from '../../serving.js';
 
 const LIMIT_MS = 60_000;
 

@@ -5,8 +5,9 @@ import { utf8 } from '../../../core/base/bytes.js';
 import type { Client, RangeRequest } from '../../../core/client.js';
 import { opPut, put } from '../../../core/client.js';
 import { listKeys } from '../../../core/cli/key-tree.js';
-import { serve, startNode } from '../../../core/index.js';
+import { startNode } from '../../../core/index.js';
 import { play } from './in-process.js';
+import { serve } from '../../serving.js';
 
 let url = '';
 let client: Client | null = null;

@@ -8,7 +8,7 @@ import { NEEDS } from '../../../core/node/needs.js';
 import { startNode } from '../../../core/start-node.js';
 import type { CallContext, Method } from '../../../core/wire/call.js';
 import { methods } from '../../../core/wire/methods.js';
-import { serve } from '../../../core/wire/port.js';
+import { serve } from '../../serving.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { METHODS } from '../../model/auth-oracle.js';
 import { RawClient } from '../../interop/raw-grpc.js';

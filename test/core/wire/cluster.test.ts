@@ -8,7 +8,7 @@ import {
 } from '../../../core/client.js';
 import { ApiError, isApiError, type ErrorCode } from '../../../core/errors.js';
 import { connect } from '../../../core/wire/remote-client.js';
-import { serve } from '../../../core/wire/port.js';
+import { serve } from '../../serving.js';
 import { paddingOf, payloadBytesOf, SHA256_BYTES } from '../../../core/wire/snapshot-stream.js';
 
 const header: Header = { clusterId: 2n ** 64n - 1n, memberId: 2n ** 63n, revision: 0, raftTerm: 7 };

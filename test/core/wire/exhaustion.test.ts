@@ -9,7 +9,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { get, opPut, opTxn, put, type Op } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
 import { startNode, type NodeOptions } from '../../../core/start-node.js';
-import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
+import { serve, type ServeOptions, type WireServer } from '../../serving.js';
 import { connect, type RemoteClient } from '../../../core/wire/remote-client.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';

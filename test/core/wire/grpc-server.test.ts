@@ -1,15 +1,15 @@
-// The gRPC side as a client of any kind sees it: texts, limits, watches, half-closes and draining. Spoken with the library
-// itself, raw bytes, so that what RemoteClient would hide shows.
+// The gRPC side as a client of any kind sees it, on both servers: texts, limits, watches, half-closes and draining. Spoken with
+// the library itself, raw bytes, so that what RemoteClient would hide shows.
 
 import { Client, credentials, Metadata, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { connect as dialHttp2 } from 'node:http2';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
-import { serve, type WireServer } from '../../../core/wire/port.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
+import { onBoth, serve, type GrpcServerName, type WireServer } from '../../serving.js';
 
 interface Setup {
   readonly node: RunningNode;
@@ -18,10 +18,14 @@ interface Setup {
   readonly events: WireEvent[];
 }
 
-async function setUp(t: ExecutionContext): Promise<Setup> {
+async function setUp(t: ExecutionContext, grpcServer: GrpcServerName): Promise<Setup> {
   const events: WireEvent[] = [];
   const node = await startNode({ dataDir: null });
-  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], observe: (event) => events.push(event) });
+  const server = await serve(node.client, {
+    urls: ['http://127.0.0.1:0'],
+    observe: (event) => events.push(event),
+    grpcServer,
+  });
   const client = new Client((server.urls[0] ?? '').replace('http://', ''), credentials.createInsecure());
   t.teardown(async () => {
     client.close();
@@ -50,8 +54,8 @@ async function failure(t: ExecutionContext, answer: Promise<Buffer | ServiceErro
   return [0, ''];
 }
 
-test('what is not served is refused in the words of etcd', async (t) => {
-  const { client } = await setUp(t);
+onBoth('what is not served is refused in the words of etcd', async (t, grpcServer) => {
+  const { client } = await setUp(t, grpcServer);
   const nothing = new Uint8Array(0);
   t.deepEqual(await failure(t, call(client, '/etcdserverpb.KV/Nope', nothing)), [
     12,
@@ -60,8 +64,8 @@ test('what is not served is refused in the words of etcd', async (t) => {
   t.deepEqual(await failure(t, call(client, '/foo.Bar/Baz', nothing)), [12, 'unknown service foo.Bar']);
 });
 
-test('a message over the limit is refused with both sizes, one at the limit of the log with its own words', async (t) => {
-  const { client } = await setUp(t);
+onBoth('a message over the limit is refused with both sizes, one at that of the log with its own words', async (t, grpcServer) => {
+  const { client } = await setUp(t, grpcServer);
   const bytes = (length: number): Uint8Array =>
     rpc.PutRequest.encode({
       key: utf8('a'),
@@ -78,8 +82,8 @@ test('a message over the limit is refused with both sizes, one at the limit of t
   t.true((await call(client, '/etcdserverpb.KV/Put', bytes(1_572_000))) instanceof Buffer);
 });
 
-test('garbage is an error of the caller, and every call is counted once with its code', async (t) => {
-  const { client, events } = await setUp(t);
+onBoth('garbage is an error of the caller, and every call is counted once with its code', async (t, grpcServer) => {
+  const { client, events } = await setUp(t, grpcServer);
   const [code] = await failure(t, call(client, '/etcdserverpb.KV/Range', Buffer.from('ffffffff', 'hex')));
   t.is(code, 3);
   t.true((await call(client, '/etcdserverpb.Maintenance/Status', new Uint8Array(0))) instanceof Buffer);
@@ -91,8 +95,8 @@ test('garbage is an error of the caller, and every call is counted once with its
   t.is(events.filter(({ kind }) => kind === 'call_started').length, 2);
 });
 
-test('a number no client of ours would send is clamped, and an unknown sort target refused', async (t) => {
-  const { client } = await setUp(t);
+onBoth('a number no client of ours would send is clamped, and an unknown sort target refused', async (t, grpcServer) => {
+  const { client } = await setUp(t, grpcServer);
   // Field 3, limit, and field 4, revision: the largest int64; field 6, sort target: 9.
   const most = 'ffffffffffffffff7f';
   const [code, text] = await failure(t, call(client, '/etcdserverpb.KV/Range', Buffer.from(`0a016118${most}20${most}`, 'hex')));
@@ -145,8 +149,8 @@ class WatchStream {
   }
 }
 
-test('one stream carries many watches, told apart by ids of either side’s choosing', async (t) => {
-  const { client, node } = await setUp(t);
+onBoth('one stream carries many watches, told apart by ids of either side’s choosing', async (t, grpcServer) => {
+  const { client, node } = await setUp(t, grpcServer);
   const watch = new WatchStream(client);
   t.teardown(() => watch.stream.cancel());
   watch.create({ key: utf8('a') });
@@ -177,8 +181,8 @@ test('one stream carries many watches, told apart by ids of either side’s choo
   t.true(watch.answers[7]?.canceled);
 });
 
-test('the id of a watch that compaction ended is taken until it is cancelled', async (t) => {
-  const { client, node } = await setUp(t);
+onBoth('the id of a watch that compaction ended is taken until it is cancelled', async (t, grpcServer) => {
+  const { client, node } = await setUp(t, grpcServer);
   const watch = new WatchStream(client);
   t.teardown(() => watch.stream.cancel());
   const { revision } = (await put(node.client, utf8('a'), utf8('1'))).header;
@@ -207,8 +211,8 @@ test('the id of a watch that compaction ended is taken until it is cancelled', a
   );
 });
 
-test('a half-close leaves the watches of a stream alive', async (t) => {
-  const { client, node } = await setUp(t);
+onBoth('a half-close leaves the watches of a stream alive', async (t, grpcServer) => {
+  const { client, node } = await setUp(t, grpcServer);
   const watch = new WatchStream(client);
   t.teardown(() => watch.stream.cancel());
   watch.create({ key: utf8('a') });
@@ -220,8 +224,8 @@ test('a half-close leaves the watches of a stream alive', async (t) => {
   t.is(watch.status, null);
 });
 
-test('an answer about progress speaks for all watches of the stream', async (t) => {
-  const { client, node } = await setUp(t);
+onBoth('an answer about progress speaks for all watches of the stream', async (t, grpcServer) => {
+  const { client, node } = await setUp(t, grpcServer);
   const watch = new WatchStream(client);
   t.teardown(() => watch.stream.cancel());
   watch.send({ $case: 'progressRequest', value: {} });
@@ -238,8 +242,8 @@ test('an answer about progress speaks for all watches of the stream', async (t) 
   t.is(delivered, 50);
 });
 
-test('a large batch is split only for a watch that asked for fragments', async (t) => {
-  const { client, node } = await setUp(t);
+onBoth('a large batch is split only for a watch that asked for fragments', async (t, grpcServer) => {
+  const { client, node } = await setUp(t, grpcServer);
   const value = new Uint8Array(100_000);
   for (let i = 0; i < 30; i++) await put(node.client, utf8('f'), value);
   const big = new Client(client.getChannel().getTarget().replace(/^dns:/, ''), credentials.createInsecure(), {
@@ -260,8 +264,8 @@ test('a large batch is split only for a watch that asked for fragments', async (
   t.deepEqual(eventsOf(0n).map(({ fragment }) => fragment), [true, false]);
 });
 
-test('keep-alives are answered in order, and a half-close ends them with status 0', async (t) => {
-  const { client, node } = await setUp(t);
+onBoth('keep-alives are answered in order, and a half-close ends them with status 0', async (t, grpcServer) => {
+  const { client, node } = await setUp(t, grpcServer);
   const lease = await node.client.grant(60);
   const path = '/etcdserverpb.Lease/LeaseKeepAlive';
   const stream: ClientDuplexStream<Buffer, Buffer> = client.makeBidiStreamRequest(path, same, same);
@@ -281,8 +285,8 @@ test('keep-alives are answered in order, and a half-close ends them with status 
   ]);
 });
 
-test('draining ends calls that may wait for ever, those as well whose request comes only then', async (t) => {
-  const { node, server, client } = await setUp(t);
+onBoth('draining ends calls that may wait for ever, those as well whose request comes only then', async (t, grpcServer) => {
+  const { node, server, client } = await setUp(t, grpcServer);
   const { id } = await node.client.grant(60);
   await put(node.client, utf8(`l/${id.toString(16)}`), utf8(''), { lease: id });
   // Lock { name: 'l' }, as gRPC frames it.
@@ -312,7 +316,7 @@ function nextTurn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-test('draining ends watches with a word to go elsewhere, lets calls finish, and refuses new connections', async (t) => {
+onBoth('draining ends watches with a word to go elsewhere, lets calls finish, and refuses new lines', async (t, grpcServer) => {
   const node = await startNode({ dataDir: null });
   // A backend whose reads take until they are let go.
   const entered = signal();
@@ -331,7 +335,7 @@ test('draining ends watches with a word to go elsewhere, lets calls finish, and 
   const watchable = Object.assign(Object.create(backend) as typeof backend, {
     watch: (...args: Parameters<typeof node.client.watch>) => node.client.watch(...args),
   });
-  const server = await serve(watchable, { urls: ['http://127.0.0.1:0'] });
+  const server = await serve(watchable, { urls: ['http://127.0.0.1:0'], grpcServer });
   const client = new Client((server.urls[0] ?? '').replace('http://', ''), credentials.createInsecure());
   const watch = new WatchStream(client);
   watch.create({ key: utf8('a') });

@@ -8,7 +8,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { methods } from '../../../core/wire/methods.js';
-import { serve, type ServeOptions } from '../../../core/wire/port.js';
+import { onBoth, serve, type ServeOptions } from '../../serving.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 import { fuzz, h2Frame, hpack, PREFACE, settings } from '../../fuzz/wire.js';
 
@@ -116,8 +116,8 @@ test('SD13: garbage at every layer neither ends the server nor keeps it from an 
   t.deepEqual(events.flatMap((event) => (event.kind === 'failed' ? [event.error.message] : [])), []);
 });
 
-test('SD13: a request and its reset in one packet leave the server standing', async (t) => {
-  const { url } = await setUp(t);
+onBoth('SD13: a request and its reset in one packet leave the server standing', async (t, grpcServer) => {
+  const { url } = await setUp(t, { grpcServer });
   const reset = h2Frame(3, 0, 1, Buffer.from([0, 0, 0, 8]));
   for (const contentType of ['text/plain', 'application/grpc']) {
     for (const path of ['/etcdserverpb.KV/Range', '/no.Such/Method']) {
@@ -128,8 +128,8 @@ test('SD13: a request and its reset in one packet leave the server standing', as
   await isWell(t, url);
 });
 
-test('SD3: headers larger than a connection is told are refused, and one that unpacks without end as well', async (t) => {
-  const { url } = await setUp(t);
+onBoth('SD3: headers larger than a connection is told are refused, and what unpacks without end too', async (t, grpcServer) => {
+  const { url } = await setUp(t, { grpcServer });
   const path = '/etcdserverpb.Maintenance/Status';
   const fine = await answersTo(url, Buffer.concat([PREFACE, settings(), call(1, headersFor(path, [['x', 'y'.repeat(4000)]]))]));
   t.true(fine.some(({ type, stream }) => type === 0 && stream === 1), 'a message is answered');
@@ -283,8 +283,8 @@ async function isCutOff(url: string, bytes: Buffer): Promise<boolean> {
   });
 }
 
-test('floods of HTTP/2 end the connection they come by, and nothing else', async (t) => {
-  const { url, events } = await setUp(t);
+onBoth('floods of HTTP/2 end the connection they come by, and nothing else', async (t, grpcServer) => {
+  const { url, events } = await setUp(t, { grpcServer });
   const headers = hpack(headersFor('/etcdserverpb.Maintenance/Status'));
   const resets = Array.from({ length: 5000 }, (_, i) => Buffer.concat([
     h2Frame(1, 4, 2 * i + 1, headers), h2Frame(3, 0, 2 * i + 1, Buffer.from([0, 0, 0, 8])),

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { get, put } from '../../../core/client.js';
 import { startNode } from '../../../core/start-node.js';
-import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
+import { serve, type ServeOptions, type WireServer } from '../../serving.js';
 import { connect } from '../../../core/wire/remote-client.js';
 
 async function start(t: ExecutionContext, options: ServeOptions = {}): Promise<WireServer> {

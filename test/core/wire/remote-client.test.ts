@@ -8,7 +8,7 @@ import { text, utf8 } from '../../../core/base/bytes.js';
 import { get, put, type Backend, type WatchBatch } from '../../../core/client.js';
 import { ApiError, isApiError } from '../../../core/errors.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
-import { serve, type WireServer } from '../../../core/wire/port.js';
+import { serve, type WireServer } from '../../serving.js';
 import { connect, type RemoteClient, type RemoteOptions } from '../../../core/wire/remote-client.js';
 import { answersProgressTruthfully } from '../../../core/wire/remote-watch.js';
 import { StreamRelay } from './stream-relay.js';

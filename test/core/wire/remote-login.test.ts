@@ -5,7 +5,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { get, put, type Backend, type WatchBatch } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
-import { serve, type WireServer } from '../../../core/wire/port.js';
+import { serve, type WireServer } from '../../serving.js';
 import { connect } from '../../../core/wire/remote-client.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 

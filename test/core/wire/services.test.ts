@@ -5,7 +5,7 @@ import { FileDescriptorProtoSchema, FileDescriptorSetSchema, type FileDescriptor
 import test, { type ExecutionContext } from 'ava';
 import { startNode } from '../../../core/start-node.js';
 import { methods } from '../../../core/wire/methods.js';
-import { serve } from '../../../core/wire/port.js';
+import { serve } from '../../serving.js';
 import { HealthCheckRequest, HealthCheckResponse } from '../../../core/wire/schema/generated/health.js';
 import {
   ServerReflectionRequest, ServerReflectionResponse,

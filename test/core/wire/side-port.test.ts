@@ -9,7 +9,7 @@ import type { Backend, RangeRequest, StatusResponse } from '../../../core/client
 import { ApiError } from '../../../core/errors.js';
 import { ANY_SITE, siteFault, type CrossSiteRules } from '../../../core/wire/cross-site.js';
 import type { MetricsText } from '../../../core/wire/health-routes.js';
-import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
+import { serve, type ServeOptions, type WireServer } from '../../serving.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 
 let backend: Backend;

@@ -5,11 +5,12 @@ import { connect as connectPlain } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { JudgedTls, TlsFault, type TlsTerms } from '../../../core/base/tls-terms.js';
-import { connect, keepAliver, put, serve, startNode, utf8, type WireServer } from '../../../core/index.js';
+import { connect, keepAliver, put, startNode, utf8, type WireServer } from '../../../core/index.js';
 import { NOBODY, type Caller, type Credentials } from '../../../core/client.js';
 import { systemClock } from '../../../core/base/clock.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 import { TestAuthority, type Identity } from '../../certificates.js';
+import { serve } from '../../serving.js';
 
 const DAY_MS = 86_400_000;
 const ANY = 'https://127.0.0.1:0';

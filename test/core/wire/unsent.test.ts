@@ -9,7 +9,7 @@ import { put } from '../../../core/client.js';
 import { startNode } from '../../../core/start-node.js';
 import type { CallContext } from '../../../core/wire/call.js';
 import { methods } from '../../../core/wire/methods.js';
-import { serve } from '../../../core/wire/port.js';
+import { onBoth, serve } from '../../serving.js';
 import { connect } from '../../../core/wire/remote-client.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { UnsentAnswers } from '../../../core/wire/unsent.js';
@@ -51,12 +51,14 @@ function framed(bytes: Uint8Array): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-test('SD6: ranges whose answers nobody takes are cut off beyond a bound, the oldest first, and others are served', async (t) => {
+const CUT = 'SD6: ranges whose answers nobody takes are cut off beyond a bound, the oldest first, and others are served';
+
+onBoth(CUT, async (t, grpcServer) => {
   const events: WireEvent[] = [];
   const node = await startNode({ dataDir: null });
   t.teardown(() => node.close());
   const observe = (event: WireEvent): void => void events.push(event);
-  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], unsentBytesMax: 2_000_000, observe });
+  const server = await serve(node.client, { urls: ['http://127.0.0.1:0'], unsentBytesMax: 2_000_000, observe, grpcServer });
   t.teardown(() => server.close());
   await put(node.client, utf8('k'), new Uint8Array(300_000));
   const session = dialHttp2(server.urls[0] ?? '', { settings: { initialWindowSize: 0 } });

@@ -9,7 +9,7 @@ import { systemClock, type Clock } from '../../../core/base/clock.js';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
-import { serve, type ServeOptions, type WireServer } from '../../../core/wire/port.js';
+import { serve, type ServeOptions, type WireServer } from '../../serving.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 
 interface Setup {
