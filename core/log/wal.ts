@@ -394,10 +394,7 @@ export class WalStorage implements LogStorage {
 
   /** A failure elsewhere, as of a snapshot beside it, counts: after the disk's first error no second opinion is asked. */
   #writeAndSync(path: string, { from, pieces }: Layout, done: Done): void {
-    this.#files.write(path, from, pieces, (error) => {
-      if (error !== null || this.#failure !== null) return done(error ?? this.#failure);
-      this.#files.sync(path, (failure) => done(failure ?? this.#failure));
-    });
+    this.#files.writeSynced(path, from, pieces, (error) => done(error ?? this.#failure));
   }
 
   /** The next segment exists, durably, before the full one is sealed; a seal without a successor is then always damage. */
@@ -435,7 +432,7 @@ export class WalStorage implements LogStorage {
     });
   }
 
-  /** No sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it along. */
+  /** No sync asked for: it need not outlast a power cut to outlast the end of this process, and the next group brings it along. */
   #writeIdleProof(next: () => void): void {
     this.#writing = true;
     const { path } = this.#active();

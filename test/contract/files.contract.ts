@@ -128,6 +128,8 @@ function order(test: TestFn, name: string, open: () => Promise<FilesHome>): void
     };
     for (let i = 0; i < 20; i++) note(`append ${i}`, (done) => files.append(file, [bytes(`${i},`)], done));
     note('sync', (done) => files.sync(file, done));
+    note('synced', (done) => files.writeSynced(file, 4, [bytes('?')], done));
+    note('over', (done) => files.write(file, 4, [bytes('2,')], done));
     note('truncate', (done) => files.truncate(file, 10, done));
     note('append', (done) => files.append(file, [bytes('end')], done));
     note('close', (done) => files.close(file, done));
@@ -136,7 +138,7 @@ function order(test: TestFn, name: string, open: () => Promise<FilesHome>): void
     t.deepEqual(answers, []);
     await Promise.all(all);
     const appends = Array.from({ length: 20 }, (_, i) => `append ${i}`);
-    t.deepEqual(answers, [...appends, 'sync', 'truncate', 'append', 'close', 'reopened', 'rename']);
+    t.deepEqual(answers, [...appends, 'sync', 'synced', 'over', 'truncate', 'append', 'close', 'reopened', 'rename']);
     t.is(await text(files, `${file}2`), '0,1,2,3,4,end!');
   });
 
@@ -188,6 +190,8 @@ function durability(test: TestFn, name: string, open: () => Promise<FilesHome>):
     await whenDone<void>((done) => files.write(`${directory}/over`, 0, [bytes('was')], done));
     await whenDone<void>((done) => files.write(`${directory}/over`, 1, [bytes('xy')], done));
     await whenDone<void>((done) => files.sync(`${directory}/over`, done));
+    await whenDone<void>((done) => files.writeSynced(`${directory}/both`, 0, [bytes('was'), bytes(' and is')], done));
+    await whenDone<void>((done) => files.writeSynced(`${directory}/both`, 1, [bytes('xy')], done));
     await append(files, `${directory}/old`, 'synced as well');
     await whenDone<void>((done) => files.sync(`${directory}/old`, done));
     await whenDone<void>((done) => files.rename(`${directory}/old`, `${directory}/new`, done));
@@ -199,6 +203,7 @@ function durability(test: TestFn, name: string, open: () => Promise<FilesHome>):
     t.is(await text(files, `${directory}/a`), 'synced');
     t.is(await text(files, `${directory}/new`), 'synced as well');
     t.is(await text(files, `${directory}/over`), 'wxy');
-    t.deepEqual(await whenDone<readonly string[]>((done) => files.list(directory, done)), ['a', 'new', 'over']);
+    t.is(await text(files, `${directory}/both`), 'wxy and is');
+    t.deepEqual(await whenDone<readonly string[]>((done) => files.list(directory, done)), ['a', 'both', 'new', 'over']);
   });
 }

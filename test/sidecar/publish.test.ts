@@ -193,6 +193,7 @@ function mounted(target: string, onOverwrite: () => void = () => undefined): Fil
       systemFiles.append(file, pieces, done);
     },
     write: (file, from, pieces, done) => systemFiles.write(file, from, pieces, done),
+    writeSynced: (file, from, pieces, done) => systemFiles.writeSynced(file, from, pieces, done),
     rename: (from, to, done) => (to === target ? queueMicrotask(() => done(busy)) : systemFiles.rename(from, to, done)),
     read: (file, from, sizeBytes, done) => systemFiles.read(file, from, sizeBytes, done),
     truncate: (file, sizeBytes, done) => systemFiles.truncate(file, sizeBytes, done),

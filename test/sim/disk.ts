@@ -100,6 +100,14 @@ export class SimDisk implements Files {
     }, () => this.#write(file, from, bytes.subarray(0, this.#prng.below(bytes.length + 1))));
   }
 
+  writeSynced(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    let failure: Error | null = null;
+    this.write(file, from, pieces, (error) => {
+      failure = error;
+    });
+    this.sync(file, (error) => done(failure ?? error));
+  }
+
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void {
     this.#perform('read', file, done, () => Buffer.from(this.#file(file).bytes.subarray(from, from + sizeBytes)));
   }

@@ -358,9 +358,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'core/log/wal.js',
-        find: 'this.#files.sync(path, (failure) => done(failure ?? this.#failure));',
-        replace: 'this.#files.sync(path, (failure) => failure === null ? done(this.#failure) : this.#files.sync(path, '
-          + 'done));',
+        find: 'this.#files.writeSynced(path, from, pieces, (error) => done(error ?? this.#failure));',
+        replace: 'this.#files.writeSynced(path, from, pieces, (error) => error === null ? done(this.#failure) : '
+          + 'this.#files.sync(path, done));',
       },
     ],
   },

@@ -460,6 +460,11 @@ export class DiskSession implements Files {
     this.#write('write', file, from, pieces, done);
   }
 
+  /** Nobody asks for anything else of the file before it is done. */
+  writeSynced(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    this.write(file, from, pieces, (error) => (error === null ? this.sync(file, done) : done(error)));
+  }
+
   #write(call: 'append' | 'write', file: string, from: number | null, pieces: readonly Uint8Array[], done: Done): void {
     const sizeBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     // The caller may reuse its buffers once it is told; until then they are its promise to leave them alone.

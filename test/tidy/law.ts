@@ -97,7 +97,7 @@ export interface Door {
 export const DOORS: readonly Door[] = [
   { path: 'core/base/abort.ts', words: [], modules: ['node:events'] },
   { path: 'core/base/clock.ts', words: ['performance', 'setTimeout', 'setImmediate', 'process', 'Date'], modules: [] },
-  { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs'] },
+  { path: 'core/base/files.ts', words: ['setImmediate'], modules: ['node:fs', 'node:os'] },
   { path: 'core/base/lock.ts', words: ['process'], modules: ['node:fs', 'node:os'] },
   // Certificates are verified, and bear dates; what was signed is checked where it is read.
   { path: 'core/base/tls-terms.ts', words: ['Date'], modules: ['node:net', 'node:tls', 'node:crypto'] },

@@ -54,6 +54,10 @@ class KeepingFiles implements Files {
     this.#disk.write(file, from, pieces, done);
   }
 
+  writeSynced(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void {
+    this.write(file, from, pieces, (error) => (error === null ? this.sync(file, done) : done(error)));
+  }
+
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void {
     this.#disk.read(file, from, sizeBytes, done);
   }

@@ -118,8 +118,8 @@ test('while the disk stands still no more than the bound is held in memory, howe
   const files = new Proxy<Files>(disk, {
     get(target, name: keyof Files) {
       const method = target[name].bind(target);
-      if (name !== 'write' || !stands) return method;
-      return (...call: Parameters<Files['write']>) => still.push(() => target.write(...call));
+      if (name !== 'writeSynced' || !stands) return method;
+      return (...call: Parameters<Files['write']>) => still.push(() => target.writeSynced(...call));
     },
   });
   const starting = startNode({ dataDir: '/d', files, clock, limits: { proposalBytesMax: 10_000 } });
