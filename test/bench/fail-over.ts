@@ -12,8 +12,9 @@ import type { LineEvent } from '../../recipes/line.js';
 import type { Session } from '../../recipes/session.js';
 import { connected, must, opened, quantile } from './counting.js';
 import { now } from './machine-clock.js';
-import type { Survey } from './questions.js';
-import { ended, type Target } from './targets.js';
+import type { Survey } from './survey.js';
+import { ended } from './stage.js';
+import type { Target } from './targets.js';
 
 /** The shortest that etcd grants. */
 const TTL_SECONDS = 2;

@@ -1,77 +1,86 @@
-// The load generator: h2load (Debian's nghttp2-client), a C program, so that the generator is not what is measured. One
-// prebuilt request body is sent over and over. gRPC reports errors under HTTP 200, so callers check effects, not statuses.
+// h2load (Debian's nghttp2-client) for throughput: a C program, so that the generator is not what is measured. One prebuilt
+// request is sent over and over. gRPC reports errors under HTTP 200, so callers check effects, not statuses. A run warms up and
+// is thrown away, the next one is measured.
 
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Target } from './targets.js';
+
+/** Where requests go: a server alone, or one member of several. */
+export type Addressed = Pick<Target, 'name' | 'url' | 'headers' | 'cpuMicros'>;
 
 export interface LoadResult {
   readonly perSecond: number;
   readonly requests: number;
-  readonly meanMs: number;
   /** What came back as bodies: an error of gRPC has none, and would pass for a very fast answer. */
   readonly bodyBytes: number;
+  /** Processor time of the server for each answer. */
+  readonly cpuMicros: number;
 }
 
 export interface Load {
-  readonly url: string;
+  /** With a slash in front. */
+  readonly path: string;
   readonly body: Uint8Array;
   readonly connections: number;
   /** Requests in flight on each connection. */
   readonly depth: number;
+  readonly warmUpSeconds: number;
   readonly seconds: number;
-  readonly http1?: boolean;
-  /** `name: value`, beside what every request has. */
-  readonly headers?: readonly string[];
+  readonly isHttp1?: boolean;
 }
 
-export function hasH2load(): boolean {
-  return spawnSync('h2load', ['--version']).error === undefined;
-}
-
-/** A gRPC message on the wire: not compressed, length, bytes. */
-export function grpcFrame(message: Uint8Array): Uint8Array {
-  const frame = Buffer.alloc(5 + message.length);
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, 5);
-  return frame;
-}
-
-export function runLoad(load: Load): LoadResult {
-  const directory = mkdtempSync(join(tmpdir(), 'coterie-load-'));
+export async function runLoad(server: Addressed, load: Load): Promise<LoadResult> {
+  const directory = await mkdtemp(join(tmpdir(), 'coterie-load-'));
   try {
     const file = join(directory, 'body');
-    writeFileSync(file, load.body);
-    const headers = load.http1 === true ? ['content-type: application/json'] : ['content-type: application/grpc', 'te: trailers'];
-    const args = ['-c', `${load.connections}`, '-m', `${load.depth}`, '-t', '1', '-D', `${load.seconds}`];
-    args.push('--warm-up-time', `${warmUpSeconds(load)}`, '-d', file);
-    for (const header of [...headers, ...(load.headers ?? [])]) args.push('-H', header);
-    // It offers HTTP/1 as well where it may, and a server that serves both may choose that.
-    args.push(load.http1 === true ? '--h1' : '--npn-list=h2');
-    const run = spawnSync('h2load', [...args, load.url], { encoding: 'utf8', maxBuffer: 1 << 24 });
-    if (run.status !== 0) throw new Error(`h2load ended with ${run.status}: ${run.stderr}`);
-    const failed = Number(/, (\d+) failed,/.exec(run.stdout)?.[1] ?? -1);
-    if (failed !== 0) throw new Error(`h2load reports failed requests:\n${run.stdout}`);
-    return {
-      perSecond: Number(/, ([\d.]+) req\/s/.exec(run.stdout)?.[1]),
-      requests: Number(/requests: (\d+) total/.exec(run.stdout)?.[1]),
-      meanMs: meanMs(run.stdout),
-      bodyBytes: Number(/\((\d+)\) data/.exec(run.stdout)?.[1]),
-    };
+    await writeFile(file, load.body);
+    if (load.warmUpSeconds > 0) await h2load(argumentsOf(server, load, file, load.warmUpSeconds));
+    const before = server.cpuMicros();
+    const output = await h2load(argumentsOf(server, load, file, load.seconds));
+    const spent = server.cpuMicros() - before;
+    const result = readOutput(output);
+    return { ...result, cpuMicros: spent / result.requests };
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    await rm(directory, { recursive: true, force: true });
   }
 }
 
-/** What is asked one by one takes longer until a server that compiles as it goes has seen enough of it. */
-function warmUpSeconds({ connections, depth }: Load): number {
-  return connections * depth === 1 ? 5 : 1;
+function argumentsOf(server: Addressed, load: Load, file: string, seconds: number): string[] {
+  const isHttp1 = load.isHttp1 === true;
+  const args = ['-c', `${load.connections}`, '-m', `${load.depth}`, '-t', '1', '-D', `${seconds}`, '-d', file];
+  const headers = isHttp1 ? ['content-type: application/json'] : ['content-type: application/grpc', 'te: trailers'];
+  for (const header of [...headers, ...server.headers]) args.push('-H', header);
+  // It offers HTTP/1 as well where it may, and a server that serves both may choose that.
+  args.push(isHttp1 ? '--h1' : '--npn-list=h2');
+  return [...args, `${server.url}${load.path}`];
 }
 
-/** From the line `time for request: min max mean sd within`. */
-function meanMs(output: string): number {
-  const [, number, unit] = /time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)/.exec(output) ?? [];
-  const scales: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000 };
-  return Number(number) * (scales[unit ?? ''] ?? NaN);
+/** What `h2load` printed when it had answers only. */
+export function readOutput(output: string): Omit<LoadResult, 'cpuMicros'> {
+  const [, perSecond] = /, ([\d.]+) req\/s/.exec(output) ?? [];
+  const [, requests, failed] = /(\d+) succeeded, (\d+) failed,/.exec(output) ?? [];
+  const [, bodyBytes] = /\((\d+)\) data/.exec(output) ?? [];
+  if (failed !== '0' || Number(requests) === 0) throw new Error(`h2load reports failed requests, or none:\n${output}`);
+  return { perSecond: Number(perSecond), requests: Number(requests), bodyBytes: Number(bodyBytes) };
+}
+
+function h2load(args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('h2load', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [output, complaint] = ['', ''];
+    child.stdout.on('data', (bytes: Buffer) => {
+      output += bytes.toString();
+    });
+    child.stderr.on('data', (bytes: Buffer) => {
+      complaint += bytes.toString();
+    });
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) resolve(output);
+      else reject(new Error(`h2load ended with ${code}: ${complaint.trim()}`));
+    });
+  });
 }

@@ -1,162 +1,136 @@
-// npm run bench -- [--rounds N] [--only TEXT] [--no-million] [--no-cluster] [--no-secured] [--no-recipes] [--write]: asks
-// every question of coterie and, where `etcd` is on the path, of real etcd, in alternation, on fresh data directories;
-// prints the medians and their ratio. `--write` records the table in test/bench/RESULTS.md. Nothing else should run on the
-// machine meanwhile.
+// npm run bench: asks every row of coterie and of real etcd, in alternation, and says how they compare. `--help` tells the words.
+// Nothing else should run on the machine meanwhile.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
-import { parseArgs } from 'node:util';
+import { readFileSync, statfsSync, writeFileSync } from 'node:fs';
+import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { hasH2load } from './load.js';
-import { clusterQuestions, startCluster } from './cluster.js';
-import {
-  million, questions, securedQuestions, type Measure, type MillionResult, type Question, type Survey,
-} from './questions.js';
-import { recipeSurveys } from './recipes.js';
-import { availableTargets, etcdVersionLine, startTarget, type Target, type TargetName } from './targets.js';
+import { themesFor } from './catalog.js';
+import { toJson } from './json.js';
+import { readmeWith, recorded } from './markdown.js';
+import { isColoured, minutes, watcherOn, type Out } from './progress.js';
+import { judge, summarize, type Report } from './report.js';
+import { estimateSeconds, runRounds, type Plan } from './runner.js';
+import { Stage } from './stage.js';
+import { svgOf } from './svg.js';
+import { FLAGS, versionOf } from './targets.js';
+import { terminalText } from './terminal.js';
+import { QUICK, USUAL, type Theme } from './theme.js';
+import { isWhole, shownGoal } from './wording.js';
+import { readWords, USAGE, type Words } from './words.js';
 
-interface Row extends Measure {
-  readonly values: Record<TargetName, number[]>;
-}
+const [MEASURED, COULD_NOT, WRONG_WORDS, INTERRUPTED] = [0, 1, 2, 130];
+/** As statfs(2) numbers it: a directory in memory, where a write that must be durable costs nothing. */
+const FILE_SYSTEMS: Readonly<Record<number, string>> = { 0xef53: 'ext4', 0x58465342: 'xfs', 0x9123683e: 'btrfs' };
+const TMPFS = 0x01021994;
 
-const resultsFile = fileURLToPath(new URL('../../../test/bench/RESULTS.md', import.meta.url));
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    only: { type: 'string', default: '' },
-    million: { type: 'boolean', default: true },
-    cluster: { type: 'boolean', default: true },
-    recipes: { type: 'boolean', default: true },
-    secured: { type: 'boolean', default: true },
-    write: { type: 'boolean', default: false },
-  },
-  allowNegative: true,
-});
-const rounds = Number(options.rounds);
-const targets = availableTargets();
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const errors: Out = { write: (text) => void process.stderr.write(text), isColoured: isColoured(process.stderr, process.env) };
 
 function say(line: string): void {
-  process.stderr.write(`${line}\n`);
+  errors.write(`${line}\n`);
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
-}
-
-function alone<T>(question: Question<T>): Survey<T> {
-  return { rows: [question], ask: async (target) => [await question.ask(target)] };
-}
-
-/** The rows that were asked for; none: nothing is asked. */
-async function askAll<T extends Pick<Target, 'stop'>>(
-  survey: Survey<T>, start: (name: TargetName) => Promise<T>,
-): Promise<Row[]> {
-  const isWanted = ({ name }: Measure): boolean => name.includes(options.only);
-  if (!survey.rows.some(isWanted)) return [];
-  const rows = survey.rows.map(({ name, unit, better }): Row => ({ name, unit, better, values: { coterie: [], etcd: [] } }));
-  for (let round = 1; round <= rounds; round++) {
-    for (const name of targets) {
-      const target = await start(name);
-      try {
-        const answers = await survey.ask(target);
-        for (const [i, row] of rows.entries()) {
-          const value = answers[i] ?? NaN;
-          row.values[name].push(value);
-          if (isWanted(row)) say(`  ${row.name}, round ${round}, ${name}: ${shown(value)} ${row.unit}`);
-        }
-      } finally {
-        await target.stop();
-      }
-    }
+/** What is missing, and what to do; empty: nothing. */
+function obstacles(): string[] {
+  const needed = [
+    ['etcd', 'the server to compare with', 'etcd-server, or https://etcd.io'],
+    ['h2load', 'the load generator', 'nghttp2-client'],
+  ] as const;
+  const missing = needed.filter(([program]) => versionOf(program) === null).map(([program, what, from]) =>
+    `npm run bench needs ${program}, ${what}, and it is not on the path. Install it (Debian: ${from}).`);
+  if (statfsSync(tmpdir()).type === TMPFS) {
+    missing.push(`${tmpdir()} is in memory, where durable writes cost nothing. Set TMPDIR to a directory on a disk.`);
   }
-  return rows.filter(isWanted);
+  return missing;
 }
 
-async function askMillion(): Promise<Row[]> {
-  const results: Partial<Record<TargetName, MillionResult>> = {};
-  for (const name of targets) {
-    const target = await startTarget(name);
-    try {
-      results[name] = await million(target, (done) => say(`  a million keys, ${name}: ${done}`));
-    } finally {
-      await target.stop();
-    }
-  }
-  const row = (title: string, unit: string, of: (result: MillionResult) => number): Row => {
-    const values: Record<TargetName, number[]> = { coterie: [], etcd: [] };
-    for (const name of targets) {
-      const result = results[name];
-      if (result !== undefined) values[name].push(of(result));
-    }
-    return { name: title, unit, better: 'less', values };
-  };
-  return [
-    row('a million keys of 256 B: load, 100 a transaction', 's', (result) => result.loadSeconds),
-    row('a million keys: resident memory', 'MiB', (result) => result.residentMiB),
-    row('a million keys: restart until it answers', 's', (result) => result.restartSeconds),
-    row('a million keys: resident after the restart', 'MiB', (result) => result.residentAfterRestartMiB),
-  ];
+function list(themes: readonly Theme[], plan: Omit<Plan, 'stage'>): string {
+  const lines = themes.flatMap(({ title, rows }) => [
+    title, ...rows.map((row) => `  ${row.id.padEnd(26)}${row.name}${row.goal === null ? '' : `, wanted ${shownGoal(row.goal)}`}`),
+  ]);
+  return [...lines, '', `All of it, ${plan.rounds} rounds: about ${minutes(estimateSeconds(plan))} minutes.`, ''].join('\n');
 }
 
-function shown(value: number): string {
-  if (value >= 1000) return Math.round(value).toLocaleString('en-US');
-  return value >= 10 ? value.toFixed(0) : value.toFixed(2);
-}
-
-/** Above 1: coterie is that much better, whichever way "better" runs. */
-function ratio(row: Row): string {
-  const ours = median(row.values.coterie);
-  const theirs = median(row.values.etcd);
-  if (Number.isNaN(theirs)) return '';
-  return (row.better === 'more' ? ours / theirs : theirs / ours).toFixed(2);
-}
-
-function table(rows: readonly Row[]): string {
-  const lines = ['| question | unit | coterie | etcd | coterie is better by |', '|---|---|---:|---:|---:|'];
-  for (const row of rows) {
-    const etcd = row.values.etcd.length === 0 ? '' : shown(median(row.values.etcd));
-    lines.push(`| ${row.name} | ${row.unit} | ${shown(median(row.values.coterie))} | ${etcd} | ${ratio(row)} |`);
-  }
-  return lines.join('\n');
-}
-
-function heading(): string {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-  const cpu = `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}`;
+async function measure(plan: Plan, words: Words): Promise<Report> {
+  const startedAt = performance.now();
+  const takenAt = new Date().toISOString();
+  const measured = await runRounds(plan, watcherOn(errors, plan, () => performance.now()));
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: root }).trim();
   const said = process.argv.slice(2).map((word) => word.includes(' ') ? `'${word}'` : word);
-  const command = ['npm run bench --', ...said].join(' ');
-  const machine = `${cpu}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release().split('.').slice(0, 2).join('.')}`;
-  return [
-    `## ${new Date().toISOString().slice(0, 10)}, commit ${commit}`,
-    '',
-    `Machine: ${machine}; Node ${process.version}; ${etcdVersionLine()}. Medians of ${rounds} rounds on fresh data directories,`,
-    `servers in alternation, the load generator on the same machine. Command: \`${command}\`.`,
-    '',
-  ].join('\n');
+  const fileSystem = statfsSync(plan.stage.directory).type;
+  return {
+    setup: {
+      takenAt, commit, command: ['npm run bench', ...(said.length === 0 ? [] : ['--', ...said])].join(' '),
+      machine: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, `
+        + `Linux ${release().split('.').slice(0, 2).join('.')}`,
+      disk: FILE_SYSTEMS[fileSystem] ?? `file system 0x${fileSystem.toString(16)}`,
+      versions: {
+        node: process.version, h2load: versionOf('h2load') ?? '',
+        etcd: (versionOf('etcd') ?? '').replace(/^etcd Version: /, 'etcd '),
+      },
+      flags: { coterie: FLAGS.coterie.join(' '), etcd: FLAGS.etcd.join(' ') },
+      rounds: plan.rounds, isQuick: words.isQuick, only: words.only,
+      tookSeconds: Math.round((performance.now() - startedAt) / 1000),
+    },
+    measured,
+  };
 }
 
-if (!hasH2load()) {
-  say('npm run bench needs h2load (Debian: nghttp2-client); it is the load generator.');
-  process.exit(1);
+function write(report: Report): void {
+  const change = (file: string, of: (before: string) => string): void => {
+    writeFileSync(`${root}${file}`, of(readFileSync(`${root}${file}`, { encoding: 'utf8', flag: 'a+' })));
+    say(`written: ${file}`);
+  };
+  change('test/bench/RESULTS.md', (before) => recorded(before, report));
+  if (!isWhole(report)) return say('The plot and README.md tell of whole runs only.');
+  change('test/bench/results.json', () => toJson(report));
+  change('test/bench/results.svg', () => svgOf(report));
+  change('README.md', (before) => readmeWith(before, report));
 }
-const rows: Row[] = [];
-for (const question of questions) rows.push(...(await askAll(alone(question), startTarget)));
-for (const setting of options.secured ? (['tls', 'auth'] as const) : []) {
-  for (const question of securedQuestions) {
-    const named = { ...question, name: `${setting === 'tls' ? 'TLS' : 'auth'}: ${question.name}` };
-    rows.push(...(await askAll(alone(named), (name) => startTarget(name, setting))));
+
+async function main(): Promise<number> {
+  const words = readWords(process.argv.slice(2));
+  if (typeof words === 'string') {
+    say(`${words}\n\n${USAGE.trimEnd()}`);
+    return WRONG_WORDS;
+  }
+  if (words.isHelp) {
+    process.stdout.write(USAGE);
+    return MEASURED;
+  }
+  const themes = themesFor(words);
+  if (themes.length === 0) {
+    say(`no row's name holds '${words.only}', and no row's id is that; --list shows both`);
+    return WRONG_WORDS;
+  }
+  const plan = { themes, rounds: words.rounds, pace: words.isQuick ? QUICK : USUAL };
+  if (words.isList) {
+    process.stdout.write(list(themes, plan));
+    return MEASURED;
+  }
+  const missing = obstacles();
+  for (const line of missing) say(line);
+  return missing.length > 0 ? COULD_NOT : await run(plan, words);
+}
+
+async function run(plan: Omit<Plan, 'stage'>, words: Words): Promise<number> {
+  const stage = new Stage();
+  const interrupt = (): void => {
+    stage.close().finally(() => process.exit(INTERRUPTED)).catch((error: unknown) => say(String(error)));
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, interrupt);
+  try {
+    const rows = plan.themes.reduce((sum, theme) => sum + theme.rows.length, 0);
+    const time = minutes(estimateSeconds(plan));
+    say(`${rows} rows, ${plan.rounds} rounds, about ${time} minutes. Leave the machine alone meanwhile.`);
+    const report = await measure({ ...plan, stage }, words);
+    process.stdout.write(words.isJson ? toJson(report) : terminalText(report, isColoured(process.stdout, process.env)));
+    if (words.writes) write(report);
+    return summarize(report.measured.map(judge)).unmeasured.length > 0 ? COULD_NOT : MEASURED;
+  } finally {
+    await stage.close();
   }
 }
-for (const question of options.cluster ? clusterQuestions : []) rows.push(...(await askAll(alone(question), startCluster)));
-for (const survey of options.recipes ? recipeSurveys : []) rows.push(...(await askAll(survey, startTarget)));
-if (options.million && 'a million keys'.includes(options.only)) rows.push(...(await askMillion()));
-const result = table(rows);
-process.stdout.write(`${result}\n`);
-if (options.write) {
-  const before = readFileSync(resultsFile, 'utf8');
-  const marker = '<!-- newest first -->\n';
-  writeFileSync(resultsFile, before.replace(marker, `${marker}\n${heading()}\n${result}\n`));
-  say(`recorded in ${resultsFile}`);
-}
+
+process.exitCode = await main();

@@ -13,7 +13,7 @@ import type { Subscription } from '../../recipes/topic-read.js';
 import { Topic } from '../../recipes/topic.js';
 import { connected, must, opened, quantile } from './counting.js';
 import { failOver } from './fail-over.js';
-import type { Survey } from './questions.js';
+import type { Survey } from './survey.js';
 import type { Target } from './targets.js';
 
 /** A server or a client that is young still compiles; the figures are of those that have settled. */

@@ -1,9 +1,9 @@
-// The servers a benchmark drives: coterie from this checkout and, where it is installed, real etcd. Both as processes of
-// their own, with a data directory beside each other on the same file system, logging as little as they can.
+// The servers a benchmark drives: coterie from this checkout and real etcd. Both as processes of their own, with their own
+// defaults (`FLAGS` says what is set, the same for both), with a data directory beside each other on the same file system,
+// logging errors alone, on any processor.
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { spawnSync } from 'node:child_process';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { utf8 } from '../../core/base/bytes.js';
@@ -11,8 +11,12 @@ import { isApiError } from '../../core/errors.js';
 import { connect, type RemoteOptions } from '../../core/wire/remote-client.js';
 import { TestAuthority } from '../certificates.js';
 import { freePort } from '../interop/free-ports.js';
+import { firstAnswer } from './first-answer.js';
+import { cpuMicrosOf, residentBytesOf } from './process-cost.js';
+import type { ServerName } from './report.js';
+import { ended, type Running, type Stage } from './stage.js';
 
-export type TargetName = 'coterie' | 'etcd';
+export type TargetName = ServerName;
 
 /** `auth`: enabled, and every request comes with the token of a user who may do it. `tls`: the client port is encrypted. */
 export type Setting = 'plain' | 'tls' | 'auth';
@@ -28,7 +32,9 @@ export interface Target {
   /** What the load generator adds to each request. */
   readonly headers: readonly string[];
   /** Resident memory of the server process, in bytes. */
-  residentBytes(): Promise<number>;
+  residentBytes(): number;
+  /** Processor time that the server process has taken since it started, all its threads, in microseconds. */
+  cpuMicros(): number;
   /** SIGTERM, then start again on the same data; resolves when it answers, with the milliseconds since the start. */
   restart(): Promise<number>;
   stop(): Promise<void>;
@@ -36,53 +42,57 @@ export interface Target {
 
 const mainFile = fileURLToPath(new URL('../../core/main.js', import.meta.url));
 
-/** The targets this machine can run; coterie always. */
-export function availableTargets(): TargetName[] {
-  const etcd = spawnSync('etcd', ['--version'], { encoding: 'utf8' });
-  return etcd.error === undefined ? ['coterie', 'etcd'] : ['coterie'];
+/** Beside names, addresses and directories, which both are given: what is not a default. etcd's other logger writes anyway. */
+export const FLAGS: Readonly<Record<TargetName, readonly string[]>> = {
+  coterie: ['--log-level', 'error'],
+  etcd: ['--log-level', 'error', '--logger', 'zap'],
+};
+
+/** First line of what `program --version` says; null: there is no such program. */
+export function versionOf(program: string): string | null {
+  const run = spawnSync(program, ['--version'], { encoding: 'utf8' });
+  return run.error === undefined ? (run.stdout.split('\n')[0] ?? '') : null;
 }
 
-/** First line of `etcd --version`, or why there is none. */
-export function etcdVersionLine(): string {
-  const etcd = spawnSync('etcd', ['--version'], { encoding: 'utf8' });
-  return etcd.error === undefined ? (etcd.stdout.split('\n')[0] ?? '') : 'etcd is not installed';
+/** Program and arguments of one member; `place` holds its names, addresses and directories. */
+export function commandOf(name: TargetName, place: readonly string[]): [string, string[]] {
+  const args = [...place, ...FLAGS[name]];
+  return name === 'coterie' ? [process.execPath, [mainFile, 'serve', ...args]] : ['etcd', args];
 }
 
-export async function startTarget(name: TargetName, setting: Setting = 'plain'): Promise<Target> {
-  const directory = await mkdtemp(join(tmpdir(), `coterie-bench-${name}-`));
+export async function startTarget(stage: Stage, name: TargetName, setting: Setting = 'plain'): Promise<Target> {
+  const directory = await stage.directoryFor(name);
   const url = `${setting === 'tls' ? 'https' : 'http'}://127.0.0.1:${await freePort()}`;
   const peer = `http://127.0.0.1:${await freePort()}`;
   const shared = ['--data-dir', join(directory, 'data'), '--listen-client-urls', url, '--advertise-client-urls', url];
   const secret = setting === 'tls' ? await certify(directory) : null;
   if (secret !== null) shared.push('--cert-file', secret.certFile, '--key-file', secret.keyFile);
-  const command: [string, string[]] =
-    name === 'coterie'
-      ? [process.execPath, [mainFile, 'serve', ...shared, '--log-level', 'error']]
-      : ['etcd', [...shared, '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer,
-          '--initial-cluster', `default=${peer}`, '--logger', 'zap', '--log-level', 'error',
-          '--quota-backend-bytes', '8589934592']];
+  const command = commandOf(name, [
+    ...shared, '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`,
+  ]);
   const client: RemoteOptions = {
     ...(secret === null ? {} : { tls: { ca: secret.ca } }),
     ...(setting === 'auth' ? { user: USER, password: PASSWORD } : {}),
   };
-  let child = launch(command);
-  const answers = (): Promise<void> => (secret === null ? untilHealthy(url, child) : untilRead(url, client, child));
+  let running = stage.launch(command);
+  const answers = (): Promise<void> => (secret === null ? firstAnswer(url, running) : untilRead(url, client, running));
   await answers();
   return {
     name,
     url,
     client,
     headers: setting === 'auth' ? [`token: ${await enableAuth(url)}`] : [],
-    residentBytes: () => residentBytes(child),
+    residentBytes: () => residentBytesOf(running.child.pid),
+    cpuMicros: () => cpuMicrosOf(running.child.pid),
     restart: async () => {
-      await ended(child, 'SIGTERM');
+      await ended(running.child, 'SIGTERM');
       const startedAt = performance.now();
-      child = launch(command);
+      running = stage.launch(command);
       await answers();
       return performance.now() - startedAt;
     },
     stop: async () => {
-      await ended(child, 'SIGKILL');
+      await ended(running.child, 'SIGKILL');
       await rm(directory, { recursive: true, force: true });
     },
   };
@@ -116,12 +126,12 @@ async function enableAuth(url: string): Promise<string> {
   }
 }
 
-/** The same through our own client, where the gateway's certificate would be a stranger to fetch. */
-async function untilRead(url: string, options: RemoteOptions, child: ChildProcess): Promise<void> {
+/** The same through our own client, which knows certificates. */
+async function untilRead(url: string, options: RemoteOptions, { child, complaint }: Running): Promise<void> {
   const client = connect(url, options);
   try {
     for (let tries = 0; tries < 1200; tries++) {
-      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode} before it answered`);
+      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${complaint()}`);
       try {
         await client.range({ key: utf8('x') });
         return;
@@ -134,36 +144,4 @@ async function untilRead(url: string, options: RemoteOptions, child: ChildProces
   } finally {
     await client.close();
   }
-}
-
-function launch([program, args]: [string, string[]]): ChildProcess {
-  return spawn(program, args, { stdio: 'ignore' });
-}
-
-export function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  return new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) return resolve();
-    child.once('exit', () => resolve());
-    child.kill(signal);
-  });
-}
-
-/** Until a linearizable read through the gateway succeeds: "it answers" means the same for both. */
-export async function untilHealthy(url: string, child: ChildProcess): Promise<void> {
-  for (let tries = 0; tries < 12_000; tries++) {
-    if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode} before it answered`);
-    try {
-      const answer = await fetch(`${url}/v3/kv/range`, { method: 'POST', body: '{"key":"AA=="}' });
-      if (answer.ok) return;
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`no answer from ${url} within two minutes`);
-}
-
-async function residentBytes(child: ChildProcess): Promise<number> {
-  const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
 }

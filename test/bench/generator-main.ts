@@ -1,0 +1,190 @@
+// The load generator's process: one argument, a `Job` as JSON; prints a line when the warm-up has ended, one when the measured
+// time has, and one with the result. An open loop looks at its schedule and its sockets every 0.1 ms and sleeps between, so that
+// it takes little of the machine it measures.
+
+import { Histogram } from './histogram.js';
+import type { Job, JobResult, Requests } from './generator.js';
+import { digitsAt, fillMessage, framed, putMessage, rangeMessage, setSpaceKey, spaceKey } from './messages.js';
+import { UnaryConnection } from './unary-connection.js';
+
+const FILL_KEYS = 100;
+const LOOK_MS = 0.1;
+/** For what is under way when the measured time ends. */
+const PATIENCE_MS = 10_000;
+const SEED = 611_953;
+
+/** Gives the next request; null: there is none. */
+type Next = () => Buffer | null;
+
+class Generator {
+  readonly #job: Job;
+  readonly #next: Next;
+  readonly #connections: UnaryConnection[] = [];
+  readonly #latency = new Histogram();
+  readonly #late = new Histogram();
+  readonly #sleeper = new Int32Array(new SharedArrayBuffer(4));
+  #countedFrom = Infinity;
+  #countedTo = Infinity;
+  #failed = 0;
+  #inTime = 0;
+  #bodyBytesBefore = 0;
+
+  constructor(job: Job) {
+    this.#job = job;
+    this.#next = nextOf(job.requests);
+  }
+
+  async open(): Promise<void> {
+    const { url, path, connections } = this.#job;
+    for (let i = 0; i < connections; i++) {
+      const onAnswer = (at: number, isGood: boolean): void => this.#onAnswer(i, at, isGood);
+      this.#connections.push(await UnaryConnection.open(url, path, onAnswer, (why) => {
+        throw new Error(why);
+      }));
+    }
+  }
+
+  async run(): Promise<JobResult> {
+    const { warmUpSeconds, seconds, pacing } = this.#job;
+    const startedAt = performance.now();
+    const isFill = this.#job.requests.kind === 'fill';
+    this.#countedFrom = startedAt + warmUpSeconds * 1000;
+    this.#countedTo = isFill ? Infinity : this.#countedFrom + seconds * 1000;
+    if (pacing.kind === 'open') await this.#openLoop(startedAt, pacing.perSecond);
+    else await this.#closedLoop(pacing.depth);
+    const endedAt = Math.min(performance.now(), this.#countedTo);
+    say('measured');
+    const bodyBytes = this.#bodyBytes() - this.#bodyBytesBefore;
+    await this.#drained();
+    const took = (endedAt - this.#countedFrom) / 1000;
+    return {
+      answers: this.#latency.count, failed: this.#failed, seconds: took,
+      perSecond: this.#inTime / took, bodyBytes,
+      latency: this.#latency.quantiles(), late: pacing.kind === 'open' ? this.#late.quantiles() : null,
+    };
+  }
+
+  close(): void {
+    for (const connection of this.#connections) connection.close();
+  }
+
+  /** Every arrival of the schedule is sent, however far behind the answers are. */
+  async #openLoop(startedAt: number, perSecond: number): Promise<void> {
+    const stepMs = 1000 / perSecond;
+    let isCounting = false;
+    for (let i = 0; ;) {
+      let now = performance.now();
+      if (!isCounting && now >= this.#countedFrom) {
+        isCounting = true;
+        this.#begin();
+      }
+      for (let due = startedAt + i * stepMs; due <= now && due < this.#countedTo; due = startedAt + i * stepMs) {
+        const message = this.#next();
+        if (message === null) throw new Error('an open loop has no end');
+        this.#connections[i % this.#connections.length]?.send(message, due);
+        if (due >= this.#countedFrom) this.#late.record((performance.now() - due) * 1000);
+        i += 1;
+      }
+      for (const connection of this.#connections) connection.flush();
+      now = performance.now();
+      if (now >= this.#countedTo) return;
+      const waitMs = Math.min(LOOK_MS, startedAt + i * stepMs - now);
+      if (waitMs > 0) Atomics.wait(this.#sleeper, 0, 0, waitMs);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async #closedLoop(depth: number): Promise<void> {
+    if (this.#countedFrom <= performance.now()) this.#begin();
+    else setTimeout(() => this.#begin(), this.#countedFrom - performance.now());
+    for (let i = 0; i < this.#connections.length; i++) {
+      for (let k = 0; k < depth; k++) this.#sendOn(i, performance.now());
+      this.#connections[i]?.flush();
+    }
+    while (performance.now() < this.#countedTo && this.#underWay() > 0) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  #sendOn(i: number, now: number): void {
+    const message = this.#next();
+    if (message !== null) this.#connections[i]?.send(message, now);
+  }
+
+  #onAnswer(i: number, at: number, isGood: boolean): void {
+    const now = performance.now();
+    if (at >= this.#countedFrom && at < this.#countedTo) {
+      this.#latency.record((now - at) * 1000);
+      if (!isGood) this.#failed += 1;
+    }
+    if (now >= this.#countedFrom && now < this.#countedTo) this.#inTime += 1;
+    if (this.#job.pacing.kind === 'closed' && now < this.#countedTo) this.#sendOn(i, now);
+  }
+
+  #begin(): void {
+    this.#bodyBytesBefore = this.#bodyBytes();
+    say('measuring');
+  }
+
+  #bodyBytes(): number {
+    return this.#connections.reduce((sum, { bodyBytes }) => sum + bodyBytes, 0);
+  }
+
+  #underWay(): number {
+    return this.#connections.reduce((sum, { underWay }) => sum + underWay, 0);
+  }
+
+  async #drained(): Promise<void> {
+    const until = performance.now() + PATIENCE_MS;
+    while (this.#underWay() > 0) {
+      if (performance.now() > until) throw new Error(`${this.#underWay()} requests had no answer after ${PATIENCE_MS} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function nextOf(requests: Requests): Next {
+  switch (requests.kind) {
+    case 'same': {
+      const message = framed(Buffer.from(requests.base64, 'base64'));
+      return () => message;
+    }
+    case 'fill':
+      return filling(requests.keys);
+    case 'any_put':
+      return anyOf(framed(putMessage(spaceKey(0))), requests.keys);
+    case 'any_get':
+      return anyOf(framed(rangeMessage(spaceKey(0))), requests.keys);
+  }
+}
+
+function filling(keys: number): Next {
+  let from = 0;
+  return () => {
+    if (from >= keys) return null;
+    const names = Array.from({ length: Math.min(FILL_KEYS, keys - from) }, (_, i) => spaceKey(from + i));
+    from += names.length;
+    return framed(fillMessage(names));
+  };
+}
+
+/** The same walk through the space every time (a linear congruence modulo 2^32, its high bits). */
+function anyOf(message: Buffer, keys: number): Next {
+  const at = digitsAt(message);
+  let state = SEED;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    setSpaceKey(message, at, Math.floor((state / 2 ** 32) * keys));
+    return message;
+  };
+}
+
+const generator = new Generator(JSON.parse(process.argv[2] ?? '') as Job);
+await generator.open();
+const result = await generator.run();
+generator.close();
+say(JSON.stringify(result));

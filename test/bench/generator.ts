@@ -1,0 +1,84 @@
+// The bench's own load generator, seen from the bench: what is to be sent (plain data), and a process that sends it. It makes
+// what h2load cannot: arrivals at a fixed rate whatever the answers do (open loop), quantiles of latency, keys that differ.
+
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Quantiles } from './histogram.js';
+
+/** `any`: another key of the space with every request, by a generator with a fixed seed. `fill`: each key once, 100 a request. */
+export type Requests =
+  | { readonly kind: 'same'; readonly base64: string }
+  | { readonly kind: 'any_put' | 'any_get' | 'fill'; readonly keys: number };
+
+/** `open`: so many arrivals a second in even steps, each counted from its step. `closed`: the next when the last is answered. */
+export type Pacing =
+  | { readonly kind: 'open'; readonly perSecond: number }
+  | { readonly kind: 'closed'; readonly depth: number };
+
+export interface Job {
+  readonly url: string;
+  readonly path: string;
+  readonly connections: number;
+  readonly pacing: Pacing;
+  readonly requests: Requests;
+  /** Sent and answered before anything is counted. */
+  readonly warmUpSeconds: number;
+  /** Of `fill` nothing: it ends when it has sent everything. */
+  readonly seconds: number;
+}
+
+/** Times in microseconds. */
+export interface JobResult {
+  readonly answers: number;
+  readonly failed: number;
+  readonly seconds: number;
+  readonly perSecond: number;
+  readonly bodyBytes: number;
+  /** From the step of the schedule (open loop) or from the sending (closed loop) until the answer has ended. */
+  readonly latency: Quantiles;
+  /** How much later than its step each arrival was sent; nothing for a closed loop. */
+  readonly late: Quantiles | null;
+}
+
+export interface Loaded extends JobResult {
+  /** Of the server, for each answer of the measured time. */
+  readonly cpuMicros: number;
+}
+
+/** An arrival that leaves the generator later than this tells of the generator, not of the server. */
+export const LATE_P99_MICROS_MAX = 1_000;
+
+const generatorFile = fileURLToPath(new URL('generator-main.js', import.meta.url));
+
+/** Fails if any answer brought no message. `cpuMicros` is asked when the warm-up has ended and when the measured time has. */
+export async function generate(job: Job, cpuMicros: () => number): Promise<Loaded> {
+  const child = spawn(process.execPath, [generatorFile, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let complaint = '';
+  child.stderr.on('data', (bytes: Buffer) => {
+    complaint = (complaint + bytes.toString()).slice(-2_000);
+  });
+  const exit = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  const cpu: number[] = [];
+  let last = '';
+  for await (const line of createInterface({ input: child.stdout })) {
+    last = line;
+    if (!line.startsWith('{')) cpu.push(cpuMicros());
+  }
+  const code = await exit;
+  const [before = NaN, after = NaN] = cpu;
+  if (code !== 0) throw new Error(`the load generator ended with ${code}: ${complaint.trim()}`);
+  const result = JSON.parse(last) as JobResult;
+  if (result.failed > 0) throw new Error(`${result.failed} of ${result.answers} answers brought no message`);
+  return { ...result, cpuMicros: (after - before) / result.answers };
+}
+
+/** Null: the generator kept its schedule. */
+export function generatorFault({ late }: JobResult): string | null {
+  if (late === null || late.p99 <= LATE_P99_MICROS_MAX) return null;
+  const by = (late.p99 / 1000).toFixed(1);
+  return `the generator itself was late (p99 ${by} ms): the machine is too busy for this rate`;
+}

@@ -1,0 +1,54 @@
+// Where the servers of a run stand: one directory for all their data, and every process that was started and has not ended, so
+// that whatever ends the run, an error or an impatient user, leaves neither behind.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Of what a server says before it ends. */
+const COMPLAINT_CHARACTERS = 2_000;
+
+export interface Running {
+  readonly child: ChildProcess;
+  /** The last of what it wrote to stderr. */
+  complaint(): string;
+}
+
+export class Stage {
+  readonly directory = mkdtempSync(join(tmpdir(), 'coterie-bench-'));
+  readonly #children = new Set<ChildProcess>();
+
+  launch([program, args]: readonly [string, readonly string[]]): Running {
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.on('data', (bytes: Buffer) => {
+      said = (said + bytes.toString()).slice(-COMPLAINT_CHARACTERS);
+    });
+    child.on('error', (error) => {
+      said += error.message;
+    });
+    this.#children.add(child);
+    child.once('exit', () => this.#children.delete(child));
+    return { child, complaint: () => said.trim() };
+  }
+
+  /** A new directory, on the disk that all of them share. */
+  directoryFor(name: string): Promise<string> {
+    return mkdtemp(join(this.directory, `${name}-`));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#children].map((child) => ended(child, 'SIGKILL')));
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+export function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return resolve();
+    child.once('exit', () => resolve());
+    child.kill(signal);
+  });
+}

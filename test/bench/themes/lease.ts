@@ -1,0 +1,50 @@
+// Leases at size: keep-alives over streams that stay open, 100,000 granted, 100,000 that expire together. What is told of the
+// expiry is leases ended a second, from when the first is due until the last has no key.
+
+import { expiryLoad, grantLoad, keepAliveLoad } from '../lease-load.js';
+import { startTarget } from '../targets.js';
+import { atLeast, cost, rate, type Theme } from '../theme.js';
+
+const LEASES = 100_000;
+const RENEWED = 1_000;
+const [TTL_SECONDS, EXPIRING_TTL_SECONDS] = [600, 20];
+
+const keepAlive = rate(
+  { id: 'lease-keep-alive', name: 'lease keep-alive, 1,000 leases on 10 connections', unit: 'renewals/s' }, atLeast(2),
+);
+const grant = rate({ id: 'lease-grant', name: '100,000 leases granted', unit: 'grants/s' }, atLeast(2));
+const expiry = rate({ id: 'lease-expiry', name: '100,000 leases expired, with a key each', unit: 'leases/s' }, atLeast(2));
+const stall = cost({ id: 'lease-expiry-read', name: 'longest linearizable get while 100,000 leases expire', unit: 'ms' }, null);
+
+export const leaseTheme: Theme = {
+  title: 'Leases, one member',
+  rows: [keepAlive, grant, expiry, stall],
+  isQuick: false,
+  // etcd ends a thousand leases a second and no more.
+  seconds: (pace, name) => 8 + pace.firstWarmUpSeconds + pace.seconds + (name === 'etcd' ? 135 : 35),
+  async measure(bench) {
+    const { pace } = bench;
+    if (bench.wants(keepAlive) || bench.wants(grant)) {
+      const { url, stop } = await startTarget(bench.stage, bench.name);
+      try {
+        const renewing = { firstId: 1, leases: RENEWED, connections: 10, streams: 10, depth: 100 };
+        await grantLoad(url, { leases: RENEWED, ttlSeconds: TTL_SECONDS, firstId: 1, connections: 10, depth: 20 });
+        await keepAliveLoad(url, { ...renewing, seconds: pace.firstWarmUpSeconds });
+        bench.record(keepAlive, { value: (await keepAliveLoad(url, { ...renewing, seconds: pace.seconds })).perSecond });
+        const granting = { leases: LEASES, ttlSeconds: TTL_SECONDS, firstId: RENEWED + 1, connections: 10, depth: 20 };
+        bench.record(grant, { value: (await grantLoad(url, granting)).perSecond });
+      } finally {
+        await stop();
+      }
+    }
+    if (!bench.wants(expiry) && !bench.wants(stall)) return;
+    const { url, stop } = await startTarget(bench.stage, bench.name);
+    try {
+      const figures = await expiryLoad(url, { leases: LEASES, ttlSeconds: EXPIRING_TTL_SECONDS, firstId: 1 });
+      bench.record(expiry, { value: figures.perSecond });
+      bench.record(stall, { value: figures.slowestReadMs });
+    } finally {
+      await stop();
+    }
+  },
+};

@@ -1,0 +1,30 @@
+// The rows of the recipes as themes of the bench. Not part of the usual run: `--recipes`.
+
+import type { Row } from '../report.js';
+import { recipeSurveys } from '../recipes.js';
+import { startTarget } from '../targets.js';
+import { cost, rate, type Theme } from '../theme.js';
+
+const SECONDS = 15;
+
+export const recipeThemes: readonly Theme[] = recipeSurveys.map((survey): Theme => {
+  const rows = survey.rows.map(({ name, unit, better }): Row => {
+    const id = name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+    return (better === 'more' ? rate : cost)({ id, name, unit }, null);
+  });
+  return {
+    title: `Recipes: ${/^recipes: (\w+)/.exec(rows[0]?.name ?? '')?.[1] ?? ''}`,
+    rows,
+    isQuick: false,
+    seconds: () => SECONDS,
+    async measure(bench) {
+      const server = await startTarget(bench.stage, bench.name);
+      try {
+        const answers = await survey.ask(server);
+        for (const [i, row] of rows.entries()) bench.record(row, { value: answers[i] ?? NaN });
+      } finally {
+        await server.stop();
+      }
+    },
+  };
+});

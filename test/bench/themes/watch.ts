@@ -1,0 +1,39 @@
+// One writer, many watchers of the same prefix: how fast every event reaches every watcher. The watchers are spread over ten
+// connections with a stream each, as ten clients would hold them; the writer has 16 puts under way.
+
+import { startTarget } from '../targets.js';
+import { atLeast, rate, type Theme } from '../theme.js';
+import { watchLoad } from '../watch-load.js';
+
+const CONNECTIONS = 10;
+
+const parts = [
+  { watchers: 100, warmUpEvents: 2_000, events: 6_000, shortEvents: 2_000 },
+  { watchers: 1_000, warmUpEvents: 200, events: 600, shortEvents: 200 },
+].map((part) => ({
+  ...part,
+  row: rate({
+    id: `watch-${part.watchers}`, unit: 'events/s',
+    name: `watch: one writer, ${part.watchers.toLocaleString('en-US')} watchers, events delivered`,
+  }, atLeast(1.5)),
+}));
+
+export const watchTheme: Theme = {
+  title: 'Watches, one member',
+  rows: parts.map(({ row }) => row),
+  isQuick: true,
+  seconds: (pace) => 2 + 3 * pace.seconds,
+  async measure(bench) {
+    const { url, stop } = await startTarget(bench.stage, bench.name);
+    try {
+      for (const { row, watchers, warmUpEvents, events, shortEvents } of parts) {
+        if (!bench.wants(row)) continue;
+        const load = { url, watchers, streams: CONNECTIONS, connections: CONNECTIONS };
+        await watchLoad({ ...load, events: warmUpEvents });
+        bench.record(row, { value: (await watchLoad({ ...load, events: bench.pace.isShort ? shortEvents : events })).perSecond });
+      }
+    } finally {
+      await stop();
+    }
+  },
+};
