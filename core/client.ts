@@ -72,6 +72,32 @@ export interface RangeResponse {
   readonly count: number;
 }
 
+/** A pair where it lies in memory: what is told is good until the next one is. Never to be written to. */
+export interface PairPlace extends Omit<KeyValue, 'key' | 'value'> {
+  readonly keyBytes: Uint8Array;
+  readonly keyAt: number;
+  readonly keyLength: number;
+  readonly valueBytes: Uint8Array;
+  readonly valueAt: number;
+  readonly valueLength: number;
+  toKeyValue(): KeyValue;
+}
+
+/** What the pairs of one range answer are made into, for which no object of each is needed. Each is told twice, in order. */
+export interface RangeForm<T> {
+  measure(pair: PairPlace): void;
+  /** All are measured. */
+  begin(facts: Pick<RangeResponse, 'header' | 'more' | 'count'>): void;
+  write(pair: PairPlace): void;
+  end(): T;
+}
+
+/** A backend that has the pairs in its memory. */
+export interface RangeSource {
+  /** `range`, its answer in a form of the caller's. `formOf` is called again where reading has to begin anew. */
+  rangeAs<T>(request: RangeRequest, formOf: () => RangeForm<T>, options?: CallOptions): Promise<T>;
+}
+
 export interface PutRequest {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
@@ -368,7 +394,7 @@ export type AuthChange =
 export type Password = { readonly plain: string } | { readonly bcrypt: string };
 
 /** All that a server serves. */
-export type Backend = Client & Admin & Auth;
+export type Backend = Client & Admin & Auth & Partial<RangeSource>;
 
 /** One reader, once. `remainingBytes` counts what is still to come after this piece. */
 export interface SnapshotStream extends AsyncIterable<{ readonly bytes: Uint8Array; readonly remainingBytes: number }> {

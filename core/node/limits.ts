@@ -85,6 +85,14 @@ export const tidyRowsPerTick = 8192;
 /** The same for each turn of a defragmentation, some milliseconds of work; and how long one waits while a copy is read. */
 export const defragmentRowsPerTurn = 4096;
 export const frozenWaitMs = 50;
+/**
+ * Keys that large ranges look at in one turn, and one of them before the next has its turn: each is looked at three times, to
+ * be found, measured and written, which takes some milliseconds. How many are read beside each other, and how many wait.
+ */
+export const readKeysPerTurn = 8192;
+export const readKeysPerSlice = 2048;
+export const readingsMax = 16;
+export const readingsWaitingMax = 20_000;
 /** Rows hashed in one turn, some milliseconds of work; and hashes under way in one member: each keeps history in memory. */
 export const hashRowsPerTurn = 4096;
 export const hashesMax = 8;

@@ -1,6 +1,8 @@
 // LocalClient implements Client (and Admin) in the node's own process: home 1, on the leader as on any other member. Its job
 // is the bridge from callbacks to promises. It validates what can be judged before the log (store/check.ts), so that a
 // refused request never costs an entry. On a learner only `status` and serializable reads are served (contract 7).
+//
+// It is as long as the interface is: a short method for each of its calls.
 
 import { onceAborted } from '../base/abort.js';
 import { assert } from '../base/assert.js';
@@ -17,7 +19,9 @@ import type { AuthTable } from '../store/auth.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable, type Limits } from '../store/check.js';
 import { LEASE_COST, txnCost } from '../store/cost.js';
 import { envelopeOf } from '../store/request-size.js';
+import { isPoint } from '../store/range.js';
 import type { Reply } from '../store/store.js';
+import { PairList } from '../store/telling.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
 import { Gate, type GateDoors } from './gate.js';
@@ -29,6 +33,7 @@ import { NEEDS } from './needs.js';
 import type { Node } from './node.js';
 import type { LoginCounts } from './passwords.js';
 import { Quota } from './quota.js';
+import { Readings } from './readings.js';
 
 export interface LocalClientConfig {
   readonly clusterId: bigint;
@@ -49,7 +54,7 @@ export interface LocalClientDoors extends GateDoors {
   readonly dice: Prng;
 }
 
-export class LocalClient implements api.Backend {
+export class LocalClient implements api.Backend, api.RangeSource {
   readonly #node: Node;
   readonly #clock: Clock;
   readonly #dice: Prng;
@@ -60,6 +65,7 @@ export class LocalClient implements api.Backend {
   readonly #limits: Limits;
   readonly #gate: Gate;
   readonly #auth: LocalAuth;
+  readonly #readings: Readings;
   #closed = false;
   #isSweeping = false;
   /** The auth revision all watches were last held against; -1: auth was off. Each is judged as it opens. */
@@ -75,6 +81,7 @@ export class LocalClient implements api.Backend {
     this.#limits = { ...config.limits, envelope: envelopeOf(config.memberId) };
     this.#gate = new Gate(node, doors, config.bcryptCost);
     this.#auth = new LocalAuth(node, this.#gate, { header: () => this.#header(), limits: config.limits });
+    this.#readings = new Readings({ clock: doors.clock, store: () => node.store, isRunning: () => node.running });
     this.#quota = new Quota(config.memberId, config.limits, {
       store: () => node.store,
       submit: (command, done) => node.desk.submit(command, done),
@@ -82,23 +89,40 @@ export class LocalClient implements api.Backend {
   }
 
   range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
+    if (!isPoint(request)) return this.rangeAs(request, () => new PairList(), options);
+    return this.#read<api.RangeResponse>(request, options, (done) => {
+      const refusal = this.#refuseRange(request, options?.caller);
+      if (refusal !== null) return done(new ApiError(refusal));
+      const result = this.#node.store.range(request);
+      if (typeof result === 'string') done(new ApiError(result));
+      else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
+    });
+  }
+
+  rangeAs<T>(request: api.RangeRequest, formOf: () => api.RangeForm<T>, options?: api.CallOptions): Promise<T> {
+    return this.#read<T>(request, options, (done) => this.#readings.read({
+      begin: (store) => this.#refuseRange(request, options?.caller) ?? store.reading(request),
+      header: () => this.#header(),
+      formOf,
+    }, done));
+  }
+
+  /** `answer` once the store is as new as the request demands. */
+  #read<T>(request: api.RangeRequest, options: api.CallOptions | undefined, answer: (done: Done<T>) => void): Promise<T> {
     const isLocal = request.serializable === true;
-    const caller = options?.caller;
-    return this.#call<api.RangeResponse>('range', options, (done) => {
+    return this.#call<T>('range', options, (done) => {
       const code = checkRange(request);
       if (code !== null) return done(new ApiError(code));
-      const answer = (): void => {
-        const { store, totals } = this.#node;
-        const refusal = caller !== undefined && store.auth.isEnabled ? refuseRead(store.auth, caller, request) : null;
-        if (refusal !== null) return done(new ApiError(refusal));
-        totals.ranges += 1;
-        const result = store.range(request);
-        if (typeof result === 'string') done(new ApiError(result));
-        else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
-      };
-      if (isLocal) answer();
-      else this.#node.desk.read((error) => (error === null ? answer() : done(error)));
+      if (isLocal) answer(done);
+      else this.#node.desk.read((error) => (error === null ? answer(done) : done(error)));
     }, isLocal);
+  }
+
+  #refuseRange(request: api.RangeRequest, caller: api.Caller | undefined): ErrorCode | null {
+    const { store, totals } = this.#node;
+    const refusal = caller !== undefined && store.auth.isEnabled ? refuseRead(store.auth, caller, request) : null;
+    if (refusal === null) totals.ranges += 1;
+    return refusal;
   }
 
   txn(request: api.TxnRequest, options?: api.CallOptions): Promise<api.TxnResponse> {

@@ -15,6 +15,7 @@ export type Need =
 
 export const NEEDS: Readonly<Record<Exclude<keyof Backend, 'close'>, Need>> = {
   range: 'judged',
+  rangeAs: 'judged',
   txn: 'judged',
   watch: 'judged',
   grant: 'user',

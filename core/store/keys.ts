@@ -135,6 +135,15 @@ export class Keys {
     return this.#bytes.read(this.#get(slot, CHUNK), this.#get(slot, OFFSET), this.#get(slot, LENGTH));
   }
 
+  /** What the key's bytes lie in, from `offset` on. */
+  chunkBytes(slot: number): Uint8Array {
+    return this.#bytes.bytesOf(this.#get(slot, CHUNK));
+  }
+
+  offset(slot: number): number {
+    return this.#get(slot, OFFSET);
+  }
+
   length(slot: number): number {
     return this.#get(slot, LENGTH);
   }
@@ -178,6 +187,10 @@ export class Keys {
 
   after(place: number): number {
     return this.#order.after(place);
+  }
+
+  before(place: number): number {
+    return this.#order.before(place);
   }
 
   countLive(from: number, to: number): number {

@@ -85,6 +85,12 @@ export class Order {
     return (place % PLACE) + 1 < this.#chunk(index).size ? place + 1 : (index + 1) * PLACE;
   }
 
+  /** Of a place that is not the first. */
+  before(place: number): number {
+    const index = Math.floor(place / PLACE);
+    return place % PLACE > 0 ? place - 1 : (index - 1) * PLACE + this.#chunk(index - 1).size - 1;
+  }
+
   /** Puts a live slot before `place`, which `find` gave for its key. */
   insert(place: number, slot: number): void {
     this.size += 1;
@@ -141,19 +147,25 @@ export class Order {
 
   /** Live slots in [from, to). */
   countLive(from: number, to: number): number {
+    const first = Math.ceil(from / PLACE);
+    const last = Math.floor(to / PLACE);
+    if (first > last) return this.#countIn(last, from % PLACE, to % PLACE);
+    let count = first * PLACE === from ? 0 : this.#countIn(first - 1, from % PLACE, this.#chunk(first - 1).size);
+    for (let index = first; index < last; index++) count += this.#chunk(index).live;
+    return last * PLACE === to ? count : count + this.#countIn(last, 0, to % PLACE);
+  }
+
+  /** Live slots among those of one chunk; of most of it, the dead outside are fewer to look at. */
+  #countIn(index: number, from: number, to: number): number {
+    const { slots, size, live } = this.#chunk(index);
     let count = 0;
-    for (let place = from; place < to; ) {
-      const index = Math.floor(place / PLACE);
-      const chunkEnd = (index + 1) * PLACE;
-      if (place % PLACE === 0 && chunkEnd <= to) {
-        count += this.#chunk(index).live;
-        place = chunkEnd;
-      } else {
-        if (this.#facts.isLive(this.at(place))) count += 1;
-        place = this.after(place);
-      }
+    if ((to - from) * 2 <= size) {
+      for (let i = from; i < to; i++) if (this.#facts.isLive(slots[i] as number)) count += 1;
+      return count;
     }
-    return count;
+    for (let i = 0; i < from; i++) if (this.#facts.isLive(slots[i] as number)) count += 1;
+    for (let i = to; i < size; i++) if (this.#facts.isLive(slots[i] as number)) count += 1;
+    return live - count;
   }
 
   /** Slots in [from, to), dead ones too. */

@@ -1,10 +1,16 @@
-// The answer to a range request, in etcd's order of steps (contract 4.2). Rows are gathered as numbers; pairs are made
-// only for those that survive filters and limit.
+// The answer to a range request, in etcd's order of steps (contract 4.2). Rows are gathered as numbers; pairs are told only of
+// those that survive filters and limit, and whoever wants them has them as objects or writes them elsewhere (telling.ts).
+//
+// A large range is read in slices, between which the store goes on: the answer is of one revision all the same, because versions
+// above it are passed over and those below it stay while the rows are pinned (store.ts). Where the next slice begins is told by
+// the last key, not by its place: places change as keys come.
 
-import { compareBytes } from '../base/bytes.js';
-import type { KeyValue, RangeRequest, Revision, SortTarget } from '../client.js';
+import { EMPTY } from '../base/bytes.js';
+import type { KeyValue, RangeRequest, Revision } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import { NONE } from './rows.js';
+import { RowSort } from './row-sort.js';
+import type { Steps } from './steps.js';
 import type { Table } from './table.js';
 
 export interface RangeResult {
@@ -14,40 +20,39 @@ export interface RangeResult {
   readonly count: number;
 }
 
+export interface RangeBounds {
+  /** The newest revision the reader may see: inside a transaction that has written, the one being written. */
+  readonly current: Revision;
+  readonly compacted: Revision;
+}
+
 const NO_KVS: readonly KeyValue[] = Object.freeze([]);
 const NOTHING: RangeResult = Object.freeze({ kvs: NO_KVS, more: false, count: 0 });
 
-/** `current` is the newest revision the reader may see: inside a transaction that has written, the one being written. */
-export function rangeOf(
-  table: Table,
-  request: RangeRequest,
-  bounds: { readonly current: Revision; readonly compacted: Revision },
-): RangeResult | ErrorCode {
-  const asked = request.revision ?? 0;
-  if (asked > bounds.current) return 'future_revision';
-  const revision = asked <= 0 ? bounds.current : asked;
-  if (revision < bounds.compacted) return 'compacted';
-  const isCurrent = revision === bounds.current;
-  if (request.rangeEnd === undefined || request.rangeEnd.length === 0) return pointOf(table, request, revision, isCurrent);
+/** All of it at once. */
+export function rangeOf(table: Table, request: RangeRequest, bounds: RangeBounds): RangeResult | ErrorCode {
+  const revision = revisionOf(request, bounds);
+  if (typeof revision === 'string') return revision;
+  if (isPoint(request)) return pointOf(table, request, revision, revision === bounds.current);
+  const reading = new Reading(table, request, revision, bounds.current);
+  reading.step({ left: Infinity });
+  return { kvs: reading.rows.map((row) => table.kv(row, request.keysOnly)), more: reading.more, count: reading.count };
+}
 
-  const { from, to } = table.places(request.key, request.rangeEnd);
-  const filtered = hasFilter(request);
-  const order = request.sortOrder ?? 'none';
-  const target = request.sortTarget ?? 'key';
-  const limit = request.limit !== undefined && request.limit > 0 ? request.limit : Infinity;
-  if (request.countOnly === true) return { kvs: NO_KVS, more: false, count: countOf(table, from, to, revision, isCurrent) };
+/** The same to be read in slices; of a single key, nothing is gained by it. */
+export function readingOf(table: Table, request: RangeRequest, bounds: RangeBounds): Reading | ErrorCode {
+  const revision = revisionOf(request, bounds);
+  return typeof revision === 'string' ? revision : new Reading(table, request, revision, bounds.current);
+}
 
-  // Already in order and unfiltered: what lies beyond the limit need not be gathered, only counted. Order 'none' reads
-  // no further even when it then sorts by something else; that is etcd's way.
-  const inKeyOrder = target === 'key' && order !== 'descend';
-  const cut = !filtered && (order === 'none' || inKeyOrder);
-  let rows = gather(table, from, to, { revision, isCurrent, max: cut ? limit + 1 : Infinity });
-  const count = cut && rows.length > limit ? countOf(table, from, to, revision, isCurrent) : rows.length;
-  if (filtered) rows = rows.filter((row) => passes(table, row, request));
-  if (!inKeyOrder) sortRows(table, rows, target, order === 'descend');
-  const more = rows.length > limit;
-  if (more) rows.length = limit;
-  return { kvs: rows.map((row) => table.kv(row, request.keysOnly)), more, count };
+export function isPoint({ rangeEnd }: RangeRequest): boolean {
+  return rangeEnd === undefined || rangeEnd.length === 0;
+}
+
+function revisionOf({ revision: asked = 0 }: RangeRequest, { current, compacted }: RangeBounds): Revision | ErrorCode {
+  if (asked > current) return 'future_revision';
+  const revision = asked <= 0 ? current : asked;
+  return revision < compacted ? 'compacted' : revision;
 }
 
 function pointOf(table: Table, request: RangeRequest, revision: Revision, isCurrent: boolean): RangeResult {
@@ -59,35 +64,124 @@ function pointOf(table: Table, request: RangeRequest, revision: Revision, isCurr
   return { kvs: [table.kv(row, request.keysOnly)], more: false, count: 1 };
 }
 
-function gather(
-  table: Table,
-  from: number,
-  to: number,
-  options: { readonly revision: Revision; readonly isCurrent: boolean; readonly max: number },
-): number[] {
-  const { keys } = table;
-  const { revision, isCurrent, max } = options;
-  const found: number[] = [];
-  for (let place = from; place < to && found.length < max; place = keys.after(place)) {
-    const slot = keys.slotAt(place);
-    if (!isCurrent) {
-      const row = table.rowAt(slot, revision);
-      if (row !== NONE) found.push(row);
-    } else if (keys.isLive(slot)) {
-      found.push(keys.newest(slot));
-    }
-  }
-  return found;
-}
+export class Reading {
+  /** Of the answer, in its order, once it is all read. */
+  readonly rows: number[] = [];
+  /** All keys in the range, before limit and filters. */
+  count = 0;
+  more = false;
+  readonly request: RangeRequest;
+  readonly #table: Table;
+  readonly #revision: Revision;
+  readonly #isFiltered: boolean;
+  /** From the last key to the first. */
+  readonly #isBackward: boolean;
+  /** Rows that are kept as they come; one more only tells that there is more. */
+  readonly #rowsMax: number;
+  readonly #limit: number;
+  /** Nothing that is not kept needs to be looked at: the count is known. */
+  readonly #isCounted: boolean;
+  #phase: 'walk' | 'sort' | 'done' = 'walk';
+  /** The slot looked at last; NONE: none yet. */
+  #slot = NONE;
+  #sort: RowSort | null = null;
 
-function countOf(table: Table, from: number, to: number, revision: Revision, isCurrent: boolean): number {
-  const { keys } = table;
-  if (isCurrent) return keys.countLive(from, to);
-  let count = 0;
-  for (let place = from; place < to; place = keys.after(place)) {
-    if (table.rowAt(keys.slotAt(place), revision) !== NONE) count += 1;
+  constructor(table: Table, request: RangeRequest, revision: Revision, current: Revision) {
+    this.#table = table;
+    this.request = request;
+    this.#revision = revision;
+    const { limit = 0, countOnly, sortOrder = 'none', sortTarget = 'key' } = request;
+    this.#limit = limit > 0 ? limit : Infinity;
+    this.#isFiltered = hasFilter(request);
+    this.#isBackward = sortTarget === 'key' && sortOrder === 'descend';
+    // Order 'none' reads no further than the limit even when it then sorts by something else; that is etcd's way, unless
+    // there is a filter. In the order of keys, either way, what lies beyond the limit need not be gathered.
+    const cut = sortTarget === 'key' || (sortOrder === 'none' && !this.#isFiltered);
+    this.#rowsMax = cut ? this.#limit + 1 : Infinity;
+    if (countOnly === true) this.#rowsMax = 0;
+    this.#isCounted = revision === current && this.#rowsMax < Infinity;
+    if (!this.#isCounted) return;
+    const { from, to } = this.#places();
+    this.count = table.keys.countLive(from, to);
   }
-  return count;
+
+  /** Looks at as many keys more as there are steps; true when the answer is known. */
+  step(steps: Steps): boolean {
+    if (this.#phase === 'walk') {
+      const isEnd = this.#isBackward ? this.#walkBack(steps) : this.#walk(steps);
+      if (!isEnd) return false;
+      this.#afterWalk();
+    }
+    if (this.#phase === 'sort') {
+      if (this.#sort?.step(steps) === false) return false;
+      this.#cut();
+    }
+    return true;
+  }
+
+  /** True: there is nothing more to look at. */
+  #walk(steps: Steps): boolean {
+    const { keys } = this.#table;
+    const { from, to } = this.#places();
+    let place = from;
+    if (this.#slot !== NONE) {
+      place = keys.placeOf(keys.bytes(this.#slot));
+      if (place < to && keys.slotAt(place) === this.#slot) place = keys.after(place);
+    }
+    for (; place < to; place = keys.after(place)) {
+      if (this.#isEnough) return true;
+      if (steps.left <= 0) return false;
+      steps.left -= 1;
+      this.#look(keys.slotAt(place));
+    }
+    return true;
+  }
+
+  #walkBack(steps: Steps): boolean {
+    const { keys } = this.#table;
+    const { from, to } = this.#places();
+    let place = this.#slot === NONE ? to : keys.placeOf(keys.bytes(this.#slot));
+    while (place > from) {
+      if (this.#isEnough) return true;
+      if (steps.left <= 0) return false;
+      steps.left -= 1;
+      place = keys.before(place);
+      this.#look(keys.slotAt(place));
+    }
+    return true;
+  }
+
+  #places(): { from: number; to: number } {
+    return this.#table.places(this.request.key, this.request.rangeEnd ?? EMPTY);
+  }
+
+  get #isEnough(): boolean {
+    return this.#isCounted && this.rows.length >= this.#rowsMax;
+  }
+
+  #look(slot: number): void {
+    this.#slot = slot;
+    const row = this.#table.rowAt(slot, this.#revision);
+    if (row === NONE) return;
+    if (!this.#isCounted) this.count += 1;
+    if (this.rows.length >= this.#rowsMax) return;
+    if (!this.#isFiltered || passes(this.#table, row, this.request)) this.rows.push(row);
+  }
+
+  #afterWalk(): void {
+    const { sortOrder = 'none', sortTarget = 'key', countOnly } = this.request;
+    this.#phase = 'sort';
+    if (sortTarget === 'key' || countOnly === true) return;
+    this.#sort = new RowSort(this.#table, this.rows, sortTarget, sortOrder === 'descend');
+  }
+
+  #cut(): void {
+    this.#phase = 'done';
+    this.#sort = null;
+    if (this.request.countOnly === true) return;
+    this.more = this.rows.length > this.#limit;
+    if (this.more) this.rows.length = this.#limit;
+  }
 }
 
 function hasFilter(request: RangeRequest): boolean {
@@ -109,28 +203,4 @@ function passes(table: Table, row: number, request: RangeRequest): boolean {
   const create = table.rows.create(row);
   if (isSet(minCreateRevision) && create < minCreateRevision) return false;
   return !isSet(maxCreateRevision) || create <= maxCreateRevision;
-}
-
-/** Stable, and so is its reverse: rows that are equal stay in key order. */
-function sortRows(table: Table, rows: number[], target: SortTarget, descending: boolean): void {
-  if (target === 'key') {
-    if (descending) rows.reverse();
-    return;
-  }
-  const ascending = comparison(table, target);
-  rows.sort(descending ? (a, b) => ascending(b, a) : ascending);
-}
-
-function comparison(table: Table, target: Exclude<SortTarget, 'key'>): (a: number, b: number) => number {
-  const { rows } = table;
-  switch (target) {
-    case 'version':
-      return (a, b) => rows.version(a) - rows.version(b);
-    case 'create':
-      return (a, b) => rows.create(a) - rows.create(b);
-    case 'mod':
-      return (a, b) => rows.main(a) - rows.main(b);
-    case 'value':
-      return (a, b) => compareBytes(table.value(a), table.value(b));
-  }
 }

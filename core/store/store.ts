@@ -6,7 +6,9 @@
 
 import { assert, unreachable } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
-import type { Alarm, AlarmKind, Event, KeyValue, LeaseId, OpResponse, RangeRequest, Revision, TxnRequest } from '../client.js';
+import type {
+  Alarm, AlarmKind, Event, Header, KeyValue, LeaseId, OpResponse, RangeForm, RangeRequest, Revision, TxnRequest,
+} from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import type { Configuration } from '../raft/types.js';
 import { refuseCommand, type LeaseKeys } from './access.js';
@@ -22,11 +24,12 @@ import { eventsOf, type History, type HistoryRequest } from './history.js';
 import { SWEEP_ROWS_PER_APPLY } from './limits.js';
 import { Hashing, type StoreHash } from './hashing.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
-import { rangeOf, type RangeResult } from './range.js';
+import { rangeOf, readingOf, type Reading, type RangeResult } from './range.js';
 import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
 import { NONE } from './rows.js';
 import { Sweep } from './sweep.js';
 import { Table } from './table.js';
+import { Telling } from './telling.js';
 import { Execution, type TxnOutcome } from './txn.js';
 
 /** Names an entry of the log. */
@@ -106,7 +109,7 @@ export class Store {
   #sweptTo: Revision = NEVER_COMPACTED;
   #sweep: Sweep | null = null;
   #defragmentation: Defragmentation | null = null;
-  /** Frozen copies not released: rows must not move. */
+  /** Frozen copies not released, and others who need rows to stay where they are. */
   #frozen = 0;
 
   /** Of the last change; 1 in a fresh store. */
@@ -222,6 +225,11 @@ export class Store {
     this.#defragmentation ??= new Defragmentation(this.#table);
   }
 
+  /** `tidy` has something to do, or would have if nothing were frozen. */
+  get isTidyDue(): boolean {
+    return this.#sweep !== null || this.#sweptTo !== this.#compacted || this.#defragmentation !== null;
+  }
+
   /** Nothing can be tidied: somebody reads a frozen copy. */
   get isFrozen(): boolean {
     return this.#frozen > 0;
@@ -229,6 +237,24 @@ export class Store {
 
   range(request: RangeRequest): RangeResult | ErrorCode {
     return rangeOf(this.#table, request, { current: this.#revision, compacted: this.#compacted });
+  }
+
+  /** A range to be read in slices. Between them it must be pinned. */
+  reading(request: RangeRequest): Reading | ErrorCode {
+    return readingOf(this.#table, request, { current: this.#revision, compacted: this.#compacted });
+  }
+
+  /** Tells the pairs of a reading that is done, in slices as well. */
+  telling<T>(reading: Reading, header: Header, form: RangeForm<T>): Telling<T> {
+    return new Telling(this.#table, reading, header, form);
+  }
+
+  /** Keeps everything where it is, until what is returned is called. Applying goes on. */
+  pin(): () => void {
+    this.#frozen += 1;
+    return () => {
+      this.#frozen -= 1;
+    };
   }
 
   /** A read-only transaction (`isReadOnly` in check.ts), answered without the log. */
@@ -373,11 +399,8 @@ export class Store {
     const through = revision <= 0 ? this.#revision : revision;
     if (through > this.#revision) return 'future_revision';
     if (through < this.#compacted) return 'compacted';
-    this.#frozen += 1;
     const bounds = { through, revision: this.#revision, compacted: this.#compacted };
-    return new Hashing(this.#table, bounds, () => {
-      this.#frozen -= 1;
-    });
+    return new Hashing(this.#table, bounds, this.pin());
   }
 
   /** Equal on replicas that have applied the same entries: over all there is, not only the pairs. Costs a snapshot. */

@@ -7,7 +7,7 @@
 
 import { assert } from '../base/assert.js';
 import { systemClock, type Clock } from '../base/clock.js';
-import type { Backend, OpResponse, TxnResponse } from '../client.js';
+import type { Backend, CallOptions, OpResponse, RangeRequest, TxnResponse } from '../client.js';
 import { ApiError, type ErrorCode } from '../errors.js';
 import { authMethods } from './auth-methods.js';
 import { pathOf, type Method, type Methods } from './call.js';
@@ -18,6 +18,7 @@ import { healthMethods } from './health-methods.js';
 import { LeaseCodec } from './hot-lease.js';
 import { serveKeepAlive } from './keep-alive-stream.js';
 import { electionMethods, lockMethods } from './lock-methods.js';
+import { RangeBytes } from './range-bytes.js';
 import { reflectionMethods } from './reflection-methods.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
@@ -55,8 +56,8 @@ function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
     kv(
       'Range',
       (bytes) => readRange(bytes) ?? convert.readRangeRequest(decode(rpc.RangeRequest, bytes, 'etcdserverpb.KV.Range')),
-      (request, options) => backend.range(request, options),
-      (answer) => writer.range(answer),
+      (request, options) => rangeBytes(backend, request, options, writer),
+      (answer) => answer,
     ),
     kv(
       'Put',
@@ -92,6 +93,16 @@ function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
       (header) => rpc.CompactionResponse.encode({ header }),
     ),
   ];
+}
+
+/** Of many pairs none is made an object of, where the backend can do without. */
+function rangeBytes(
+  backend: Backend, request: RangeRequest, options: CallOptions | undefined, writer: HotWriter,
+): Promise<Uint8Array> {
+  if (backend.rangeAs !== undefined && request.rangeEnd !== undefined && request.rangeEnd.length > 0) {
+    return backend.rangeAs(request, () => new RangeBytes(writer), options);
+  }
+  return backend.range(request, options).then((answer) => writer.range(answer));
 }
 
 function watchMethods(backend: Backend, clock: Clock): Method[] {

@@ -1,0 +1,158 @@
+// Ranges of many keys, read some thousand keys in a turn, so that a reader of everything holds up neither heartbeats nor writes
+// nor other readers: those under way take turns. A small one that finds time left in the turn is answered at once.
+//
+// While one is under way its store's rows are pinned, and nothing compacted is removed. So that this is for no longer than a
+// few readings take, none is begun beside others while there is history to remove, and some is removed before the next.
+
+import type { Clock } from '../base/clock.js';
+import type { Done } from '../base/done.js';
+import type { Header, RangeForm } from '../client.js';
+import { ApiError, type ErrorCode } from '../errors.js';
+import type { Reading } from '../store/range.js';
+import type { Steps } from '../store/steps.js';
+import type { Store } from '../store/store.js';
+import type { Telling } from '../store/telling.js';
+import { attempt } from './caught.js';
+import { readKeysPerSlice, readKeysPerTurn, readingsMax, readingsWaitingMax, tidyRowsPerTick } from './limits.js';
+
+/** What it costs to begin, or to go on, in keys looked at. */
+const STEPS_A_SLICE = 16;
+
+export interface ReadingsDoors {
+  readonly clock: Clock;
+  store(): Store;
+  isRunning(): boolean;
+}
+
+/** What is to be read. */
+export interface Wish<T> {
+  /** Begins to read the store as it is now; called again should the store be replaced before the answer is there. */
+  begin(store: Store): Reading | ErrorCode;
+  header(): Header;
+  formOf(): RangeForm<T>;
+}
+
+export class Readings {
+  readonly #doors: ReadingsDoors;
+  readonly #waiting: Task[] = [];
+  readonly #underWay: Task[] = [];
+  /** Keys that may still be looked at in this turn. */
+  #left = readKeysPerTurn;
+  #isScheduled = false;
+
+  constructor(doors: ReadingsDoors) {
+    this.#doors = doors;
+  }
+
+  /** Done at once, if there is not much to it and nobody waits. */
+  read<T>(wish: Wish<T>, done: Done<T>): void {
+    if (this.#waiting.length >= readingsWaitingMax) return done(new ApiError('too_many_requests'));
+    const task = new RangeTask(wish, done);
+    this.#waiting.push(task);
+    if (this.#waiting.length === 1 && this.#underWay.length === 0 && this.#left > 0) this.#proceed();
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#doors.clock.schedule(0, () => {
+      this.#isScheduled = false;
+      this.#left = readKeysPerTurn;
+      this.#proceed();
+      if (this.#waiting.length + this.#underWay.length > 0) this.#schedule();
+    });
+  }
+
+  #proceed(): void {
+    while (this.#left > 0) {
+      this.#admit();
+      const task = this.#underWay.shift();
+      if (task === undefined) return;
+      const given = Math.min(this.#left, readKeysPerSlice);
+      const steps = { left: given };
+      const isDone = this.#doors.isRunning() ? task.step(this.#doors.store(), steps) : task.fail(new ApiError('stopped'));
+      this.#left -= given - steps.left + STEPS_A_SLICE;
+      if (!isDone) this.#underWay.push(task);
+    }
+  }
+
+  #admit(): void {
+    const store = this.#doors.store();
+    if (store.isTidyDue && this.#waiting.length > 0) {
+      if (this.#underWay.length > 0) return;
+      store.tidy(tidyRowsPerTick);
+    }
+    while (this.#underWay.length < readingsMax) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#underWay.push(next);
+    }
+  }
+}
+
+/** Of whatever form. */
+interface Task {
+  /** True: it is done. */
+  step(store: Store, steps: Steps): boolean;
+  fail(error: Error): true;
+}
+
+class RangeTask<T> implements Task {
+  readonly #wish: Wish<T>;
+  readonly #done: Done<T>;
+  /** The one that is read. */
+  #store: Store | null = null;
+  #reading: Reading | null = null;
+  #form: RangeForm<T> | null = null;
+  #telling: Telling<T> | null = null;
+  #unpin: (() => void) | null = null;
+  #header: Header | null = null;
+
+  constructor(wish: Wish<T>, done: Done<T>) {
+    this.#wish = wish;
+    this.#done = done;
+  }
+
+  step(store: Store, steps: Steps): boolean {
+    // Rows of a store that is gone say nothing of the one that took its place.
+    if (this.#store !== store) this.#forget();
+    this.#store = store;
+    const answer = attempt(() => this.#step(store, steps));
+    if (answer instanceof Error) return this.fail(answer);
+    if (answer === null) {
+      this.#unpin ??= store.pin();
+      return false;
+    }
+    this.#forget();
+    this.#done(null, answer.end());
+    return true;
+  }
+
+  fail(error: Error): true {
+    this.#forget();
+    this.#done(error);
+    return true;
+  }
+
+  /** The form, once it is written. */
+  #step(store: Store, steps: Steps): RangeForm<T> | ApiError | null {
+    if (this.#reading === null || this.#header === null || this.#form === null) {
+      const reading = this.#wish.begin(store);
+      if (typeof reading === 'string') return new ApiError(reading);
+      this.#reading = reading;
+      this.#header = this.#wish.header();
+      this.#form = this.#wish.formOf();
+    }
+    if (!this.#reading.step(steps)) return null;
+    this.#telling ??= store.telling(this.#reading, this.#header, this.#form);
+    return this.#telling.step(steps) ? this.#form : null;
+  }
+
+  #forget(): void {
+    this.#unpin?.();
+    this.#unpin = null;
+    this.#reading = null;
+    this.#telling = null;
+  }
+}

@@ -1,0 +1,136 @@
+// Tells the pairs of a range that was read, one by one, to whoever wants them in a form of its own: no object is made for a pair,
+// what is told of it is where its bytes lie. Twice, because a form is measured before it is written; in slices, as it was read.
+
+import { assert } from '../base/assert.js';
+import { EMPTY } from '../base/bytes.js';
+import type { Header, KeyValue, LeaseId, PairPlace, RangeForm, RangeResponse, Revision } from '../client.js';
+import type { Reading } from './range.js';
+import type { Steps } from './steps.js';
+import type { Table } from './table.js';
+
+/** So many bytes of a value take about as long as looking at one pair. */
+const BYTES_A_STEP = 1024;
+
+export class Telling<T> {
+  readonly #reading: Reading;
+  readonly #form: RangeForm<T>;
+  readonly #header: Header;
+  readonly #pair: Pair;
+  #phase: 'measure' | 'write' = 'measure';
+  #at = 0;
+
+  /** Of a reading that is done. Its rows must not move until this is done as well. */
+  constructor(table: Table, reading: Reading, header: Header, form: RangeForm<T>) {
+    this.#reading = reading;
+    this.#form = form;
+    this.#header = header;
+    this.#pair = new Pair(table, reading.request.keysOnly === true);
+  }
+
+  /** Tells about as many pairs as there are steps; true when all are told. */
+  step(steps: Steps): boolean {
+    const { rows, more, count } = this.#reading;
+    const pair = this.#pair;
+    const form = this.#form;
+    if (this.#phase === 'measure') {
+      for (; this.#at < rows.length; steps.left--) {
+        if (steps.left <= 0) return false;
+        pair.row = rows[this.#at++] as number;
+        form.measure(pair);
+      }
+      form.begin({ header: this.#header, more, count });
+      this.#phase = 'write';
+      this.#at = 0;
+    }
+    for (; this.#at < rows.length; steps.left--) {
+      if (steps.left <= 0) return false;
+      pair.row = rows[this.#at++] as number;
+      form.write(pair);
+      steps.left -= Math.floor(pair.valueLength / BYTES_A_STEP);
+    }
+    return true;
+  }
+}
+
+/** Looks up what is asked of it: most of it is asked once. */
+class Pair implements PairPlace {
+  readonly #table: Table;
+  readonly #keysOnly: boolean;
+  row = 0;
+
+  constructor(table: Table, keysOnly: boolean) {
+    this.#table = table;
+    this.#keysOnly = keysOnly;
+  }
+
+  get keyBytes(): Uint8Array {
+    const { rows, keys } = this.#table;
+    return keys.chunkBytes(rows.slot(this.row));
+  }
+
+  get keyAt(): number {
+    const { rows, keys } = this.#table;
+    return keys.offset(rows.slot(this.row));
+  }
+
+  get keyLength(): number {
+    const { rows, keys } = this.#table;
+    return keys.length(rows.slot(this.row));
+  }
+
+  get valueBytes(): Uint8Array {
+    const { rows, values } = this.#table;
+    return this.valueLength === 0 ? EMPTY : values.bytesOf(rows.chunk(this.row));
+  }
+
+  get valueAt(): number {
+    return this.#table.rows.offset(this.row);
+  }
+
+  get valueLength(): number {
+    return this.#keysOnly ? 0 : this.#table.rows.valueLength(this.row);
+  }
+
+  get createRevision(): Revision {
+    return this.#table.rows.create(this.row);
+  }
+
+  get modRevision(): Revision {
+    return this.#table.rows.main(this.row);
+  }
+
+  get version(): number {
+    return this.#table.rows.version(this.row);
+  }
+
+  get lease(): LeaseId {
+    return this.#table.rows.lease(this.row);
+  }
+
+  toKeyValue(): KeyValue {
+    return this.#table.kv(this.row, this.#keysOnly);
+  }
+}
+
+/** The form that has an object for each pair: what `range` answers. */
+export class PairList implements RangeForm<RangeResponse> {
+  readonly #kvs: KeyValue[] = [];
+  #facts: Pick<RangeResponse, 'header' | 'more' | 'count'> | null = null;
+
+  measure(): void {
+    // An object is as large as it is.
+  }
+
+  begin(facts: Pick<RangeResponse, 'header' | 'more' | 'count'>): void {
+    this.#facts = facts;
+  }
+
+  write(pair: PairPlace): void {
+    this.#kvs.push(pair.toKeyValue());
+  }
+
+  end(): RangeResponse {
+    assert(this.#facts !== null, 'a form ends that has begun');
+    return { ...this.#facts, kvs: this.#kvs };
+  }
+}

@@ -1,0 +1,156 @@
+// Large ranges share a turn: how much of it they take, who goes first, and what ends one before its time.
+
+import test from 'ava';
+import { utf8 } from '../../../core/base/bytes.js';
+import { opPut, type Header, type PairPlace, type RangeForm } from '../../../core/client.js';
+import { isApiError } from '../../../core/errors.js';
+import { readKeysPerTurn } from '../../../core/node/limits.js';
+import { Readings } from '../../../core/node/readings.js';
+import { Store } from '../../../core/store/store.js';
+import { SimClock } from '../../sim/clock.js';
+
+const HEADER: Header = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
+const EVERYTHING = { key: utf8('\0'), rangeEnd: utf8('\0') };
+
+/** Counts what it is told, and how much of that in one turn. */
+class Tally implements RangeForm<number> {
+  readonly #bench: Bench;
+  #written = 0;
+
+  constructor(bench: Bench) {
+    this.#bench = bench;
+  }
+
+  measure(_pair: PairPlace): void {
+    this.#bench.count();
+  }
+
+  begin(): void {
+    this.#written = 0;
+  }
+
+  write(_pair: PairPlace): void {
+    this.#bench.count();
+    this.#written += 1;
+  }
+
+  end(): number {
+    return this.#written;
+  }
+}
+
+class Bench {
+  readonly clock = new SimClock();
+  store: Store;
+  isRunning = true;
+  /** In the order in which they came. */
+  readonly answers: unknown[] = [];
+  mostInATurn = 0;
+  #inThisTurn = 0;
+  index = 0;
+  readonly #readings: Readings;
+
+  constructor(keys: number) {
+    this.store = this.filled(keys);
+    const schedule = (delayMs: number, run: () => void): (() => void) => this.clock.schedule(delayMs, () => {
+      this.#inThisTurn = 0;
+      run();
+    });
+    const clock = { now: () => this.clock.now(), schedule };
+    this.#readings = new Readings({ clock, store: () => this.store, isRunning: () => this.isRunning });
+  }
+
+  filled(keys: number): Store {
+    const store = new Store();
+    for (let from = 0; from < keys; from += 100) {
+      const length = Math.min(100, keys - from);
+      const success = Array.from({ length }, (_, i) => opPut(utf8(String(1e6 + from + i)), utf8('v')));
+      store.apply({ term: 1, index: ++this.index }, { kind: 'txn', request: { success } });
+    }
+    return store;
+  }
+
+  count(): void {
+    this.#inThisTurn += 1;
+    this.mostInATurn = Math.max(this.mostInATurn, this.#inThisTurn);
+  }
+
+  read(limit = 0, begun = (): void => undefined): void {
+    this.#readings.read({
+      begin: (store) => {
+        begun();
+        return store.reading({ ...EVERYTHING, limit });
+      },
+      header: () => HEADER,
+      formOf: () => new Tally(this),
+    }, (error, pairs) => void this.answers.push(error ?? pairs));
+  }
+}
+
+test('a small range is answered at once, a large one over turns that are no longer than one slice allows', async (t) => {
+  const bench = new Bench(30_000);
+  bench.read(10);
+  t.deepEqual(bench.answers, [10]);
+  bench.read();
+  bench.read();
+  bench.read(7);
+  t.deepEqual(bench.answers, [10]);
+  await bench.clock.advance(100);
+  t.deepEqual(bench.answers, [10, 7, 30_000, 30_000]);
+  t.true(bench.mostInATurn <= readKeysPerTurn);
+  t.true(bench.mostInATurn > readKeysPerTurn / 2);
+});
+
+test('many small ones are too much for one turn as well', async (t) => {
+  const bench = new Bench(2000);
+  for (let i = 0; i < 30; i++) bench.read();
+  t.true(bench.answers.length < 3);
+  await bench.clock.advance(100);
+  t.is(bench.answers.length, 30);
+  t.true(bench.mostInATurn <= readKeysPerTurn);
+});
+
+test('a range begins anew when the store is replaced, and ends when the node stops', async (t) => {
+  const bench = new Bench(20_000);
+  let begun = 0;
+  bench.read(0, () => void (begun += 1));
+  t.is(begun, 1);
+  bench.store = bench.filled(12_345);
+  await bench.clock.advance(100);
+  t.deepEqual(bench.answers, [12_345]);
+  t.is(begun, 2);
+  bench.read();
+  bench.isRunning = false;
+  await bench.clock.advance(100);
+  t.true(isApiError(bench.answers[1], 'stopped'));
+});
+
+test('readers who follow each other without a pause do not keep compacted history for ever', async (t) => {
+  const bench = new Bench(12_000);
+  bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'txn', request: { success: [opPut(utf8('x'), utf8('v'))] } });
+  const again = (): void => bench.read(0, () => void (begun += 1));
+  let begun = 0;
+  again();
+  again();
+  bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'compact', revision: bench.store.revision });
+  t.true(bench.store.isTidyDue);
+  let turns = 0;
+  for (; bench.store.isTidyDue && turns < 200; turns++) {
+    // One more is always there before those under way are done.
+    if (bench.answers.length >= begun - 1) again();
+    await bench.clock.advance(1);
+  }
+  t.false(bench.store.isTidyDue);
+});
+
+test('a request that is refused is answered with the reason', (t) => {
+  const bench = new Bench(1);
+  const readings = new Readings({ clock: bench.clock, store: () => bench.store, isRunning: () => true });
+  const answers: unknown[] = [];
+  const header = (): Header => HEADER;
+  const formOf = (): Tally => new Tally(bench);
+  readings.read({ begin: () => 'compacted', header, formOf }, (error) => void answers.push(error));
+  readings.read({ begin: () => 'permission_denied', header, formOf }, (error) => void answers.push(error));
+  t.true(isApiError(answers[0], 'compacted'));
+  t.true(isApiError(answers[1], 'permission_denied'));
+});
