@@ -16,6 +16,12 @@ interface CallCounts {
   readonly took: TallyHistogram | null;
 }
 
+interface ClientCounts {
+  readonly type: string;
+  readonly client_api_version: string;
+  count: number;
+}
+
 /** `invalid_argument` is `InvalidArgument` on etcd's dashboards. */
 const CODE_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(Status).map(([name, code]) => [code, name === 'ok' ? 'OK' : inGoWords(name)]),
@@ -40,8 +46,14 @@ const VERSIONS_MAX = 32;
 export class CallMetrics {
   readonly #isExtensive: boolean;
   readonly #calls = new Map<string, CallCounts>();
+  /** The same by the method itself, which is looked for with every call. */
+  readonly #byMethod = new WeakMap<CallName, CallCounts>();
   /** By kind of call and version. */
-  readonly #clients = new Map<string, { readonly type: string; readonly client_api_version: string; count: number }>();
+  readonly #clients = new Map<string, ClientCounts>();
+  /** Who said last which version it is. */
+  #lastKind: CallName['kind'] | null = null;
+  #lastClaimed: string | null = null;
+  #lastClient: ClientCounts | null = null;
   #sentBytes = 0;
   #receivedBytes = 0;
   readonly #hash = new TallyHistogram(HASH_BUCKETS);
@@ -117,17 +129,37 @@ export class CallMetrics {
     return parts.join('');
   }
 
-  #onClient(kind: 'unary' | 'stream', claimed: string | null): void {
+  #onClient(kind: CallName['kind'], claimed: string | null): void {
+    const last = this.#lastClient;
+    if (last !== null && claimed === this.#lastClaimed && kind === this.#lastKind) {
+      last.count += 1;
+      return;
+    }
+    this.#lastKind = kind;
+    this.#lastClaimed = claimed;
+    this.#lastClient = this.#clientOf(kind, claimed);
+    this.#lastClient.count += 1;
+  }
+
+  #clientOf(kind: CallName['kind'], claimed: string | null): ClientCounts {
     // A byte more or less would be a series of its own: what looks like no version, or comes as one too many, counts as none.
     let version = claimed !== null && VERSION.test(claimed) ? claimed : 'unknown';
     if (this.#clients.size >= VERSIONS_MAX && !this.#clients.has(`${kind} ${version}`)) version = 'unknown';
     const key = `${kind} ${version}`;
-    const known = this.#clients.get(key);
-    if (known === undefined) this.#clients.set(key, { type: kind, client_api_version: version, count: 1 });
-    else known.count += 1;
+    const known = this.#clients.get(key) ?? { type: kind, client_api_version: version, count: 0 };
+    this.#clients.set(key, known);
+    return known;
   }
 
   #countsOf(method: CallName): CallCounts {
+    const known = this.#byMethod.get(method);
+    if (known !== undefined) return known;
+    const counts = this.#countsNamed(method);
+    this.#byMethod.set(method, counts);
+    return counts;
+  }
+
+  #countsNamed(method: CallName): CallCounts {
     const key = `${method.service}/${method.name}`;
     const known = this.#calls.get(key);
     if (known !== undefined) return known;

@@ -63,6 +63,8 @@ export function reportNode(log: Logger, event: NodeEvent): void {
 }
 
 export function reportWire(log: Logger, event: WireEvent): void {
+  // Every call is told of twice.
+  if (event.kind === 'call_started' || event.kind === 'call_handled') return;
   if (event.kind === 'failed') log.error({ where: event.where, error: event.error }, 'serving failed');
   if (event.kind === 'connection_refused') log.warn({ connections: event.connections }, 'connection refused: the port is full');
   const { kind, ...fields } = event;
