@@ -1,5 +1,6 @@
 // `npm run fuzz -- --minutes 10 [--seed 7]`: the garbage of test/fuzz/wire.ts against one server, for as long as asked. Prints
-// a line each minute, with memory after a collection, and exits with 1 when the server ended, hung or kept growing.
+// a line each minute, with memory after a collection, and exits with 1 when the server ended, hung or kept growing. The first
+// tenth of the time goes to the HTTP/2 server alone (test/fuzz/http2.ts), with `--http2` all of it; `--keep` keeps what is new.
 
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
@@ -7,15 +8,31 @@ import { runInNewContext } from 'node:vm';
 import { startNode } from '../../core/start-node.js';
 import { methods } from '../../core/wire/methods.js';
 import { serve } from '../../core/wire/port.js';
+import { campaign } from './http2.js';
 import { fuzz } from './wire.js';
 
 /** Of heap and buffers; caches and compiled code settle within the first minute. */
 const GROWTH_BYTES_MAX = 64 * 1024 * 1024;
 
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '10' }, seed: { type: 'string' }, http2: { type: 'boolean' }, keep: { type: 'boolean' },
+  },
+});
 const minutes = Number(values.minutes);
 let seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
 if (!(minutes > 0) || !Number.isSafeInteger(seed)) throw new Error('usage: npm run fuzz -- --minutes 10 [--seed 7]');
+
+const begun = performance.now();
+const onHttp2 = minutes * 60_000 * (values.http2 === true ? 1 : 0.1);
+const report = campaign({
+  seed,
+  keeps: values.keep === true,
+  goesOn: () => performance.now() - begun < onHttp2,
+  tell: (line) => process.stdout.write(`${line}\n`),
+});
+process.stdout.write(`HTTP/2 alone, seed ${seed}: ${report.conversations} conversations, ${report.failures.length} failures\n`);
+if (report.failures.length > 0 || values.http2 === true) process.exit(report.failures.length > 0 ? 1 : 0);
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -35,16 +52,16 @@ const server = await serve(node.client, {
   },
 });
 const paths = [...methods(node.client).keys()];
-const until = performance.now() + minutes * 60_000;
+const until = begun + minutes * 60_000;
 const totals = new Map<string, number>();
 const used: number[] = [];
 let slowestMs = 0;
 process.stdout.write(`seed ${seed}, ${minutes} minutes\n`);
 while (performance.now() < until) {
   const minute = Math.min(performance.now() + 60_000, until);
-  const report = await fuzz({ url: server.urls[0] ?? '', seed, paths, goOn: () => performance.now() < minute });
-  for (const [kind, count] of Object.entries(report.cases)) totals.set(kind, (totals.get(kind) ?? 0) + count);
-  slowestMs = Math.max(slowestMs, report.slowestMs);
+  const done = await fuzz({ url: server.urls[0] ?? '', seed, paths, goOn: () => performance.now() < minute });
+  for (const [kind, count] of Object.entries(done.cases)) totals.set(kind, (totals.get(kind) ?? 0) + count);
+  slowestMs = Math.max(slowestMs, done.slowestMs);
   seed += 1;
   used.push(usedBytes());
   const counts = [...totals].map(([kind, count]) => `${kind} ${count}`).join(', ');
