@@ -203,6 +203,20 @@ export interface Watch extends AsyncIterable<WatchBatch> {
   /** Asks for one 'progress' batch as soon as the watch has caught up; no effect after the end. */
   requestProgress(): void;
   close(): void;
+  /** To be used in place of iterating by whoever serves very many: no promise for each batch. Not every home offers it. */
+  tap?(onReady: () => void): WatchTap;
+}
+
+/**
+ * What is next; null: nothing for now, and `onReady` is called from a later turn when that may have changed. The end is told
+ * once; then, and after `close`, it is null for ever. Batches without end wait here for free, so who is in no hurry asks later.
+ */
+export type WatchTap = () => WatchBatch | WatchEnd | null;
+
+/** `error` is what an iterator would have thrown; null: it is just over. */
+export interface WatchEnd {
+  readonly kind: 'ended';
+  readonly error: Error | null;
 }
 
 export interface Lease {

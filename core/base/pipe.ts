@@ -74,6 +74,13 @@ export class Pipe<T> implements AsyncIterable<T, undefined> {
     else reader.reject(error);
   }
 
+  /** For an owner whose reader does not iterate: the error it ended with, which nobody else is told of then. */
+  takeError(): Error | null {
+    const error = this.#error;
+    this.#error = null;
+    return error;
+  }
+
   /** Like `end`, at once: what is queued, and an error that is still to be thrown, the reader wants no more. */
   cut(error: Error | null): void {
     this.#queue.length = 0;
@@ -113,8 +120,7 @@ export class Pipe<T> implements AsyncIterable<T, undefined> {
         this.#reader = { resolve, reject };
       });
     }
-    const error = this.#error;
-    this.#error = null;
+    const error = this.takeError();
     return error === null ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error);
   }
 }

@@ -142,3 +142,6 @@ export const loginRoundsMax = 10;
 export const watchSweepMs = 1000;
 /** So many of them in one turn: to end so many takes tens of milliseconds, and there may be a million. */
 export const watchesPerSweep = 500;
+/** How long watches are told of what is new before the loop turns, and how many before the clock is looked at. */
+export const watchTurnMs = 5;
+export const watchesPerLook = 32;

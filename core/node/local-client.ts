@@ -9,6 +9,7 @@ import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import { Crowd, type InCrowd } from '../base/crowd.js';
 import type { Done } from '../base/done.js';
+import { Fifo } from '../base/fifo.js';
 import type { Prng } from '../base/prng.js';
 import type * as api from '../client.js';
 import { ApiError, canceled, type ErrorCode } from '../errors.js';
@@ -25,7 +26,7 @@ import { PairList } from '../store/telling.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
 import { Gate, type GateDoors } from './gate.js';
-import { watchesPerSweep, watchSweepMs, type NodeLimits } from './limits.js';
+import { watchesPerLook, watchesPerSweep, watchSweepMs, watchTurnMs, type NodeLimits } from './limits.js';
 import { LocalAuth } from './local-auth.js';
 import { LocalSnapshot } from './local-snapshot.js';
 import { LocalWatch } from './local-watch.js';
@@ -60,6 +61,10 @@ export class LocalClient implements api.Backend, api.RangeSource {
   readonly #dice: Prng;
   readonly #config: LocalClientConfig;
   readonly #watches = new Set<LocalWatch>();
+  /** Of them, those that are to be told. */
+  readonly #woken = new Fifo<LocalWatch>();
+  #isWaking = false;
+  #lastHeader: api.Header | null = null;
   readonly #snapshots = new Set<LocalSnapshot>();
   readonly #quota: Quota;
   readonly #limits: Limits;
@@ -154,8 +159,9 @@ export class LocalClient implements api.Backend, api.RangeSource {
     const { caller } = options;
     const watch = new LocalWatch(this.#closed ? null : this.#node, request, {
       clock: this.#clock,
-      header: (revision) => this.#header(revision),
+      header: (revision) => this.#watchHeader(revision),
       progressMs: this.#progressMs(),
+      wake: (woken) => this.#wake(woken),
       delivered: (events) => void (this.#node.totals.events += events),
       onEnd: (ended) => this.#watches.delete(ended),
       ...(caller === undefined ? {} : { judge: () => this.#auth.judge(caller, (auth) => refuseWatch(auth, caller, request)) }),
@@ -437,6 +443,37 @@ export class LocalClient implements api.Backend, api.RangeSource {
   #header(revision: number = this.#node.store.revision): api.Header {
     const { clusterId, memberId } = this.#config;
     return { clusterId, memberId, revision, raftTerm: this.#node.role.term };
+  }
+
+  /** One for all watches that are told of the same revision: whoever writes it knows it again. */
+  #watchHeader(revision: number): api.Header {
+    const last = this.#lastHeader;
+    if (last !== null && last.revision === revision && last.raftTerm === this.#node.role.term) return last;
+    this.#lastHeader = this.#header(revision);
+    return this.#lastHeader;
+  }
+
+  /**
+   * Watches are told behind the node's turn and together, so that each finds all that the turn brought. Very many are told in
+   * several turns of the loop: what else comes in is looked at in between.
+   */
+  #wake(watch: LocalWatch): void {
+    this.#woken.push(watch);
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    queueMicrotask(() => this.#tellWoken());
+  }
+
+  #tellWoken(): void {
+    const untilMs = this.#clock.now() + watchTurnMs;
+    for (let told = 1; ; told++) {
+      const watch = this.#woken.shift();
+      if (watch === undefined) break;
+      watch.tell();
+      if (told % watchesPerLook === 0 && this.#clock.now() >= untilMs) break;
+    }
+    this.#isWaking = this.#woken.length > 0;
+    if (this.#isWaking) this.#clock.schedule(0, () => this.#tellWoken());
   }
 
   /** Watches are also held against permissions while nothing happens on them; for as long as there are any, and auth is on. */

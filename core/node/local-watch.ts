@@ -1,9 +1,10 @@
-// One watch in process: pulls from the hub's watcher as fast as its one reader iterates. Nothing is buffered here; a slow
-// reader makes the hub's watcher fall behind, which then reads history.
+// One watch in process: pulls from the hub's watcher as fast as its one reader iterates, or asks. Nothing is buffered here; a
+// slow reader makes the hub's watcher fall behind, which then reads history.
 
+import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import { Pipe } from '../base/pipe.js';
-import type { Header, Watch, WatchBatch, WatchRequest } from '../client.js';
+import type { Header, Watch, WatchBatch, WatchEnd, WatchRequest, WatchTap } from '../client.js';
 import { ApiError, canceled, type ErrorCode } from '../errors.js';
 import type { Watcher } from '../store/hub.js';
 import type { Node } from './node.js';
@@ -17,6 +18,8 @@ interface LocalWatchOptions {
   /** Why it may not go on, by the permissions as they are now; absent: it is this process's own. */
   readonly judge?: () => ErrorCode | null;
   readonly signal?: AbortSignal;
+  /** Calls `tell` of it from a later turn. */
+  readonly wake: (watch: LocalWatch) => void;
   readonly onEnd: (watch: LocalWatch) => void;
 }
 
@@ -28,6 +31,11 @@ export class LocalWatch implements Watch {
   /** Of users and roles, when it was last judged; -1: never, or while auth was off. */
   #judgedAt = -1;
   #quiet = true;
+  /** Who is told that there may be something, where nobody iterates; null: that is awaited from the pipe. */
+  #onTap: (() => void) | null = null;
+  /** It will be. */
+  #isWoken = false;
+  #isEndTold = false;
   #cancelProgress: () => void = () => undefined;
 
   /** `node` null: the client was closed, so the iterator ends at once. */
@@ -43,7 +51,8 @@ export class LocalWatch implements Watch {
     if (!this.#pipe.isOpen) return;
     this.#watcher = node.hub.open(request);
     this.#watcher.onReady = () => {
-      if (this.#pipe.isAwaited) this.#pull();
+      if (this.#onTap !== null) this.#wake();
+      else if (this.#pipe.isAwaited) this.#pull();
     };
     if (request.progressNotify === true) this.#scheduleProgress();
   }
@@ -57,6 +66,7 @@ export class LocalWatch implements Watch {
   }
 
   close(): void {
+    this.#isEndTold = true;
     this.#pipe.cut(null);
   }
 
@@ -67,6 +77,18 @@ export class LocalWatch implements Watch {
 
   [Symbol.asyncIterator](): AsyncIterator<WatchBatch, undefined> {
     return this.#pipe[Symbol.asyncIterator]();
+  }
+
+  tap(onReady: () => void): WatchTap {
+    assert(this.#onTap === null, 'a watch has one reader');
+    this.#onTap = onReady;
+    return () => this.#take();
+  }
+
+  /** For whoever was asked to wake it. */
+  tell(): void {
+    this.#isWoken = false;
+    this.#onTap?.();
   }
 
   /** Ends it when permissions have changed and it may not go on; otherwise costs next to nothing. */
@@ -80,19 +102,39 @@ export class LocalWatch implements Watch {
     if (code !== null) this.fail(new ApiError(code));
   }
 
+  #wake(): void {
+    if (this.#isWoken) return;
+    this.#isWoken = true;
+    this.#options.wake(this);
+  }
+
   #pull(): void {
+    const batch = this.#next();
+    if (batch !== null) this.#pipe.push(batch);
+  }
+
+  #take(): WatchBatch | WatchEnd | null {
+    const batch = this.#next();
+    if (batch !== null || this.#pipe.isOpen || this.#isEndTold) return batch;
+    this.#isEndTold = true;
+    return { kind: 'ended', error: this.#pipe.takeError() };
+  }
+
+  /** Null: there is nothing, or it has ended. */
+  #next(): WatchBatch | null {
     // Before anything more is delivered, so that what is written after a permission went is never seen.
     this.review();
-    if (!this.#pipe.isOpen) return;
+    if (!this.#pipe.isOpen) return null;
     const result = this.#watcher?.next() ?? null;
-    if (result === null) return;
+    if (result === null) return null;
     if (result.kind === 'ended') {
-      return this.#pipe.end(new ApiError(result.code, { compactRevision: result.compactRevision }));
+      this.#pipe.end(new ApiError(result.code, { compactRevision: result.compactRevision }));
+      return null;
     }
     const { kind, revision, events } = result.batch;
     if (kind === 'events') this.#quiet = false;
     this.#options.delivered(events.length);
-    this.#pipe.push({ kind, header: this.#options.header(revision), events });
+    return { kind, header: this.#options.header(revision), events };
   }
 
   #scheduleProgress(): void {
@@ -108,5 +150,6 @@ export class LocalWatch implements Watch {
     this.#watcher = null;
     this.#cancelProgress();
     this.#options.onEnd(this);
+    if (this.#onTap !== null) this.#wake();
   }
 }

@@ -29,16 +29,21 @@ export interface UnaryMethod {
   handle(request: Uint8Array, call: CallContext): Promise<Uint8Array>;
 }
 
+/**
+ * Sends one answer; of a large one the end may be given apart as `rest`, which is shared with others and nobody writes to. What
+ * is returned resolves when the transport wants more: whoever awaits it cannot outrun a slow reader. It is `TAKEN` itself when
+ * that is so already. After an abort it resolves at once, and sends nothing.
+ */
+export type Send = (answer: Uint8Array, rest?: Uint8Array) => Promise<void>;
+
+export const TAKEN: Promise<void> = Promise.resolve();
+
 export interface StreamMethod {
   readonly kind: 'stream';
   readonly service: string;
   readonly name: string;
-  /**
-   * Ends the answer when it settles. `requests` ends when the caller sends no more, and when `call.signal` aborts. `send`
-   * resolves when the transport wants more: whoever awaits it cannot outrun a slow reader; after an abort it resolves at
-   * once and sends nothing.
-   */
-  handle(requests: RequestStream, call: CallContext, send: (answer: Uint8Array) => Promise<void>): Promise<void>;
+  /** Ends the answer when it settles. `requests` ends when the caller sends no more, and when `call.signal` aborts. */
+  handle(requests: RequestStream, call: CallContext, send: Send): Promise<void>;
 }
 
 export type Method = UnaryMethod | StreamMethod;

@@ -27,9 +27,9 @@ export function counted(method: Method, doors: Doors): Method {
   return {
     ...method,
     handle: (requests, call, send) => followed(method, doors, call, (count) => {
-      return method.handle(each(requests, count), call, (answer) => {
-        count.sent(answer);
-        return send(answer);
+      return method.handle(each(requests, count), call, (answer, rest) => {
+        count.sent(answer, rest);
+        return send(answer, rest);
       });
     }),
   };
@@ -52,9 +52,9 @@ export class Count {
     this.#bytesReceived += bytes.length;
   }
 
-  sent(bytes: Uint8Array): void {
+  sent(bytes: Uint8Array, rest?: Uint8Array): void {
     this.#messagesSent++;
-    this.#bytesSent += bytes.length;
+    this.#bytesSent += bytes.length + (rest?.length ?? 0);
   }
 
   handled(method: CallName, code: number, nowMs: number): WireEvent {

@@ -21,8 +21,8 @@ import type { Duplex } from 'node:stream';
 import { view } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import { ApiError, Status } from '../errors.js';
-import { pathOf, tokenOf, unknownMethodText } from './call.js';
-import type { CallContext, Method, Methods, StreamMethod, UnaryMethod } from './call.js';
+import { pathOf, TAKEN, tokenOf, unknownMethodText } from './call.js';
+import type { CallContext, Method, Methods, Send, StreamMethod, UnaryMethod } from './call.js';
 import { Count } from './counted.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES, UNSENT_COUNTED_BYTES } from './limits.js';
 import { tellAddress } from './authority.js';
@@ -337,7 +337,7 @@ async function* requestsOf(stream: Stream, call: Call): AsyncGenerator<Uint8Arra
 }
 
 /** Writes, and resolves when little enough is buffered; at once when the caller is gone. */
-function sender(stream: Stream, call: Call, hold: (bytes: number) => () => void): (answer: Uint8Array) => Promise<void> {
+function sender(stream: Stream, call: Call, hold: (bytes: number) => () => void): Send {
   let buffered = 0;
   let waiting: (() => void)[] = [];
   const release = (): void => {
@@ -346,8 +346,9 @@ function sender(stream: Stream, call: Call, hold: (bytes: number) => () => void)
     for (const resume of woken) resume();
   };
   call.signal.addEventListener('abort', release);
-  return (answer) => {
-    if (call.signal.aborted) return Promise.resolve();
+  return (first, rest) => {
+    if (call.signal.aborted) return TAKEN;
+    const answer = rest === undefined ? first : Buffer.concat([first, rest]);
     buffered += answer.length;
     call.count.sent(answer);
     const taken = answer.length >= UNSENT_COUNTED_BYTES ? hold(answer.length) : null;
@@ -356,7 +357,7 @@ function sender(stream: Stream, call: Call, hold: (bytes: number) => () => void)
       buffered -= answer.length;
       if (buffered < SEND_BUFFER_BYTES) release();
     });
-    if (buffered < SEND_BUFFER_BYTES) return Promise.resolve();
+    if (buffered < SEND_BUFFER_BYTES) return TAKEN;
     return new Promise<void>((resolve) => waiting.push(resolve));
   };
 }

@@ -8,7 +8,7 @@ import express, { type Express, type NextFunction, type Request, type Response }
 import { onceAborted } from '../base/abort.js';
 import type { Backend } from '../client.js';
 import { ApiError, Status } from '../errors.js';
-import { tokenOf, type CallContext, type Method, type Methods } from './call.js';
+import { TAKEN, tokenOf, type CallContext, type Method, type Methods } from './call.js';
 import { counted } from './counted.js';
 import { crossSiteGuard, type CrossSiteRules } from './cross-site.js';
 import { healthPaths, mountHealthRoutes, notAllowed, sendText, type HealthRouteOptions } from './health-routes.js';
@@ -294,12 +294,13 @@ async function serveStream(
     response.flushHeaders();
   };
   const drained = drainOf(response, abort.signal);
-  const send = async (answer: Uint8Array): Promise<void> => {
-    if (abort.signal.aborted) return;
+  const send = (first: Uint8Array, rest?: Uint8Array): Promise<void> => {
+    if (abort.signal.aborted) return TAKEN;
     begin();
+    const answer = rest === undefined ? first : Buffer.concat([first, rest]);
     const line = `{"result":${mapping.toText(answer)}}\n`;
-    if (response.write(line, held(response, request, line.length, options))) return;
-    await drained();
+    if (response.write(line, held(response, request, line.length, options))) return TAKEN;
+    return drained();
   };
   try {
     await input.first(abort.signal);

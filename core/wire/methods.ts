@@ -23,6 +23,7 @@ import { reflectionMethods } from './reflection-methods.js';
 import * as rpc from './schema/generated/rpc.js';
 import { serveSnapshot } from './snapshot-stream.js';
 import { decode, optionsOf, unaryOf } from './unary.js';
+import { WatchWriter } from './watch-codec.js';
 import { serveWatch } from './watch-stream.js';
 
 export interface MethodsOptions {
@@ -106,12 +107,13 @@ function rangeBytes(
 }
 
 function watchMethods(backend: Backend, clock: Clock): Method[] {
+  const writer = new WatchWriter();
   return [
     {
       kind: 'stream',
       service: 'etcdserverpb.Watch',
       name: 'Watch',
-      handle: (requests, call, send) => serveWatch(backend, clock, requests, call, send),
+      handle: (requests, call, send) => serveWatch(backend, clock, requests, call, send, writer),
     },
   ];
 }

@@ -1,6 +1,8 @@
-// One Watch stream of the wire: many watches over `Client.watch`, told apart by id (contract 5). Each watch has a pump
-// that moves batches from its iterator to the stream and waits for the transport after each, so that a slow reader slows
-// its own watches and nothing else.
+// One Watch stream of the wire: many watches over `Client.watch`, told apart by id (contract 5). A watch that says it has
+// something is emptied at once, without a promise for each batch, as far as the transport takes it; when that is full, watches
+// take turns as it takes more, so that a slow reader slows its own watches and nothing else. Nothing is taken from a watch, nor
+// made into bytes, before its turn: else each of a hundred thousand watches would hold its own copy of one large event for a
+// reader that takes nothing.
 //
 // Invariants: a watch's answers go created, then events and progress, then at most one canceled, and nothing after that.
 // One batch of a watch is one answer, unless the watch asked for fragments. An answer to a progress request (id -1) goes
@@ -9,16 +11,17 @@
 import { onceAborted } from '../base/abort.js';
 import { isOpenEnd } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
-import type { Backend, CallOptions, Header, Watch, WatchBatch } from '../client.js';
+import { Fifo } from '../base/fifo.js';
+import type { Backend, CallOptions, Header, Watch, WatchBatch, WatchEnd, WatchTap } from '../client.js';
 import { ApiError, ERRORS, isApiError, type ErrorCode } from '../errors.js';
-import type { CallContext } from './call.js';
-import { readWatchCreate, writeEvent } from './convert.js';
+import { TAKEN, type CallContext, type Send } from './call.js';
+import { readWatchCreate } from './convert.js';
 import { watchLeader } from './leader-check.js';
 import { FRAGMENT_BYTES, WATCHES_PER_STREAM_MAX } from './limits.js';
-import { Event } from './schema/generated/mvcc.js';
-import { WatchRequest, WatchResponse, type WatchCreateRequest } from './schema/generated/rpc.js';
+import { WatchRequest, type WatchCreateRequest, type WatchResponse } from './schema/generated/rpc.js';
 import { goText } from './status.js';
 import { decode, optionsOf } from './unary.js';
+import { encodeAnswer, Fragments, idField, type WatchWriter } from './watch-codec.js';
 
 /** Resolves when the caller is gone; rejects when the stream must end with an error. */
 export async function serveWatch(
@@ -26,9 +29,10 @@ export async function serveWatch(
   clock: Clock,
   requests: AsyncIterable<Uint8Array>,
   call: CallContext,
-  send: (answer: Uint8Array) => Promise<void>,
+  send: Send,
+  writer: WatchWriter,
 ): Promise<void> {
-  const stream = new WatchStream(backend, call, send);
+  const stream = new WatchStream(backend, call, send, writer);
   const leader = watchLeader(backend, clock, call);
   const gone = new Promise<void>((resolve, reject) => {
     const onAbort = (): void => {
@@ -56,12 +60,19 @@ interface Entry {
   readonly id: bigint;
   /** By the caller. */
   readonly isChosen: boolean;
+  readonly idField: Uint8Array;
   readonly watch: Watch;
-  readonly batches: AsyncIterator<WatchBatch>;
+  readonly tap: WatchTap;
   readonly fragment: boolean;
   readonly notify: boolean;
   /** False once canceled: nothing more is sent under this id. */
   open: boolean;
+  /** It waits for its turn. */
+  isQueued: boolean;
+  /** What is left of a batch that is sent in pieces. */
+  rest: Fragments | null;
+  /** To be called when its creation has been answered, one way or the other; null: it has. */
+  onBegun: (() => void) | null;
 }
 
 /** One round of asking every open watch how far it is. */
@@ -82,7 +93,8 @@ const FORBIDDEN: ReadonlySet<string> = new Set<ErrorCode>([
 class WatchStream {
   readonly #backend: Backend;
   readonly #call: CallContext;
-  readonly #send: (answer: Uint8Array) => Promise<void>;
+  readonly #send: Send;
+  readonly #writer: WatchWriter;
   readonly #entries = new Map<bigint, Entry>();
   /** Ended by compaction, and not cancelled: to etcd such an id is still taken, and cancelling it is answered. */
   readonly #spent = new Set<bigint>();
@@ -90,17 +102,21 @@ class WatchStream {
   #round: ProgressRound | null = null;
   /** Progress requests that came while a round was under way. */
   #progressQueued = 0;
-  /** Settles with the last of the answers that the transport has not taken; null: it takes more. */
-  #tail: Promise<void> | null = null;
+  /** The transport has not taken what it was given. */
+  #isBlocked = false;
+  /** What waits until it has: answers to requests go first. */
+  readonly #answers = new Fifo<{ readonly answer: Partial<WatchResponse>; readonly resolve: () => void }>();
+  readonly #turns = new Fifo<Entry>();
   #closed = false;
   #fail: (error: Error) => void = () => undefined;
   /** Rejects when a watch fails in a way that ends the whole stream; never resolves. */
   readonly failed: Promise<never>;
 
-  constructor(backend: Backend, call: CallContext, send: (answer: Uint8Array) => Promise<void>) {
+  constructor(backend: Backend, call: CallContext, send: Send, writer: WatchWriter) {
     this.#backend = backend;
     this.#call = call;
     this.#send = send;
+    this.#writer = writer;
     this.failed = new Promise<never>((_resolve, reject) => {
       this.#fail = reject;
     });
@@ -126,8 +142,11 @@ class WatchStream {
     for (const entry of this.#entries.values()) {
       entry.open = false;
       entry.watch.close();
+      entry.onBegun?.();
     }
     this.#entries.clear();
+    this.#turns.drain();
+    for (const { resolve } of this.#answers.drain()) resolve();
   }
 
   async #onCreate(message: WatchCreateRequest): Promise<void> {
@@ -141,19 +160,26 @@ class WatchStream {
     const fault = this.#faultIn(message);
     const watch = this.#backend.watch(request, options);
     if (fault !== null) return this.#refuseAfter(watch, fault);
+    const id = message.watchId === 0n ? this.#freeId() : message.watchId;
     const entry: Entry = {
-      id: message.watchId === 0n ? this.#freeId() : message.watchId,
+      id,
       isChosen: message.watchId !== 0n,
+      idField: idField(id),
       watch,
-      batches: watch[Symbol.asyncIterator](),
+      tap: tapOf(watch, () => this.#onReady(entry)),
       fragment: message.fragment,
       notify: message.progressNotify,
       open: true,
+      isQueued: false,
+      rest: null,
+      onBegun: null,
     };
     this.#entries.set(entry.id, entry);
     // The next request is looked at only when this one is answered, so answers keep the order of the requests.
-    const taken = await this.#take(entry, true);
-    if (taken) void this.#pump(entry);
+    await new Promise<void>((resolve) => {
+      entry.onBegun = resolve;
+      this.#onReady(entry);
+    });
   }
 
   /** What is wrong with it, whoever asks, in etcd's words. */
@@ -210,63 +236,60 @@ class WatchStream {
     await this.#answer({ header, watchId: NO_WATCH, created: true, canceled: true, cancelReason: reason });
   }
 
-  /** Moves batches until the watch ends. Owned by the stream: it never rejects, `failed` does. */
-  async #pump(entry: Entry): Promise<void> {
+  /** There may be something to take from it. Called by the watch: nothing may be thrown there. */
+  #onReady(entry: Entry): void {
+    if (this.#closed || !entry.open || entry.isQueued) return;
     try {
-      while (await this.#take(entry, false));
+      this.#move(entry);
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      this.#fail(errorOf(error));
     }
   }
 
-  /** Moves one batch. False: the watch is over. */
-  async #take(entry: Entry, first: boolean): Promise<boolean> {
-    let result: IteratorResult<WatchBatch>;
-    try {
-      result = await entry.batches.next();
-    } catch (error) {
-      if (!entry.open) return false;
-      await this.#onWatchError(entry, error, first);
-      return false;
-    }
-    if (!entry.open || result.done === true) return false;
-    const { kind, header, events } = result.value;
-    if (kind === 'created') await this.#answer({ header, watchId: entry.id, created: true });
-    else if (kind === 'progress') await this.#onProgress(entry, header);
-    else await this.#sendEvents(entry, header, events);
-    return true;
-  }
-
-  async #sendEvents(entry: Entry, header: Header, events: WatchBatch['events']): Promise<void> {
-    const whole = (): Uint8Array => encode({ header, watchId: entry.id, events: events.map(writeEvent) });
-    if (!entry.fragment) return this.#inTurn(() => (entry.open ? whole() : null));
-    // Made once if it can go out at once; while others wait only its length is looked at.
-    const made = whole();
-    const kept = this.#tail === null ? made : null;
-    if (made.length < FRAGMENT_BYTES) return this.#inTurn(() => (entry.open ? kept ?? whole() : null));
-    return this.#sendFragments(entry, header, events.map(writeEvent));
-  }
-
-  async #sendFragments(entry: Entry, header: Header, events: Event[]): Promise<void> {
-    const around = encode({ header, watchId: entry.id, fragment: true }).length;
-    for (let from = 0; from < events.length && entry.open; ) {
-      let bytes = around;
-      let to = from;
-      for (; to < events.length; to++) {
-        bytes += sizeOf(events[to]);
-        if (to > from && bytes >= FRAGMENT_BYTES) break;
+  /** Moves what there is, as far as the transport takes it; then it waits for its turn. */
+  #move(entry: Entry): void {
+    while (entry.open && !this.#closed) {
+      if (this.#isBlocked) {
+        entry.isQueued = true;
+        return this.#turns.push(entry);
       }
-      const [begin, end] = [from, to];
-      const fragment = end < events.length;
-      await this.#inTurn(() => {
-        return entry.open ? encode({ header, watchId: entry.id, events: events.slice(begin, end), fragment }) : null;
-      });
-      from = end;
+      const fragment = entry.rest?.next() ?? null;
+      if (fragment !== null) {
+        this.#watchTransport(this.#send(fragment));
+        continue;
+      }
+      entry.rest = null;
+      const result = entry.tap();
+      if (result === null) return;
+      this.#onResult(entry, result);
     }
+  }
+
+  #onResult(entry: Entry, result: WatchBatch | WatchEnd): void {
+    switch (result.kind) {
+      case 'events':
+        return this.#sendEvents(entry, result);
+      case 'created':
+        this.#watchTransport(this.#send(encodeAnswer({ header: result.header, watchId: entry.id, created: true })));
+        return begun(entry);
+      case 'progress':
+        return this.#own(this.#onProgress(entry, result.header));
+      case 'ended':
+        if (result.error !== null) this.#own(this.#onWatchError(entry, result.error).finally(() => begun(entry)));
+    }
+  }
+
+  #sendEvents(entry: Entry, { header, events }: WatchBatch): void {
+    if (entry.fragment && this.#writer.sizeOf(header, entry.idField, events) >= FRAGMENT_BYTES) {
+      entry.rest = new Fragments(header, entry.id, events);
+      return;
+    }
+    this.#watchTransport(this.#writer.send(this.#send, header, entry.idField, events));
   }
 
   /** Compaction ends the one watch; a backend that is gone ends the stream, so that the caller looks elsewhere. */
-  async #onWatchError(entry: Entry, error: unknown, first: boolean): Promise<void> {
+  async #onWatchError(entry: Entry, error: Error): Promise<void> {
+    const first = entry.onBegun !== null;
     if (!isApiError(error)) throw error;
     const { header } = await this.#backend.status();
     if (!entry.open) return;
@@ -330,38 +353,72 @@ class WatchStream {
     if (this.#progressQueued > 0 && this.#round === null) await this.#startRound();
   }
 
-  #answer(answer: Partial<WatchResponse>): Promise<void> {
-    return this.#inTurn(() => encode(answer));
+  /** Resolves when the transport has been given it, or wants nothing any more. */
+  async #answer(answer: Partial<WatchResponse>): Promise<void> {
+    if (this.#closed) return;
+    if (!this.#isBlocked) return this.#watchTransport(this.#send(encodeAnswer(answer)));
+    await new Promise<void>((resolve) => this.#answers.push({ answer, resolve }));
   }
 
-  /**
-   * Answers go out one after another, and none is made into bytes before its turn: else each of a hundred thousand watches
-   * would hold its own copy of one large event for a reader that takes nothing. `make` null: it is of no use any more.
-   */
-  #inTurn(make: () => Uint8Array | null): Promise<void> {
-    const run = (): Promise<void> => {
-      const answer = this.#closed ? null : make();
-      return answer === null ? Promise.resolve() : this.#send(answer);
-    };
-    const sent = this.#tail === null ? run() : this.#tail.then(run);
-    this.#tail = sent;
-    const clear = (): void => {
-      if (this.#tail === sent) this.#tail = null;
-    };
-    sent.then(clear, clear);
-    return sent;
+  #watchTransport(taken: Promise<void>): void {
+    if (taken === TAKEN) return;
+    this.#isBlocked = true;
+    this.#own(taken.then(() => this.#onTaken()));
+  }
+
+  #onTaken(): void {
+    this.#isBlocked = false;
+    while (!this.#isBlocked && !this.#closed) {
+      const waiting = this.#answers.shift();
+      if (waiting !== undefined) {
+        this.#watchTransport(this.#send(encodeAnswer(waiting.answer)));
+        waiting.resolve();
+        continue;
+      }
+      const entry = this.#turns.shift();
+      if (entry === undefined) return;
+      entry.isQueued = false;
+      this.#move(entry);
+    }
+  }
+
+  /** Whoever settles it, the stream fails with it. */
+  #own(promise: Promise<void>): void {
+    promise.catch((error: unknown) => this.#fail(errorOf(error)));
   }
 }
 
-function encode(answer: Partial<WatchResponse>): Uint8Array {
-  const { header, watchId = 0n, created = false, canceled = false } = answer;
-  const { compactRevision = 0, cancelReason = '', fragment = false, events = [] } = answer;
-  const message = { header, watchId, created, canceled, compactRevision, cancelReason, fragment, events };
-  return WatchResponse.encode(message).finish();
+function begun(entry: Entry): void {
+  entry.onBegun?.();
+  entry.onBegun = null;
 }
 
-/** Of an event as a field of an answer. */
-function sizeOf(event: Event | undefined): number {
-  const length = event === undefined ? 0 : Event.encode(event).finish().length;
-  return 1 + Math.max(1, Math.ceil((32 - Math.clz32(length)) / 7)) + length;
+function errorOf(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** Of a watch that can only be iterated: one batch is asked for when there is none. */
+function tapOf(watch: Watch, onReady: () => void): WatchTap {
+  if (watch.tap !== undefined) return watch.tap(onReady);
+  const batches = watch[Symbol.asyncIterator]();
+  let got: WatchBatch | WatchEnd | null = null;
+  let isAsked = false;
+  const take = (result: WatchBatch | WatchEnd): void => {
+    got = result;
+    isAsked = result.kind === 'ended';
+    onReady();
+  };
+  const ask = (): void => {
+    isAsked = true;
+    batches.next().then(
+      (result) => take(result.done === true ? { kind: 'ended', error: null } : result.value),
+      (error: unknown) => take({ kind: 'ended', error: errorOf(error) }),
+    );
+  };
+  return () => {
+    const result = got;
+    got = null;
+    if (result === null && !isAsked) ask();
+    return result;
+  };
 }

@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
-import { tokenOf, type CallContext } from './call.js';
+import { TAKEN, tokenOf, type CallContext } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
 import {
   bytesMax, errorBody, errorLine, gatewayStatus, StreamInput, tooLarge, type HttpGateway, type Route,
@@ -128,8 +128,9 @@ export class WebSocketDoor {
       await input.first(abort.signal);
       const requests = input.requests(abort.signal);
       if (method.kind === 'stream') {
-        await method.handle(requests, call, (answer) => {
+        await method.handle(requests, call, (first, rest) => {
           begun = true;
+          const answer = rest === undefined ? first : Buffer.concat([first, rest]);
           return say(`{"result":${mapping.toText(answer)}}`);
         });
       } else {
@@ -202,14 +203,14 @@ class SocketCall implements CallContext {
 
 /** Resolves when little enough is buffered, or when nobody is there any more. */
 function said(socket: WebSocket, text: string, hold: (length: number) => () => void): Promise<void> {
-  return new Promise((resolve) => {
-    const taken = text.length < UNSENT_COUNTED_BYTES ? null : hold(text.length);
+  const taken = text.length < UNSENT_COUNTED_BYTES ? null : hold(text.length);
+  const sent = new Promise<void>((resolve) => {
     socket.send(text, () => {
       taken?.();
       resolve();
     });
-    if (socket.bufferedAmount < SEND_BUFFER_BYTES) resolve();
   });
+  return socket.bufferedAmount < SEND_BUFFER_BYTES ? TAKEN : sent;
 }
 
 /** The JSON values in the messages; while several messages wait to be handled nothing more is read. */

@@ -18,6 +18,7 @@ export interface SendingDoors {
 
 const PREFIX_BYTES = 5;
 const OK = { code: 0, text: '' } as const;
+const NOTHING: Uint8Array = new Uint8Array(0);
 
 export class Sending {
   readonly heads = new AnswerHead();
@@ -68,24 +69,28 @@ export class Sending {
     this.#output.frame(FRAME.headers, FLAG.endHeaders, stream.id, this.heads.head(fields));
   }
 
-  send(stream: Stream, message: Uint8Array): void {
+  /** A message, of which the end may be given apart. */
+  send(stream: Stream, message: Uint8Array, rest = NOTHING): void {
     if (stream.isReset || stream.isSaid || stream.ending !== null) return;
     this.#head(stream);
-    const length = message.length + PREFIX_BYTES;
+    const messageBytes = message.length + rest.length;
+    const length = messageBytes + PREFIX_BYTES;
     if (stream.waitingBytes === 0 && this.#fits(stream, length)) {
       this.frames += 1;
       this.#window -= length;
       stream.window -= length;
       this.#output.header(length, FRAME.data, 0, stream.id);
-      this.#output.prefix(message.length);
+      this.#output.prefix(messageBytes);
       this.#output.bytes(message, 0, message.length);
+      this.#output.bytes(rest, 0, rest.length);
       return;
     }
     const prefix = Buffer.alloc(PREFIX_BYTES);
-    prefix.writeUInt32BE(message.length, 1);
+    prefix.writeUInt32BE(messageBytes, 1);
     stream.waiting ??= new Pieces();
     stream.waiting.push(prefix);
     stream.waiting.push(message);
+    stream.waiting.push(rest);
     stream.waitingBytes += length;
     this.#ready.add(stream);
     this.pump();

@@ -2,7 +2,7 @@
 
 import { gunzipSync, inflateSync } from 'node:zlib';
 import { ApiError, Status } from '../../errors.js';
-import { tokenOf, type CallContext, type Method, type StreamMethod, type UnaryMethod } from '../call.js';
+import { TAKEN, tokenOf, type CallContext, type Method, type StreamMethod, type UnaryMethod } from '../call.js';
 import { Count } from '../counted.js';
 import { SEND_BUFFER_BYTES } from '../limits.js';
 import type { OpenCall, OpenCalls } from '../open-calls.js';
@@ -192,17 +192,17 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (requests === null) return;
     this.#isRunning = true;
     this.#connection.sending.begin(this.#stream, this.#doors.streamFields);
-    called(() => method.handle(requests, this, (answer) => this.#send(answer))).then(
+    called(() => method.handle(requests, this, (answer, rest) => this.#send(answer, rest))).then(
       () => this.#finish(this.gone || this.#abort?.signal.aborted === true ? CANCELED : OK, OK),
       (error: unknown) => this.#finish(this.#doors.calls.judge(method, error)),
     );
   }
 
-  #send(answer: Uint8Array): Promise<void> {
-    if (this.#isOver || this.gone || this.#abort?.signal.aborted === true) return DONE;
-    this.count.sent(answer);
-    this.#connection.sending.send(this.#stream, answer);
-    if (this.#stream.waitingBytes < SEND_BUFFER_BYTES) return DONE;
+  #send(answer: Uint8Array, rest = NOTHING): Promise<void> {
+    if (this.#isOver || this.gone || this.#isStopped) return TAKEN;
+    this.count.sent(answer, rest);
+    this.#connection.sending.send(this.#stream, answer, rest);
+    if (this.#stream.waitingBytes < SEND_BUFFER_BYTES) return TAKEN;
     return new Promise((resolve) => this.#awaiting.push(resolve));
   }
 
@@ -278,7 +278,7 @@ function called<T>(handle: () => Promise<T>): Promise<T> {
   }
 }
 
-const DONE = Promise.resolve();
+const NOTHING: Uint8Array = new Uint8Array(0);
 
 const UNPACK: ReadonlyMap<string, typeof gunzipSync> = new Map([['gzip', gunzipSync], ['deflate', inflateSync]]);
 
