@@ -16,7 +16,10 @@ export interface NodeLimits {
   readonly watchBufferBytesMax: number;
   /** Revisions in one catch-up batch of a watch (contract 5). */
   readonly watchCatchUpRevisionsMax: number;
-  /** Bytes of log beyond which a snapshot is taken whatever `snapshotCount` says: they are also held in memory. */
+  /**
+   * Bytes of log beyond which a snapshot is taken whatever `snapshotCount` says: they are also held in memory. A store that is
+   * small is saved earlier, once its log is half as large as its last snapshot.
+   */
   readonly logBytesMax: number;
   /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
   readonly catchUpEntries: number;
@@ -65,6 +68,10 @@ export const forsakenElections = 5;
 export const learnersMax = 1;
 /** How long voters must have been reached without a break before a change counts on them; etcd: 5 s. */
 export const healthyMs = 5000;
+/** Of the entries that are kept behind a snapshot: large ones are dearer to keep than a snapshot is to send. */
+export const catchUpBytes = 16 * 1024 * 1024;
+/** Below this a log is not worth a snapshot, however small the store. */
+export const snapshotLogBytesMin = 32 * 1024 * 1024;
 /** Bytes of entries in one message to a follower; one larger entry still goes alone. */
 export const appendBytesMax = 1024 * 1024;
 /** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */

@@ -9,6 +9,7 @@ import type { LogStorage } from '../log/log-storage.js';
 import type { Persist, Resumed, SnapshotMeta } from '../raft/types.js';
 import { Store, type StoreLoader } from '../store/store.js';
 import { attempt, caught, reasonOf } from './caught.js';
+import { snapshotLogBytesMin } from './limits.js';
 
 export interface SnapshotsConfig {
   readonly snapshotCount: number;
@@ -78,7 +79,8 @@ export class Snapshots {
     const { applied } = store;
     const { snapshotCount, logBytesMax } = this.#config;
     const isWorthIt = applied.index - this.#index >= snapshotCount && this.#logBytes * 2 >= this.#sizeBytes;
-    const isDue = isWorthIt || this.#logBytes >= logBytesMax || this.#isDoubtful;
+    const isLong = this.#logBytes >= Math.min(logBytesMax, Math.max(snapshotLogBytesMin, this.#sizeBytes / 2));
+    const isDue = isWorthIt || isLong || this.#isDoubtful;
     // A newer one that is being installed is not in this store yet.
     if (this.#isSaving || !isDue || applied.index < this.#index) return;
     const meta: SnapshotMeta = { ...applied, configuration: store.configuration };

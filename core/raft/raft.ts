@@ -628,7 +628,20 @@ export class Raft {
     if (snapshot.index <= this.#snapshot.index) return;
     assert(snapshot.index <= this.#applied, `snapshot ${snapshot.index} is ahead of applied ${this.#applied}`);
     this.#snapshot = snapshot;
-    this.#log.forgetThrough(Math.max(0, snapshot.index - this.#config.catchUpEntries));
+    this.#log.forgetThrough(this.#lastForgotten(snapshot.index));
+  }
+
+  /** The entry before those that are kept behind a snapshot at `index`. */
+  #lastForgotten(index: Index): Index {
+    const { catchUpEntries, catchUpBytes = Infinity } = this.#config;
+    const least = Math.max(this.#log.base.index, index - catchUpEntries);
+    if (catchUpBytes === Infinity) return least;
+    let bytes = 0;
+    for (let at = index; at > least; at--) {
+      for (const { data } of this.#log.slice(at, at)) bytes += data.length;
+      if (bytes > catchUpBytes) return at;
+    }
+    return least;
   }
 
   // The end of a step.

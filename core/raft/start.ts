@@ -3,11 +3,12 @@
 import { assert } from '../base/assert.js';
 import type { Configuration, EntryId, RaftConfig, Resumed, SnapshotMeta } from './types.js';
 
-export function checkConfig({ electionTicks, heartbeatTicks, catchUpEntries }: RaftConfig): void {
+export function checkConfig({ electionTicks, heartbeatTicks, catchUpEntries, catchUpBytes = 0 }: RaftConfig): void {
   assert(electionTicks >= 3, `electionTicks is ${electionTicks}; below 3 elections cannot settle`);
   assert(heartbeatTicks >= 1 && heartbeatTicks < electionTicks,
     `heartbeatTicks is ${heartbeatTicks}; it must be in [1, electionTicks)`);
   assert(catchUpEntries >= 0, `catchUpEntries is ${catchUpEntries}; it must not be negative`);
+  assert(catchUpBytes >= 0, `catchUpBytes is ${catchUpBytes}; it must not be negative`);
 }
 
 export function checkResumed({ hard }: Resumed, last: EntryId): void {

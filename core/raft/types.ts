@@ -221,6 +221,8 @@ export interface RaftConfig {
   readonly uncommittedMax: number;
   /** Entries kept in memory behind a snapshot, so that a follower a little behind need not be sent a snapshot. */
   readonly catchUpEntries: number;
+  /** Bytes of their data; fewer are kept when they are more. Absent: no such bound. */
+  readonly catchUpBytes?: number;
 }
 
 /** What a leader believes about one other member. */

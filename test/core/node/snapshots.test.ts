@@ -4,6 +4,7 @@ import test from 'ava';
 import type { Done } from '../../../core/base/done.js';
 import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import { NO_SNAPSHOT, type LogStorage } from '../../../core/log/log-storage.js';
+import { snapshotLogBytesMin } from '../../../core/node/limits.js';
 import { Snapshots } from '../../../core/node/snapshots.js';
 import type { Persist, SnapshotMeta } from '../../../core/raft/types.js';
 import { encodeMemberRecords } from '../../../core/store/members.js';
@@ -24,7 +25,7 @@ interface Rig {
   end(error?: Error): void;
 }
 
-function rig(compactError: Error | null = null): Rig {
+function rig(compactError: Error | null = null, logBytesMax = LOG_BYTES_MAX): Rig {
   const clock = new SimClock();
   const log = new MemoryLogStorage(clock);
   const said: string[] = [];
@@ -48,7 +49,7 @@ function rig(compactError: Error | null = null): Rig {
     },
     close: (done) => log.close(done),
   };
-  const snapshots = new Snapshots({ snapshotCount: COUNT, logBytesMax: LOG_BYTES_MAX }, {
+  const snapshots = new Snapshots({ snapshotCount: COUNT, logBytesMax }, {
     clock, log: doors,
     saved: ({ index }) => void said.push(`saved ${index}`),
     failed: ({ message }) => void said.push(`failed: ${message}`),
@@ -120,6 +121,18 @@ test('few large entries are a reason, too, and many small ones are none while th
   snapshots.onPersist(batch(500));
   snapshots.saveIfDue(store);
   t.is(said.at(-1), 'save 11');
+});
+
+test('the log of a small store is not left to grow as long as that of a large one', (t) => {
+  const { snapshots, said, end } = rig(null, 10 * snapshotLogBytesMin);
+  const store = grown(new Store(), 1);
+  snapshots.onPersist(batch(snapshotLogBytesMin - 1));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, []);
+  snapshots.onPersist(batch(1));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, ['save 1']);
+  end();
 });
 
 test('a disk that fails while one is saved, or the log before it goes, is told of', (t) => {

@@ -268,6 +268,24 @@ test('the machine keeps as many entries behind a snapshot as it is told to', (t)
   t.like(send[0], { kind: 'append', previous: { term: 1, index: 7 } });
 });
 
+test('of large entries it keeps fewer, down to none', (t) => {
+  /** What a new member is sent that says it has all before `index`. */
+  const sentFrom = (index: number, catchUpBytes: number): unknown => {
+    const raft = soleLeader({ catchUpEntries: 3, catchUpBytes });
+    const output = raft.step(Array.from({ length: 10 }, (_, token) => ({ kind: 'propose', token, data: new Uint8Array(100) })));
+    raft.step([persisted(output)]);
+    const { configuration } = raft.status();
+    raft.step([{ kind: 'snapshotted', snapshot: { term: 1, index: 10, configuration } }]);
+    const next = raft.step([{ kind: 'propose_members', token: 99, change: { ...NO_CHANGE, voters: [2n] } }]);
+    const reply = { kind: 'append_reply', from: 2n, to: 1n, term: 1, ok: false, index, before: 1, round: 0 } as const;
+    return raft.step([persisted(next), { kind: 'receive', message: reply }]).send[0];
+  };
+  for (const [bytesMax, kept] of [[1000, 3], [250, 2], [199, 1], [99, 0]] as const) {
+    t.like(sentFrom(11 - kept, bytesMax), { kind: 'append', previous: { term: 1, index: 10 - kept } }, `${bytesMax} bytes`);
+    t.like(sentFrom(10 - kept, bytesMax), { kind: 'snapshot' }, `${bytesMax} bytes, one before`);
+  }
+});
+
 // R-24: with one message in twenty doubled, every entry costs about what it costs otherwise.
 test('copies of messages do not multiply', (t) => {
   const cost = (copyEvery: number): number => {
