@@ -19,11 +19,12 @@ const USUAL_THEMES: readonly Theme[] = [
   sizeTheme,
 ];
 
-/** What these words ask for; `--only` names rows by their id, or by words of their name. */
+/** What these words ask for; `--only` is a row's id, or else words of names. */
 export function themesFor({ isQuick, isSecured, hasRecipes, only }: Words): readonly Theme[] {
   const all = [...USUAL_THEMES, ...(isSecured ? securedThemes : []), ...(hasRecipes ? recipeThemes : [])];
+  const isId = all.some(({ rows }) => rows.some(({ id }) => id === only));
   return all
     .filter((theme) => !isQuick || theme.isQuick)
-    .map((theme) => ({ ...theme, rows: theme.rows.filter(({ id, name }) => id === only || name.includes(only)) }))
+    .map((theme) => ({ ...theme, rows: theme.rows.filter(({ id, name }) => isId ? id === only : name.includes(only)) }))
     .filter(({ rows }) => rows.length > 0);
 }

@@ -3,18 +3,13 @@
 // it takes little of the machine it measures.
 
 import { Histogram } from './histogram.js';
-import type { Job, JobResult, Requests } from './generator.js';
-import { digitsAt, fillMessage, framed, putMessage, rangeMessage, setSpaceKey, spaceKey } from './messages.js';
+import type { Job, JobResult } from './generator.js';
+import { nextOf, type Next } from './requests.js';
 import { UnaryConnection } from './unary-connection.js';
 
-const FILL_KEYS = 100;
 const LOOK_MS = 0.1;
 /** For what is under way when the measured time ends. */
 const PATIENCE_MS = 10_000;
-const SEED = 611_953;
-
-/** Gives the next request; null: there is none. */
-type Next = () => Buffer | null;
 
 class Generator {
   readonly #job: Job;
@@ -38,9 +33,7 @@ class Generator {
     const { url, path, connections } = this.#job;
     for (let i = 0; i < connections; i++) {
       const onAnswer = (at: number, isGood: boolean): void => this.#onAnswer(i, at, isGood);
-      this.#connections.push(await UnaryConnection.open(url, path, onAnswer, (why) => {
-        throw new Error(why);
-      }));
+      this.#connections.push(await UnaryConnection.open(url, path, onAnswer, giveUp));
     }
   }
 
@@ -54,8 +47,8 @@ class Generator {
     else await this.#closedLoop(pacing.depth);
     const endedAt = Math.min(performance.now(), this.#countedTo);
     say('measured');
-    const bodyBytes = this.#bodyBytes() - this.#bodyBytesBefore;
     await this.#drained();
+    const bodyBytes = this.#bodyBytes() - this.#bodyBytesBefore;
     const took = (endedAt - this.#countedFrom) / 1000;
     return {
       answers: this.#latency.count, failed: this.#failed, seconds: took,
@@ -143,44 +136,13 @@ class Generator {
   }
 }
 
+function giveUp(why: string): void {
+  process.stderr.write(why);
+  process.exit(1);
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
-}
-
-function nextOf(requests: Requests): Next {
-  switch (requests.kind) {
-    case 'same': {
-      const message = framed(Buffer.from(requests.base64, 'base64'));
-      return () => message;
-    }
-    case 'fill':
-      return filling(requests.keys);
-    case 'any_put':
-      return anyOf(framed(putMessage(spaceKey(0))), requests.keys);
-    case 'any_get':
-      return anyOf(framed(rangeMessage(spaceKey(0))), requests.keys);
-  }
-}
-
-function filling(keys: number): Next {
-  let from = 0;
-  return () => {
-    if (from >= keys) return null;
-    const names = Array.from({ length: Math.min(FILL_KEYS, keys - from) }, (_, i) => spaceKey(from + i));
-    from += names.length;
-    return framed(fillMessage(names));
-  };
-}
-
-/** The same walk through the space every time (a linear congruence modulo 2^32, its high bits). */
-function anyOf(message: Buffer, keys: number): Next {
-  const at = digitsAt(message);
-  let state = SEED;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    setSpaceKey(message, at, Math.floor((state / 2 ** 32) * keys));
-    return message;
-  };
 }
 
 const generator = new Generator(JSON.parse(process.argv[2] ?? '') as Job);

@@ -76,7 +76,7 @@ export function svgOf(report: Report): string {
 
 /** Powers of two around everything there is to show. */
 export function ticksFor(outcomes: readonly Outcome[]): number[] {
-  const all = outcomes.flatMap(({ row, ratio }) => [
+  const all = outcomes.filter(({ row }) => row.against === 'etcd').flatMap(({ row, ratio }) => [
     ...(ratio === null ? [] : [timesBetter(row, ratio.min), timesBetter(row, ratio.max)]),
     ...(row.goal === null ? [] : [timesBetter(row, row.goal.value)]),
   ]).filter((value) => value > 0 && Number.isFinite(value));

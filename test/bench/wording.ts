@@ -45,8 +45,8 @@ export function circumstances({ setup }: Report): string[] {
   const minutes = Math.max(1, Math.round(setup.tookSeconds / 60));
   return [
     `Machine: ${setup.machine}; data on ${setup.disk}. Node ${versions.node}, ${versions.etcd}, ${versions.h2load}.`,
-    `${rounds} ${rounds === 1 ? 'round' : 'rounds'} on fresh data directories, coterie and etcd in alternation, the load generator on `
-      + `the same machine, nothing pinned to a processor; ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.`,
+    `${rounds} ${rounds === 1 ? 'round' : 'rounds'} on fresh data directories, coterie and etcd in alternation, the load `
+      + `generator on the same machine, nothing pinned to a processor; ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.`,
     ...(setup.isQuick ? ['A quick run: fewer rows, shorter loads, fewer rounds. A first look, not figures to quote.'] : []),
   ];
 }

@@ -8,8 +8,8 @@ import { watchLoad } from '../watch-load.js';
 const CONNECTIONS = 10;
 
 const parts = [
-  { watchers: 100, warmUpEvents: 2_000, events: 6_000, shortEvents: 2_000 },
-  { watchers: 1_000, warmUpEvents: 200, events: 600, shortEvents: 200 },
+  { watchers: 100, warmUpEvents: 4_000, events: 20_000, shortEvents: 6_000 },
+  { watchers: 1_000, warmUpEvents: 400, events: 2_500, shortEvents: 800 },
 ].map((part) => ({
   ...part,
   row: rate({
