@@ -49,7 +49,8 @@ export class Totals implements TotalsFacts {
     if (reply.kind === 'lease_grant') this.#onGranted(reply.ttlSeconds);
     if (reply.kind === 'lease_revoke') this.leasesRevoked += 1;
     if (reply.kind === 'txn' && command.kind === 'txn') this.onOps(reply.responses);
-    if (events === null) return;
+    // Of a lease that ends only deletes come, and there may be very many.
+    if (events === null || reply.kind === 'lease_revoke') return;
     for (const { kind, kv } of events.events) if (kind === 'put') this.putBytes += kv.key.length + kv.value.length;
   }
 

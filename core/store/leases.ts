@@ -46,9 +46,9 @@ export class Leases {
     this.#byId.set(id, { id, ttlSeconds, granted, remainingSeconds, keyCount: 0, head: NONE });
   }
 
-  /** Forgets a lease that has no keys any more. */
-  remove(lease: LeaseRecord): void {
-    assert(lease.keyCount === 0, `lease ${lease.id} goes while it has keys`);
+  /** Forgets a lease, whose keys are all gone; none of them was taken off it. */
+  removeWhole(lease: LeaseRecord): void {
+    assert(lease.head === NONE || !this.#keys.isLive(lease.head), `lease ${lease.id} goes while it has keys`);
     this.#byId.delete(lease.id);
   }
 

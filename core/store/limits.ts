@@ -29,3 +29,6 @@ export const ALARMS_MAX = 1000;
 /** Tokens that stand at once, of all users and of one; beyond that the oldest goes: its owner logs in anew. */
 export const TOKENS_MAX = 50_000;
 export const TOKENS_PER_USER_MAX = 10_000;
+
+/** Keys of a lease that ends, beyond which their events are made only for somebody who looks at them. */
+export const EVENTS_MADE_MAX = 4096;

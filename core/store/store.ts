@@ -26,6 +26,7 @@ import { Hashing, type StoreHash } from './hashing.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
 import { rangeOf, readingOf, type Reading, type RangeResult } from './range.js';
 import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
+import { removeLease } from './removal.js';
 import { NONE } from './rows.js';
 import { Sweep } from './sweep.js';
 import { Table } from './table.js';
@@ -460,10 +461,8 @@ export class Store {
     const lease = leases.get(id);
     // An expiry decided on before a revoke and a new grant of the same id came between is not the new lease's.
     if (lease === null || (term !== 0 && granted !== lease.granted)) return refused('lease_not_found');
-    const execution = new Execution(this.#table, { revision: this.#revision, compacted: this.#compacted });
-    execution.removeAll(leases.slotsOf(lease));
-    leases.remove(lease);
-    const events = this.#commit(execution);
+    const events = removeLease(this.#table, lease, this.#revision + 1);
+    if (events !== null) this.#revision = events.revision;
     return { reply: { kind: 'lease_revoke', revision: this.#revision, id }, events };
   }
 

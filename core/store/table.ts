@@ -56,6 +56,12 @@ export class Table {
     const { rows, keys, leases } = this;
     const old = keys.newest(slot);
     if (rows.hasLease(old)) leases.detach(rows.lease(old), slot);
+    return this.entomb(main, slot);
+  }
+
+  /** The same of a key whose lease, if it has one, goes with all its keys. */
+  entomb(main: Revision, slot: number): number {
+    const { rows, keys } = this;
     const row = this.append(slot, main, EMPTY);
     rows.fill(row, 0, 0, 0n);
     keys.changeLive(slot, -1);

@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { latin1 } from '../../../core/base/bytes.js';
+import { EVENTS_MADE_MAX } from '../../../core/store/limits.js';
 import { Script } from './script.js';
 
 function keysOf(script: Script, id: bigint): string {
@@ -33,6 +34,35 @@ test('the keys of a lease come in byte order whether they are few or nearly all'
     const keys = Array.from({ length: 500 }, (_, i) => `k${(i * 7919) % 10_007}`);
     for (const key of keys) script.put(key, '', { lease: 9n });
     t.is(keysOf(script, 9n), [...keys].sort().join(' '));
+  }
+});
+
+test('a lease ends with all its keys in one revision, few or very many, told in byte order', (t) => {
+  for (const count of [0, 3, EVENTS_MADE_MAX, EVENTS_MADE_MAX + 1, 3 * EVENTS_MADE_MAX]) {
+    const script = new Script();
+    script.grant(9n);
+    const names = Array.from({ length: count }, (_, i) => `k${(i * 7919) % 100_003}`);
+    for (const key of names) script.put(key, 'v', { lease: 9n });
+    script.put('other', 'stays');
+    const before = script.store.revision;
+    const { events } = script.revoke(9n);
+    const expected = [...names].sort().map((key) => ({
+      kind: 'delete',
+      kv: { key, value: '', createRevision: 0, modRevision: before + 1, version: 0, lease: 0n },
+      prevKv: null,
+    }));
+    const told = (events?.events ?? []).map(({ kind, kv, prevKv }) => {
+      return { kind, kv: { ...kv, key: latin1(kv.key), value: latin1(kv.value) }, prevKv };
+    });
+    t.deepEqual(told, expected);
+    t.is(events?.revision, count === 0 ? undefined : before + 1);
+    t.is(script.store.revision, count === 0 ? before : before + 1);
+    t.is(script.store.keyCount, 1);
+    t.is(script.store.lease(9n), null);
+    // The keys are free for another lease, of the same id as well.
+    script.grant(9n);
+    for (const key of names.slice(0, 3)) script.put(key, 'again', { lease: 9n });
+    t.is(keysOf(script, 9n), names.slice(0, 3).sort().join(' '));
   }
 });
 
