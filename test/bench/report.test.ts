@@ -1,3 +1,5 @@
+// Verdicts: from the figures of rounds to ratios, goals reached and missed, and rows in which etcd is better.
+
 import test from 'ava';
 import { measuredOf, SAMPLE } from './report-samples.js';
 import { judge, summarize, timesBetter, type Row } from './report.js';

@@ -1,3 +1,5 @@
+// What a job sends, request by request.
+
 import test from 'ava';
 import { framed, KEY, putMessage, spaceKey } from './messages.js';
 import { nextOf, type Next } from './requests.js';

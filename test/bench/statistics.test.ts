@@ -1,3 +1,5 @@
+// Medians and spreads of rounds.
+
 import test from 'ava';
 import { median, spreadOf } from './statistics.js';
 

@@ -1,3 +1,5 @@
+// The words of the command line, and the rows they name.
+
 import test from 'ava';
 import { themesFor } from './catalog.js';
 import { readWords, type Words } from './words.js';
