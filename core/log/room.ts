@@ -15,12 +15,15 @@ export interface RoomLimits {
 
 export class Room {
   readonly #limits: RoomLimits;
+  /** Given out again and again: memory made anew each time would be what the collector hears of most. */
+  readonly #zeros: Uint8Array;
   #offset: number;
   /** The size of the file; from `#offset` on it is zeros. */
   #sizeBytes: number;
 
-  /** The groups so far end at `offset`, and the file with them. */
-  constructor(offset: number, limits: RoomLimits) {
+  /** The groups so far end at `offset`, and the file with them. `before`: of the segment before, with the same limits. */
+  constructor(offset: number, limits: RoomLimits, before: Room | null = null) {
+    this.#zeros = before === null ? new Uint8Array(limits.reserveBytes) : before.#zeros;
     this.#offset = offset;
     this.#sizeBytes = offset;
     this.#limits = limits;
@@ -43,6 +46,6 @@ export class Room {
     if (this.#offset <= this.#sizeBytes) return { from, pieces: [group] };
     const spareBytes = Math.max(0, Math.min(reserveBytes, segmentBytes - this.#offset));
     this.#sizeBytes = this.#offset + spareBytes;
-    return { from, pieces: spareBytes > 0 ? [group, new Uint8Array(spareBytes)] : [group] };
+    return { from, pieces: spareBytes > 0 ? [group, this.#zeros.subarray(0, spareBytes)] : [group] };
   }
 }

@@ -276,7 +276,7 @@ export class WalStorage implements LogStorage {
 
   #resume(recovered: Recovered): void {
     this.#segments = recovered.segments;
-    this.#room = new Room(recovered.offset, this.#limits);
+    this.#room = new Room(recovered.offset, this.#limits, this.#room);
     this.#chain = recovered.chain;
     this.#nextGroup = recovered.nextGroup;
     this.#lastIndex = recovered.lastIndex;
@@ -411,7 +411,7 @@ export class WalStorage implements LogStorage {
         this.#files.close(full.path, check(() => {
           this.#segments.push({ number, path, lastIndex: 0 });
           this.#salt = saltOf(this.#identity, number);
-          this.#room = new Room(SEGMENT_HEADER_BYTES, this.#limits);
+          this.#room = new Room(SEGMENT_HEADER_BYTES, this.#limits, this.#room);
           next();
         }));
       }));

@@ -328,7 +328,8 @@ export class Desk {
   }
 
   #submit(data: Uint8Array, done: Done<Reply>): void {
-    this.#pending.add(data, this.#doors.clock.now(), this.#deadlineMs(), done);
+    const now = this.#doors.clock.now();
+    this.#pending.add(data, now, this.#deadlineMs(now), done);
     this.#doors.wake();
   }
 
@@ -341,9 +342,9 @@ export class Desk {
     });
   }
 
-  #deadlineMs(): number {
+  #deadlineMs(now = this.#doors.clock.now()): number {
     // etcd's allowance for a request: 5 s and two election time-outs (contract 1.4).
-    return this.#doors.clock.now() + 5000 + 2 * this.#config.electionMs;
+    return now + 5000 + 2 * this.#config.electionMs;
   }
 
   #refuse(done: (error: Error) => void, code: ErrorCode): void {

@@ -64,10 +64,18 @@ class Timeline<T> {
     }
   }
 
+  /** What is over is not to wait for the next tick: it would grow old, and cost the collector more than its whole life did. */
+  trim(isGone: (item: T) => boolean): void {
+    for (let item = this.#items.first; item !== undefined && isGone(item); item = this.#items.first) this.#items.shift();
+  }
+
   drain(): readonly T[] {
     return this.#items.drain();
   }
 }
+
+const isTold = (proposal: Proposal): boolean => proposal.done === null;
+const isSettled = (readers: Readers): boolean => readers.callers === null;
 
 export class Pending {
   /** What came to nothing, for metrics: wishes, groups of reads whose time ran out, groups of reads cut off by the end. */
@@ -313,8 +321,10 @@ export class Pending {
     const readers = this.#reads.get(token);
     if (readers === undefined) return false;
     this.#reads.delete(token);
-    if (applied >= index) this.#settleRead(readers, null);
-    else if (readers.callers !== null) this.#cleared.push({ index, readers });
+    if (applied >= index) {
+      this.#settleRead(readers, null);
+      this.#readTimeline.trim(isSettled);
+    } else if (readers.callers !== null) this.#cleared.push({ index, readers });
     return true;
   }
 
@@ -329,6 +339,8 @@ export class Pending {
 
   /** The store has applied through `applied`: reads that waited for it may go. */
   onCaughtUp(applied: Index): void {
+    this.#timeline.trim(isTold);
+    this.#readTimeline.trim(isSettled);
     if (this.#cleared.length === 0) return;
     const waiting = this.#cleared;
     this.#cleared = [];
@@ -344,7 +356,7 @@ export class Pending {
    */
   expire(nowMs: number, leaderLostMs: number): void {
     const late = (beganMs: number): ApiError => new ApiError(beganMs <= leaderLostMs ? 'timeout_leader_lost' : 'timeout');
-    this.#timeline.expire(nowMs, (proposal) => proposal.done === null, (proposal) => {
+    this.#timeline.expire(nowMs, isTold, (proposal) => {
       if (proposal.stage === 'slotted' || proposal.stage === 'given') return this.#tell(proposal, late(proposal.beganMs));
       if (proposal.stage === 'forwarded') this.#bySequence.delete(proposal.sequence);
       this.#settle(proposal, late(proposal.beganMs));
@@ -352,7 +364,7 @@ export class Pending {
     // Without a leader nobody takes these: they must not pile up.
     if (this.#ready[0]?.done === null) this.#ready = this.#ready.filter((proposal) => proposal.done !== null);
     let anyRead = false;
-    this.#readTimeline.expire(nowMs, (readers) => readers.callers === null, (readers) => {
+    this.#readTimeline.expire(nowMs, isSettled, (readers) => {
       anyRead = true;
       this.failures.lateReads += 1;
       this.#settleRead(readers, late(readers.beganMs));
