@@ -76,6 +76,8 @@ export class Connection implements FrameSink {
   /** Streams beyond this are not begun any more; see `drain`. */
   #lastServed = Infinity;
   isClosed = false;
+  /** When what is being read came: calls begin then, and the clock is asked once for all of them. */
+  receivedMs = 0;
 
   constructor(doors: ConnectionDoors) {
     this.#doors = doors;
@@ -101,6 +103,7 @@ export class Connection implements FrameSink {
   /** Bytes from the caller, in order. */
   receive(bytes: Buffer): void {
     if (this.isClosed) return;
+    this.receivedMs = this.#doors.clock.now();
     try {
       this.#reader.push(bytes);
     } catch (error) {

@@ -7,7 +7,7 @@ export interface MessageSink {
   onTooLarge(length: number): void;
 }
 
-const PREFIX_BYTES = 5;
+export const PREFIX_BYTES = 5;
 const ROOM_BYTES_MIN = 4096;
 
 export class MessageReader {

@@ -56,7 +56,8 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   /** It has its status: what the handler still says goes nowhere. */
   #isOver = false;
   #name: string | null = null;
-  #awaiting: (() => void)[] = [];
+  /** Null: nobody waits to send more. */
+  #awaiting: (() => void)[] | null = null;
 
   constructor(method: Method, stream: Stream, connection: Connection, peer: string, beganMs: number, doors: CallDoors) {
     this.method = method;
@@ -176,15 +177,25 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
 
   #runUnary(method: UnaryMethod, request: Uint8Array): void {
     this.#isRunning = true;
-    called(() => method.handle(request, this)).then(
-      (answer) => {
-        if (this.#isOver || this.gone) return this.#end(CANCELED);
-        this.count.sent(answer);
-        this.#connection.sending.answer(this.#stream, answer);
-        this.#end(OK);
-      },
-      (error: unknown) => this.#finish(this.#doors.calls.judge(method, error)),
-    );
+    let answer: Promise<Uint8Array>;
+    // A handler that throws where it should reject fails its own call, and not the connection it came on.
+    try {
+      answer = method.handle(request, this);
+    } catch (error) {
+      return this.#fault(error);
+    }
+    answer.then((bytes) => this.#answer(bytes), (error: unknown) => this.#fault(error));
+  }
+
+  #answer(bytes: Uint8Array): void {
+    if (this.#isOver || this.gone) return this.#end(CANCELED);
+    this.count.sent(bytes);
+    this.#connection.sending.answer(this.#stream, bytes);
+    this.#end(OK);
+  }
+
+  #fault(error: unknown): void {
+    this.#finish(this.#doors.calls.judge(this.method, error));
   }
 
   #runStream(method: StreamMethod): void {
@@ -192,9 +203,15 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (requests === null) return;
     this.#isRunning = true;
     this.#connection.sending.begin(this.#stream, this.#doors.streamFields);
-    called(() => method.handle(requests, this, (answer, rest) => this.#send(answer, rest))).then(
+    let answered: Promise<void>;
+    try {
+      answered = method.handle(requests, this, (answer, rest) => this.#send(answer, rest));
+    } catch (error) {
+      return this.#fault(error);
+    }
+    answered.then(
       () => this.#finish(this.gone || this.#abort?.signal.aborted === true ? CANCELED : OK, OK),
-      (error: unknown) => this.#finish(this.#doors.calls.judge(method, error)),
+      (error: unknown) => this.#fault(error),
     );
   }
 
@@ -203,7 +220,9 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     this.count.sent(answer, rest);
     this.#connection.sending.send(this.#stream, answer, rest);
     if (this.#stream.waitingBytes < SEND_BUFFER_BYTES) return TAKEN;
-    return new Promise((resolve) => this.#awaiting.push(resolve));
+    return new Promise((resolve) => {
+      (this.#awaiting ??= []).push(resolve);
+    });
   }
 
   /** `told`: what the caller hears, where that differs from what is counted. */
@@ -233,7 +252,8 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
 
   #release(): void {
     const woken = this.#awaiting;
-    this.#awaiting = [];
+    if (woken === null) return;
+    this.#awaiting = null;
     for (const resume of woken) resume();
   }
 
@@ -266,15 +286,6 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   #fail(status: WireStatus): null {
     this.#finish(status);
     return null;
-  }
-}
-
-/** A handler that throws where it should reject fails its own call, and not the connection it came on. */
-function called<T>(handle: () => Promise<T>): Promise<T> {
-  try {
-    return handle();
-  } catch (error) {
-    return Promise.reject(error instanceof Error ? error : new Error(String(error)));
   }
 }
 

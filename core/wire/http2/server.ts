@@ -114,7 +114,7 @@ export class Http2Server {
       return connection.sending.end(stream, Status.unimplemented, unknownMethodText(head.path, this.#methods));
     }
     if (this.#calls.count >= CALLS_MAX) return connection.reset(stream, CODE.refusedStream);
-    const call = new ServedCall(method, stream, connection, peer, this.#clock.now(), this.#doors);
+    const call = new ServedCall(method, stream, connection, peer, connection.receivedMs, this.#doors);
     stream.attach(call, this.#doors.messageBytesMax);
     call.begin(timeout);
   }
@@ -209,8 +209,11 @@ class Carried {
       if (this.#hasHeard) return this.#watch();
       this.connection.ping(OURS);
       this.#cancel = this.#clock.schedule(limits.pingTimeoutMs, () => {
-        if (this.#hasHeard) this.#watch();
-        else this.#socket.destroy();
+        // The answer may be there and not read, if this process has been held up.
+        this.#cancel = this.#clock.schedule(0, () => {
+          if (this.#hasHeard) this.#watch();
+          else this.#socket.destroy();
+        });
       });
     });
   }

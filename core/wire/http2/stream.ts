@@ -1,6 +1,6 @@
 // One stream of a connection, which carries one call: what the connection knows of it. The connection owns the rules.
 
-import { MessageReader, type MessageSink } from './message-reader.js';
+import { MessageReader, PREFIX_BYTES, type MessageSink } from './message-reader.js';
 import type { Pieces } from './pieces.js';
 import type { RequestHead } from './request-head.js';
 
@@ -46,7 +46,9 @@ export class Stream {
   /** Lets go of the place among the answers that nobody takes. */
   release: (() => void) | null = null;
   #user: StreamUser | null = null;
+  /** Made for the first message that does not come whole in one frame, alone in it; null: none has. */
   #reader: MessageReader | null = null;
+  #messageBytesMax = 0;
 
   constructor(id: number, head: RequestHead, window: number, credit: number) {
     this.id = id;
@@ -62,11 +64,22 @@ export class Stream {
   /** Null: what it sends is not read. */
   attach(user: StreamUser | null, messageBytesMax: number): void {
     this.#user = user;
-    this.#reader = user === null ? null : new MessageReader(messageBytesMax, user);
+    this.#reader = null;
+    this.#messageBytesMax = messageBytesMax;
   }
 
   push(bytes: Buffer, from: number, to: number): void {
-    this.#reader?.push(bytes, from, to);
+    const user = this.#user;
+    if (user === null) return;
+    if (this.#reader === null) {
+      const length = to - from - PREFIX_BYTES;
+      if (length >= 0 && length <= this.#messageBytesMax && bytes.readUInt32BE(from + 1) === length) {
+        return user.onMessage(bytes.subarray(from + PREFIX_BYTES, to), bytes[from] !== 0);
+      }
+      if (to === from) return;
+      this.#reader = new MessageReader(this.#messageBytesMax, user);
+    }
+    this.#reader.push(bytes, from, to);
   }
 
   /** Bytes of a message that is not whole. */

@@ -360,7 +360,7 @@ test('pings of a caller are answered', async (t) => {
 });
 
 test('a caller who says nothing is asked whether he is there, and cut off if he is not', async (t) => {
-  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60, pingTimeoutMs: 500 });
+  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60, pingTimeoutMs: 1500 });
   const there = session(t, address);
   await new Promise((resolve) => there.once('connect', resolve));
   // Node answers pings by itself; a bare socket does not.
