@@ -35,6 +35,8 @@ export class Leases {
   readonly #doors: LeasesDoors;
   readonly #graceMs: number;
   #expiring = 0;
+  /** The look for what is due goes on in the next turn. */
+  #isLooking = false;
   /** The event loop stood still: nothing expires before a majority has confirmed that this node still leads (D4). */
   #isInDoubt = false;
   /** Less than the whole TTL is written down of these, or may be soon; with the number of the wish that says so. */
@@ -162,7 +164,9 @@ export class Leases {
     const { term, state } = this.#doors.role();
     // While the members are known to differ nothing is written, so what has expired waits.
     if (state !== 'leader' || this.#expiring > 0 || this.#isInDoubt || this.#doors.store().isCorrupt) return;
-    for (const id of this.lessor.expired(this.#tickedMs, expiringMax)) {
+    const due = this.lessor.expired(this.#tickedMs, expiringMax);
+    if (due.length === 0) return this.#lookOn();
+    for (const id of due) {
       const granted = this.#doors.store().lease(id)?.granted;
       if (granted === undefined) {
         this.#onGone(id);
@@ -177,6 +181,16 @@ export class Leases {
         if (this.#expiring === 0 && !isApiError(error)) this.#expire();
       });
     }
+  }
+
+  /** None of those looked at was due, but there are more. */
+  #lookOn(): void {
+    if (this.#isLooking || !this.lessor.hasUnseen(this.#tickedMs)) return;
+    this.#isLooking = true;
+    this.#doors.clock.schedule(0, () => {
+      this.#isLooking = false;
+      this.#expire();
+    });
   }
 
   #checkpoint(): void {

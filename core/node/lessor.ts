@@ -7,6 +7,7 @@
 
 import { Heap } from '../base/heap.js';
 import type { LeaseId } from '../client.js';
+import { expiryLooksMax } from './limits.js';
 
 interface Deadline {
   /** On the lessor's own time: clock time minus all stalls so far. */
@@ -86,11 +87,14 @@ export class Lessor {
     this.#stalledMs += lateMs;
   }
 
-  /** Leases whose time is over, at most `max`; each is named once until `onRevokeFailed`. */
+  /**
+   * Leases whose time is over, at most `max`; each is named once until `onRevokeFailed`. All that were granted together and
+   * renewed since come up together as well, so it looks at a bounded number: `hasUnseen` says whether that was all.
+   */
   expired(nowMs: number, max: number): LeaseId[] {
     const due: LeaseId[] = [];
     const now = this.#local(nowMs);
-    while (due.length < max) {
+    for (let looks = 0; looks < expiryLooksMax && due.length < max; looks++) {
       const top = this.#heap.peek();
       if (top === undefined || top.at > now) break;
       this.#heap.pop();
@@ -104,6 +108,12 @@ export class Lessor {
       due.push(top.id);
     }
     return due;
+  }
+
+  /** There may be more whose time is over. */
+  hasUnseen(nowMs: number): boolean {
+    const top = this.#heap.peek();
+    return top !== undefined && top.at <= this.#local(nowMs);
   }
 
   /** Leases granted for longer than `ttlMs`. */

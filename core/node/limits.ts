@@ -76,6 +76,8 @@ export const snapshotLogBytesMin = 32 * 1024 * 1024;
 export const appendBytesMax = 1024 * 1024;
 /** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */
 export const expiringMax = 1000;
+/** Deadlines looked at in one turn, some milliseconds of work: of a million leases that were renewed none may be due. */
+export const expiryLooksMax = 10_000;
 /** A timer later than this, or than two ticks, means that the event loop stood still (reliability D4). */
 export const stallMsMin = 100;
 /** A turn whose entries take the store longer than this counts as slow; etcd: 100 ms for one. */

@@ -11,6 +11,9 @@ const GRANT_TTL = 1 * 8;
 const GRANT_ID = 2 * 8;
 const ID = 2 * 8;
 const TTL = 3 * 8;
+/** A message in a message, which holds an id. */
+const LISTED = 2 * 8 + 2;
+const LISTED_ID = 1 * 8;
 
 /** Of a number of 64 bits. */
 const VARINT_BYTES_MAX = 10;
@@ -66,12 +69,32 @@ export class LeaseCodec {
     const bytes = Buffer.allocUnsafe(head.length + 2 * (1 + VARINT_BYTES_MAX));
     bytes.set(head, 0);
     let at = head.length;
-    this.#view.setBigInt64(0, id);
-    this.#high = this.#view.getUint32(0);
-    this.#low = this.#view.getUint32(4);
+    this.#take(id);
     if (this.#low !== 0 || this.#high !== 0) at = this.#write(bytes, at, ID);
     if (ttlSeconds !== 0) at = writeNumber(bytes, at, TTL, ttlSeconds);
     return bytes.subarray(0, at);
+  }
+
+  leases(header: Header, ids: readonly LeaseId[]): Uint8Array {
+    const head = this.#heads.put(header, null);
+    const bytes = Buffer.allocUnsafe(head.length + ids.length * (3 + VARINT_BYTES_MAX));
+    bytes.set(head, 0);
+    let at = head.length;
+    for (const id of ids) {
+      this.#take(id);
+      const from = at + 2;
+      const end = this.#low === 0 && this.#high === 0 ? from : this.#write(bytes, from, LISTED_ID);
+      bytes[at] = LISTED;
+      bytes[at + 1] = end - from;
+      at = end;
+    }
+    return bytes.subarray(0, at);
+  }
+
+  #take(id: LeaseId): void {
+    this.#view.setBigInt64(0, id);
+    this.#high = this.#view.getUint32(0);
+    this.#low = this.#view.getUint32(4);
   }
 
   #id(): LeaseId {

@@ -147,7 +147,7 @@ function leaseMethods(backend: Backend, clock: Clock): Method[] {
       'LeaseLeases',
       rpc.LeaseLeasesRequest,
       (_message, options) => backend.leases(options),
-      ({ header, ids }) => rpc.LeaseLeasesResponse.encode({ header, leases: ids.map((ID) => ({ ID })) }),
+      ({ header, ids }) => codec.leases(header, ids),
     ),
     {
       kind: 'stream',

@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { Leases } from '../../../core/node/leases.js';
+import { expiryLooksMax } from '../../../core/node/limits.js';
 import type { Command } from '../../../core/store/command.js';
 import { Store, type Reply } from '../../../core/store/store.js';
 
@@ -10,13 +11,28 @@ interface Wish {
   readonly done: (error: Error | null, reply?: Reply) => void;
 }
 
-function bench(ttls: readonly number[]): { leases: Leases; wishes: Wish[]; time: { now: number } } {
+interface Bench {
+  readonly leases: Leases;
+  readonly wishes: Wish[];
+  readonly time: { now: number };
+  /** What is to run in the next turn. */
+  readonly later: (() => void)[];
+}
+
+function bench(ttls: readonly number[]): Bench {
   const store = new Store();
   ttls.forEach((ttlSeconds, i) => store.apply({ term: 1, index: i + 1 }, { kind: 'lease_grant', id: BigInt(i + 1), ttlSeconds }));
   const time = { now: 0 };
   const wishes: Wish[] = [];
+  const later: (() => void)[] = [];
   const leases = new Leases(0, {
-    clock: { now: () => time.now, schedule: () => () => undefined },
+    clock: {
+      now: () => time.now,
+      schedule: (_delayMs, run) => {
+        later.push(run);
+        return () => undefined;
+      },
+    },
     observe: () => undefined,
     renewed: () => undefined,
     store: () => store,
@@ -25,7 +41,7 @@ function bench(ttls: readonly number[]): { leases: Leases; wishes: Wish[]; time:
     read: () => undefined,
   });
   leases.begin();
-  return { leases, wishes, time };
+  return { leases, wishes, time, later };
 }
 
 test('a stall that a turn meets before the tick does ends no lease, though a slice was under way', (t) => {
@@ -49,4 +65,21 @@ test('slices follow each other without waiting for the next tick', (t) => {
   t.is(wishes.length, 1000);
   for (const { done } of wishes.slice()) done(null, { kind: 'lease_revoke', id: 1n, revision: 1 });
   t.is(wishes.length, 1500);
+});
+
+test('a lease that is due behind very many that were renewed ends before the next tick, and no turn looks at all of them', (t) => {
+  const renewed = 2 * expiryLooksMax;
+  const { leases, wishes, time, later } = bench([...Array.from({ length: renewed }, () => 1), 2]);
+  time.now = 1900;
+  for (let id = 1; id <= renewed; id++) t.true(leases.lessor.renew(BigInt(id), time.now));
+  time.now = 2000;
+  leases.onTick();
+  let turns = 0;
+  for (let next = later.shift(); next !== undefined; next = later.shift()) {
+    t.is(wishes.length, 0);
+    turns += 1;
+    next();
+  }
+  t.is(turns, 2);
+  t.deepEqual(wishes.map(({ command }) => command.kind === 'lease_revoke' && command.id), [BigInt(renewed + 1)]);
 });

@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { Lessor } from '../../../core/node/lessor.js';
+import { expiryLooksMax } from '../../../core/node/limits.js';
 
 const SLICE = 1000;
 
@@ -67,6 +68,23 @@ test('a mass expiry comes in slices, earliest first', (t) => {
   t.is(first.length, SLICE);
   t.is(first[0], BigInt(leases.length));
   t.is(lessor.expired(2_000_000, SLICE).length, 10);
+});
+
+test('very many that were renewed hide none that is due, and are not all looked at in one turn', (t) => {
+  const COUNT = 3 * expiryLooksMax;
+  const lessor = activated(Array.from({ length: COUNT }, (_, i) => ({ id: BigInt(i), ttlSeconds: 10 })));
+  lessor.onGranted(-1n, 11, 0);
+  for (let i = 0; i < COUNT; i++) lessor.renew(BigInt(i), 5000);
+  const turns: number[] = [];
+  for (let due: bigint[] = []; due.length === 0; ) {
+    t.true(lessor.hasUnseen(11_000));
+    due = lessor.expired(11_000, SLICE);
+    turns.push(due.length);
+  }
+  t.deepEqual(turns, [0, 0, 0, 1]);
+  t.false(lessor.hasUnseen(11_000));
+  t.false(lessor.hasUnseen(14_999));
+  t.true(lessor.hasUnseen(15_000));
 });
 
 test('without leadership nothing is due', (t) => {

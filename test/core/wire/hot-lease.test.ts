@@ -66,4 +66,8 @@ test('answers are written byte for byte as the generated code writes them', (t) 
     t.deepEqual(Buffer.from(codec.grant({ header, id, ttlSeconds })), Buffer.from(granted));
     t.deepEqual(Buffer.from(codec.revoke(header)), Buffer.from(rpc.LeaseRevokeResponse.encode({ header }).finish()));
   }
+  for (const ids of [[], numbers()]) {
+    const listed = rpc.LeaseLeasesResponse.encode({ header, leases: ids.map((ID) => ({ ID })) }).finish();
+    t.deepEqual(Buffer.from(codec.leases(header, ids)), Buffer.from(listed));
+  }
 });
