@@ -8,14 +8,15 @@ import { putTheme } from './themes/put.js';
 import { recipeThemes } from './themes/recipes.js';
 import { securedThemes } from './themes/secured.js';
 import { sizeTheme } from './themes/size.js';
-import { otherRatesTheme, steadyTheme } from './themes/steady.js';
+import { steadyTheme } from './themes/steady.js';
 import { txnTheme } from './themes/txn.js';
 import { watchTheme } from './themes/watch.js';
+import type { Row } from './report.js';
 import type { Theme } from './theme.js';
 import type { Words } from './words.js';
 
 const USUAL_THEMES: readonly Theme[] = [
-  putTheme, steadyTheme, otherRatesTheme, getTheme, txnTheme, membersTheme, watchTheme, leaseTheme, gatewayTheme,
+  putTheme, steadyTheme, getTheme, txnTheme, membersTheme, watchTheme, leaseTheme, gatewayTheme,
   sizeTheme,
 ];
 
@@ -23,8 +24,8 @@ const USUAL_THEMES: readonly Theme[] = [
 export function themesFor({ isQuick, isSecured, hasRecipes, only }: Words): readonly Theme[] {
   const all = [...USUAL_THEMES, ...(isSecured ? securedThemes : []), ...(hasRecipes ? recipeThemes : [])];
   const isId = all.some(({ rows }) => rows.some(({ id }) => id === only));
+  const isWanted = ({ id, name }: Row): boolean => isId ? id === only : name.includes(only);
   return all
-    .filter((theme) => !isQuick || theme.isQuick)
-    .map((theme) => ({ ...theme, rows: theme.rows.filter(({ id, name }) => isId ? id === only : name.includes(only)) }))
+    .map((theme) => ({ ...theme, rows: (isQuick ? theme.quickRows : theme.rows).filter(isWanted) }))
     .filter(({ rows }) => rows.length > 0);
 }

@@ -117,13 +117,14 @@ async function main(): Promise<number> {
 async function run(plan: Omit<Plan, 'stage'>, words: Words): Promise<number> {
   const stage = new Stage();
   const interrupt = (): void => {
+    say('Interrupted: servers are being stopped, and nothing is told.');
     stage.close().finally(() => process.exit(INTERRUPTED)).catch((error: unknown) => say(String(error)));
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, interrupt);
   try {
     const rows = plan.themes.reduce((sum, theme) => sum + theme.rows.length, 0);
     const time = minutes(estimateSeconds(plan));
-    say(`${rows} rows, ${plan.rounds} rounds, about ${time} minutes. Leave the machine alone meanwhile.`);
+    say(`${rows} rows, ${plan.rounds} rounds, about ${time} minutes at most. Leave the machine alone meanwhile.`);
     const report = await measure({ ...plan, stage }, words);
     process.stdout.write(words.isJson ? toJson(report) : terminalText(report, isColoured(process.stdout, process.env)));
     if (words.writes) write(report);

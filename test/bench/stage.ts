@@ -19,8 +19,11 @@ export interface Running {
 export class Stage {
   readonly directory = mkdtempSync(join(tmpdir(), 'coterie-bench-'));
   readonly #children = new Set<ChildProcess>();
+  #isClosed = false;
 
+  /** Nothing is started on a stage that is closed. */
   launch([program, args]: readonly [string, readonly string[]]): Running {
+    if (this.#isClosed) throw new Error('the run has been ended');
     const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     child.stderr.on('data', (bytes: Buffer) => {
@@ -40,6 +43,7 @@ export class Stage {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await Promise.all([...this.#children].map((child) => ended(child, 'SIGKILL')));
     await rm(this.directory, { recursive: true, force: true });
   }

@@ -15,7 +15,7 @@ export interface Pace {
   readonly isShort: boolean;
 }
 
-export const USUAL: Pace = { firstWarmUpSeconds: 3, warmUpSeconds: 1, seconds: 3, isShort: false };
+export const USUAL: Pace = { firstWarmUpSeconds: 2, warmUpSeconds: 1, seconds: 3, isShort: false };
 export const QUICK: Pace = { firstWarmUpSeconds: 1, warmUpSeconds: 1, seconds: 1, isShort: true };
 
 /** What a theme is given to measure one server in one round. */
@@ -35,8 +35,8 @@ export interface Bench {
 export interface Theme {
   readonly title: string;
   readonly rows: readonly Row[];
-  /** Measured by `--quick` too. */
-  readonly isQuick: boolean;
+  /** Those that `--quick` measures too. */
+  readonly quickRows: readonly Row[];
   /** What one round of one server takes, about. */
   seconds(pace: Pace, name: ServerName): number;
   measure(bench: Bench): Promise<void>;

@@ -40,6 +40,14 @@ test('rows have ids of their own, and --only takes an id or words of a name', (t
   t.deepEqual(themesFor(words('--only', 'no such row')), []);
 });
 
+test('a quick run measures some of the rows, and what is wanted of the others is not told as missing', (t) => {
+  const ids = (themes: ReturnType<typeof themesFor>): string[] => themes.flatMap(({ rows }) => rows.map(({ id }) => id));
+  const [quick, all] = [ids(themesFor(words('--quick'))), ids(themesFor(words()))];
+  t.true(quick.length < all.length);
+  t.deepEqual(all.filter((id) => quick.includes(id)), quick);
+  for (const id of ['put-10x20', 'put-cpu', 'put-10000-p99', 'get-linearizable', 'gateway-put']) t.true(quick.includes(id), id);
+});
+
 test('every row of the usual run that is compared with etcd by a goal has the goal that was set for it', (t) => {
   const goals = themesFor(words()).flatMap(({ rows }) => rows).filter(({ goal }) => goal !== null)
     .map(({ id, goal }) => `${id} ${goal?.at} ${goal?.value}`);

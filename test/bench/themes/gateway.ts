@@ -16,7 +16,7 @@ const base64 = (bytes: Uint8Array | string): string => Buffer.from(bytes).toStri
 export const gatewayTheme: Theme = {
   title: 'JSON gateway, one member',
   rows: [put, range],
-  isQuick: true,
+  quickRows: [put, range],
   seconds: (pace) => 1 + loadSeconds(pace, 2),
   async measure(bench) {
     const server = await startTarget(bench.stage, bench.name);

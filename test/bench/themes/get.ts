@@ -10,7 +10,7 @@ const serializable = rate({ id: 'get-serializable', name: 'serializable get, 10 
 export const getTheme: Theme = {
   title: 'Gets, one member',
   rows: [linearizable, serializable],
-  isQuick: true,
+  quickRows: [linearizable, serializable],
   seconds: (pace) => 1 + loadSeconds(pace, 2),
   async measure(bench) {
     const server = await startTarget(bench.stage, bench.name);

@@ -15,8 +15,8 @@ const loneTail = cost({ id: 'put-alone-p99', name: 'durable put, one at a time: 
 export const putTheme: Theme = {
   title: 'Durable puts, one member',
   rows: [many, wide, cpu, lone, loneTail],
-  isQuick: true,
-  seconds: (pace) => loadSeconds(pace, 3) + pace.firstWarmUpSeconds + 1,
+  quickRows: [many, cpu, lone, loneTail],
+  seconds: (pace) => (pace.isShort ? loadSeconds(pace, 1) : loadSeconds(pace, 2)) + pace.firstWarmUpSeconds + pace.seconds + 1,
   async measure(bench) {
     const server = await startTarget(bench.stage, bench.name);
     try {

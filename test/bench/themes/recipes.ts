@@ -15,7 +15,7 @@ export const recipeThemes: readonly Theme[] = recipeSurveys.map((survey): Theme 
   return {
     title: `Recipes: ${/^recipes: (\w+)/.exec(rows[0]?.name ?? '')?.[1] ?? ''}`,
     rows,
-    isQuick: false,
+    quickRows: [],
     seconds: () => SECONDS,
     async measure(bench) {
       const server = await startTarget(bench.stage, bench.name);

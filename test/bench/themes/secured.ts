@@ -34,7 +34,7 @@ function theme(setting: Setting, said: string): Theme {
   return {
     title: `With ${said}, one member`,
     rows: parts.map(({ row }) => row),
-    isQuick: false,
+    quickRows: [],
     seconds: (pace) => 2 + loadSeconds(pace, parts.length),
     async measure(bench) {
       const server = await startTarget(bench.stage, bench.name, setting);

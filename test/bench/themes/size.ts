@@ -39,7 +39,7 @@ const getGrowth = growth('get-growth', 'linearizable get of any of 1,000,000 key
 export const sizeTheme: Theme = {
   title: 'A million keys, one member',
   rows: [memory, memoryAfter, restart, range, rangeMedian, count, countMedian, putGrowth, getGrowth, fill],
-  isQuick: false,
+  quickRows: [],
   seconds: ({ firstWarmUpSeconds, warmUpSeconds, seconds }) =>
     22 + (2 * SETTLE_MS) / 1000 + 2 * firstWarmUpSeconds + 4 * warmUpSeconds + 6 * seconds,
   async measure(bench) {

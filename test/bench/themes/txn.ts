@@ -9,7 +9,7 @@ const row = rate({ id: 'txn', name: 'txn (compare and put), 10 x 20', unit: 'txn
 export const txnTheme: Theme = {
   title: 'Transactions, one member',
   rows: [row],
-  isQuick: true,
+  quickRows: [row],
   seconds: (pace) => 1 + loadSeconds(pace, 1),
   async measure({ stage, name, pace, record }) {
     const server = await startTarget(stage, name);
