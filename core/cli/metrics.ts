@@ -31,6 +31,9 @@ export interface MetricsOptions {
 const DISK_BUCKETS = Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i);
 const ROUND_TRIP_BUCKETS = Array.from({ length: 14 }, (_, i) => 0.0001 * 2 ** i);
 
+/** For heartbeats: half of the usual election time-out, and that behind a heartbeat, are bounds. */
+const BEAT_BUCKETS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 2];
+
 /** A name, and what it says, for whoever reads the page. */
 type Heading = readonly [name: string, help: string];
 
@@ -45,6 +48,9 @@ export class ServerMetrics {
   readonly #fsync: Histogram;
   readonly #snapshot: Histogram;
   readonly #roundTrip: Histogram;
+  readonly #lateTick: Histogram;
+  readonly #silence: Histogram;
+  readonly #most = { lateMs: 0, silenceMs: 0 };
   #leader = 0n;
   #isLeader = false;
   #leaseText: () => string = () => '';
@@ -63,6 +69,13 @@ export class ServerMetrics {
       name: 'etcd_network_peer_round_trip_time_seconds', help: 'There and back to another member, twice a second.',
       labelNames: ['To'], buckets: ROUND_TRIP_BUCKETS, registers,
     });
+    this.#lateTick = this.#histogram(
+      ['coterie_tick_late_seconds', 'How late each tick came; a leader sends its heartbeats at ticks.'], BEAT_BUCKETS,
+    );
+    this.#silence = this.#histogram(
+      ['coterie_leader_silence_seconds', 'At each tick of a follower the longest silence of its leader since the one before.'],
+      BEAT_BUCKETS,
+    );
     this.#addTotals();
     this.#addProcess();
   }
@@ -84,6 +97,7 @@ export class ServerMetrics {
     }
     if (event.kind === 'snapshot_saved') this.#snapshot.observe(event.tookMs / 1000);
     if (event.kind === 'peer_round_trip') this.#roundTrip.observe({ To: event.peer.toString(16) }, event.tookMs / 1000);
+    if (event.kind === 'beat') this.#onBeat(event);
     if (event.kind === 'lease_expired') totals.expired += 1;
     if (event.kind === 'stalled') {
       totals.stalls += 1;
@@ -124,6 +138,14 @@ export class ServerMetrics {
     this.#isLeader = state === 'leader';
     if (leader !== 0n && leader !== this.#leader) this.#totals.leaderChanges += 1;
     if (leader !== 0n) this.#leader = leader;
+  }
+
+  #onBeat({ lateMs, silenceMs }: Extract<NodeEvent, { kind: 'beat' }>): void {
+    this.#lateTick.observe(lateMs / 1000);
+    this.#most.lateMs = Math.max(this.#most.lateMs, lateMs);
+    if (silenceMs === null) return;
+    this.#silence.observe(silenceMs / 1000);
+    this.#most.silenceMs = Math.max(this.#most.silenceMs, silenceMs);
   }
 
   #histogram([name, help]: Heading, buckets: number[]): Histogram {
@@ -170,6 +192,9 @@ export class ServerMetrics {
     this.#counter('coterie_snapshots_failed_total', 'Snapshots that did not reach a member.', () => totals.snapshotsFailed);
     this.#counter('coterie_snapshots_installed_total', 'Snapshots of other members installed.', () => totals.snapshotsInstalled);
     this.#counter('coterie_event_loop_stalls_total', 'How often the process stood still.', () => totals.stalls);
+    this.#gauge('coterie_tick_late_max_seconds', 'The latest tick since the start.', () => this.#most.lateMs / 1000);
+    this.#gauge('coterie_leader_silence_max_seconds', 'The longest silence of a leader since the start.',
+      () => this.#most.silenceMs / 1000);
     this.#counter('coterie_connections_refused_total', 'Connections refused because the port was full.', () => totals.refused);
     this.#constant('etcd_server_version', 'The etcd release whose API is served.', 'server_version', etcdVersion);
     const release = etcdClusterVersion.split('.').slice(0, 2).join('.');

@@ -20,6 +20,8 @@ export type NodeEvent =
   /** One group commit reached the disk. */
   | { readonly kind: 'synced'; readonly batches: number; readonly bytes: number; readonly tookMs: number }
   | { readonly kind: 'snapshot_saved'; readonly index: number; readonly bytes: number; readonly tookMs: number }
+  /** A tick: how late it came, and the longest silence of the leader since the one before (pulse.ts). */
+  | { readonly kind: 'beat'; readonly lateMs: number; readonly silenceMs: number | null }
   /** The event loop stood still this long; leases were extended by it (reliability D4). */
   | { readonly kind: 'stalled'; readonly lateMs: number }
   | { readonly kind: 'lease_expired'; readonly id: bigint }

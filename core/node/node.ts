@@ -36,6 +36,7 @@ import { Leases } from './leases.js';
 import { Leaving } from './leaving.js';
 import { slowApplyMs, stallMsMin, tidyRowsPerTick, tokenTtlSeconds } from './limits.js';
 import { Membership } from './membership.js';
+import { Pulse } from './pulse.js';
 import { refusal } from './refusal.js';
 import { Reign } from './reign.js';
 import type { Settings } from './settings.js';
@@ -84,6 +85,7 @@ export class Node {
   readonly #snapshots: Snapshots;
   readonly #membership: Membership;
   readonly #reign: Reign;
+  readonly #pulse: Pulse;
   readonly #leaving: Leaving;
   #store = new Store();
   #raft: Raft | null = null;
@@ -111,6 +113,7 @@ export class Node {
     const peersConfig = { clusterId, self: id, incarnation, session };
     this.#peers = transport && new Peers(peersConfig, { clock, transport, log, observe }, this.#handlers());
     this.#reign = new Reign(electionMs, clock);
+    this.#pulse = new Pulse(id, clock);
     this.#leases = new Leases(electionMs, {
       clock, observe, store, submit,
       renewed: (leases) => void (this.totals.leasesRenewed += leases),
@@ -284,6 +287,7 @@ export class Node {
   #handlers(): PeersHandlers {
     return {
       onMessages: (messages) => {
+        this.#pulse.onMessages(messages);
         for (const message of messages) this.#inbox.push({ kind: 'receive', message });
         this.#wake();
       },
@@ -314,6 +318,7 @@ export class Node {
   #onTick(): void {
     if (this.#state !== 'running') return;
     const lateMs = this.#doors.clock.now() - this.#tickDueMs;
+    this.#doors.observe({ kind: 'beat', ...this.#pulse.onTick(lateMs) });
     this.#scheduleTick();
     this.desk.onTick();
     this.#membership.onTick(this.#reign.role.leader !== 0n);
@@ -383,6 +388,7 @@ export class Node {
       this.#peers?.stopShipping(role.term);
     }
     this.desk.onRole(role);
+    this.#pulse.onLeader(role.leader);
     this.#doors.observe({ kind: 'role', state: role.state, term: role.term, leader: role.leader });
     if (role.leader === 0n) return;
     this.#membership.announce();

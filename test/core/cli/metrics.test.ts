@@ -28,3 +28,17 @@ test('SB13 wrong passwords are counted, and apart from them those that were not 
   t.is(together.filter((error) => isApiError(error, 'too_many_logins')).length, 2);
   t.deepEqual(await figures(), ['coterie_logins_failed_total 8', 'coterie_logins_throttled_total 2']);
 });
+
+test('ticks that came late and silences of a leader are counted, and the longest remembered', async (t) => {
+  const metrics = new ServerMetrics({ isExtensive: false });
+  metrics.onNode({ kind: 'beat', lateMs: 7, silenceMs: 110 });
+  metrics.onNode({ kind: 'beat', lateMs: 2, silenceMs: 650 });
+  metrics.onNode({ kind: 'beat', lateMs: 3, silenceMs: null });
+  const { body } = await metrics.scrape();
+  t.true(body.includes('coterie_tick_late_seconds_bucket{le="0.005"} 2\n'));
+  t.true(body.includes('coterie_tick_late_seconds_count 3\n'));
+  t.true(body.includes('coterie_leader_silence_seconds_bucket{le="0.6"} 1\n'));
+  t.true(body.includes('coterie_leader_silence_seconds_count 2\n'));
+  t.true(body.includes('coterie_tick_late_max_seconds 0.007\n'));
+  t.true(body.includes('coterie_leader_silence_max_seconds 0.65\n'));
+});
