@@ -2,6 +2,7 @@
 // the step of time they end in, and one timer looks at the next step there is.
 
 import type { Clock } from '../../base/clock.js';
+import { Crowd, type InCrowd } from '../../base/crowd.js';
 
 const STEP_MS = 20;
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
@@ -16,28 +17,38 @@ export interface Timed {
   onDeadline(): void;
 }
 
+/** One deadline of one call, until it has passed or does not matter any more. */
+export interface Deadline extends InCrowd {
+  readonly step: number;
+  readonly call: Timed;
+}
+
 export class Deadlines {
   readonly #clock: Clock;
-  readonly #steps = new Map<number, Set<Timed>>();
+  readonly #steps = new Map<number, Crowd<Deadline>>();
   #cancel: (() => void) | null = null;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Returns the step, to be given to `delete`. Never early, and late by a step at most. */
-  add(call: Timed, inMs: number): number {
+  /** Never early, and late by a step at most. What is returned is to be given to `delete`. */
+  add(call: Timed, inMs: number): Deadline {
     const step = Math.ceil((this.#clock.now() + inMs) / STEP_MS) + 1;
-    const calls = this.#steps.get(step);
-    if (calls === undefined) this.#steps.set(step, new Set([call]));
-    else calls.add(call);
+    const deadline: Deadline = { place: -1, step, call };
+    let deadlines = this.#steps.get(step);
+    if (deadlines === undefined) {
+      deadlines = new Crowd<Deadline>();
+      this.#steps.set(step, deadlines);
+    }
+    deadlines.add(deadline);
     this.#cancel ??= this.#clock.schedule(STEP_MS, this.#onStep);
-    return step;
+    return deadline;
   }
 
-  delete(call: Timed, step: number): void {
-    const calls = this.#steps.get(step);
-    if (calls?.delete(call) === true && calls.size === 0) this.#steps.delete(step);
+  delete(deadline: Deadline): void {
+    const deadlines = this.#steps.get(deadline.step);
+    if (deadlines?.delete(deadline) === true && deadlines.size === 0) this.#steps.delete(deadline.step);
   }
 
   close(): void {
@@ -49,10 +60,10 @@ export class Deadlines {
   readonly #onStep = (): void => {
     this.#cancel = null;
     const now = this.#clock.now() / STEP_MS;
-    for (const [step, calls] of this.#steps) {
+    for (const [step, deadlines] of this.#steps) {
       if (step > now) continue;
       this.#steps.delete(step);
-      for (const call of calls) call.onDeadline();
+      for (const { call } of deadlines.list()) call.onDeadline();
     }
     if (this.#steps.size > 0) this.#cancel ??= this.#clock.schedule(STEP_MS, this.#onStep);
   };

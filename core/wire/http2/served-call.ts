@@ -8,7 +8,7 @@ import { SEND_BUFFER_BYTES } from '../limits.js';
 import type { OpenCall, OpenCalls } from '../open-calls.js';
 import { OK, type WireStatus } from '../status.js';
 import type { Connection } from './connection.js';
-import type { Deadlines, Timed } from './deadlines.js';
+import type { Deadline, Deadlines, Timed } from './deadlines.js';
 import { CODE } from './protocol.js';
 import { Requests } from './requests.js';
 import type { Stream, StreamUser } from './stream.js';
@@ -49,7 +49,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   /** Of a stream: its messages; of a plain call: null. */
   readonly #requests: Requests | null;
   #request: Uint8Array | null = null;
-  #deadline = -1;
+  #deadline: Deadline | null = null;
   #abort: AbortController | null = null;
   #isStopped = false;
   #isRunning = false;
@@ -159,7 +159,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   }
 
   onDeadline(): void {
-    this.#deadline = -1;
+    this.#deadline = null;
     this.#finish(LATE);
   }
 
@@ -237,13 +237,13 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   #end(status: WireStatus): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    if (this.#deadline !== -1) this.#doors.deadlines.delete(this, this.#deadline);
+    if (this.#deadline !== null) this.#doors.deadlines.delete(this.#deadline);
     this.#doors.calls.end(this, status);
   }
 
   #leave(): void {
-    if (this.#deadline !== -1) this.#doors.deadlines.delete(this, this.#deadline);
-    this.#deadline = -1;
+    if (this.#deadline !== null) this.#doors.deadlines.delete(this.#deadline);
+    this.#deadline = null;
     this.#requests?.abort();
     this.#takeRequest();
     this.#abort?.abort();
