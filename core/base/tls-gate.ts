@@ -27,8 +27,6 @@ export interface TlsGateOptions {
   /** Handshakes at the same time, from everywhere and from one address. */
   readonly handshakesMax: number;
   readonly perAddressMax: number;
-  /** What is spoken within, by preference (ALPN). */
-  readonly protocols?: readonly string[];
   /** Somebody who was connected was cut off. */
   readonly onSwept: (address: string, reason: string) => void;
 }
@@ -55,6 +53,12 @@ interface Handshake {
   readonly giveUp: (reason: string) => void;
 }
 
+/** A server for the next handshake at which the same is spoken. */
+interface Spare {
+  readonly server: Server;
+  readonly protocols: readonly string[] | null;
+}
+
 interface Connected {
   readonly address: string;
   /** When its certificate expires. */
@@ -66,7 +70,7 @@ interface Connected {
 export class TlsGate {
   readonly #options: TlsGateOptions;
   #tls: JudgedTls;
-  #idle: Server[] = [];
+  #idle: Spare[] = [];
   /** Oldest first. */
   readonly #handshakes = new Set<Handshake>();
   readonly #perAddress = new Map<string, number>();
@@ -106,8 +110,11 @@ export class TlsGate {
     return null;
   }
 
-  /** `done` once: with the connection within, or why there is none; then the socket is gone. */
-  open(socket: Socket, done: Opened): void {
+  /**
+   * `done` once: with the connection within, or why there is none; then the socket is gone. `protocols`: what is spoken within,
+   * by preference (ALPN); who offers others and none of these is refused. Null: nobody is asked.
+   */
+  open(socket: Socket, protocols: readonly string[] | null, done: Opened): void {
     // Once it is cut off nobody can tell.
     const address = socket.remoteAddress ?? 'unknown';
     const full = this.#makeRoom(address);
@@ -116,7 +123,7 @@ export class TlsGate {
       return done({ code: '', text: full }, null);
     }
     const tls = this.#tls;
-    const server = this.#idle.pop() ?? this.#server();
+    const server = this.#serverFor(protocols);
     const end = (refused: TlsRefusal | null, secured: Secured | null): void => {
       if (!this.#handshakes.delete(handshake)) return;
       cancel();
@@ -129,7 +136,7 @@ export class TlsGate {
     // A server that was given up on may still tell of this handshake: it serves no other.
     const spare = (): void => {
       server.off('tlsClientError', onError);
-      if (tls === this.#tls && this.#idle.length < KEPT_MAX) this.#idle.push(server);
+      if (tls === this.#tls && this.#idle.length < KEPT_MAX) this.#idle.push({ server, protocols });
     };
     const onSecure = (secure: TLSSocket): void => {
       spare();
@@ -150,10 +157,12 @@ export class TlsGate {
     server.emit('connection', socket);
   }
 
-  #server(): Server {
-    const { handshakeMs, protocols } = this.#options;
-    const alpn = protocols === undefined ? {} : { ALPNProtocols: [...protocols] };
-    return createServer({ ...this.#tls.serverOptions, ...alpn, handshakeTimeout: 2 * handshakeMs });
+  #serverFor(protocols: readonly string[] | null): Server {
+    const at = this.#idle.findLastIndex((spare) => spare.protocols === protocols);
+    const [spare] = at === -1 ? [] : this.#idle.splice(at, 1);
+    if (spare !== undefined) return spare.server;
+    const alpn = protocols === null ? {} : { ALPNProtocols: [...protocols] };
+    return createServer({ ...this.#tls.serverOptions, ...alpn, handshakeTimeout: 2 * this.#options.handshakeMs });
   }
 
   /** Of too many the oldest makes room, if it is slow; else nobody is let in. Null: there is room. */

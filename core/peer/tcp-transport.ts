@@ -235,7 +235,7 @@ export class TcpTransport implements Transport {
     socket.pause();
     socket.unshift(first);
     const address = socket.remoteAddress ?? 'unknown';
-    gate.open(socket, (refused, secured) => {
+    gate.open(socket, null, (refused, secured) => {
       if (refused !== null) stranger.tell(whyNot(refused));
       if (secured === null) return;
       const { socket: secure, chain: [leaf] } = secured;

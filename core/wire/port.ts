@@ -210,7 +210,6 @@ class Port implements WireServer {
       handshakeMs: HANDSHAKE_MS,
       handshakesMax: HANDSHAKES_MAX,
       perAddressMax: HANDSHAKES_PER_ADDRESS_MAX,
-      protocols: PROTOCOLS,
       onSwept: (address, reason) => this.#observe({ kind: 'connection_swept', address, reason }),
     });
   }
@@ -332,7 +331,7 @@ class Port implements WireServer {
 
   #secure(socket: Socket, gate: TlsGate, speaks: Speech): void {
     const address = socket.remoteAddress ?? 'unknown';
-    gate.open(socket, (refused, secured) => {
+    gate.open(socket, PROTOCOLS[speaks], (refused, secured) => {
       if (refused !== null) this.#refuse(address, refused.text);
       if (secured === null) return;
       const { socket: secure, certificateName } = secured;
@@ -405,12 +404,14 @@ function inTurn(serveNext: RequestListener): RequestListener {
 
 /** How HTTP/2 begins; no HTTP/1 request does. */
 const PREFACE = Buffer.from('PRI ');
-/** By our preference: clients of gRPC offer h2 alone, and who can speak both speaks HTTP/1 to the gateway. */
-const PROTOCOLS: readonly string[] = ['http/1.1', 'h2'];
 /** How TLS begins (RFC 8446 5.1); no text does. */
 const TLS_HANDSHAKE = 0x16;
 /** What is served at a port. */
 type Speech = 'any' | 'grpc' | 'http' | 'health';
+/** By our preference: clients of gRPC offer h2 alone, and who can speak both speaks HTTP/1 to the gateway. */
+const PROTOCOLS: Readonly<Record<Speech, readonly string[]>> = {
+  any: ['http/1.1', 'h2'], grpc: ['h2'], http: ['http/1.1'], health: ['http/1.1'],
+};
 const SPEAKS = { urls: 'grpc', httpUrls: 'http', sideUrls: 'health' } as const;
 const DRAIN_LOOK_MS = 50;
 

@@ -15,7 +15,7 @@ test('SA9: handshakes at the same time are counted, those of one address and all
   const told: string[] = [];
   const server = createServer((socket) => {
     socket.on('error', () => socket.destroy());
-    gate.open(socket, (refused) => told.push(refused?.text ?? 'within'));
+    gate.open(socket, null, (refused) => told.push(refused?.text ?? 'within'));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

@@ -491,3 +491,35 @@ test('leases are kept from beside the main loop over TLS, too', async (t) => {
   t.true(await until(() => keeping.ageMs() < 5000, 10_000), 'a renewal was confirmed');
   keeping.stop();
 });
+
+/** What is agreed on (ALPN) with who offers these; or why nothing is. */
+async function agreed(port: number, offered: readonly string[]): Promise<string> {
+  return await new Promise((resolve) => {
+    const socket = connectTls({ host: '127.0.0.1', port, ca: authority.cert, ALPNProtocols: [...offered] }, () => {
+      resolve(String(socket.alpnProtocol));
+      socket.destroy();
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+  });
+}
+
+test('who offers h2 alone, as clients of gRPC do, gets it; who offers both gets what the port serves', async (t) => {
+  const tls = { cert: own.cert, key: own.key };
+  const any = await serve(node.client, { urls: [ANY], tls });
+  const apart = await serve(node.client, { urls: [ANY], httpUrls: [ANY], tls });
+  t.teardown(async () => {
+    await any.close();
+    await apart.close();
+  });
+  const portOf = (urls: readonly string[]): number => Number(new URL(urls[0] ?? '').port);
+  const ask = async (port: number): Promise<string[]> => [
+    await agreed(port, ['h2']), await agreed(port, ['http/1.1']), await agreed(port, ['h2', 'http/1.1']),
+    await agreed(port, ['x']),
+  ];
+  const NONE = 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL';
+  for (let i = 0; i < 2; i++) {
+    t.deepEqual(await ask(portOf(any.urls)), ['h2', 'http/1.1', 'http/1.1', NONE]);
+    t.deepEqual(await ask(portOf(apart.urls)), ['h2', NONE, 'h2', NONE]);
+    t.deepEqual(await ask(portOf(apart.httpUrls)), [NONE, 'http/1.1', 'http/1.1', NONE]);
+  }
+});
