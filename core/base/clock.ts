@@ -35,5 +35,10 @@ export function calendarMs(): number {
   return Date.now();
 }
 
+/** A time of the calendar as HTTP writes it. */
+export function httpDate(ms: number): string {
+  return new Date(ms).toUTCString();
+}
+
 // Node turns a longer timer into 1 ms. Callers that wait longer than 24 days re-arm when woken early.
 const MAX_TIMER_MS = 2 ** 31 - 1;

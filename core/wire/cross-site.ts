@@ -15,6 +15,12 @@ export interface CrossSiteRules {
 
 export const ANY_SITE: CrossSiteRules = { origins: null, hosts: null };
 
+/** What a page that may ask is told, besides its origin. */
+export const ACCESS_FIELDS: readonly (readonly [name: string, value: string])[] = [
+  ['Access-Control-Allow-Headers', 'accept, content-type, authorization'],
+  ['Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE'],
+];
+
 export function crossSiteGuard(rules: CrossSiteRules): RequestHandler {
   const { origins } = rules;
   return (request: Request, response: Response, next: NextFunction): void => {
@@ -25,8 +31,7 @@ export function crossSiteGuard(rules: CrossSiteRules): RequestHandler {
     if (!isAnswered) return sendText(response, fault.status, fault.text);
     const allowed = origins === null ? '*' : asked.origin;
     if (allowed !== undefined && (origins === null || origins.includes(allowed))) {
-      response.setHeader('Access-Control-Allow-Headers', 'accept, content-type, authorization');
-      response.setHeader('Access-Control-Allow-Methods', 'POST, GET, OPTIONS, PUT, DELETE');
+      for (const [name, value] of ACCESS_FIELDS) response.setHeader(name, value);
       response.setHeader('Access-Control-Allow-Origin', allowed);
     }
     if (request.method === 'OPTIONS') response.status(200).end();

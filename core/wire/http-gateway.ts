@@ -133,7 +133,10 @@ const HTTP_TEXT: ReadonlyMap<number, string> = new Map([
 ]);
 
 export interface Route {
+  /** Tells of its calls. */
   readonly method: Method;
+  /** The same for whoever tells of them himself. */
+  readonly plain: Method;
   readonly mapping: JsonMapping;
 }
 
@@ -199,7 +202,7 @@ function routesOf(methods: Methods, options: GatewayOptions): ReadonlyMap<string
   for (const [path, name] of ROUTES) {
     const method = methods.get(`/${name}`);
     if (method === undefined) continue;
-    routes.set(path, { method: counted(method, options), mapping: mapping(method.service, method.name) });
+    routes.set(path, { method: counted(method, options), plain: method, mapping: mapping(method.service, method.name) });
   }
   return routes;
 }
@@ -417,9 +420,14 @@ export function gatewayStatus(error: unknown, badInput: number): WireStatus {
   return statusOf(error);
 }
 
+export function httpStatusOf(code: number): { status: number; text: string } {
+  const status = HTTP_STATUS[code] ?? 500;
+  return { status, text: HTTP_TEXT.get(status) ?? '' };
+}
+
 function sendError(response: Response, { code, text }: WireStatus): void {
   response.setHeader('Content-Type', 'application/json');
-  response.status(HTTP_STATUS[code] ?? 500).end(errorBody({ code, text }));
+  response.status(httpStatusOf(code).status).end(errorBody({ code, text }));
 }
 
 export function errorBody({ code, text }: WireStatus): string {
@@ -427,8 +435,8 @@ export function errorBody({ code, text }: WireStatus): string {
 }
 
 export function errorLine({ code, text }: WireStatus): string {
-  const http = HTTP_STATUS[code] ?? 500;
-  const error = { grpc_code: code, http_code: http, message: text, http_status: HTTP_TEXT.get(http) ?? '' };
+  const http = httpStatusOf(code);
+  const error = { grpc_code: code, http_code: http.status, message: text, http_status: http.text };
   return `${JSON.stringify({ error })}\n`;
 }
 

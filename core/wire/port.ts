@@ -16,6 +16,7 @@ import { coterieVersion, etcdClusterVersion, etcdVersion } from '../version.js';
 import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
 import { ANY_SITE, type CrossSiteRules } from './cross-site.js';
 import { GrpcServer, type ConnectionLimits } from './grpc-server.js';
+import { HttpDoor } from './http1/door.js';
 import { Http2Server } from './http2/server.js';
 import type { HealthCheck } from './health.js';
 import type { MetricsText } from './health-routes.js';
@@ -102,6 +103,8 @@ class Port implements WireServer {
   readonly #observe: ObserveWire;
   readonly #grpc: GrpcServer | Http2Server;
   readonly #gateway: HttpGateway;
+  /** Ahead of the one below, for what both serve; null: none, because who calls is to be looked at first. */
+  readonly #httpDoor: HttpDoor | null;
   readonly #http: HttpServer;
   readonly #webSockets: WebSocketDoor;
   readonly #side: SidePort;
@@ -170,6 +173,11 @@ class Port implements WireServer {
       // Should it not be known whether there are users: a caller of the gateway has no name in any case.
       named.refuse(request, response, backend).then((isRefused) => (isRefused ? undefined : serveIt()), serveIt);
     }));
+    this.#httpDoor = named !== null ? null : new HttpDoor({
+      unsent, observe: this.#observe, clock: this.#clock, crossSite: options.crossSite ?? ANY_SITE,
+      routeAt: (path) => this.#gateway.routeAt(path),
+      handOver: (socket) => this.#http.emit('connection', socket),
+    });
     this.#webSockets = new WebSocketDoor({
       unsent,
       gateway: this.#gateway,
@@ -274,6 +282,7 @@ class Port implements WireServer {
     for (const listener of this.#listeners.splice(0)) listener.close();
     for (const socket of this.#unknown) socket.destroy();
     this.#gate?.close();
+    this.#httpDoor?.stop();
     // Ends idle connections and the timer; that it was not listening is an error nobody asked about.
     this.#http.close(() => undefined);
     this.#webSockets.close();
@@ -361,7 +370,7 @@ class Port implements WireServer {
     const http1 = (taken: Socket): void => {
       if (speaks === 'grpc') taken.destroy();
       else if (opensWebSocket(seen)) this.#webSockets.accept(taken);
-      else this.#http.emit('connection', taken);
+      else if (this.#httpDoor?.accept(taken, seen) !== true) this.#http.emit('connection', taken);
     };
     const grpc = (taken: Socket): void => {
       if (speaks === 'http') return void taken.destroy();
