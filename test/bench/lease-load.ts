@@ -8,6 +8,8 @@ const LEASE = '/etcdserverpb.Lease/';
 const KV = '/etcdserverpb.KV/';
 /** Requests whose answers have come are forgotten this many at once. */
 const ANSWERED_MAX = 4096;
+/** How often some of the leases that are held are renewed. */
+const HOLD_STEP_MS = 100;
 
 export interface GrantFigures {
   readonly perSecond: number;
@@ -25,6 +27,12 @@ export interface ExpiryFigures {
   readonly lateSeconds: number;
   /** Leases ended a second, from when the first is due. */
   readonly perSecond: number;
+  /** Of a linearizable read every 10 ms meanwhile. */
+  readonly slowestReadMs: number;
+}
+
+export interface HoldFigures {
+  readonly slowestRenewalMs: number;
   /** Of a linearizable read every 10 ms meanwhile. */
   readonly slowestReadMs: number;
 }
@@ -254,30 +262,74 @@ export async function expiryLoad(
     const [firstDue, lastDue] = [renewedFrom + ttlSeconds * 1000, renewedTo + ttlSeconds * 1000];
     await sleep(firstDue - performance.now() - 20);
     if (await countKeys(counter, prefix) !== leases) throw new Error('a lease ended before its time');
-    let [slowestReadMs, isOver] = [0, false];
-    const reads = (async () => {
-      const key = Buffer.from(bytesField(1, Buffer.from('lease-load')));
-      while (!isOver) {
-        const atMs = performance.now();
-        await reader.call(`${KV}Range`, key);
-        slowestReadMs = Math.max(slowestReadMs, performance.now() - atMs);
-        await sleep(10);
-      }
-    })();
+    const reads = readMeanwhile(reader);
     try {
       while (await countKeys(counter, prefix) > 0) {
         if (performance.now() > lastDue + patienceSeconds * 1000) throw new Error('leases that are over still have keys');
         await sleep(20);
       }
     } finally {
-      isOver = true;
-      await reads;
+      await reads.end();
     }
     const goneAt = performance.now();
-    return {
-      lateSeconds: Math.max(0, (goneAt - lastDue) / 1000), perSecond: leases / ((goneAt - firstDue) / 1000), slowestReadMs,
-    };
+    const perSecond = leases / ((goneAt - firstDue) / 1000);
+    return { lateSeconds: Math.max(0, (goneAt - lastDue) / 1000), perSecond, slowestReadMs: reads.slowestMs };
   });
+}
+
+/**
+ * Grants leases and keeps them alive for so many seconds, each one three times in its time, as their holders would; meanwhile
+ * reads. All must be there at the end. They are revoked then.
+ */
+export async function holdLoad(
+  url: string, load: { leases: number; ttlSeconds: number; firstId: number; seconds: number },
+): Promise<HoldFigures> {
+  const { leases, ttlSeconds, firstId, seconds } = load;
+  const before = await countLeases(url);
+  await grantLoad(url, { leases, ttlSeconds, firstId, connections: 10, depth: 50 });
+  const parts = Math.ceil((ttlSeconds * 1000) / 3 / HOLD_STEP_MS);
+  const figures = await withClients(url, 1, async ([reader]) => {
+    if (reader === undefined) throw new Error('a load needs a connection');
+    const reads = readMeanwhile(reader);
+    const startedAt = performance.now();
+    let slowestRenewalMs = 0;
+    for (let step = 0; step * HOLD_STEP_MS < seconds * 1000; step++) {
+      const [from, to] = [step % parts, step % parts + 1].map((part) => Math.floor((leases * part) / parts));
+      const part = { firstId: firstId + (from ?? 0), leases: (to ?? 0) - (from ?? 0) };
+      const { slowestMs } = await keepAliveLoad(url, { ...part, connections: 1, streams: 4, depth: 100, rounds: 1 });
+      slowestRenewalMs = Math.max(slowestRenewalMs, slowestMs);
+      await sleep(startedAt + (step + 1) * HOLD_STEP_MS - performance.now());
+    }
+    await reads.end();
+    return { slowestRenewalMs, slowestReadMs: reads.slowestMs };
+  });
+  const held = (await countLeases(url)) - before;
+  if (held !== leases) throw new Error(`${leases} leases were kept alive, and ${held} are there`);
+  await revokeLoad(url, { leases, firstId, connections: 10, depth: 50 });
+  return figures;
+}
+
+/** A linearizable read every 10 ms until `end`. */
+function readMeanwhile(client: LightClient): { readonly slowestMs: number; end(): Promise<void> } {
+  let [slowestMs, isOver] = [0, false];
+  const reads = (async () => {
+    const key = Buffer.from(bytesField(1, Buffer.from('lease-load')));
+    while (!isOver) {
+      const atMs = performance.now();
+      await client.call(`${KV}Range`, key);
+      slowestMs = Math.max(slowestMs, performance.now() - atMs);
+      await sleep(10);
+    }
+  })();
+  return {
+    get slowestMs() {
+      return slowestMs;
+    },
+    end: () => {
+      isOver = true;
+      return reads;
+    },
+  };
 }
 
 function sleep(ms: number): Promise<void> {
