@@ -18,8 +18,11 @@ export const GROUP_BYTES_MAX = 1 << 30;
 /** A group's buffer that has grown beyond this is not kept for the next one. */
 export const BUFFER_KEPT_BYTES = 4 << 20;
 
-/** Segments and snapshots are read in pieces of this size. */
+/** Segments are read in pieces of this size. */
 export const READ_BYTES = 2 << 20;
+
+/** Snapshots in larger ones, of which two are in memory: a chunk that is cut by the end of one is read twice. */
+export const SNAPSHOT_READ_BYTES = 4 << 20;
 
 /** A snapshot is written in pieces of about this size; between two of them the log goes on. */
 export const SNAPSHOT_PIECE_BYTES = 1 << 20;

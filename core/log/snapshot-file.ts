@@ -13,7 +13,7 @@ import { checksum } from '../base/crc.js';
 import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
 import type { NodeId, SnapshotMeta } from '../raft/types.js';
-import { CHUNK_BYTES_MAX, READ_BYTES, SNAPSHOT_PIECE_BYTES, SNAPSHOT_UNSYNCED_BYTES } from './limits.js';
+import { CHUNK_BYTES_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOT_READ_BYTES, SNAPSHOT_UNSYNCED_BYTES } from './limits.js';
 import { LogError, REMEDY } from './log-storage.js';
 import { readId, readU64, writeId, writeU64 } from './record.js';
 import { FORMAT } from './segment.js';
@@ -192,7 +192,11 @@ class SnapshotReader {
   readonly #path: string;
   readonly #each: (chunk: Uint8Array) => void;
   readonly #done: Done;
+  /** Of the frame that is taken in next, and of what is read next. */
   #offset = 0;
+  #readTo = 0;
+  #isAtEnd = false;
+  #isOver = false;
   #count = 0;
   #dataBytes = 0;
   #chain = 0;
@@ -217,46 +221,76 @@ class SnapshotReader {
         return this.#done(damaged(this.#path, 0, 'its header names other members'));
       }
       this.#offset = header.bytes;
-      this.#readFrames(READ_BYTES);
+      this.#readTo = header.bytes;
+      this.#readFrames(SNAPSHOT_READ_BYTES);
     });
   }
 
+  /** What follows is read while what was read is taken in: the disk and this thread need not wait for each other. */
   #readFrames(sizeBytes: number): void {
-    this.#files.read(this.#path, this.#offset, sizeBytes, (error, bytes) => {
-      if (error !== null || bytes === undefined) return this.#done(error);
+    const from = this.#readTo;
+    this.#files.read(this.#path, from, sizeBytes, (error, bytes) => {
+      if (this.#isOver) return;
+      if (error !== null || bytes === undefined) return this.#end(error);
       const buffer = view(bytes);
-      let at = 0;
-      for (;;) {
-        const length = at + 4 <= buffer.length ? buffer.readUInt32LE(at) : null;
-        if (length === END) return this.#finish(buffer, at);
-        const size = length === null || at + FRAME_BYTES > buffer.length ? null : FRAME_BYTES + length;
-        if (size !== null && size > CHUNK_BYTES_MAX) return this.#done(damaged(this.#path, this.#offset, 'a chunk is too long'));
-        if (size === null || at + size > buffer.length) return this.#readMore(buffer.length, sizeBytes, size ?? FRAME_BYTES);
-        const chunk = buffer.subarray(at + FRAME_BYTES, at + size);
-        this.#chain = checksum(chunk, this.#chain);
-        if (this.#chain !== buffer.readUInt32LE(at + 4)) {
-          return this.#done(damaged(this.#path, this.#offset, 'the checksum of a chunk is wrong'));
-        }
-        this.#count++;
-        this.#dataBytes += chunk.length;
-        this.#each(chunk);
-        at += size;
-        this.#offset += size;
-      }
+      const { end, needed } = wholeFrames(buffer);
+      this.#readTo = from + end;
+      const isCut = buffer.length < sizeBytes && buffer.length - end < needed;
+      if (needed > 0 && needed <= CHUNK_BYTES_MAX && !isCut) this.#readFrames(Math.max(SNAPSHOT_READ_BYTES, needed));
+      if (!this.#take(buffer.subarray(0, end))) return;
+      if (needed === 0) return this.#finish(buffer.subarray(end));
+      if (needed > CHUNK_BYTES_MAX) return this.#end(damaged(this.#path, this.#offset, 'a chunk is too long'));
+      if (isCut) this.#end(damaged(this.#path, this.#offset, 'it is cut off'));
     });
   }
 
-  #readMore(gotBytes: number, askedBytes: number, needed: number): void {
-    if (gotBytes < askedBytes && gotBytes < needed) return this.#done(damaged(this.#path, this.#offset, 'it is cut off'));
-    this.#readFrames(Math.max(READ_BYTES, needed));
+  /** False: something is wrong, and was told. */
+  #take(frames: Buffer): boolean {
+    for (let at = 0; at < frames.length; ) {
+      const size = FRAME_BYTES + frames.readUInt32LE(at);
+      const chunk = frames.subarray(at + FRAME_BYTES, at + size);
+      this.#chain = checksum(chunk, this.#chain);
+      if (this.#chain !== frames.readUInt32LE(at + 4)) {
+        this.#end(damaged(this.#path, this.#offset, 'the checksum of a chunk is wrong'));
+        return false;
+      }
+      this.#count++;
+      this.#dataBytes += chunk.length;
+      this.#each(chunk);
+      at += size;
+      this.#offset += size;
+    }
+    return true;
   }
 
-  #finish(buffer: Buffer, at: number): void {
-    if (at + END_BYTES > buffer.length && at > 0) return this.#readFrames(READ_BYTES);
-    const end = decodeEnd(buffer, at);
+  /** `rest`: from the mark of the end on, as far as it was read. */
+  #finish(rest: Buffer): void {
+    if (rest.length < END_BYTES && !this.#isAtEnd) {
+      // Once more, from the mark on: what is missing then is not there.
+      this.#isAtEnd = true;
+      return this.#readFrames(SNAPSHOT_READ_BYTES);
+    }
+    const end = decodeEnd(rest, 0);
     const right = end !== null && end.chain === this.#chain && end.chunks === this.#count && end.bytes === this.#dataBytes;
-    if (right && buffer.length === at + END_BYTES) this.#done(null);
-    else this.#done(damaged(this.#path, this.#offset, 'its end does not agree with what comes before'));
+    if (right && rest.length === END_BYTES) this.#end(null);
+    else this.#end(damaged(this.#path, this.#offset, 'its end does not agree with what comes before'));
+  }
+
+  #end(error: Error | null): void {
+    this.#isOver = true;
+    this.#done(error);
+  }
+}
+
+/** Up to where whole frames reach, and how many bytes the one behind them has at least; 0: it is the end. */
+function wholeFrames(buffer: Buffer): { end: number; needed: number } {
+  for (let at = 0; ; ) {
+    if (at + 4 > buffer.length) return { end: at, needed: FRAME_BYTES };
+    const length = buffer.readUInt32LE(at);
+    if (length === END) return { end: at, needed: 0 };
+    const size = FRAME_BYTES + length;
+    if (size > CHUNK_BYTES_MAX || at + size > buffer.length) return { end: at, needed: size };
+    at += size;
   }
 }
 

@@ -98,8 +98,8 @@ export const frozenWaitMs = 50;
  * Keys that large ranges look at in one turn, and one of them before the next has its turn: each is looked at three times, to
  * be found, measured and written, which takes some milliseconds. How many are read beside each other, and how many wait.
  */
-export const readKeysPerTurn = 8192;
-export const readKeysPerSlice = 2048;
+export const readKeysPerTurn = 4096;
+export const readKeysPerSlice = 1024;
 export const readingsMax = 16;
 export const readingsWaitingMax = 20_000;
 /** Rows hashed in one turn, some milliseconds of work; and hashes under way in one member: each keeps history in memory. */

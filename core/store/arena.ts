@@ -65,10 +65,10 @@ export class Arena {
     for (let i = 0; i < length; i++) target[offset + i] = bytes[i] as number;
   }
 
-  /** Makes `bytes`, which nobody may write to from now on, a chunk that is all in use. Must begin its buffer. */
+  /** Makes `bytes`, which nobody may write to from now on, a chunk that is all in use. What it is a part of stays in memory. */
   adopt(bytes: Uint8Array): number {
-    assert(bytes.byteOffset === 0, 'an adopted chunk begins its buffer');
-    const chunk = this.#place(bytes);
+    // All chunks are of one class: that of the disk's has a `slice` of its own, which copies nothing.
+    const chunk = this.#place(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
     this.#live[chunk] = bytes.length;
     this.#liveBytes += bytes.length;
     return chunk;
@@ -99,7 +99,8 @@ export class Arena {
   read(chunk: number, offset: number, length: number): Uint8Array {
     if (length === 0) return EMPTY;
     const bytes = this.#chunks[chunk] as Uint8Array;
-    return length <= COPIED_BYTES ? bytes.slice(offset, offset + length) : new Uint8Array(bytes.buffer, offset, length);
+    if (length <= COPIED_BYTES) return bytes.slice(offset, offset + length);
+    return new Uint8Array(bytes.buffer, bytes.byteOffset + offset, length);
   }
 
   /** A view, whatever the length. */

@@ -193,8 +193,12 @@ export class Order {
   fill(count: number): void {
     assert(this.size === 0, 'an order is filled once');
     for (let from = 0; from < count; from += ROOMY_SLOTS) {
-      const slots = Array.from({ length: Math.min(ROOMY_SLOTS, count - from) }, (_, i) => from + i);
-      const live = slots.filter((slot) => this.#facts.isLive(slot)).length;
+      const slots = new Uint32Array(Math.min(ROOMY_SLOTS, count - from));
+      let live = 0;
+      for (let i = 0; i < slots.length; i++) {
+        slots[i] = from + i;
+        if (this.#facts.isLive(from + i)) live += 1;
+      }
       this.#open(this.#list.length, slots, live);
       this.live += live;
     }

@@ -76,6 +76,9 @@ const FRAME_HEADER_BYTES = 8;
 /** A length above this is damage: no key or value comes near it. */
 const FRAME_BYTES_MAX = 2 ** 30;
 
+/** Of what is kept with them, values that stay where they were read are at least so many times the rest. */
+const VALUES_SHARE_MIN = 7;
+
 const ROW_TOMBSTONE = 1;
 const ROW_LEASE = 2;
 const ROW_CREATED = 4;
@@ -403,7 +406,9 @@ export class SnapshotReader {
     const end = reader.varint() + reader.at;
     const { values } = this.#table;
     const blob = reader.from(end);
-    const chunk = blob.length === 0 ? 0 : values.adopt(new Uint8Array(blob));
+    // Values stay where they were read, unless too much else would stay in memory with them.
+    const isMost = blob.length >= end * VALUES_SHARE_MIN;
+    const chunk = blob.length === 0 ? 0 : values.adopt(isMost ? blob : new Uint8Array(blob));
     let offset = 0;
     while (reader.at < end) offset += this.#readRow(reader, chunk, offset);
     assert(reader.at === end && offset === blob.length, 'rows and their values do not fit');

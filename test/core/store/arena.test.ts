@@ -100,5 +100,17 @@ test('an adopted chunk is in use as a whole', (t) => {
   t.is(arena.sizeBytes, 3);
   arena.release(chunk, 2);
   t.is(arena.sizeBytes, 0);
-  t.throws(() => arena.adopt(new Uint8Array(8).subarray(4)), { message: /begins its buffer/ });
+});
+
+test('a chunk may be a part of something, of whatever class: short pieces are copies all the same', (t) => {
+  const arena = new Arena();
+  const whole = Buffer.from(Array.from({ length: 200 }, (_, i) => i));
+  const chunk = arena.adopt(whole.subarray(50));
+  const [short, long] = [arena.read(chunk, 10, 3), arena.read(chunk, 10, 100)];
+  t.deepEqual([...short], [60, 61, 62]);
+  t.is(long.length, 100);
+  t.is(long[99], 159);
+  t.deepEqual([...arena.view(chunk, 149, 1)], [199]);
+  t.not(short.buffer, whole.buffer);
+  t.is(long.buffer, whole.buffer);
 });
