@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { generate, generatorFault, type Job } from './generator.js';
 import type { Quantiles } from './histogram.js';
+import { LoadLoop } from './load-loop.js';
 import { framed, KEY, PATH, putMessage, VALUE_BYTES } from './messages.js';
 
 interface Served {
@@ -101,6 +102,22 @@ test('an open loop sends every arrival, and charges a server that stands still w
     t.true(result.latency.max >= 290_000, `${result.latency.max}`);
     t.true(result.latency.p90 >= 100_000, `${result.latency.p90}`);
     t.not(result.late, null);
+  });
+});
+
+test('a generator that stands still itself says so, and charges nobody less for it', async (t) => {
+  await against(good, async ({ job }) => {
+    const never = (why?: string): void => void (why === undefined || t.fail(why));
+    const stall = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+    const open: Job = { ...job, pacing: { kind: 'open', perSecond: 500 }, seconds: 1 };
+    const loop = new LoadLoop(open, { onBegin: () => setTimeout(stall, 50), onEnd: never, onFault: never });
+    await loop.open();
+    const { answers, late, latency } = await loop.run();
+    loop.close();
+    t.is(answers, 500);
+    t.true((late?.max ?? 0) >= 180_000, `${late?.max}`);
+    t.true(latency.max >= 180_000, `${latency.max}`);
+    t.true(latency.p90 >= (late?.p90 ?? Infinity));
   });
 });
 
