@@ -3,8 +3,8 @@
 // stream holds one such round, whatever the caller sends.
 
 import type { Clock } from '../base/clock.js';
-import type { Backend, LeaseId } from '../client.js';
-import { ApiError } from '../errors.js';
+import type { Backend, KeptAlive, LeaseId } from '../client.js';
+import { ApiError, isApiError } from '../errors.js';
 import type { CallContext, RequestStream } from './call.js';
 import type { LeaseCodec } from './hot-lease.js';
 import { watchLeader } from './leader-check.js';
@@ -44,22 +44,35 @@ async function answerTogether(
   { backend, codec }: KeepAliveDoors, first: Uint8Array, others: readonly Uint8Array[], call: CallContext, send: Send,
 ): Promise<void> {
   const { ids, fault } = read(codec, first, others);
-  const caller = await backend.identify(call);
-  if (caller === null && ids.length > 0) {
-    const { header, ttlSeconds } = await asCaller(backend, call, null, (options) => backend.keepAliveAll(ids, options));
-    let sent: Promise<void> | null = null;
-    for (const [i, id] of ids.entries()) sent = send(codec.keepAlive(header, id, ttlSeconds[i] ?? 0));
-    // A reader that is slow is waited for once: what one round says is little.
-    await sent;
-  } else {
-    for (const id of ids) {
-      // Each is a question of its own to those who may be told no; who asks may change from one to the next.
-      const asker = id === ids[0] ? caller : await backend.identify(call);
-      const { header, ttlSeconds } = await asCaller(backend, call, asker, (options) => backend.keepAlive(id, options));
-      await send(codec.keepAlive(header, id, ttlSeconds));
-    }
+  if (ids.length > 0) {
+    const caller = await backend.identify(call);
+    const asked = asCaller(backend, call, caller, (options) => backend.keepAliveAll(ids, options));
+    const kept = await asked.catch((error: unknown) => {
+      // What may be refused for one of them is asked again for each, so that those before it have their answers.
+      if (caller === null || ids.length === 1 || !isApiError(error)) throw error;
+      return null;
+    });
+    if (kept === null) await answerOneByOne({ backend, codec }, ids, call, send);
+    else await answerAll(codec, ids, kept, send);
   }
   if (fault !== null) throw fault;
+}
+
+function answerAll(codec: LeaseCodec, ids: readonly LeaseId[], { header, ttlSeconds }: KeptAlive, send: Send): Promise<void> {
+  let sent = Promise.resolve();
+  for (const [i, id] of ids.entries()) sent = send(codec.keepAlive(header, id, ttlSeconds[i] ?? 0));
+  // A reader that is slow is waited for once: what one round says is little.
+  return sent;
+}
+
+async function answerOneByOne(
+  { backend, codec }: Pick<KeepAliveDoors, 'backend' | 'codec'>, ids: readonly LeaseId[], call: CallContext, send: Send,
+): Promise<void> {
+  for (const id of ids) {
+    const caller = await backend.identify(call);
+    const { header, ttlSeconds } = await asCaller(backend, call, caller, (options) => backend.keepAlive(id, options));
+    await send(codec.keepAlive(header, id, ttlSeconds));
+  }
 }
 
 /** The ids up to the first message that cannot be read, and what is wrong with that. */

@@ -17,7 +17,7 @@ const CALL: CallContext = {
 };
 const HEADER = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
 
-/** Of a lease below 100 its id is what it has left; others are gone; 66 is not the caller's to renew. */
+/** Of a lease below 100 its id is what it has left; others are gone; 66 is nobody's to renew who is somebody. */
 interface Asked {
   readonly together: number[];
   alone: number;
@@ -29,11 +29,12 @@ function backendOf(caller: Caller | null, asked: Asked): Backend {
     identify: () => caller,
     keepAlive: (id: LeaseId) => {
       asked.alone += 1;
-      if (id === 66n) return Promise.reject(new ApiError('permission_denied'));
+      if (caller !== null && id === 66n) return Promise.reject(new ApiError('permission_denied'));
       return Promise.resolve({ header: HEADER, ttlSeconds: left(id) });
     },
     keepAliveAll: (ids: readonly LeaseId[]) => {
       asked.together.push(ids.length);
+      if (caller !== null && ids.includes(66n)) return Promise.reject(new ApiError('permission_denied'));
       return Promise.resolve({ header: HEADER, ttlSeconds: ids.map(left) });
     },
   } satisfies Partial<Backend>;
@@ -88,11 +89,18 @@ test('a message that cannot be read ends the stream behind the answers to those 
   t.regex(String(alone.error), /not a message of LeaseKeepAliveRequest/);
 });
 
-test('where callers are somebody each lease is a question of its own; a refusal ends the stream behind the answers before it', async (t) => {
-  const { answers, asked, error } = await serve([1, 2, 66, 4].map(messageOf), { ...NOBODY, user: 'u' });
+test('one that is refused ends the stream behind the answers to those before it', async (t) => {
+  const caller: Caller = { ...NOBODY, user: 'u' };
+  const { answers, asked, error } = await serve([1, 2, 66, 4].map(messageOf), caller);
   t.deepEqual(answers, [[1, 1], [2, 2]]);
-  t.deepEqual(asked, { together: [], alone: 3 });
+  t.deepEqual(asked, { together: [4], alone: 3 });
   t.is((error as ApiError).code, 'permission_denied');
+  const alone = await serve([messageOf(66)], caller);
+  t.deepEqual(alone.asked, { together: [1], alone: 0 });
+  t.is((alone.error as ApiError).code, 'permission_denied');
+  t.deepEqual((await serve(ids.map(messageOf), caller)).answers, expected.slice(0, ids.indexOf(66)));
+  const allowed = [1, 2, 3, 200].map(messageOf);
+  t.deepEqual((await serve(allowed, caller)).asked, { together: [4], alone: 0 });
 });
 
 test('an id may be written in a form that is not usual', async (t) => {
