@@ -51,11 +51,14 @@ export interface Loaded extends JobResult {
 /** A generator that leaves its schedule by more than this, and by more than this part of the latency, tells of itself. */
 export const LATE_P99 = { microsMax: 1_000, partMax: 0.2 } as const;
 
+/** Beyond the time it was given, filling a store and waiting for answers included. */
+const PATIENCE_MS = 120_000;
 const generatorFile = fileURLToPath(new URL('generator-main.js', import.meta.url));
 
 /** Fails if any answer brought no message. `cpuMicros` is asked when the warm-up has ended and when the measured time has. */
 export async function generate(job: Job, cpuMicros: () => number): Promise<Loaded> {
-  const child = spawn(process.execPath, [generatorFile, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const timeout = (job.warmUpSeconds + job.seconds) * 1000 + PATIENCE_MS;
+  const child = spawn(process.execPath, [generatorFile, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'pipe'], timeout });
   if (job.pacing.kind === 'open' && child.pid !== undefined) prefer(child.pid);
   let complaint = '';
   child.stderr.on('data', (bytes: Buffer) => {
@@ -73,6 +76,7 @@ export async function generate(job: Job, cpuMicros: () => number): Promise<Loade
   }
   const code = await exit;
   const [before = NaN, after = NaN] = cpu;
+  if (code === null) throw new Error(`the load generator did not end within ${timeout / 1000} seconds`);
   if (code !== 0) throw new Error(`the load generator ended with ${code}: ${complaint.trim()}`);
   const result = JSON.parse(last) as JobResult;
   if (result.failed > 0) throw new Error(`${result.failed} of ${result.answers} answers brought no message`);

@@ -32,14 +32,19 @@ export interface Load {
   readonly isHttp1?: boolean;
 }
 
+/** Beyond the time it was given; then it is stuck, or the server is. */
+const PATIENCE_MS = 30_000;
+
 export async function runLoad(server: Addressed, load: Load): Promise<LoadResult> {
   const directory = await mkdtemp(join(tmpdir(), 'coterie-load-'));
   try {
     const file = join(directory, 'body');
     await writeFile(file, load.body);
-    if (load.warmUpSeconds > 0) await h2load(argumentsOf(server, load, file, load.warmUpSeconds));
+    const run = (seconds: number): Promise<string> =>
+      h2load(argumentsOf(server, load, file, seconds), seconds * 1000 + PATIENCE_MS);
+    if (load.warmUpSeconds > 0) await run(load.warmUpSeconds);
     const before = server.cpuMicros();
-    const output = await h2load(argumentsOf(server, load, file, load.seconds));
+    const output = await run(load.seconds);
     const spent = server.cpuMicros() - before;
     const result = readOutput(output);
     return { ...result, cpuMicros: spent / result.requests };
@@ -67,9 +72,9 @@ export function readOutput(output: string): Omit<LoadResult, 'cpuMicros'> {
   return { perSecond: Number(perSecond), requests: Number(requests), bodyBytes: Number(bodyBytes) };
 }
 
-function h2load(args: readonly string[]): Promise<string> {
+function h2load(args: readonly string[], timeout: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('h2load', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('h2load', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout });
     let [output, complaint] = ['', ''];
     child.stdout.on('data', (bytes: Buffer) => {
       output += bytes.toString();
@@ -80,6 +85,7 @@ function h2load(args: readonly string[]): Promise<string> {
     child.once('error', reject);
     child.once('close', (code) => {
       if (code === 0) resolve(output);
+      else if (code === null) reject(new Error(`h2load did not end within ${timeout / 1000} seconds: ${complaint.trim()}`));
       else reject(new Error(`h2load ended with ${code}: ${complaint.trim()}`));
     });
   });
