@@ -55,7 +55,8 @@ export class HttpConnection {
   #isServing = false;
   /** The caller sends no more. */
   #hasEnded = false;
-  #isStopped = false;
+  /** The next answer is the last. */
+  #isLast = false;
   /** Handed over, or gone. */
   #isOver = false;
   #cancelRest: (() => void) | null = null;
@@ -72,7 +73,7 @@ export class HttpConnection {
 
   /** The server goes: what is idle ends at once, and an answer under way, or to a request that has begun to come, is the last. */
   stop(): void {
-    this.#isStopped = true;
+    this.#isLast = true;
     if (!this.#isServing && this.#held === null) this.#endSoon();
   }
 
@@ -200,6 +201,7 @@ export class HttpConnection {
 
   #serve(head: RequestHead, body: string): void {
     const { plain, mapping } = head.route;
+    if (head.isLast) this.#isLast = true;
     if (plain.kind !== 'unary' || this.#lastCall === null) return;
     let bytes: Uint8Array;
     try {
@@ -226,7 +228,8 @@ export class HttpConnection {
     this.#isServing = false;
     try {
       const text = mapping.toText(answer);
-      this.#send(this.#doors.heads.answer(Buffer.byteLength(text), this.#isStopped), text);
+      const bytes = Buffer.byteLength(text);
+      this.#send(this.#doors.heads.answer(bytes, this.#isLast), text, bytes);
     } catch (error) {
       this.#refuse(error);
     }
@@ -247,20 +250,23 @@ export class HttpConnection {
   #refuse(error: unknown): void {
     const status = gatewayStatus(error, Status.invalid_argument);
     const text = errorBody(status);
-    this.#send(this.#doors.heads.refusal(httpStatusOf(status.code), Buffer.byteLength(text), this.#isStopped), text);
+    const bytes = Buffer.byteLength(text);
+    this.#send(this.#doors.heads.refusal(httpStatusOf(status.code), bytes, this.#isLast), text, bytes);
   }
 
-  #send(head: string, text: string): void {
+  #send(head: string, text: string, bytes: number): void {
     const socket = this.#socket;
     if (this.#isOver || socket.destroyed) return;
-    if (text.length < UNSENT_COUNTED_BYTES) socket.write(head + text);
+    // Plain ASCII, as nearly all answers are, is taken as it is.
+    const encoding = bytes === text.length ? 'latin1' : 'utf8';
+    if (text.length < UNSENT_COUNTED_BYTES) socket.write(head + text, encoding);
     else {
       const address = socket.remoteAddress ?? 'unknown';
       const release = this.#doors.unsent.holdOn(socket, address, text.length, () => socket.destroy());
-      socket.write(head + text, () => release());
+      socket.write(head + text, encoding, () => release());
     }
     // As the head says, nothing follows.
-    if (this.#isStopped) this.#endSoon();
+    if (this.#isLast) this.#endSoon();
   }
 }
 

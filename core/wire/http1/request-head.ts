@@ -1,6 +1,6 @@
 // The head of an HTTP/1.1 request (RFC 9112), where it is one that the short way serves: POST to a plain call of the API, with a
-// Content-Length, on a connection that stays. Strict: whatever is doubtful, unusual or somebody else's to judge (folded lines,
-// bare line ends, repeated fields that matter, Transfer-Encoding, Expect, Upgrade) is not read here but by Node's server.
+// Content-Length. Strict: whatever is doubtful, unusual or somebody else's to judge (folded lines, bare line ends, repeated
+// fields that matter, Transfer-Encoding, Expect, Upgrade) is not read here but by Node's server.
 
 import type { Route } from '../http-gateway.js';
 import { BODY_BYTES_MAX } from './limits.js';
@@ -8,6 +8,8 @@ import { BODY_BYTES_MAX } from './limits.js';
 export interface RequestHead {
   readonly route: Route;
   readonly bodyBytes: number;
+  /** The caller wants no more than this of its connection. */
+  readonly isLast: boolean;
   readonly fields: KnownFields;
 }
 
@@ -58,10 +60,12 @@ export function readHead(text: string, routeAt: (path: string) => Route | null):
   const host = fields.get('host');
   const length = fields.get('content-length') ?? '';
   if (host === undefined || !LENGTH.test(length) || Number(length) > BODY_BYTES_MAX) return null;
-  if ((fields.get('connection') ?? 'keep-alive').toLowerCase() !== 'keep-alive') return null;
+  const connection = (fields.get('connection') ?? 'keep-alive').toLowerCase();
+  if (connection !== 'keep-alive' && connection !== 'close') return null;
   return {
     route,
     bodyBytes: Number(length),
+    isLast: connection === 'close',
     fields: {
       host,
       origin: fields.get('origin'),

@@ -251,6 +251,16 @@ test('what is not for the short way is Node\'s to judge, from its first byte on'
   }
 });
 
+test('a request with more behind it that says it is the last is the last', async (t) => {
+  const world = await start(t);
+  const caller = new Caller(world);
+  world.events.splice(0);
+  t.regex(await caller.ask(ranged('Connection: close') + RANGE), /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\n/);
+  t.is(await caller.answer(), '');
+  t.is(world.events.length, 2);
+  caller.socket.destroy();
+});
+
 test('a last request is answered and ends its connection', async (t) => {
   const world = await start(t);
   for (const last of [ranged('Connection: close'), RANGE.replace('HTTP/1.1', 'HTTP/1.0')]) {
