@@ -3,7 +3,9 @@
 // It reads the usual forms alone, and says null to all others, which are then read by the generated code: whatever is unusual
 // about a request is judged in one place.
 
-import type { Header, KeyValue, PutRequest, RangeRequest, RangeResponse } from '../client.js';
+import type {
+  DeleteResponse, Header, KeyValue, OpResponse, PutRequest, RangeRequest, RangeResponse, TxnResponse,
+} from '../client.js';
 
 // Reading. Tags are a field's number times 8, and how it is written: 0 a number, 2 bytes.
 
@@ -83,9 +85,10 @@ export function readRange(bytes: Uint8Array): RangeRequest | null {
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0);
+const TWO_TO_49 = 2 ** 49;
 
-/** Numbers below 2^28, and no more than there is. */
-class Reader {
+/** Numbers below 2^49, and no more than there is. */
+export class Reader {
   readonly #bytes: Uint8Array;
   at = 0;
   /** Something was met that this does not read; what was returned since means nothing. */
@@ -105,11 +108,11 @@ class Reader {
 
   number(): number {
     let value = 0;
-    for (let shift = 0; shift < 28; shift += 7) {
+    for (let scale = 1; scale < TWO_TO_49; scale *= 128) {
       const byte = this.#bytes[this.at++];
       if (byte === undefined) break;
-      value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
+      if (byte < 0x80) return value + byte * scale;
+      value += (byte & 0x7f) * scale;
     }
     this.isOdd = true;
     return 0;
@@ -162,6 +165,62 @@ export class HotWriter {
     }
     this.#number(4 * 8 + NUMBER, count);
     return this.#piece.subarray(from, this.#at);
+  }
+
+  delete({ header, deleted, prevKvs }: DeleteResponse): Uint8Array {
+    const headerBytes = this.#headerBytes(header);
+    const from = this.#reserve(fieldBytes(headerBytes) + numberBytes(deleted) + pairsBytes(prevKvs));
+    this.#header(header, headerBytes);
+    this.#number(2 * 8 + NUMBER, deleted);
+    for (const kv of prevKvs) this.#keyValue(3 * 8 + BYTES, kv, keyValueBytes(kv));
+    return this.#piece.subarray(from, this.#at);
+  }
+
+  /** Null: with an answer in it that is not usual, one of a nested transaction. */
+  txn({ header, succeeded, responses }: TxnResponse): Uint8Array | null {
+    const headerBytes = this.#headerBytes(header);
+    let length = fieldBytes(headerBytes) + (succeeded ? 2 : 0);
+    const sizes: number[] = [];
+    for (const each of responses) {
+      if (each.kind === 'txn') return null;
+      const size = opBytes(each);
+      sizes.push(size);
+      length += fieldBytes(fieldBytes(size));
+    }
+    const from = this.#reserve(length);
+    this.#header(header, headerBytes);
+    if (succeeded) {
+      this.#byte(2 * 8 + NUMBER);
+      this.#byte(1);
+    }
+    for (const [i, each] of responses.entries()) this.#op(each, sizes[i] ?? 0);
+    return this.#piece.subarray(from, this.#at);
+  }
+
+  /** An answer within a transaction: its header has the revision alone. `length`: see opBytes. */
+  #op(op: OpResponse, length: number): void {
+    this.#byte(3 * 8 + BYTES);
+    this.#varint(fieldBytes(length));
+    this.#byte(OP_FIELDS[op.kind] * 8 + BYTES);
+    this.#varint(length);
+    this.#byte(1 * 8 + BYTES);
+    this.#varint(numberBytes(op.response.revision));
+    this.#number(3 * 8 + NUMBER, op.response.revision);
+    if (op.kind === 'put') {
+      const { prevKv } = op.response;
+      if (prevKv !== null) this.#keyValue(2 * 8 + BYTES, prevKv, keyValueBytes(prevKv));
+    } else if (op.kind === 'delete') {
+      this.#number(2 * 8 + NUMBER, op.response.deleted);
+      for (const kv of op.response.prevKvs) this.#keyValue(3 * 8 + BYTES, kv, keyValueBytes(kv));
+    } else if (op.kind === 'range') {
+      const { kvs, more, count } = op.response;
+      for (const kv of kvs) this.#keyValue(2 * 8 + BYTES, kv, keyValueBytes(kv));
+      if (more) {
+        this.#byte(3 * 8 + NUMBER);
+        this.#byte(1);
+      }
+      this.#number(4 * 8 + NUMBER, count);
+    }
   }
 
   #headerBytes({ clusterId, memberId, revision, raftTerm }: Header): number {
@@ -245,6 +304,8 @@ export class HotWriter {
 }
 
 const PIECE_BYTES = 64 * 1024;
+/** Which field of a ResponseOp it is. */
+const OP_FIELDS: Readonly<Record<OpResponse['kind'], number>> = { range: 1, put: 2, delete: 3, txn: 4 };
 const TWO_TO_31 = 2 ** 31;
 
 function keyValueBytes({ key, createRevision, modRevision, version, value, lease }: KeyValue): number {
@@ -252,6 +313,25 @@ function keyValueBytes({ key, createRevision, modRevision, version, value, lease
     (key.length === 0 ? 0 : fieldBytes(key.length)) + (value.length === 0 ? 0 : fieldBytes(value.length)) +
     numberBytes(createRevision) + numberBytes(modRevision) + numberBytes(version) + (lease === 0n ? 0 : 1 + int64Bytes(lease))
   );
+}
+
+function pairsBytes(kvs: readonly KeyValue[]): number {
+  let bytes = 0;
+  for (const kv of kvs) bytes += fieldBytes(keyValueBytes(kv));
+  return bytes;
+}
+
+/** Of the answer itself, without what says of which kind it is. */
+function opBytes(op: Exclude<OpResponse, { kind: 'txn' }>): number {
+  const headBytes = fieldBytes(numberBytes(op.response.revision));
+  switch (op.kind) {
+    case 'put':
+      return headBytes + (op.response.prevKv === null ? 0 : fieldBytes(keyValueBytes(op.response.prevKv)));
+    case 'delete':
+      return headBytes + numberBytes(op.response.deleted) + pairsBytes(op.response.prevKvs);
+    case 'range':
+      return headBytes + pairsBytes(op.response.kvs) + (op.response.more ? 2 : 0) + numberBytes(op.response.count);
+  }
 }
 
 /** With tag and length. */

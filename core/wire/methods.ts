@@ -14,6 +14,7 @@ import { pathOf, type Method, type Methods } from './call.js';
 import * as convert from './convert.js';
 import { readAlarmRequest, writeAlarms } from './convert-auth.js';
 import { HotWriter, readPut, readRange } from './hot-codec.js';
+import { readDelete, readTxn } from './hot-txn.js';
 import { healthMethods } from './health-methods.js';
 import { LeaseCodec } from './hot-lease.js';
 import { serveKeepAlive } from './keep-alive-stream.js';
@@ -68,24 +69,29 @@ function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
     ),
     kv(
       'DeleteRange',
-      rpc.DeleteRangeRequest,
-      (message, options) => {
-        return backend.txn({ success: [{ kind: 'delete', request: convert.readDeleteRequest(message) }] }, options);
+      (bytes) => {
+        return readDelete(bytes) ??
+          convert.readDeleteRequest(decode(rpc.DeleteRangeRequest, bytes, 'etcdserverpb.KV.DeleteRange'));
       },
+      (request, options) => backend.txn({ success: [{ kind: 'delete', request }] }, options),
       (answer) => {
         const { deleted, prevKvs } = only(answer, 'delete').response;
-        return rpc.DeleteRangeResponse.encode(convert.writeDeleteResponse({ header: answer.header, deleted, prevKvs }));
+        return writer.delete({ header: answer.header, deleted, prevKvs });
       },
     ),
     kv(
       'Txn',
-      rpc.TxnRequest,
-      (message, options) => {
+      (bytes) => {
+        const request = readTxn(bytes);
+        return request === null ? { message: decode(rpc.TxnRequest, bytes, 'etcdserverpb.KV.Txn') } : { request };
+      },
+      ({ message, request }, options) => {
+        if (request !== undefined) return backend.txn(request, options);
         const fault = hasHole(message) ? firstFault(message, txnOpsMax) : null;
         if (fault !== null) throw new ApiError(fault);
         return backend.txn(convert.readTxnRequest(message), options);
       },
-      (answer) => rpc.TxnResponse.encode(convert.writeTxnResponse(answer)),
+      (answer) => writer.txn(answer) ?? rpc.TxnResponse.encode(convert.writeTxnResponse(answer)),
     ),
     kv(
       'Compact',
