@@ -12,6 +12,7 @@ import {
   CONNECTION_WINDOW_BYTES, ENDED_EARLY_MAX, HEADER_BLOCK_BYTES_MAX, HEADER_LIST_BYTES_MAX, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES,
   UNREAD_BYTES_MAX, UNREAD_STEP_BITS,
 } from './limits.js';
+import { KnownHeads } from './known-heads.js';
 import { Output, type Sink } from './output.js';
 import { CODE, ConnectionFault, FLAG, FRAME, SETTING, WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX } from './protocol.js';
 import { HeadReader, TrailerReader, type RequestHead } from './request-head.js';
@@ -61,10 +62,7 @@ export class Connection implements FrameSink {
   #skippedBelow = 0;
   /** A block of header fields that is not whole. */
   #block: { readonly stream: number; readonly flags: number; readonly parts: Buffer[]; bytes: number } | null = null;
-  /** The last block, and what it said, while the table is the same. */
-  #lastBlock: Buffer | null = null;
-  #lastHead: RequestHead | null = null;
-  #lastVersion = -1;
+  readonly #knownHeads = new KnownHeads();
   #credit = CONNECTION_WINDOW_BYTES;
   #untold = 0;
   #unread = 0;
@@ -322,16 +320,13 @@ export class Connection implements FrameSink {
   }
 
   #readHead(bytes: Buffer, from: number, to: number): RequestHead | 'too_large' | null {
-    const last = this.#lastBlock;
-    if (last !== null && this.#lastVersion === this.#decoder.version && isSame(last, bytes, from, to)) return this.#lastHead;
-    const reader = new HeadReader();
     const { version } = this.#decoder;
+    const known = this.#knownHeads.find(bytes, from, to, version);
+    if (known !== undefined) return known;
+    const reader = new HeadReader();
     if (!this.#decoder.decode(bytes, from, to, reader)) return 'too_large';
     const { head } = reader;
-    this.#lastVersion = this.#decoder.version;
-    const isWorthIt = version === this.#lastVersion && to - from <= REMEMBERED_BYTES;
-    this.#lastBlock = isWorthIt ? Buffer.from(bytes.subarray(from, to)) : null;
-    this.#lastHead = head;
+    if (version === this.#decoder.version) this.#knownHeads.keep(bytes, from, to, version, head);
     return head;
   }
 
@@ -577,15 +572,7 @@ const FRAME_SIZE_LEAST = 2 ** 14;
 const FRAME_SIZE_MOST = 2 ** 24 - 1;
 /** Frames that one block of header fields may come in. */
 const PARTS_MAX = 32;
-/** A block longer than this is not remembered. */
-const REMEMBERED_BYTES = 256;
 const NOTHING: Uint8Array = new Uint8Array(0);
-
-function isSame(last: Buffer, bytes: Buffer, from: number, to: number): boolean {
-  if (last.length !== to - from) return false;
-  for (let i = 0; i < last.length; i++) if (last[i] !== bytes[from + i]) return false;
-  return true;
-}
 
 function broken(message: string): ConnectionFault {
   return new ConnectionFault(CODE.protocol, message);
