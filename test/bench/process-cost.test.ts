@@ -39,7 +39,10 @@ test('failed requests, or none at all, are an error', (t) => {
   t.throws(() => readOutput('could not connect'));
 });
 
-test('of the metrics the latest heartbeat is read, and that there is none', (t) => {
-  t.is(latestIn('# HELP x y\ncoterie_raft_heartbeat_late_seconds_max 0.125\nother 3\n'), 0.125);
-  t.is(latestIn('other 3\n'), null);
+test('a heartbeat is as late as the latest tick, or as a silence is longer than usual; without both nothing is known', (t) => {
+  const metrics = (tick: number, silence: number): string =>
+    `# HELP x y\ncoterie_tick_late_max_seconds ${tick}\ncoterie_leader_silence_max_seconds ${silence}\nother 3\n`;
+  t.is(latestIn(metrics(0.125, 0.1)), 0.125);
+  t.is(latestIn(metrics(0.125, 0.5)), 0.4);
+  t.is(latestIn('coterie_tick_late_max_seconds 0.1\n'), null);
 });
