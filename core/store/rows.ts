@@ -157,6 +157,12 @@ export class Rows {
     return row + 1 === this.gapStart ? this.gapEnd : row + 1;
   }
 
+  /** The row that comes before, past the gap; NONE at the beginning. */
+  before(row: number): number {
+    const before = row === this.gapEnd ? this.gapStart : row;
+    return before === 0 ? NONE : before - 1;
+  }
+
   /** Copies row `from` over row `to` and tells its neighbours. The newest row of the key must be told by the caller. */
   move(from: number, to: number): void {
     const source = this.#wide[from >>> PAGE_SHIFT] as Float64Array;

@@ -3,13 +3,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import test from 'ava';
 import fc from 'fast-check';
+import { Prng } from '../../../core/base/prng.js';
 import type { Header, RangeRequest, RangeResponse } from '../../../core/client.js';
 import { decodeCommand, encodeCommand, type Command } from '../../../core/store/command.js';
 import { Reading } from '../../../core/store/range.js';
 import { Store } from '../../../core/store/store.js';
 import { PairList } from '../../../core/store/telling.js';
 import { command, rangeRequest } from '../../model/store-arbitrary.js';
-import { ALL, Script } from './script.js';
+import { ALL, bytes, Script } from './script.js';
 
 const HEADER: Header = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
 
@@ -97,3 +98,34 @@ function sorted(script: Script, { sortOrder, limit = 0 }: RangeRequest): unknown
   const kvs = [...gathered].sort((a, b) => sign * Buffer.compare(a.value, b.value));
   return { kvs: cut(kvs), more: limit > 0 && kvs.length > limit, count: all.count };
 }
+
+test('the past of a key is the same however long its history is, also while some of it is being removed', (t) => {
+  const script = new Script();
+  const dice = new Prng(7);
+  const puts: string[] = ['', ''];
+  for (let revision = 2; revision < 1500; revision++) {
+    // Often the same key, for a while; now and then all are others.
+    const often = `often-${Math.floor(revision / 500)}`;
+    const key = dice.below(10) < 7 ? often : `seldom-${dice.below(50)}`;
+    puts.push(key);
+    script.put(key, String(revision));
+  }
+  const { store } = script;
+  const valueAt = (key: string, revision: number): string => script.range({ key: bytes(key), revision });
+  const check = (from: number): void => {
+    for (let i = 0; i < 300; i++) {
+      const revision = from + dice.below(1500 - from);
+      const key = puts[2 + dice.below(1498)] ?? '';
+      const newest = puts.lastIndexOf(key, revision);
+      t.is(valueAt(key, revision), newest < 0 ? '' : `${key}=${newest}`, `${key} at ${revision}`);
+    }
+  };
+  check(2);
+  script.compact(700);
+  for (let i = 0; i < 8; i++) {
+    check(700);
+    store.tidy(150);
+  }
+  script.tidy();
+  check(700);
+});
