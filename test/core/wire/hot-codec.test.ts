@@ -119,9 +119,10 @@ test('answers are written as the generated code writes them, and what was writte
     t.is(bytes === null ? null : hex(bytes), expected);
     if (bytes !== null) written.push([bytes, expected]);
   };
-  const answer = fc.record({ header, succeeded: fc.boolean(), responses: fc.array(response, { maxLength: 4 }), kvs: pairs, count: whole });
-  fc.assert(fc.property(answer, ({ header: head, succeeded, responses, kvs, count }) => {
-    const txn = { header: head, succeeded, responses };
+  const responses = fc.array(response, { maxLength: 4 });
+  const answer = fc.record({ header, succeeded: fc.boolean(), responses, kvs: pairs, count: whole });
+  fc.assert(fc.property(answer, ({ header: head, succeeded, responses: ops, kvs, count }) => {
+    const txn = { header: head, succeeded, responses: ops };
     same(writer.txn(txn), rpc.TxnResponse.encode(convert.writeTxnResponse(txn)));
     const removed = { header: head, deleted: count, prevKvs: kvs };
     same(writer.delete(removed), rpc.DeleteRangeResponse.encode(convert.writeDeleteResponse(removed)));
@@ -132,5 +133,6 @@ test('answers are written as the generated code writes them, and what was writte
   }), { numRuns: 300 });
   t.deepEqual(written.filter(([bytes, expected]) => hex(bytes) !== expected), []);
   const nested = { kind: 'txn', response: { revision: 0, succeeded: true, responses: [] } } as const;
-  t.is(writer.txn({ header: { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 }, succeeded: true, responses: [nested] }), null);
+  const head = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
+  t.is(writer.txn({ header: head, succeeded: true, responses: [nested] }), null);
 });
