@@ -12,8 +12,8 @@ const TOP = 84;
 const ROW = 24;
 const HEADING = 30;
 const BAR = 11;
-/** The axis holds at least these. */
-const AXIS = { least: 0.5, most: 4 } as const;
+/** The axis holds at least the inner two, and goes no further than the outer two: what lies beyond ends in an arrow. */
+const AXIS = { outerLeast: 1 / 16, innerLeast: 0.5, innerMost: 4, outerMost: 16 } as const;
 
 const STYLE = `
   .ground { fill: #ffffff; } text { fill: #1f2328; font: 12.5px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
@@ -31,7 +31,7 @@ const LEGEND = [
   ['met', 'goal reached'], ['missed', 'better, goal missed'], ['behind', 'worse than etcd'], ['ahead', 'better, no goal'],
 ] as const;
 
-/** Where a ratio stands. */
+/** Where a ratio stands; one beyond the axis at its end. */
 type Scale = (ratio: number) => number;
 
 export function svgOf(report: Report): string {
@@ -40,8 +40,10 @@ export function svgOf(report: Report): string {
   const own = outcomes.filter(({ row }) => row.against === 'itself');
   const ticks = ticksFor(compared);
   const [least = 1, most = 2] = [ticks[0], ticks.at(-1)];
-  const scale: Scale = (ratio) =>
-    PLOT.from + ((PLOT.to - PLOT.from) * Math.log2(ratio / least)) / Math.log2(most / least);
+  const scale: Scale = (ratio) => {
+    const shownAs = Math.min(most, Math.max(least, ratio));
+    return PLOT.from + ((PLOT.to - PLOT.from) * Math.log2(shownAs / least)) / Math.log2(most / least);
+  };
   const rows: string[] = [];
   let y = TOP;
   let theme = '';
@@ -74,14 +76,14 @@ export function svgOf(report: Report): string {
   ].join('\n');
 }
 
-/** Powers of two around everything there is to show. */
+/** Powers of two around what there is to show. */
 export function ticksFor(outcomes: readonly Outcome[]): number[] {
   const all = outcomes.filter(({ row }) => row.against === 'etcd').flatMap(({ row, ratio }) => [
     ...(ratio === null ? [] : [timesBetter(row, ratio.min), timesBetter(row, ratio.max)]),
     ...(row.goal === null ? [] : [timesBetter(row, row.goal.value)]),
   ]).filter((value) => value > 0 && Number.isFinite(value));
-  const from = Math.floor(Math.log2(Math.min(AXIS.least, ...all)));
-  const to = Math.ceil(Math.log2(Math.max(AXIS.most, ...all)));
+  const from = Math.floor(Math.log2(Math.max(AXIS.outerLeast, Math.min(AXIS.innerLeast, ...all))));
+  const to = Math.ceil(Math.log2(Math.min(AXIS.outerMost, Math.max(AXIS.innerMost, ...all))));
   return Array.from({ length: to - from + 1 }, (_, i) => 2 ** (from + i));
 }
 
@@ -96,13 +98,23 @@ function rowOf(outcome: Outcome, y: number, scale: Scale): string[] {
   const width = Math.max(1, (to ?? 0) - (from ?? 0));
   const place = `x="${fixed(from)}" y="${fixed(middle - BAR / 2)}" width="${fixed(width)}" height="${BAR}"`;
   parts.push(`<rect class="${kindOf(outcome)}" ${place} rx="1.5"/>`);
-  parts.push(line('spread', worst ?? 0, middle, best ?? 0, middle));
-  for (const end of [worst, best]) parts.push(line('spread', end ?? 0, middle - 3.5, end ?? 0, middle + 3.5));
+  if (worst === best && (best === PLOT.from || best === PLOT.to)) {
+    parts.push(arrow(kindOf(outcome), best, middle));
+  } else {
+    parts.push(line('spread', worst ?? 0, middle, best ?? 0, middle));
+    for (const end of [worst, best]) parts.push(line('spread', end ?? 0, middle - 3.5, end ?? 0, middle + 3.5));
+  }
   if (row.goal !== null) {
     const at = scale(timesBetter(row, row.goal.value));
     parts.push(`<path class="goal" d="M${fixed(at)} ${fixed(middle - 6)}l5 6l-5 6l-5 -6z"/>`);
   }
   return [...parts, words(TEXT_AT, middle + 4, inFigures(outcome))];
+}
+
+/** The bar goes on beyond the axis. */
+function arrow(kind: string, x: number, y: number): string {
+  const tip = x === PLOT.to ? 10 : -10;
+  return `<path class="${kind}" d="M${fixed(x)} ${fixed(y - BAR + 2)}l${tip} ${BAR - 2}l${-tip} ${BAR - 2}z"/>`;
 }
 
 function kindOf({ isBehind, verdict }: Outcome): string {

@@ -1,11 +1,11 @@
 // What a report becomes: text, Markdown, JSON, a picture. Each must say where coterie loses, and none may lose a row.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
 import { tableOf } from '../docs/markdown.js';
-import { toJson } from './json.js';
-import { readmeWith, recorded, section } from './markdown.js';
-import { SAMPLE } from './report-samples.js';
+import { fromJson, toJson } from './json.js';
+import { readmeWith, recorded, section, table } from './markdown.js';
+import { measuredOf, SAMPLE } from './report-samples.js';
 import { judge, type Report } from './report.js';
 import { svgOf, ticksFor } from './svg.js';
 import { terminalText } from './terminal.js';
@@ -106,6 +106,23 @@ test('the JSON keeps what each round said, and what became of it', (t) => {
   t.like(rows[4], { coterie: { values: [null, null, null] } });
 });
 
+test('a report that was kept as JSON can be read back, and tells the same', (t) => {
+  t.deepEqual(fromJson(toJson(SAMPLE)), SAMPLE);
+  t.throws(() => fromJson(toJson(SAMPLE).replace('"format": 1', '"format": 2')), { message: /format 2/ });
+});
+
+test('the plot and README.md tell the run that is kept in results.json; where none is kept, there is no plot', (t) => {
+  const has = (file: string): boolean => existsSync(new URL(`test/bench/${file}`, root));
+  const readme = read('README.md');
+  t.is(has('results.svg'), has('results.json'));
+  t.is(readme.includes('test/bench/results.svg'), has('results.json'));
+  if (!has('results.json')) return;
+  const report = fromJson(read('test/bench/results.json'));
+  t.is(read('test/bench/results.svg'), svgOf(report));
+  t.is(readmeWith(readme, report), readme);
+  t.true(read('test/bench/RESULTS.md').includes(table(report.measured.map(judge))));
+});
+
 test('the picture is well-formed, shows every row, and says in words what its colours say', (t) => {
   const svg = svgOf(SAMPLE);
   const open: string[] = [];
@@ -138,6 +155,17 @@ test('bars of the picture begin at "as good as etcd" and end at the median, to t
   // On a logarithmic axis half as good is as far as twice as good.
   const half = one - (slow?.from ?? 0);
   t.true(Math.abs(((late?.to ?? 0) - one) / half - 2) < 0.02, 'latency is four times better');
+});
+
+test('what lies far beyond ends in an arrow, so that it does not press the others together', (t) => {
+  const [first] = SAMPLE.measured;
+  if (first === undefined) throw new Error('the sample has rows');
+  const far = measuredOf(first.row, { coterie: [160_000, 170_000], etcd: [100, 100] });
+  const svg = svgOf({ ...SAMPLE, measured: [...SAMPLE.measured, far] });
+  t.deepEqual(ticksFor([...SAMPLE.measured, far].map(judge)), [0.25, 0.5, 1, 2, 4, 8, 16]);
+  t.regex(svg, /<path class="met" d="M770 /);
+  t.regex(svg, /1,650 x, goal 2 reached/);
+  t.is([...svg.matchAll(/<path class="(?:met|missed|behind|ahead)"/g)].length, 1);
 });
 
 test('the axis holds every ratio, every goal and etcd itself, in powers of two', (t) => {
