@@ -370,12 +370,13 @@ function sextet(text: string, at: number): number {
 
 // Answers: bytes to text
 
+const NOTHING = Buffer.alloc(0);
 /** Numbers beyond a double that were last written: who answers stands in each answer. */
 const KNOWN_MAX = 16;
 
 /** Writes answers of one server. */
 export class AnswerWriter {
-  #bytes: Buffer = Buffer.allocUnsafeSlow(0);
+  #bytes: Buffer = NOTHING;
   #at = 0;
   #isOdd = false;
   /** By the lower half, because few share it. */
@@ -387,6 +388,7 @@ export class AnswerWriter {
     this.#at = 0;
     this.#isOdd = false;
     const text = this.#message(shape, bytes.length, 0);
+    this.#bytes = NOTHING;
     return this.#isOdd ? null : text;
   }
 

@@ -146,7 +146,7 @@ export class HttpConnection {
 
   /** Serves what is there, until one has to be waited for. */
   #serveNext(): void {
-    while (this.#held !== null && !this.#isBusy && !this.#isOver) {
+    while (this.#held !== null && !this.#isBusy && !this.#isOver && !this.#socket.destroyed) {
       const head = this.#readHead(this.#held);
       const headBytes = this.#lastBytes?.length ?? 0;
       if (head === null || this.#held.length < headBytes + head.bodyBytes) return this.#awaitRest();

@@ -184,7 +184,8 @@ test('SE1: names and origins are judged by the short way as by the long one', as
   const world = await start(t, { crossSite: { origins: ['http://good.example'], hosts: ['x'] } });
   const range = ['/v3/kv/range', '{"key":"YQ=="}'] as const;
   const origins = ['http://evil.example', 'http://good.example', 'http://x', 'null', ''];
-  await same(t, world, [range, ...origins.map((origin) => [...range, `Origin: ${origin}`] as const), range]);
+  // Each on connections of its own: the first that is not for the short way ends it.
+  for (const origin of origins) await same(t, world, [range, [...range, `Origin: ${origin}`]]);
   const hosts = await start(t, { crossSite: { origins: null, hosts: ['good.example'] } });
   await same(t, hosts, [range]);
 });
