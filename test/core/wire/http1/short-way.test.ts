@@ -174,8 +174,9 @@ test('a caller is who he says he is by either way, however he says it', async (t
   const said = [
     [], [`Authorization: ${token}`], [`authorization:\t Bearer ${token} `], [`Grpc-Metadata-Token: ${token}`],
     ['Authorization: nonsense'], [`Grpc-Metadata-Authorization: ${token}`, 'Authorization: nonsense'], ['Authorization:'],
-    ['Grpc-Metadata-Hasleader: true'], [`Authorization: ${token}`, 'Authorization: nonsense'],
-    ['Authorization: nonsense', `Authorization: ${token}`], [`Cookie: token=${token}`],
+    ['Grpc-Metadata-Hasleader: true'], [`Cookie: token=${token}`],
+    // From here on the long way.
+    [`Authorization: ${token}`, 'Authorization: nonsense'], ['Authorization: nonsense', `Authorization: ${token}`],
   ];
   await same(t, world, said.flatMap((fields) => BODIES.slice(0, 2).map(([path, body]) => [path, body, ...fields] as const)));
 });
