@@ -5,15 +5,17 @@
 import type { Index, Input, NodeId, RefusedReason, Role, Token } from '../raft/types.js';
 import type { Answer, ItemOutcome, Request } from './calls.js';
 import { readersMax, sessionsMax } from './limits.js';
-import { isTagged, tagOf } from './tag.js';
+import { sequenceUnder, tagMark } from './tag.js';
 
 export type Reply = (answer: Answer) => void;
 
 /** An entry given to the machine, until it says what became of it. */
 interface Decision {
   outcome: ItemOutcome | null;
-  /** Calls that wait for it. */
-  readonly calls: Call[];
+  /** The call that waits for it; null: none does. */
+  call: Call | null;
+  /** Others that ask for the same. */
+  more: Call[] | null;
 }
 
 interface Call {
@@ -25,13 +27,15 @@ interface Call {
 interface Session {
   /** Every sequence below is over: never appended from now on. */
   oldest: number;
+  /** What its tags begin with. */
+  readonly mark: Uint8Array;
   readonly decided: Map<number, Decision>;
 }
 
 const AGAIN: Answer = { kind: 'again' };
 
 /** Of an entry that its writer gave up. */
-const LATE: Decision = { outcome: 'leader_changed', calls: [] };
+const LATE: Decision = { outcome: 'leader_changed', call: null, more: null };
 
 export class Acceptor {
   readonly #nextToken: () => Token;
@@ -61,16 +65,15 @@ export class Acceptor {
     this.#forget(session, request.oldest);
     const decisions: Decision[] = [];
     for (const data of items) {
-      const tag = isTagged(data) ? tagOf(data) : null;
-      if (tag === null || tag.origin !== from || tag.session !== request.session) {
-        return reply({ kind: 'error', code: 'invalid_request' });
-      }
-      decisions.push(tag.sequence < session.oldest ? LATE : this.#decide(session, tag.sequence, data));
+      const sequence = sequenceUnder(session.mark, data);
+      if (sequence === 0) return reply({ kind: 'error', code: 'invalid_request' });
+      decisions.push(sequence < session.oldest ? LATE : this.#decide(session, sequence, data));
     }
     const call: Call = { decisions, open: 0, reply };
     for (const decision of decisions) {
       if (decision.outcome !== null) continue;
-      decision.calls.push(call);
+      if (decision.call === null) decision.call = call;
+      else (decision.more ??= []).push(call);
       call.open += 1;
     }
     if (call.open === 0) finish(call);
@@ -114,7 +117,7 @@ export class Acceptor {
     const known = sessions.get(name);
     if (known !== undefined) return known;
     if (sessions.size >= sessionsMax) return null;
-    const session: Session = { oldest: 0, decided: new Map() };
+    const session: Session = { oldest: 0, mark: tagMark(from, name), decided: new Map() };
     sessions.set(name, session);
     return session;
   }
@@ -122,13 +125,18 @@ export class Acceptor {
   #forget(session: Session, oldest: number): void {
     if (oldest <= session.oldest) return;
     session.oldest = oldest;
-    for (const sequence of session.decided.keys()) if (sequence < oldest) session.decided.delete(sequence);
+    // In the order they came, which is that of the sequences but for those that were asked for again: one of these may stay
+    // until what came before it is over, too.
+    for (const sequence of session.decided.keys()) {
+      if (sequence >= oldest) break;
+      session.decided.delete(sequence);
+    }
   }
 
   #decide(session: Session, sequence: number, data: Uint8Array): Decision {
     const known = session.decided.get(sequence);
     if (known !== undefined) return known;
-    const decision: Decision = { outcome: null, calls: [] };
+    const decision: Decision = { outcome: null, call: null, more: null };
     session.decided.set(sequence, decision);
     const token = this.#nextToken();
     this.#given.set(token, decision);
@@ -141,11 +149,11 @@ export class Acceptor {
     if (decision === undefined) return false;
     this.#given.delete(token);
     decision.outcome = outcome;
-    for (const call of decision.calls) {
-      call.open -= 1;
-      if (call.open === 0) finish(call);
-    }
-    decision.calls.length = 0;
+    const { call, more } = decision;
+    decision.call = null;
+    decision.more = null;
+    if (call !== null) settled(call);
+    for (const each of more ?? []) settled(each);
     return true;
   }
 
@@ -157,6 +165,11 @@ export class Acceptor {
     for (const reply of readers) reply(answer);
     return true;
   }
+}
+
+function settled(call: Call): void {
+  call.open -= 1;
+  if (call.open === 0) finish(call);
 }
 
 function finish(call: Call): void {

@@ -7,8 +7,9 @@ import type { LeaseId, Revision } from '../client.js';
 import { ERRORS, type ErrorCode } from '../errors.js';
 import type { Index, NodeId, RefusedReason, Term } from '../raft/types.js';
 import type { Asker } from '../store/access.js';
-import { ByteReader, ByteWriter } from '../store/binary.js';
+import { ByteReader, ByteWriter, varintBytes, writeVarint } from '../store/binary.js';
 import { callItemsMax, leasesPerCallMax, peerUrlsMax } from './limits.js';
+import { TAG_BYTES, writeTag } from './tag.js';
 
 /** A wish to change who is a member. */
 export type ChangeRequest = {
@@ -96,6 +97,38 @@ export function encodeRequest(request: Request): Uint8Array {
       return unreachable(request);
   }
   return writer.take();
+}
+
+/** Proposals as they wait, before they have their tags. */
+export interface Untagged {
+  readonly term: Term;
+  readonly session: number;
+  readonly oldest: number;
+  /** What the tags begin with (tag.ts). */
+  readonly mark: Uint8Array;
+  readonly items: readonly { readonly sequence: number; readonly data: Uint8Array }[];
+}
+
+/** The bytes of a 'propose' with these commands under their tags, each copied once. */
+export function encodePropose({ term, session, oldest, mark, items }: Untagged): Uint8Array {
+  const head = new ByteWriter();
+  head.byte(REQUESTS.indexOf('propose'));
+  head.varint(term);
+  head.u32(session);
+  head.varint(oldest);
+  head.varint(items.length);
+  let sizeBytes = head.length;
+  for (const { data } of items) sizeBytes += varintBytes(TAG_BYTES + data.length) + TAG_BYTES + data.length;
+  const bytes = new Uint8Array(sizeBytes);
+  bytes.set(head.peek());
+  let at = head.length;
+  for (const { sequence, data } of items) {
+    at = writeVarint(bytes, at, TAG_BYTES + data.length);
+    writeTag(bytes, at, mark, sequence);
+    bytes.set(data, at + TAG_BYTES);
+    at += TAG_BYTES + data.length;
+  }
+  return bytes;
 }
 
 export function decodeRequest(bytes: Uint8Array): Request {

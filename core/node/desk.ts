@@ -29,7 +29,7 @@ import type { Membership } from './membership.js';
 import { Pending } from './pending.js';
 import { Questions } from './questions.js';
 import type { Reign } from './reign.js';
-import { isTagged, tagOf } from './tag.js';
+import { sequenceUnder, tagMark } from './tag.js';
 import { heirOf, Transfers } from './transfers.js';
 
 export interface DeskConfig {
@@ -58,6 +58,8 @@ export interface DeskDoors {
 export class Desk {
   readonly #config: DeskConfig;
   readonly #doors: DeskDoors;
+  /** Of what this process has forwarded. */
+  readonly #mark: Uint8Array;
   readonly #pending: Pending;
   readonly #forwarding: Forwarding;
   readonly #acceptor: Acceptor;
@@ -79,6 +81,7 @@ export class Desk {
     const { clock, reign, leases, membership } = doors;
     const nextToken = (): Token => (this.#lastToken += 1);
     const wake = (): void => doors.wake();
+    this.#mark = tagMark(id, session);
     this.#pending = new Pending(nextToken);
     this.#forwarding = new Forwarding({ id, session }, this.#pending, {
       call: (to, request, done) => doors.call(to, request, electionMs, done),
@@ -292,9 +295,8 @@ export class Desk {
   onApplied(id: EntryId, data: Uint8Array, reply: Reply | null): void {
     this.#pending.onApplied(id, reply);
     this.#changes.onApplied(id);
-    if (reply === null || !isTagged(data)) return;
-    const { origin, session, sequence } = tagOf(data);
-    if (origin === this.#config.id && session === this.#config.session) this.#pending.onForwardApplied(sequence, reply);
+    const sequence = reply === null ? 0 : sequenceUnder(this.#mark, data);
+    if (reply !== null && sequence > 0) this.#pending.onForwardApplied(sequence, reply);
   }
 
   /** All entries of a turn were. */

@@ -5,11 +5,11 @@
 
 import type { Done } from '../base/done.js';
 import type { Index, NodeId, Role, Token } from '../raft/types.js';
-import { decodeAnswer, encodeRequest, type Answer } from './calls.js';
+import { decodeAnswer, encodePropose, encodeRequest, type Answer } from './calls.js';
 import { attempt } from './caught.js';
 import { callBytesMax, callItemsMax, proposeCallsMax, readCallsMax } from './limits.js';
 import type { Pending, Proposal } from './pending.js';
-import { withTag } from './tag.js';
+import { tagMark } from './tag.js';
 
 export interface ForwardingDoors {
   call(to: NodeId, request: Uint8Array, done: Done<Uint8Array>): void;
@@ -25,6 +25,8 @@ interface Item {
 
 export class Forwarding {
   readonly #self: { readonly id: NodeId; readonly session: number };
+  /** Of this process start's tags. */
+  readonly #mark: Uint8Array;
   readonly #pending: Pending;
   readonly #doors: ForwardingDoors;
   #role: Role = { state: 'follower', term: 0, leader: 0n };
@@ -37,6 +39,7 @@ export class Forwarding {
 
   constructor(self: { id: NodeId; session: number }, pending: Pending, doors: ForwardingDoors) {
     this.#self = self;
+    this.#mark = tagMark(self.id, self.session);
     this.#pending = pending;
     this.#doors = doors;
   }
@@ -94,9 +97,9 @@ export class Forwarding {
       return;
     }
     const { term, leader } = this.#role;
-    const { id: origin, session } = this.#self;
-    const items = batch.map(({ proposal, sequence }) => withTag({ origin, session, sequence }, proposal.data));
-    const request = encodeRequest({ kind: 'propose', term, session, oldest: this.#pending.oldestSequence, items });
+    const items = batch.map(({ proposal: { data }, sequence }) => ({ sequence, data }));
+    const { session } = this.#self;
+    const request = encodePropose({ term, session, oldest: this.#pending.oldestSequence, mark: this.#mark, items });
     this.#proposeCalls += 1;
     this.#doors.call(leader, request, (error, reply) => {
       this.#proposeCalls -= 1;

@@ -13,6 +13,7 @@ import { EMPTY } from '../base/bytes.js';
 import type { Done } from '../base/done.js';
 import { Fifo } from '../base/fifo.js';
 import { ApiError } from '../errors.js';
+import { Numbered } from './numbered.js';
 import type { EntryId, Index, RefusedReason, SnapshotMeta, Term, Token } from '../raft/types.js';
 import type { Reply } from '../store/store.js';
 
@@ -81,7 +82,6 @@ export class Pending {
   /** What came to nothing, for metrics: wishes, groups of reads whose time ran out, groups of reads cut off by the end. */
   readonly failures = { proposals: 0, lateReads: 0, reads: 0 };
   readonly #nextToken: () => Token;
-  #sequence = 0;
   #count = 0;
   #sizeBytes = 0;
   #ready: Proposal[] = [];
@@ -91,8 +91,8 @@ export class Pending {
   readonly #slotted = new Fifo<Proposal>();
   /** Slotted, but the slot, or one before it, has been given again; not decided. */
   #displaced: Proposal[] = [];
-  /** Forwarded and not decided. Invariant: every value's `sequence` is its key; keys ascend. */
-  readonly #bySequence = new Map<number, Proposal>();
+  /** Forwarded and not decided. Invariant: each waits under its `sequence`. */
+  readonly #forwarded = new Numbered<Proposal>();
   readonly #timeline = new Timeline<Proposal>();
   /** Callers of this turn, not yet a group. */
   #gathering: Done[] = [];
@@ -129,8 +129,7 @@ export class Pending {
 
   /** The oldest sequence not decided; the next one when all are. Leaders forget what lies before. */
   get oldestSequence(): number {
-    for (const sequence of this.#bySequence.keys()) return sequence;
-    return this.#sequence + 1;
+    return this.#forwarded.first;
   }
 
   add(data: Uint8Array, beganMs: number, deadlineMs: number, done: Done<Reply>): void {
@@ -165,12 +164,10 @@ export class Pending {
 
   /** The leader of `term` is asked to append it, under the tag with this sequence. */
   forward(proposal: Proposal, term: Term): number {
-    this.#sequence += 1;
     proposal.stage = 'forwarded';
     proposal.term = term;
-    proposal.sequence = this.#sequence;
-    this.#bySequence.set(this.#sequence, proposal);
-    return this.#sequence;
+    proposal.sequence = this.#forwarded.add(proposal);
+    return proposal.sequence;
   }
 
   onAppended(token: Token, id: EntryId): boolean {
@@ -212,9 +209,8 @@ export class Pending {
 
   /** The leader says for certain that it has not appended it and never will under this tag. */
   onForwardRefused(sequence: number, reason: RefusedReason): void {
-    const proposal = this.#bySequence.get(sequence);
+    const proposal = this.#forwarded.take(sequence);
     if (proposal === undefined) return;
-    this.#bySequence.delete(sequence);
     this.#refuse(proposal, reason);
   }
 
@@ -253,9 +249,8 @@ export class Pending {
 
   /** An entry under our tag was applied. */
   onForwardApplied(sequence: number, reply: Reply): void {
-    const proposal = this.#bySequence.get(sequence);
+    const proposal = this.#forwarded.take(sequence);
     if (proposal === undefined) return;
-    this.#bySequence.delete(sequence);
     this.#settle(proposal, null, reply);
   }
 
@@ -263,11 +258,7 @@ export class Pending {
   onTerm(term: Term): void {
     for (const proposal of this.#takeDisplaced((each) => each.term < term)) this.putBack(proposal);
     for (const proposal of this.#takeSlotted((each) => each.term < term)) this.putBack(proposal);
-    for (const [sequence, proposal] of this.#bySequence) {
-      if (proposal.term >= term) continue;
-      this.#bySequence.delete(sequence);
-      this.putBack(proposal);
-    }
+    for (const proposal of this.#forwarded.takeWhere((each) => each.term < term)) this.putBack(proposal);
   }
 
   /** The store was replaced by one that has applied `meta`: what happened on the way there cannot be told any more. */
@@ -278,9 +269,7 @@ export class Pending {
     for (const proposal of this.#takeSlotted(({ index }) => index <= meta.index)) {
       this.#settle(proposal, new ApiError('leader_changed'));
     }
-    for (const [sequence, proposal] of this.#bySequence) {
-      if (proposal.term > meta.term) continue;
-      this.#bySequence.delete(sequence);
+    for (const proposal of this.#forwarded.takeWhere((each) => each.term <= meta.term)) {
       this.#settle(proposal, new ApiError('leader_changed'));
     }
     this.onTerm(meta.term);
@@ -358,7 +347,7 @@ export class Pending {
     const late = (beganMs: number): ApiError => new ApiError(beganMs <= leaderLostMs ? 'timeout_leader_lost' : 'timeout');
     this.#timeline.expire(nowMs, isTold, (proposal) => {
       if (proposal.stage === 'slotted' || proposal.stage === 'given') return this.#tell(proposal, late(proposal.beganMs));
-      if (proposal.stage === 'forwarded') this.#bySequence.delete(proposal.sequence);
+      if (proposal.stage === 'forwarded') this.#forwarded.take(proposal.sequence);
       this.#settle(proposal, late(proposal.beganMs));
     });
     // Without a leader nobody takes these: they must not pile up.
@@ -389,7 +378,7 @@ export class Pending {
     this.#given.drain();
     this.#slotted.drain();
     this.#displaced = [];
-    this.#bySequence.clear();
+    this.#forwarded.takeWhere(() => true);
     this.#readyReads = [];
     this.#reads.clear();
     this.#cleared = [];

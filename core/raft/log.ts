@@ -47,14 +47,14 @@ export class RaftLog {
 
   /** The entries from index `from` through index `through`, both in memory; none when `from > through`. */
   slice(from: Index, through: Index): readonly Entry[] {
-    assert(from > this.#base.index && through <= this.lastIndex, `entries ${from} to ${through} are not in memory`);
+    if (from <= this.#base.index || through > this.lastIndex) assert(false, `entries ${from} to ${through} are not in memory`);
     const start = this.#head + from - this.#base.index - 1;
     return this.#entries.slice(start, Math.max(start, start + through - from + 1));
   }
 
   /** Entries from `from` on, as many as have at most `bytesMax` bytes of data; one larger entry goes alone. */
   sliceBytes(from: Index, bytesMax: number): readonly Entry[] {
-    assert(from > this.#base.index, `entry ${from} has been forgotten; the log starts after ${this.#base.index}`);
+    if (from <= this.#base.index) assert(false, `entry ${from} has been forgotten; the log starts after ${this.#base.index}`);
     const start = this.#head + from - this.#base.index - 1;
     let end = start;
     let bytes = 0;
@@ -67,9 +67,10 @@ export class RaftLog {
   }
 
   append(entry: Entry): void {
-    const last = this.last;
-    assert(entry.index === last.index + 1, `entry ${entry.index} cannot follow entry ${last.index}`);
-    assert(entry.term >= last.term, `entry ${entry.index} has term ${entry.term}, below the ${last.term} before it`);
+    // The words are made only when they are needed: this runs for every entry.
+    const { index, term } = this.last;
+    if (entry.index !== index + 1) assert(false, `entry ${entry.index} cannot follow entry ${index}`);
+    if (entry.term < term) assert(false, `entry ${entry.index} has term ${entry.term}, below the ${term} before it`);
     this.#entries.push(entry);
   }
 

@@ -1,8 +1,11 @@
 // The byte form of what members ask the leader.
 
 import test from 'ava';
-import { decodeAnswer, decodeRequest, encodeAnswer, encodeRequest, type Answer, type Request } from '../../../core/node/calls.js';
-import { commandIn, isTagged, tagOf, withTag } from '../../../core/node/tag.js';
+import { Prng } from '../../../core/base/prng.js';
+import {
+  decodeAnswer, decodeRequest, encodeAnswer, encodePropose, encodeRequest, type Answer, type Request,
+} from '../../../core/node/calls.js';
+import { commandIn, isTagged, sequenceUnder, tagMark, tagOf, withTag } from '../../../core/node/tag.js';
 
 const REQUESTS: readonly Request[] = [
   { kind: 'propose', term: 2 ** 40, session: 2 ** 32 - 1, oldest: 7, items: [new Uint8Array([1]), new Uint8Array(3000)] },
@@ -57,4 +60,29 @@ test('a tag comes off again and leaves the command', (t) => {
   }
   t.false(isTagged(command));
   t.is(commandIn(command), command);
+});
+
+test('proposals are written in one pass as they are with their tags put on first', (t) => {
+  const dice = new Prng(3);
+  for (let i = 0; i < 200; i++) {
+    const [origin, session] = [(BigInt(dice.below(2 ** 31)) << 33n) + 5n, dice.below(2 ** 31) * 2 + dice.below(2)];
+    const [term, oldest] = [1 + dice.below(1000) * 2 ** dice.below(30), 1 + dice.below(2 ** 31)];
+    const items = Array.from({ length: 1 + dice.below(5) }, () => {
+      const data = new Uint8Array(1 + dice.below(dice.below(2) === 0 ? 20 : 20_000)).fill(dice.below(256));
+      return { sequence: 1 + dice.below(2 ** 31) * 2 ** dice.below(17), data };
+    });
+    const tagged = items.map(({ sequence, data }) => withTag({ origin, session, sequence }, data));
+    const bytes = encodePropose({ term, session, oldest, mark: tagMark(origin, session), items });
+    t.deepEqual(bytes, encodeRequest({ kind: 'propose', term, session, oldest, items: tagged }));
+    t.deepEqual(tagged.map((data) => sequenceUnder(tagMark(origin, session), data)), items.map(({ sequence }) => sequence));
+  }
+});
+
+test('a sequence is read under its own mark only', (t) => {
+  const data = withTag({ origin: 2n ** 64n - 1n, session: 0xfffffffe, sequence: 2 ** 47 }, new Uint8Array([1]));
+  t.is(sequenceUnder(tagMark(2n ** 64n - 1n, 0xfffffffe), data), 2 ** 47);
+  t.is(sequenceUnder(tagMark(2n ** 64n - 1n, 0xffffffff), data), 0);
+  t.is(sequenceUnder(tagMark(2n ** 63n, 0xfffffffe), data), 0);
+  t.is(sequenceUnder(tagMark(2n ** 64n - 1n, 0xfffffffe), data.subarray(0, 19)), 0);
+  t.is(sequenceUnder(tagMark(1n, 1), new Uint8Array(0)), 0);
 });
