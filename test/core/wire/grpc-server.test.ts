@@ -9,7 +9,8 @@ import { put } from '../../../core/client.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
-import { onBoth, serve, type GrpcServerName, type WireServer } from '../../serving.js';
+import { onBoth } from '../../on-both.js';
+import { serve, type GrpcServerName, type WireServer } from '../../serving.js';
 
 interface Setup {
   readonly node: RunningNode;

@@ -8,7 +8,8 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode, type RunningNode } from '../../../core/start-node.js';
 import { methods } from '../../../core/wire/methods.js';
-import { onBoth, serve, type ServeOptions } from '../../serving.js';
+import { onBoth } from '../../on-both.js';
+import { serve, type ServeOptions } from '../../serving.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
 import { fuzz, h2Frame, hpack, PREFACE, settings } from '../../fuzz/wire.js';
 
