@@ -33,6 +33,8 @@ export interface ConnectionDoors {
   readonly line: Line;
   readonly clock: Clock;
   readonly streamsMax: number;
+  /** Bytes that may wait for the socket; absent: what one connection may have. */
+  readonly waitingMax?: () => number;
   /** etcd: --grpc-keepalive-min-time; null: pings are judged as any other frames. */
   readonly pingMinMs: number | null;
   /** A call begins: attaches a user to the stream, or ends it. */
@@ -80,7 +82,7 @@ export class Connection implements FrameSink {
   constructor(doors: ConnectionDoors) {
     this.#doors = doors;
     this.#budget = new Budget(doors.clock, doors.pingMinMs);
-    this.#output = new Output(doors.line, doors.clock);
+    this.#output = new Output(doors.line, doors.clock, doors.waitingMax ?? (() => SOCKET_BYTES_MAX));
     this.sending = new Sending({
       output: this.#output,
       onSaid: (stream) => this.#onSaid(stream),
@@ -108,7 +110,7 @@ export class Connection implements FrameSink {
       this.#fail(error instanceof ConnectionFault ? error : this.#broken(error));
     }
     // Whoever makes more answers than he takes is not listened to until he has.
-    if (this.#isPaused || this.#output.waiting < SOCKET_BYTES_MAX) return;
+    if (this.#isPaused || !this.#output.isFull) return;
     this.#isPaused = true;
     this.#doors.line.pause();
   }
@@ -117,7 +119,7 @@ export class Connection implements FrameSink {
   onDrain(): void {
     if (this.isClosed) return;
     this.sending.pump();
-    if (!this.#isPaused || this.#output.waiting >= SOCKET_BYTES_MAX) return;
+    if (!this.#isPaused || this.#output.isFull) return;
     this.#isPaused = false;
     this.#doors.line.resume();
   }

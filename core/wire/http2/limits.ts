@@ -23,6 +23,9 @@ export const UNREAD_TOTAL_BYTES_MAX = 512 * 1024 * 1024;
 export const UNREAD_STEP_BITS = 16;
 /** Bytes given to the socket and not taken by it, beyond which answers wait and nothing is read. */
 export const SOCKET_BYTES_MAX = 1024 * 1024;
+/** Of all connections that is so much: where there are very many, each may have less, but never less than this. */
+export const SOCKETS_BYTES_MAX = 256 * 1024 * 1024;
+export const SOCKET_BYTES_MIN = 64 * 1024;
 /** Streams that this side has ended early, whose late frames are not held against the caller. */
 export const ENDED_EARLY_MAX = 1024;
 /** Within a window of FLOOD_WINDOW_MS: frames that carry nothing, and ones about priority, which nobody heeds. */

@@ -22,6 +22,7 @@ const LARGE_BYTES = 8 * 1024;
 export class Output {
   readonly #sink: Sink;
   readonly #clock: Clock;
+  readonly #waitingMax: () => number;
   #piece: Buffer = Buffer.allocUnsafeSlow(PIECE_BYTES_MIN);
   /** What of the piece has been written to, and up to where that was given to the socket. */
   #end = 0;
@@ -30,14 +31,21 @@ export class Output {
   #isCorked = false;
   #isClosed = false;
 
-  constructor(sink: Sink, clock: Clock) {
+  /** `waitingMax`: how much may wait for the socket. */
+  constructor(sink: Sink, clock: Clock, waitingMax: () => number) {
     this.#sink = sink;
     this.#clock = clock;
+    this.#waitingMax = waitingMax;
   }
 
   /** Bytes that wait for the socket. */
   get waiting(): number {
     return this.#sink.writableLength + this.#end - this.#given;
+  }
+
+  /** More is to wait elsewhere. */
+  get isFull(): boolean {
+    return this.waiting >= this.#waitingMax();
   }
 
   frame(type: number, flags: number, stream: number, payload: Uint8Array): void {

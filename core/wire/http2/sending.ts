@@ -2,7 +2,6 @@
 // section 5.2), the rest waits with its stream. Streams that wait get their turn one after the other, a frame each.
 
 import { AnswerHead } from './answer-head.js';
-import { SOCKET_BYTES_MAX } from './limits.js';
 import type { Output } from './output.js';
 import { Pieces } from './pieces.js';
 import { CODE, ConnectionFault, FLAG, FRAME, FRAME_BYTES_MAX, WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX } from './protocol.js';
@@ -114,7 +113,7 @@ export class Sending {
   /** Sends what has come to be possible. Whoever has had a turn stands at the end, so these go round within the loop. */
   pump(): void {
     for (const stream of this.#ready) {
-      if (this.#window <= 0 || this.#output.waiting >= SOCKET_BYTES_MAX) return;
+      if (this.#window <= 0 || this.#output.isFull) return;
       this.#ready.delete(stream);
       // One whose own window is closed is not asked again until that opens.
       if (stream.window <= 0) continue;
@@ -155,7 +154,7 @@ export class Sending {
   #fits(stream: Stream, length: number): boolean {
     return (
       length <= this.#frameBytesMax && length <= stream.window && length <= this.#window &&
-      this.#output.waiting < SOCKET_BYTES_MAX
+      !this.#output.isFull
     );
   }
 

@@ -14,7 +14,9 @@ import type { ObserveWire } from '../wire-events.js';
 import { field } from './answer-head.js';
 import { Connection, type Line } from './connection.js';
 import { Deadlines, timeoutMs } from './deadlines.js';
-import { CALLS_MAX, PING_MIN_MS, STREAMS_MAX, UNREAD_TOTAL_BYTES_MAX } from './limits.js';
+import {
+  CALLS_MAX, PING_MIN_MS, SOCKET_BYTES_MAX, SOCKET_BYTES_MIN, SOCKETS_BYTES_MAX, STREAMS_MAX, UNREAD_TOTAL_BYTES_MAX,
+} from './limits.js';
 import { CODE } from './protocol.js';
 import { cutOff, ServedCall, type CallDoors } from './served-call.js';
 import type { Stream } from './stream.js';
@@ -63,6 +65,7 @@ export class Http2Server {
       streamsMax: Math.min(limits?.streamsMax ?? STREAMS_MAX, STREAMS_MAX),
       // Over TLS etcd leaves HTTP/2 to Go's own server, which counts no pings; its clients may have got used to that.
       pingMinMs: 'encrypted' in socket ? null : limits?.pingMinMs ?? PING_MIN_MS,
+      waitingMax: () => this.#waitingMax(),
       onCall: (stream, on) => this.#onCall(stream, on, peer),
       onWaiting: (stream, on) => this.#onWaiting(stream, on, address),
       onFlood: (what) => this.#observe({ kind: 'connection_flooded', what }),
@@ -95,6 +98,10 @@ export class Http2Server {
     this.#calls.stop();
     this.#cutOff();
     this.#deadlines.close();
+  }
+
+  #waitingMax(): number {
+    return Math.max(SOCKET_BYTES_MIN, Math.min(SOCKET_BYTES_MAX, SOCKETS_BYTES_MAX / this.#carried.size));
   }
 
   #cutOff(): void {

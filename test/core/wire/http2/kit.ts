@@ -240,6 +240,7 @@ export class FakeCall implements StreamUser {
 export interface Setup {
   readonly streamsMax?: number;
   readonly messageBytesMax?: number;
+  readonly waitingMax?: () => number;
   /** Null: as over TLS. */
   readonly pingMinMs?: number | null;
   /** When the caller has said all. Default: an empty answer. */
@@ -267,6 +268,7 @@ export class Caller {
       line: this.line,
       clock: this.clock,
       streamsMax: setup.streamsMax ?? 100,
+      ...(setup.waitingMax === undefined ? {} : { waitingMax: setup.waitingMax }),
       pingMinMs: setup.pingMinMs === undefined ? 5000 : setup.pingMinMs,
       onCall: (stream, connection) => {
         const call = new FakeCall(stream, connection, onEnd);

@@ -303,3 +303,16 @@ test('no more is given to the socket than it takes, whatever the windows allow, 
   t.false(caller.line.isPaused);
   t.deepEqual([1, 3].map((id) => dataOf(caller.heard, id).length), [5_000_005, 5_000_005]);
 });
+
+test('where there are very many connections each leaves less with its socket', (t) => {
+  const caller = greeted({ onEnd: silent, waitingMax: () => 100_000 }, 0);
+  caller.say(headers(1));
+  caller.connection.sending.send(caller.call(1).stream, Buffer.alloc(2_000_000, 1));
+  caller.line.isTaking = false;
+  caller.say(settings([SETTING.initialWindowSize, 2 ** 31 - 1]), windowUpdate(0, 2 ** 30));
+  t.true(caller.line.writableLength > 50_000 && caller.line.writableLength < 120_000);
+  caller.line.take();
+  caller.connection.onDrain();
+  caller.hear();
+  t.is(dataOf(caller.heard, 1).length, 2_000_005);
+});
