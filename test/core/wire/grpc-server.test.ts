@@ -65,7 +65,7 @@ onBoth('what is not served is refused in the words of etcd', async (t, grpcServe
   t.deepEqual(await failure(t, call(client, '/foo.Bar/Baz', nothing)), [12, 'unknown service foo.Bar']);
 });
 
-onBoth('a message over the limit is refused with both sizes, one at that of the log with its own words', async (t, grpcServer) => {
+onBoth('a message over its limit is refused with both sizes, one at that of the log in its own words', async (t, grpcServer) => {
   const { client } = await setUp(t, grpcServer);
   const bytes = (length: number): Uint8Array =>
     rpc.PutRequest.encode({

@@ -136,8 +136,8 @@ export function varied(seed: number, said: Buffer): Buffer {
   const chance = new Prng(seed);
   if (chance.below(2) === 0) return mutated(chance, said);
   const cut = chance.below(said.length + 1);
-  return Buffer.concat([said.subarray(0, cut), chance.below(3) === 0 ? odd(chance) : honest(chance, 1 + 2 * chance.below(9)).bytes,
-    said.subarray(cut)]);
+  const between = chance.below(3) === 0 ? odd(chance) : honest(chance, 1 + 2 * chance.below(9)).bytes;
+  return Buffer.concat([said.subarray(0, cut), between, said.subarray(cut)]);
 }
 
 export function converse(seed: number): Outcome {
