@@ -146,7 +146,8 @@ class Tally {
     const { events, watchers, isDisjoint } = this.#load;
     for (let watcher = 0; watcher < watchers; watcher++) {
       const share = isDisjoint === true ? Math.floor((events - 1 - watcher) / watchers) + 1 : events;
-      if (this.#had[watcher] !== share) throw new Error(`watch load: watcher ${watcher} has ${this.#had[watcher]} events of ${share}`);
+      const had = this.#had[watcher];
+      if (had !== share) throw new Error(`watch load: watcher ${watcher} has ${had} events of ${share}`);
     }
   }
 
@@ -253,7 +254,8 @@ function varint(value: number): number[] {
   return bytes;
 }
 
-// Reading: the fields of WatchResponse, Event and KeyValue that are needed; a tag is a field's number times 8, and how it is written.
+// Reading: the fields of WatchResponse, Event and KeyValue that are needed; a tag is a field's number times 8, and how it is
+// written.
 
 const HEADER = 1 * 8 + 2;
 const WATCH_ID = 2 * 8;

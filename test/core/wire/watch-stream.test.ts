@@ -144,7 +144,10 @@ test('streams that are read in different ways say the same', async (t) => {
     new Caller(iterated(client), eager), new Caller(iterated(client), reluctant()),
   ];
   for (const caller of callers) for (const variant of VARIANTS) caller.create(variant);
-  for (const caller of callers) await caller.until((answers) => answers.filter(({ created }) => created).length === VARIANTS.length);
+  const areCreated = (answers: readonly rpc.WatchResponse[]): boolean => {
+    return answers.filter(({ created }) => created).length === VARIANTS.length;
+  };
+  for (const caller of callers) await caller.until(areCreated);
   for (let i = 0; i < 60; i++) {
     const under = [change(), change(), change()];
     if (dice.below(2) === 0) await Promise.all(under);
