@@ -244,6 +244,7 @@ export class Desk {
 
   /** There is more for the machine. */
   get hasInputs(): boolean {
+    if (this.#questions.hasRenewals) return true;
     if (this.#isPaused || !this.#doors.reign.isLeader) return false;
     return this.#pending.hasReady || this.#pending.hasReadyReads || this.#isChangeReady;
   }

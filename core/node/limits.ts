@@ -50,6 +50,8 @@ export const readCallsMax = 8;
 export const leasesPerCallMax = 1000;
 /** Leases to be kept alive that wait at one member for its next turn: all of them may ask after it has stood still. */
 export const renewalsMax = 250_000;
+/** Of them, those asked for in one turn: some milliseconds of work. */
+export const renewalsPerTurnMax = 10_000;
 /** Questions to the leader (keep-alives, remaining times, changes of members) waiting at one member. */
 export const questionsMax = 10_000;
 /** Reads of other members waiting at the leader for one answer. */

@@ -8,7 +8,7 @@ import { ApiError } from '../errors.js';
 import type { NodeId, Role } from '../raft/types.js';
 import { decodeAnswer, encodeRequest, type Answer, type ChangeRequest, type Request } from './calls.js';
 import { attempt } from './caught.js';
-import { leasesPerCallMax, questionsMax, renewalsMax } from './limits.js';
+import { leasesPerCallMax, questionsMax, renewalsMax, renewalsPerTurnMax } from './limits.js';
 
 export interface QuestionsDoors {
   call(to: NodeId, request: Uint8Array, timeoutMs: number, done: Done<Uint8Array>): void;
@@ -79,11 +79,16 @@ export class Questions {
     this.#renewing += leases.length;
   }
 
+  /** More of them than one turn should be held up by wait for the next. */
+  get hasRenewals(): boolean {
+    return this.#renewals.length > 0;
+  }
+
   askRenewals(deadlineMs: number): void {
     if (this.#renewals.length === 0) return;
     let together: Renewal[] = [];
     let count = 0;
-    for (const renewal of this.#takeRenewals()) {
+    for (const renewal of this.#takeRenewals(renewalsPerTurnMax)) {
       if (count + renewal.leases.length > leasesPerCallMax) {
         this.#askRenewals(together, deadlineMs);
         together = [];
@@ -95,11 +100,16 @@ export class Questions {
     this.#askRenewals(together, deadlineMs);
   }
 
-  #takeRenewals(): readonly Renewal[] {
-    const renewals = this.#renewals;
-    this.#renewals = [];
-    this.#renewing = 0;
-    return renewals;
+  /** Those that came first, of no more than so many leases. */
+  #takeRenewals(leasesMax: number): readonly Renewal[] {
+    let leases = 0;
+    const end = this.#renewing <= leasesMax
+      ? this.#renewals.length
+      : this.#renewals.findIndex((renewal) => (leases += renewal.leases.length) > leasesMax);
+    const taken = this.#renewals;
+    this.#renewals = taken.splice(end);
+    for (const renewal of taken) this.#renewing -= renewal.leases.length;
+    return taken;
   }
 
   #askRenewals(renewals: readonly Renewal[], deadlineMs: number): void {
@@ -126,7 +136,7 @@ export class Questions {
   }
 
   failAll(error: Error): void {
-    for (const { done } of this.#takeRenewals()) done(error);
+    for (const { done } of this.#takeRenewals(Infinity)) done(error);
     for (const question of [...this.#waiting, ...this.#asked]) settle(question, error);
     this.#waiting = [];
     this.#asked.clear();
