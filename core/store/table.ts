@@ -113,12 +113,12 @@ export class Table {
   #rowBefore(slot: number, newer: number, revision: Revision): number {
     const rows = this.rows;
     let row = rows.prev(newer);
-    let any = rows.before(rows.first(revision + 1));
+    let other = rows.before(rows.first(revision + 1));
     while (row !== NONE && rows.main(row) > revision) {
       row = rows.prev(row);
-      if (any === NONE) continue;
-      if (rows.slot(any) === slot) return any;
-      any = rows.before(any);
+      if (other === NONE) continue;
+      if (rows.slot(other) === slot) return other;
+      other = rows.before(other);
     }
     return row;
   }
