@@ -2,7 +2,7 @@
 
 import test from 'ava';
 import { opDelete, opPut, opTxn } from '../../../core/client.js';
-import type { WatchRequest } from '../../../core/client.js';
+import type { Event, WatchRequest } from '../../../core/client.js';
 import { Hub, type Watcher, type WatchResult } from '../../../core/store/hub.js';
 import { bytes, bytesOf, loadedFrom, Script, told } from './script.js';
 
@@ -323,6 +323,25 @@ test('watchers that want the same get the same batch', (t) => {
   t.is(batches.size, 1);
   const result = other.next();
   t.false(batches.has(result?.kind === 'batch' ? result.batch : null));
+});
+
+test('watchers that lag alike get the same batch, and pairs before are the same for those of other ranges', (t) => {
+  const world = new World();
+  const alike = [world.open(), world.open()];
+  const whole = world.open({ ...ALL_KEYS, prevKv: true });
+  const one = world.open({ key: bytes('a'), prevKv: true });
+  world.script.put('a', '1');
+  world.script.put('a', '2');
+  const eventsOf = (watcher: Watcher): readonly Event[] => {
+    const result = watcher.next();
+    return result?.kind === 'batch' ? result.batch.events : [];
+  };
+  const [first = [], second] = alike.map(eventsOf);
+  t.is(first.length, 2);
+  t.is(second, first);
+  const [seen, other] = [eventsOf(whole), eventsOf(one)];
+  t.deepEqual(seen.map(({ prevKv }) => prevKv === null), [true, false]);
+  t.is(other[1], seen[1]);
 });
 
 test('what is published costs what matches, not what watches', (t) => {
