@@ -31,7 +31,7 @@ export interface Files {
   append(file: string, pieces: readonly Uint8Array[], done: Done): void;
   /** As `append`, but from offset `from` on, at most the size: over what stands there, and beyond the end. */
   write(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void;
-  /** As `write`, and what was written is durable when done, as after `sync`; what was written before it need not be. */
+  /** As `write` and then `sync`, in one. */
   writeSynced(file: string, from: number, pieces: readonly Uint8Array[], done: Done): void;
   /** Up to `sizeBytes` bytes from offset `from`; fewer only at the end of the file. */
   read(file: string, from: number, sizeBytes: number, done: Done<Uint8Array>): void;
@@ -88,6 +88,8 @@ interface Task {
 interface OpenFile {
   readonly fd: number;
   readonly way: Way;
+  /** Somebody may have written what was not synced, before this was opened. */
+  unsynced: boolean;
   /** The directory entry is not synced: made here, or by a process that died before it could. */
   fresh: boolean;
 }
@@ -126,7 +128,7 @@ class SystemFiles implements Files {
         if (error !== null || opened === undefined) return finish(error);
         writeAll(opened.fd, from, pieces, (failure) => {
           if (failure !== null) finish(failure);
-          else if (IS_SYNCED_BY_SYSTEM) this.#syncName(file, opened, finish);
+          else if (IS_SYNCED_BY_SYSTEM && !opened.unsynced) this.#syncName(file, opened, finish);
           else this.#syncOpen(file, opened, finish);
         });
       });
@@ -230,8 +232,9 @@ class SystemFiles implements Files {
 
   #syncOpen(file: string, opened: OpenFile, finish: (error: Failure) => void): void {
     fs.fdatasync(opened.fd, (error) => {
-      if (error === null) this.#syncName(file, opened, finish);
-      else finish(error);
+      if (error !== null) return finish(error);
+      opened.unsynced = false;
+      this.#syncName(file, opened, finish);
     });
   }
 
@@ -251,7 +254,7 @@ class SystemFiles implements Files {
     if (known?.way === way || (known?.way === 'synced' && way === 'write')) return use(null, known);
     if (known !== undefined) return this.#release(file, () => this.#opened(file, way, use), use);
     const keep = (fd: number): void => {
-      const opened = { fd, way, fresh: true };
+      const opened = { fd, way, unsynced: true, fresh: true };
       this.#open.set(file, opened);
       use(null, opened);
     };

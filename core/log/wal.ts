@@ -432,7 +432,7 @@ export class WalStorage implements LogStorage {
     });
   }
 
-  /** No sync asked for: it need not outlast a power cut to outlast the end of this process, and the next group brings it along. */
+  /** No sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it. */
   #writeIdleProof(next: () => void): void {
     this.#writing = true;
     const { path } = this.#active();
