@@ -67,7 +67,7 @@ test('slices follow each other without waiting for the next tick', (t) => {
   t.is(wishes.length, 1500);
 });
 
-test('a lease that is due behind very many that were renewed ends before the next tick, and no turn looks at all of them', (t) => {
+test('a lease due behind very many that were renewed ends before the next tick, and no turn looks at all of them', (t) => {
   const renewed = 2 * expiryLooksMax;
   const { leases, wishes, time, later } = bench([...Array.from({ length: renewed }, () => 1), 2]);
   time.now = 1900;
