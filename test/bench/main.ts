@@ -116,13 +116,16 @@ async function main(): Promise<number> {
 
 async function run(plan: Omit<Plan, 'stage'>, words: Words): Promise<number> {
   const stage = new Stage();
+  let isEnding = false;
   const end = (why: string, code: number): void => {
+    if (isEnding) return;
+    isEnding = true;
     say(`${why}: servers are being stopped, and nothing is told.`);
     stage.close().finally(() => process.exit(code)).catch((error: unknown) => say(String(error)));
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => end('Interrupted', INTERRUPTED));
   // A load that nobody waits for any more, because another one of the same row failed.
-  process.once('uncaughtException', (error) => end(error.message, COULD_NOT));
+  process.on('uncaughtException', (error) => end(error.message, COULD_NOT));
   try {
     const rows = plan.themes.reduce((sum, theme) => sum + theme.rows.length, 0);
     const time = minutes(estimateSeconds(plan));

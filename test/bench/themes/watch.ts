@@ -1,9 +1,9 @@
 // One writer, many watchers of the same prefix: how fast every event reaches every watcher. The watchers are spread over ten
 // connections with a stream each, as ten clients would hold them; the writer has 16 puts under way.
 
+import { loadInProcess } from '../client-load.js';
 import { startTarget } from '../targets.js';
 import { atLeast, rate, type Theme } from '../theme.js';
-import { watchLoad } from '../watch-load.js';
 
 const CONNECTIONS = 10;
 
@@ -29,8 +29,9 @@ export const watchTheme: Theme = {
       for (const { row, watchers, warmUpEvents, events, shortEvents } of parts) {
         if (!bench.wants(row)) continue;
         const load = { url, watchers, streams: CONNECTIONS, connections: CONNECTIONS };
-        await watchLoad({ ...load, events: warmUpEvents });
-        bench.record(row, { value: (await watchLoad({ ...load, events: bench.pace.isShort ? shortEvents : events })).perSecond });
+        const measured = { ...load, events: bench.pace.isShort ? shortEvents : events };
+        const { perSecond } = await loadInProcess('watch', [{ ...load, events: warmUpEvents }], [measured]);
+        bench.record(row, { value: perSecond });
       }
     } finally {
       await stop();
