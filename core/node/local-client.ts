@@ -454,14 +454,15 @@ export class LocalClient implements api.Backend, api.RangeSource {
   }
 
   /**
-   * Watches are told behind the node's turn and together, so that each finds all that the turn brought. Very many are told in
-   * several turns of the loop: what else comes in is looked at in between.
+   * Watches are told behind the node's turn and together, so that each finds all that the turn brought, and behind the answers
+   * of that turn: whoever wrote need not wait for those who watch. Very many are told in several turns of the loop: what else
+   * comes in is looked at in between.
    */
   #wake(watch: LocalWatch): void {
     this.#woken.push(watch);
     if (this.#isWaking) return;
     this.#isWaking = true;
-    queueMicrotask(() => this.#tellWoken());
+    this.#clock.schedule(0, () => this.#tellWoken());
   }
 
   #tellWoken(): void {
