@@ -58,6 +58,8 @@ export class Connection implements FrameSink {
   readonly #streams = new Streams();
   /** Streams that this side has ended before the caller did: what was under way is let pass. */
   readonly #endedEarly = new Set<number>();
+  /** The highest of those that are not kept any more; up to it nobody knows who ended a stream first. */
+  #endedBefore = 0;
   #lastStream = 0;
   /** The last streams that were left out: above the first and below the second of these. */
   #skippedAbove = 0;
@@ -82,7 +84,7 @@ export class Connection implements FrameSink {
   constructor(doors: ConnectionDoors) {
     this.#doors = doors;
     this.#budget = new Budget(doors.clock, doors.pingMinMs);
-    this.#output = new Output(doors.line, doors.clock, doors.waitingMax ?? (() => SOCKET_BYTES_MAX));
+    this.#output = new Output(doors.line, doors.clock, doors.waitingMax ?? (() => SOCKET_BYTES_MAX), () => this.onDrain());
     this.sending = new Sending({
       output: this.#output,
       onSaid: (stream) => this.#onSaid(stream),
@@ -115,7 +117,7 @@ export class Connection implements FrameSink {
     this.#doors.line.pause();
   }
 
-  /** The socket has taken what it was given. */
+  /** There may be room in the socket again. */
   onDrain(): void {
     if (this.isClosed) return;
     this.sending.pump();
@@ -298,7 +300,7 @@ export class Connection implements FrameSink {
     if (id % 2 === 0) throw broken(`a client cannot open stream ${id}`);
     if (id <= this.#lastStream) {
       this.#decoder.decode(bytes, from, to, new TrailerReader());
-      if (this.#endedEarly.has(id)) return;
+      if (this.#isEndedEarly(id)) return;
       if (id > this.#skippedAbove && id < this.#skippedBelow) throw broken(`stream ${id} comes behind ${this.#lastStream}`);
       throw new ConnectionFault(CODE.streamClosed, `stream ${id} has ended`);
     }
@@ -356,16 +358,16 @@ export class Connection implements FrameSink {
       from += 1;
       if (from > to) throw broken('more padding than frame');
     }
+    if (from === to && !isLast) this.#budget.onEmptyFrame();
     const stream = this.#streams.get(id);
     if (stream === undefined) {
       if (id > this.#lastStream || id % 2 === 0) throw broken(`data of stream ${id}, which has not begun`);
-      if (this.#endedEarly.has(id)) return;
+      if (this.#isEndedEarly(id)) return;
       throw new ConnectionFault(CODE.streamClosed, `stream ${id} has ended`);
     }
     if (stream.isHeard) return this.#break(stream, CODE.streamClosed);
     stream.credit -= length;
     if (stream.credit < 0) return this.#break(stream, CODE.flowControl);
-    if (from === to && !isLast) this.#budget.onEmptyFrame();
     stream.untold += length;
     stream.received += to - from;
     stream.isHeard = isLast;
@@ -463,6 +465,11 @@ export class Connection implements FrameSink {
     if (this.#endedEarly.size <= ENDED_EARLY_MAX) return;
     const [oldest = 0] = this.#endedEarly;
     this.#endedEarly.delete(oldest);
+    this.#endedBefore = Math.max(this.#endedBefore, oldest);
+  }
+
+  #isEndedEarly(id: number): boolean {
+    return id <= this.#endedBefore || this.#endedEarly.has(id);
   }
 
   #endIfIdle(): void {
@@ -516,7 +523,15 @@ export class Connection implements FrameSink {
     }
     if ((to - from) % SETTING_BYTES !== 0) throw sized('SETTINGS');
     this.#budget.onSettings((to - from) / SETTING_BYTES);
-    for (let at = from; at < to; at += SETTING_BYTES) this.#onSetting(bytes.readUInt16BE(at), bytes.readUInt32BE(at + 2));
+    let window = this.sending.windowOfStreams;
+    for (let at = from; at < to; at += SETTING_BYTES) {
+      const name = bytes.readUInt16BE(at);
+      const value = bytes.readUInt32BE(at + 2);
+      if (name === SETTING.initialWindowSize) window = value;
+      this.#onSetting(name, value);
+    }
+    // Once for each frame, however often it says so: every open stream is looked at for it.
+    if (window !== this.sending.windowOfStreams) this.sending.onWindowOfStreams(window, this.#streams.values());
     this.#output.frame(FRAME.settings, FLAG.ack, 0, NOTHING);
     // A window may have opened. What is sent for it comes behind the acknowledgement (section 6.5.3).
     this.sending.pump();
@@ -531,7 +546,7 @@ export class Connection implements FrameSink {
         return;
       case SETTING.initialWindowSize:
         if (value > WINDOW_BYTES_MAX) throw new ConnectionFault(CODE.flowControl, `INITIAL_WINDOW_SIZE is ${value}`);
-        return this.sending.onWindowOfStreams(value, this.#streams.values());
+        return;
       case SETTING.maxFrameSize:
         if (value < FRAME_SIZE_LEAST || value > FRAME_SIZE_MOST) throw broken(`MAX_FRAME_SIZE is ${value}`);
         return this.sending.onFrameSize(value);

@@ -27,6 +27,8 @@ export class Deadlines {
   readonly #clock: Clock;
   readonly #steps = new Map<number, Crowd<Deadline>>();
   #cancel: (() => void) | null = null;
+  /** The last step that was looked at. */
+  #looked = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -42,7 +44,10 @@ export class Deadlines {
       this.#steps.set(step, deadlines);
     }
     deadlines.add(deadline);
-    this.#cancel ??= this.#clock.schedule(STEP_MS, this.#onStep);
+    if (this.#cancel === null) {
+      this.#looked = Math.floor(this.#clock.now() / STEP_MS);
+      this.#cancel = this.#clock.schedule(STEP_MS, this.#onStep);
+    }
     return deadline;
   }
 
@@ -59,12 +64,22 @@ export class Deadlines {
 
   readonly #onStep = (): void => {
     this.#cancel = null;
-    const now = this.#clock.now() / STEP_MS;
-    for (const [step, deadlines] of this.#steps) {
-      if (step > now) continue;
-      this.#steps.delete(step);
-      for (const { call } of deadlines.list()) call.onDeadline();
+    const before = this.#looked;
+    const now = Math.floor(this.#clock.now() / STEP_MS);
+    this.#looked = now;
+    // Whichever are fewer: the steps that passed, or those that calls end in.
+    if (now - before > this.#steps.size) {
+      for (const step of this.#steps.keys()) if (step <= now) this.#end(step);
+    } else {
+      for (let step = before + 1; step <= now; step++) this.#end(step);
     }
     if (this.#steps.size > 0) this.#cancel ??= this.#clock.schedule(STEP_MS, this.#onStep);
   };
+
+  #end(step: number): void {
+    const deadlines = this.#steps.get(step);
+    if (deadlines === undefined) return;
+    this.#steps.delete(step);
+    for (const { call } of deadlines.list()) call.onDeadline();
+  }
 }

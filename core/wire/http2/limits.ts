@@ -26,7 +26,7 @@ export const SOCKET_BYTES_MAX = 1024 * 1024;
 /** Of all connections that is so much: where there are very many, each may have less, but never less than this. */
 export const SOCKETS_BYTES_MAX = 256 * 1024 * 1024;
 export const SOCKET_BYTES_MIN = 64 * 1024;
-/** Streams that this side has ended early, whose late frames are not held against the caller. */
+/** Streams that this side has ended early, whose late frames are told from those of streams that the caller has ended. */
 export const ENDED_EARLY_MAX = 1024;
 /** Within a window of FLOOD_WINDOW_MS: frames that carry nothing, and ones about priority, which nobody heeds. */
 export const EMPTY_FRAMES_MAX = 1000;

@@ -23,6 +23,7 @@ export class Output {
   readonly #sink: Sink;
   readonly #clock: Clock;
   readonly #waitingMax: () => number;
+  readonly #onGiven: () => void;
   #piece: Buffer = Buffer.allocUnsafeSlow(PIECE_BYTES_MIN);
   /** What of the piece has been written to, and up to where that was given to the socket. */
   #end = 0;
@@ -31,11 +32,15 @@ export class Output {
   #isCorked = false;
   #isClosed = false;
 
-  /** `waitingMax`: how much may wait for the socket. */
-  constructor(sink: Sink, clock: Clock, waitingMax: () => number) {
+  /**
+   * `waitingMax`: how much may wait for the socket. `onGiven`: what was said in a turn has been given to it; this may have been
+   * too much together with what it has taken since, and then nothing else tells that there is room again.
+   */
+  constructor(sink: Sink, clock: Clock, waitingMax: () => number, onGiven: () => void) {
     this.#sink = sink;
     this.#clock = clock;
     this.#waitingMax = waitingMax;
+    this.#onGiven = onGiven;
   }
 
   /** Bytes that wait for the socket. */
@@ -137,6 +142,7 @@ export class Output {
   readonly #onTurn = (): void => {
     this.#isScheduled = false;
     this.flush();
+    this.#onGiven();
   };
 
   #reserve(length: number): void {

@@ -88,16 +88,17 @@ test('calls behind GOAWAY of this side do not begin, and what belongs to them is
   t.false(caller.line.wroteLate);
 });
 
-test('who is answered before he has said all is told to stop, and what was under way is let pass, of so many streams', (t) => {
+test('who is answered before he has said all is told to stop, and what was under way is let pass, of any number of streams', (t) => {
   const caller = new Caller({ onCall: (one) => one.connection.sending.end(one.stream, 5, 'no') });
   caller.say(HELLO);
-  for (let i = 0; i <= ENDED_EARLY_MAX; i++) caller.say(headers(2 * i + 1));
+  for (let i = 0; i <= 2 * ENDED_EARLY_MAX; i++) caller.say(headers(2 * i + 1));
   const stops = caller.hear().filter(({ type }) => type === FRAME.rstStream);
-  t.deepEqual([stops.length, stops[0]?.payload.readUInt32BE(0)], [ENDED_EARLY_MAX + 1, CODE.noError]);
-  caller.say(data(3), data(2 * ENDED_EARLY_MAX + 1));
-  t.false(caller.connection.isClosed);
-  caller.say(data(1));
-  t.deepEqual(told(caller.hear()), [{ goaway: CODE.streamClosed }]);
+  t.deepEqual([stops.length, stops[0]?.payload.readUInt32BE(0)], [2 * ENDED_EARLY_MAX + 1, CODE.noError]);
+  caller.say(data(1), headers(1, ALL), data(3), data(4 * ENDED_EARLY_MAX + 1));
+  t.deepEqual(told(caller.hear()), []);
+  // Who has said all himself may still say no more.
+  caller.say(headers(4 * ENDED_EARLY_MAX + 3, ALL), data(4 * ENDED_EARLY_MAX + 3));
+  t.deepEqual(told(caller.hear()).at(-1), { goaway: CODE.streamClosed });
 });
 
 test('who has said all is not told to stop', (t) => {

@@ -29,6 +29,25 @@ test('a call ends once, never early, and a few steps late at most', (t) => {
   t.is(clock.scheduled, 0);
 });
 
+test('a turn that is held up for long ends all that are due, and not the others', (t) => {
+  const clock = new StillClock();
+  const deadlines = new Deadlines(clock);
+  const told: number[] = [];
+  const begin = (inMs: number): void => void deadlines.add({ onDeadline: () => void told.push(inMs) }, inMs);
+  for (const inMs of [50, 1000, 70_000, 2 ** 40]) begin(inMs);
+  clock.pass(60_000);
+  t.deepEqual(told.toSorted(), [1000, 50]);
+  begin(40);
+  for (let i = 0; i < 5; i++) clock.pass(20);
+  t.deepEqual(told.splice(0), [50, 1000, 40]);
+  // With many of them it goes from step to step instead.
+  for (let i = 0; i < 1000; i++) begin(20 * i);
+  clock.pass(5000);
+  t.true(told.length >= 248 && told.length <= 251, String(told.length));
+  clock.pass(20_000);
+  t.deepEqual([told.length, clock.scheduled], [1001, 1]);
+});
+
 test('who ended before is not told, and nothing stays scheduled for him', (t) => {
   const clock = new StillClock();
   const deadlines = new Deadlines(clock);

@@ -249,6 +249,17 @@ for (const [what, bytes] of NOTHINGS) {
   });
 }
 
+test('frames that carry nothing: empty DATA of a stream that this side has ended', (t) => {
+  const caller = greeted({ onCall: (one) => one.connection.sending.end(one.stream, 5, 'no') });
+  caller.say(headers(1), many(EMPTY_FRAMES_MAX - 1, () => data(1, 0, Buffer.alloc(0))));
+  t.false(caller.connection.isClosed);
+  // What ends a request is no nothing: who calls what there is not sends one with each call.
+  caller.say(many(EMPTY_FRAMES_MAX, () => data(1, FLAG.endStream, Buffer.alloc(0))));
+  t.false(caller.connection.isClosed);
+  caller.say(data(1, 0, Buffer.alloc(0)), data(1, 0, Buffer.alloc(0)));
+  isCutOff(t, caller, 'frames that carry nothing');
+});
+
 test('PRIORITY: more than some within a while end the connection', (t) => {
   const caller = greeted();
   caller.say(many(PRIORITY_FRAMES_MAX, (i) => priority(2 * i + 1)));
