@@ -13,8 +13,8 @@ interface Deadline {
   /** On the lessor's own time: clock time minus all stalls so far. */
   at: number;
   readonly ttlSeconds: number;
-  /** A revoke has been proposed and not answered. */
-  revoking: boolean;
+  /** Once proposed it may come to pass at any time, also where the answer was that it took too long: nothing takes it back. */
+  revoke: 'none' | 'proposed' | 'failed';
 }
 
 interface Scheduled {
@@ -68,10 +68,10 @@ export class Lessor {
     if (this.#heap.size > 2 * this.#deadlines.size + 1024) this.#rebuild();
   }
 
-  /** Starts the lease's TTL over; false when it is unknown or already on its way out. */
+  /** Starts the lease's TTL over; false when it is unknown or already on its way out, from which no lease returns in this reign. */
   renew(id: LeaseId, nowMs: number): boolean {
     const deadline = this.#deadlines.get(id);
-    if (deadline === undefined || deadline.revoking) return false;
+    if (deadline?.revoke !== 'none') return false;
     deadline.at = this.#local(nowMs) + deadline.ttlSeconds * 1000;
     return true;
   }
@@ -99,12 +99,12 @@ export class Lessor {
       if (top === undefined || top.at > now) break;
       this.#heap.pop();
       const deadline = this.#deadlines.get(top.id);
-      if (deadline === undefined || deadline.revoking) continue;
+      if (deadline === undefined || deadline.revoke === 'proposed') continue;
       if (deadline.at > now) {
         this.#heap.push({ at: deadline.at, id: top.id });
         continue;
       }
-      deadline.revoking = true;
+      deadline.revoke = 'proposed';
       due.push(top.id);
     }
     return due;
@@ -123,11 +123,11 @@ export class Lessor {
     return long;
   }
 
-  /** A proposed revoke did not happen: try again at the next tick. */
+  /** A proposed revoke has not happened, as far as is known: try again at the next tick. */
   onRevokeFailed(id: LeaseId): void {
     const deadline = this.#deadlines.get(id);
-    if (deadline === undefined || !deadline.revoking) return;
-    deadline.revoking = false;
+    if (deadline?.revoke !== 'proposed') return;
+    deadline.revoke = 'failed';
     this.#heap.push({ at: deadline.at, id });
   }
 
@@ -136,13 +136,13 @@ export class Lessor {
   }
 
   #add(id: LeaseId, ttlSeconds: number, at: number): void {
-    this.#deadlines.set(id, { at, ttlSeconds, revoking: false });
+    this.#deadlines.set(id, { at, ttlSeconds, revoke: 'none' });
     this.#heap.push({ at, id });
   }
 
   /** Drops what revoked leases left in the heap, so that it stays within twice the number of leases. */
   #rebuild(): void {
     this.#heap.clear();
-    for (const [id, deadline] of this.#deadlines) if (!deadline.revoking) this.#heap.push({ at: deadline.at, id });
+    for (const [id, { at, revoke }] of this.#deadlines) if (revoke !== 'proposed') this.#heap.push({ at, id });
   }
 }

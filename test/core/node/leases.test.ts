@@ -1,6 +1,7 @@
 // When the leader ends leases, turn by turn: what the clock shows between two ticks is no ground for ending one.
 
 import test from 'ava';
+import { ApiError } from '../../../core/errors.js';
 import { Leases } from '../../../core/node/leases.js';
 import { expiryLooksMax } from '../../../core/node/limits.js';
 import type { Command } from '../../../core/store/command.js';
@@ -82,4 +83,19 @@ test('a lease due behind very many that were renewed ends before the next tick, 
   }
   t.is(turns, 2);
   t.deepEqual(wishes.map(({ command }) => command.kind === 'lease_revoke' && command.id), [BigInt(renewed + 1)]);
+});
+
+test('a lease is not renewed behind a revoke that took too long, and the revoke is proposed again', (t) => {
+  const { leases, wishes, time } = bench([1, 60]);
+  time.now = 1000;
+  leases.onTick();
+  t.is(wishes.length, 1);
+  // A disk that stands still: the entry is in the log, waits for it, and will be carried out when it is back.
+  wishes[0]?.done(new ApiError('timeout'));
+  const kept: (readonly number[] | undefined)[] = [];
+  leases.renew([1n, 2n], (_error, seconds) => kept.push(seconds));
+  t.deepEqual(kept, [[0, 60]]);
+  time.now = 1100;
+  leases.onTick();
+  t.is(wishes.length, 2);
 });

@@ -61,6 +61,17 @@ test('a revoke that failed is tried again', (t) => {
   t.deepEqual(lessor.expired(5100, SLICE), [1n]);
 });
 
+test('a lease whose revoke took too long is not renewed: the entry may still come to pass', (t) => {
+  const lessor = activated([{ id: 1n, ttlSeconds: 5 }]);
+  t.deepEqual(lessor.expired(5000, SLICE), [1n]);
+  lessor.onRevokeFailed(1n);
+  t.false(lessor.renew(1n, 5050));
+  t.deepEqual(lessor.expired(5100, SLICE), [1n]);
+  lessor.onRevoked(1n);
+  lessor.onGranted(1n, 5, 6000);
+  t.true(lessor.renew(1n, 6000), 'another lease of the same id');
+});
+
 test('a mass expiry comes in slices, earliest first', (t) => {
   const leases = Array.from({ length: SLICE + 10 }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 2000 - i }));
   const lessor = activated(leases);
