@@ -110,6 +110,8 @@ export class HeaderDecoder {
   #evict(): void {
     while (this.#bytes > this.#bytesMax) {
       this.#bytes -= (this.#names[this.#first] ?? '').length + (this.#values[this.#first] ?? '').length + FIELD_OVERHEAD;
+      this.#names[this.#first] = '';
+      this.#values[this.#first] = '';
       this.#first += 1;
     }
     // Evicted places are given back now and then, not each time.

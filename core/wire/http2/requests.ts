@@ -23,14 +23,15 @@ export class Requests implements RequestStream, AsyncIterator<Uint8Array> {
   push(message: Uint8Array): void {
     if (this.#isEnded) return this.#onTaken(message.length);
     const wake = this.#wake;
+    // Also one that is taken at once: what a watch is asked for stays as long as the watch.
+    const kept = detached(message);
     if (wake === null) {
-      // A small one must not keep all the bytes that it came with.
-      this.#waiting.push(message.length * 2 < message.buffer.byteLength ? new Uint8Array(message) : message);
+      this.#waiting.push(kept);
       return;
     }
     this.#wake = null;
     this.#onTaken(message.length);
-    wake({ done: false, value: message });
+    wake({ done: false, value: kept });
   }
 
   /** No more come; what waits is still taken. */
@@ -88,6 +89,11 @@ export class Requests implements RequestStream, AsyncIterator<Uint8Array> {
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
+
+/** A message to be kept: a small one must not keep all the bytes that it came with. */
+export function detached(message: Uint8Array): Uint8Array {
+  return message.length * 2 < message.buffer.byteLength ? new Uint8Array(message) : message;
 }
 
 /** Places of taken messages are given back now and then, not each time. */

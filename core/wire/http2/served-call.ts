@@ -10,7 +10,7 @@ import { OK, type WireStatus } from '../status.js';
 import type { Connection } from './connection.js';
 import type { Deadline, Deadlines, Timed } from './deadlines.js';
 import { CODE } from './protocol.js';
-import { Requests } from './requests.js';
+import { detached, Requests } from './requests.js';
 import type { Stream, StreamUser } from './stream.js';
 
 export interface CallDoors {
@@ -130,7 +130,9 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
       return this.#finish(TOO_MANY);
     }
     if (requests === null) {
-      this.#request = plain;
+      // It is handled at once and forgotten, unless there is something to wait for.
+      const isKept = !this.#stream.isHeard || (this.method.kind === 'unary' && this.method.waits === true);
+      this.#request = isKept ? detached(plain) : plain;
       return;
     }
     requests.push(plain);

@@ -1,6 +1,8 @@
 // HPACK, the reading half: the examples of RFC 7541, appendix C, byte by byte; what must be refused; and a table that stays
 // right through anything, against a model of section 4.
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import test from 'ava';
 import { Prng } from '../../../../core/base/prng.js';
 import { HeaderDecoder } from '../../../../core/wire/http2/header-decoder.js';
@@ -262,4 +264,23 @@ test('the table is that of section 4, whatever is put into it, taken from it and
     t.true(isBeyond(decoder, 62 + model.table.length));
     t.deepEqual(tableOf(decoder, Math.min(4, model.table.length)), model.table.slice(0, Math.min(4, model.table.length)));
   }
+});
+
+test('what was evicted from the table is let go of: a caller holds four kilobytes of it, however much has passed through', (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('gc');
+  if (typeof collect !== 'function') return t.fail('memory cannot be looked at');
+  const used = (): number => {
+    Reflect.apply(collect, undefined, []);
+    return process.memoryUsage().heapUsed;
+  };
+  const before = used();
+  const decoders = Array.from({ length: 20 }, () => new HeaderDecoder());
+  for (const decoder of decoders) {
+    for (let i = 0; i < 250; i++) decode(decoder, block([['x', String(i % 10).repeat(4000)]], 0x40));
+  }
+  // 250 values of each decoder would be 20 MB.
+  const after = used();
+  t.true(after - before < 5_000_000, String(after - before));
+  for (const decoder of decoders) t.deepEqual(tableOf(decoder, 1), [['x', '9'.repeat(4000)]]);
 });

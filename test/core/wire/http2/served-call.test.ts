@@ -159,3 +159,36 @@ test('a small message that waits does not keep what it came with', async (t) => 
     break;
   }
 });
+
+test('a small message that is kept does not keep all that it came with', async (t) => {
+  const filler = Buffer.alloc(60_000);
+  const handled: Uint8Array[] = [];
+  const chunkOf = (id: number, flags: number): Buffer => Buffer.concat([
+    headers(id), data(id, flags, message(Buffer.from('small'))), headers(id + 2), inFrames(id + 2, filler),
+  ]);
+  const wait = (request: Uint8Array): Promise<Uint8Array> => {
+    handled.push(request);
+    return new Promise(() => undefined);
+  };
+  const methods: readonly (readonly [method: Method, isKept: boolean])[] = [
+    [{ kind: 'unary', service: 'a', name: 'Lock', waits: true, handle: wait }, true],
+    [{ kind: 'unary', service: 'a', name: 'Get', handle: wait }, false],
+    [{
+      kind: 'stream', service: 'a', name: 'Watch',
+      handle: async (requests) => {
+        for await (const request of requests) handled.push(request);
+      },
+    }, true],
+  ];
+  for (const [method, isKept] of methods) {
+    const caller = serving(method);
+    caller.say(chunkOf(1, FLAG.endStream));
+    await new Promise(setImmediate);
+    caller.say(chunkOf(5, 0), data(5, FLAG.endStream, Buffer.alloc(0)));
+    await new Promise(setImmediate);
+    const sizes = handled.splice(0).filter((one) => Buffer.from(one).toString() === 'small').map((one) => one.buffer.byteLength);
+    t.is(sizes.length, 2);
+    t.is((sizes[0] ?? 0) < 60_000, isKept, method.name);
+    t.true((sizes[1] ?? 0) < 60_000, 'who has not said all waits in any case');
+  }
+});
