@@ -236,10 +236,10 @@ class SnapshotReader {
       const { end, needed } = wholeFrames(buffer);
       this.#readTo = from + end;
       const isCut = buffer.length < sizeBytes && buffer.length - end < needed;
-      if (needed > 0 && needed <= CHUNK_BYTES_MAX && !isCut) this.#readFrames(Math.max(SNAPSHOT_READ_BYTES, needed));
+      if (needed > 0 && needed <= FRAME_BYTES + CHUNK_BYTES_MAX && !isCut) this.#readFrames(Math.max(SNAPSHOT_READ_BYTES, needed));
       if (!this.#take(buffer.subarray(0, end))) return;
       if (needed === 0) return this.#finish(buffer.subarray(end));
-      if (needed > CHUNK_BYTES_MAX) return this.#end(damaged(this.#path, this.#offset, 'a chunk is too long'));
+      if (needed > FRAME_BYTES + CHUNK_BYTES_MAX) return this.#end(damaged(this.#path, this.#offset, 'a chunk is too long'));
       if (isCut) this.#end(damaged(this.#path, this.#offset, 'it is cut off'));
     });
   }
@@ -289,7 +289,7 @@ function wholeFrames(buffer: Buffer): { end: number; needed: number } {
     const length = buffer.readUInt32LE(at);
     if (length === END) return { end: at, needed: 0 };
     const size = FRAME_BYTES + length;
-    if (size > CHUNK_BYTES_MAX || at + size > buffer.length) return { end: at, needed: size };
+    if (length > CHUNK_BYTES_MAX || at + size > buffer.length) return { end: at, needed: size };
     at += size;
   }
 }

@@ -105,11 +105,18 @@ export class LocalClient implements api.Backend, api.RangeSource {
   }
 
   rangeAs<T>(request: api.RangeRequest, formOf: () => api.RangeForm<T>, options?: api.CallOptions): Promise<T> {
-    return this.#read<T>(request, options, (done) => this.#readings.read({
+    let isGivenUp = false;
+    const answer = this.#read<T>(request, options, (done) => this.#readings.read({
       begin: (store) => this.#refuseRange(request, options?.caller) ?? store.reading(request),
       header: () => this.#header(),
       formOf,
+      isGivenUp: () => isGivenUp,
     }, done));
+    // Whether its caller has left, its time is over, or this client was closed.
+    answer.catch(() => {
+      isGivenUp = true;
+    });
+    return answer;
   }
 
   /** `answer` once the store is as new as the request demands. */

@@ -30,6 +30,8 @@ export interface Wish<T> {
   begin(store: Store): Reading | ErrorCode;
   header(): Header;
   formOf(): RangeForm<T>;
+  /** Nobody waits for the answer any more. */
+  isGivenUp(): boolean;
 }
 
 export class Readings {
@@ -115,6 +117,7 @@ class RangeTask<T> implements Task {
   }
 
   step(store: Store, steps: Steps): boolean {
+    if (this.#wish.isGivenUp()) return this.fail(new ApiError('canceled'));
     // Rows of a store that is gone say nothing of the one that took its place.
     if (this.#store !== store) this.#forget();
     this.#store = store;
@@ -125,7 +128,7 @@ class RangeTask<T> implements Task {
       return false;
     }
     this.#forget();
-    this.#done(null, answer.end());
+    this.#done(null, answer.whole);
     return true;
   }
 
@@ -135,8 +138,8 @@ class RangeTask<T> implements Task {
     return true;
   }
 
-  /** The form, once it is written. */
-  #step(store: Store, steps: Steps): RangeForm<T> | ApiError | null {
+  /** The answer, once it is written. */
+  #step(store: Store, steps: Steps): { readonly whole: T } | ApiError | null {
     if (this.#reading === null || this.#header === null || this.#form === null) {
       const reading = this.#wish.begin(store);
       if (typeof reading === 'string') return new ApiError(reading);
@@ -146,13 +149,14 @@ class RangeTask<T> implements Task {
     }
     if (!this.#reading.step(steps)) return null;
     this.#telling ??= store.telling(this.#reading, this.#header, this.#form);
-    return this.#telling.step(steps) ? this.#form : null;
+    return this.#telling.step(steps) ? { whole: this.#form.end() } : null;
   }
 
   #forget(): void {
     this.#unpin?.();
     this.#unpin = null;
     this.#reading = null;
+    this.#form = null;
     this.#telling = null;
   }
 }

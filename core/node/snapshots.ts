@@ -6,10 +6,10 @@ import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { LogStorage } from '../log/log-storage.js';
-import type { Persist, Resumed, SnapshotMeta } from '../raft/types.js';
+import type { Entry, Persist, Resumed, SnapshotMeta } from '../raft/types.js';
 import { Store, type StoreLoader } from '../store/store.js';
 import { attempt, caught, reasonOf } from './caught.js';
-import { snapshotLogBytesMin } from './limits.js';
+import { largeEntryBytes, largeEntryShare, snapshotLogBytesMin } from './limits.js';
 
 export interface SnapshotsConfig {
   readonly snapshotCount: number;
@@ -24,6 +24,19 @@ export interface SnapshotsDoors {
   failed(error: Error): void;
 }
 
+interface Arriving {
+  readonly meta: SnapshotMeta;
+  readonly loader: StoreLoader;
+  sizeBytes: number;
+  failure: Error | null;
+}
+
+interface Arrived extends Pick<Arriving, 'meta' | 'sizeBytes'> {
+  readonly store: Store;
+  isInstalling: boolean;
+  isNew: boolean;
+}
+
 export class Snapshots {
   readonly #config: SnapshotsConfig;
   readonly #doors: SnapshotsDoors;
@@ -35,8 +48,8 @@ export class Snapshots {
   #sizeBytes = 0;
   /** Of commands in the log since then. */
   #logBytes = 0;
-  #arriving: { readonly meta: SnapshotMeta; readonly loader: StoreLoader; failure: Error | null } | null = null;
-  #arrived: { readonly meta: SnapshotMeta; readonly store: Store; isInstalling: boolean; isNew: boolean } | null = null;
+  #arriving: Arriving | null = null;
+  #arrived: Arrived | null = null;
 
   constructor(config: SnapshotsConfig, doors: SnapshotsDoors) {
     this.#config = config;
@@ -46,7 +59,7 @@ export class Snapshots {
   /** The store as the newest snapshot has it; an empty one when there is none. */
   load({ snapshot, entries }: Resumed, done: Done<Store>): void {
     this.#index = snapshot.index;
-    for (const entry of entries) this.#logBytes += entry.data.length;
+    this.#logBytes += weightOf(entries);
     if (snapshot.index === 0) return done(null, new Store());
     const loader = Store.load();
     let failure: Error | null = null;
@@ -69,10 +82,11 @@ export class Snapshots {
       assert(this.#arrived !== null, 'a snapshot is installed that has arrived');
       this.#arrived.isInstalling = true;
       this.#index = batch.snapshot.index;
+      this.#sizeBytes = this.#arrived.sizeBytes;
       this.#isDoubtful = false;
       this.#logBytes = 0;
     }
-    for (const entry of batch.entries) this.#logBytes += entry.data.length;
+    this.#logBytes += weightOf(batch.entries);
   }
 
   saveIfDue(store: Store): void {
@@ -116,9 +130,10 @@ export class Snapshots {
   begin(meta: SnapshotMeta, applied: number): ((chunk: Uint8Array) => void) | null {
     if (meta.index <= applied || this.#arrived?.isNew === true || this.#arrived?.isInstalling === true) return null;
     this.#arrived = null;
-    const arriving = { meta, loader: Store.load(), failure: null as Error | null };
+    const arriving: Arriving = { meta, loader: Store.load(), sizeBytes: 0, failure: null };
     this.#arriving = arriving;
     return (chunk) => {
+      arriving.sizeBytes += chunk.length;
       arriving.failure ??= caught(() => arriving.loader.push(chunk));
     };
   }
@@ -133,7 +148,7 @@ export class Snapshots {
       const problem = `the snapshot at index ${meta.index} that another member sent cannot be loaded: ${reasonOf(store)}`;
       return new Error(`${problem}. Run the same release on all members`, { cause: store });
     }
-    this.#arrived = { meta, store, isInstalling: false, isNew: true };
+    this.#arrived = { meta, sizeBytes: arriving.sizeBytes, store, isInstalling: false, isNew: true };
     return null;
   }
 
@@ -151,6 +166,13 @@ export class Snapshots {
     this.#arrived.isNew = false;
     if (!this.#arrived.isInstalling) this.#arrived = null;
   }
+}
+
+/** Bytes that the log holds for these, of large ones a share: see `largeEntryShare`. */
+function weightOf(entries: readonly Entry[]): number {
+  let bytes = 0;
+  for (const { data } of entries) bytes += data.length < largeEntryBytes ? data.length : data.length * largeEntryShare;
+  return bytes;
 }
 
 /** Passes chunks through and counts their bytes. */

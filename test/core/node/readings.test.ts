@@ -4,7 +4,7 @@ import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { opPut, type Header, type PairPlace, type RangeForm } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
-import { readKeysPerTurn } from '../../../core/node/limits.js';
+import { readKeysPerTurn, readingsWaitingMax } from '../../../core/node/limits.js';
 import { Readings } from '../../../core/node/readings.js';
 import { Store } from '../../../core/store/store.js';
 import { SimClock } from '../../sim/clock.js';
@@ -48,6 +48,7 @@ class Bench {
   mostInATurn = 0;
   #inThisTurn = 0;
   index = 0;
+  isGivenUp = false;
   readonly #readings: Readings;
 
   constructor(keys: number) {
@@ -83,6 +84,7 @@ class Bench {
       },
       header: () => HEADER,
       formOf: () => new Tally(this),
+      isGivenUp: () => this.isGivenUp,
     }, (error, pairs) => void this.answers.push(error ?? pairs));
   }
 }
@@ -149,8 +151,66 @@ test('a request that is refused is answered with the reason', (t) => {
   const answers: unknown[] = [];
   const header = (): Header => HEADER;
   const formOf = (): Tally => new Tally(bench);
-  readings.read({ begin: () => 'compacted', header, formOf }, (error) => void answers.push(error));
-  readings.read({ begin: () => 'permission_denied', header, formOf }, (error) => void answers.push(error));
+  const isGivenUp = (): boolean => false;
+  readings.read({ begin: () => 'compacted', header, formOf, isGivenUp }, (error) => void answers.push(error));
+  readings.read({ begin: () => 'permission_denied', header, formOf, isGivenUp }, (error) => void answers.push(error));
   t.true(isApiError(answers[0], 'compacted'));
   t.true(isApiError(answers[1], 'permission_denied'));
+});
+
+test('a range that nobody waits for any more is read no further, and keeps no history', async (t) => {
+  const bench = new Bench(20_000);
+  bench.read();
+  t.true(bench.store.isFrozen);
+  bench.isGivenUp = true;
+  await bench.clock.advance(1);
+  t.true(isApiError(bench.answers[0], 'canceled'));
+  t.false(bench.store.isFrozen);
+});
+
+test('nothing is kept in place once a range is answered, has failed, or its store is gone', async (t) => {
+  const bench = new Bench(20_000);
+  const old = bench.store;
+  bench.read();
+  t.true(old.isFrozen);
+  bench.store = bench.filled(20_000);
+  await bench.clock.advance(100);
+  t.deepEqual(bench.answers, [20_000]);
+  t.false(old.isFrozen);
+  t.false(bench.store.isFrozen);
+  bench.read();
+  bench.isRunning = false;
+  await bench.clock.advance(1);
+  t.false(bench.store.isFrozen);
+});
+
+test('a form that cannot be ended fails its own range alone', async (t) => {
+  const bench = new Bench(20_000);
+  const readings = new Readings({ clock: bench.clock, store: () => bench.store, isRunning: () => true });
+  const answers: unknown[] = [];
+  for (const isBad of [true, false]) {
+    readings.read({
+      begin: (store) => store.reading(EVERYTHING),
+      header: () => HEADER,
+      formOf: () => {
+        const form = new Tally(bench);
+        if (isBad) form.end = () => { throw new Error('too long'); };
+        return form;
+      },
+      isGivenUp: () => false,
+    }, (error, pairs) => void answers.push(error?.message ?? pairs));
+  }
+  await bench.clock.advance(100);
+  t.deepEqual(answers.sort(), [20_000, 'too long']);
+  t.false(bench.store.isFrozen);
+});
+
+test('more than may wait are turned away at once', async (t) => {
+  const bench = new Bench(5000);
+  for (let i = 0; i < readingsWaitingMax + 20; i++) bench.read(i < 20 ? 0 : 1);
+  const refused = bench.answers.filter((each) => isApiError(each, 'too_many_requests')).length;
+  t.true(refused > 0 && refused < 20, String(refused));
+  bench.isRunning = false;
+  await bench.clock.advance(1000);
+  t.is(bench.answers.length, readingsWaitingMax + 20);
 });

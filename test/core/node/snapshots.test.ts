@@ -1,7 +1,9 @@
 // When a snapshot is saved, what is let go of then, and which of two counts; without a cluster around it.
 
 import test from 'ava';
+import { utf8 } from '../../../core/base/bytes.js';
 import type { Done } from '../../../core/base/done.js';
+import { opPut } from '../../../core/client.js';
 import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import { NO_SNAPSHOT, type LogStorage } from '../../../core/log/log-storage.js';
 import { snapshotLogBytesMin } from '../../../core/node/limits.js';
@@ -133,6 +135,28 @@ test('the log of a small store is not left to grow as long as that of a large on
   snapshots.saveIfDue(store);
   t.deepEqual(said, ['save 1']);
   end();
+});
+
+test('how large the one is that was installed counts as if it had been saved here', (t) => {
+  const all = rig(null, 10 * snapshotLogBytesMin);
+  const { snapshots, said } = all;
+  const large = grown(new Store(), 1);
+  const value = new Uint8Array(1 << 20);
+  for (let index = 2; index < 2 + (3 * snapshotLogBytesMin) / value.length; index++) {
+    large.apply({ term: 1, index }, { kind: 'txn', request: { success: [opPut(utf8('key'), value)] } });
+  }
+  const meta = metaOf(large.applied.index);
+  const each = snapshots.begin(meta, 0);
+  for (const chunk of large.freeze().chunks()) each?.(chunk);
+  t.is(snapshots.finish(meta), null);
+  snapshots.onPersist(batch(0, meta));
+  const store = snapshots.take(meta);
+  snapshots.onPersist(batch(snapshotLogBytesMin));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, [], 'the log is not half as large');
+  snapshots.onPersist(batch(snapshotLogBytesMin));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, [`save ${meta.index}`]);
 });
 
 test('a disk that fails while one is saved, or the log before it goes, is told of', (t) => {
