@@ -9,7 +9,7 @@ import { encodeMembers } from '../raft/members.js';
 import type { Entry, NodeId, Persist, RaftConfig, Resumed } from '../raft/types.js';
 import { encodeMemberRecords, type MemberRecord } from '../store/members.js';
 import { attempt } from './caught.js';
-import { appendBytesMax, catchUpBytes } from './limits.js';
+import { appendBytesMax, applyBytesMax, catchUpBytes } from './limits.js';
 
 export interface FoundingConfig {
   readonly id: NodeId;
@@ -66,6 +66,7 @@ export function raftConfig({ id, heartbeatMs, electionMs, seed, limits }: PaceCo
     uncommittedMax: 2 * limits.proposalsMax,
     catchUpEntries: limits.catchUpEntries,
     catchUpBytes,
+    applyBytesMax,
   };
 }
 

@@ -72,8 +72,17 @@ export const learnersMax = 1;
 export const healthyMs = 5000;
 /** Of the entries that are kept behind a snapshot: large ones are dearer to keep than a snapshot is to send. */
 export const catchUpBytes = 16 * 1024 * 1024;
+/**
+ * Entries of so many bytes count for this share of them when it is weighed whether the log is worth a snapshot: their values
+ * lie in the memory of the log (store/arena.ts), and a snapshot, which writes all that there is once more, costs what it is
+ * long. Weighed in full, a store that is filled with large values was written three times over.
+ */
+export const largeEntryBytes = 32 * 1024;
+export const largeEntryShare = 1 / 4;
 /** Below this a log is not worth a snapshot, however small the store. */
 export const snapshotLogBytesMin = 32 * 1024 * 1024;
+/** Bytes of entries applied in one turn, some milliseconds of work: of a long log at the start, or of what was far behind. */
+export const applyBytesMax = 2 * 1024 * 1024;
 /** Bytes of entries in one message to a follower; one larger entry still goes alone. */
 export const appendBytesMax = 1024 * 1024;
 /** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */

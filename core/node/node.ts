@@ -356,7 +356,7 @@ export class Node {
     this.desk.takeInputs(inputs);
     const failure = caught(() => this.#act(raft.step(inputs)));
     if (failure !== null) return this.#end(failure);
-    if (this.desk.hasInputs) this.#wake();
+    if (this.desk.hasInputs || raft.hasMoreToApply) this.#wake();
   }
 
   #act(output: Output): void {

@@ -33,6 +33,8 @@ type Handlers = { readonly [K in Message['kind']]: Handler<K> };
 const IGNORED = (): void => undefined;
 const NO_DATA = new Uint8Array(0);
 const NONE: readonly never[] = [];
+/** What an entry costs whoever applies it is reckoned by its data, and so many bytes more. */
+const ENTRY_BYTES = 256;
 
 export class Raft {
   /** Every message a node can get, in every role it can be in. Terms are settled when a handler is called (`#onReceive`). */
@@ -154,6 +156,11 @@ export class Raft {
       peers: this.#leadership.followers.statuses(this.#now),
       transferTo: this.#leadership.transferTo,
     };
+  }
+
+  /** The next step, of whatever inputs, goes on with what may be applied. */
+  get hasMoreToApply(): boolean {
+    return this.#applied < Math.min(this.#commit, this.#disk.durable);
   }
 
   get #members(): Members {
@@ -649,8 +656,10 @@ export class Raft {
   #gatherApply(): readonly Entry[] {
     const through = Math.min(this.#commit, this.#disk.durable);
     if (through <= this.#applied) return NONE;
-    const apply = this.#log.slice(this.#applied + 1, through);
-    this.#applied = through;
+    const { applyBytesMax = Infinity } = this.#config;
+    const all = this.#log.slice(this.#applied + 1, through);
+    const apply = applyBytesMax === Infinity ? all : firstOf(all, applyBytesMax);
+    this.#applied += apply.length;
     return apply;
   }
 
@@ -661,4 +670,14 @@ export class Raft {
     this.#roleTold = { state, term: this.#term, leader: this.#leader };
     return this.#roleTold;
   }
+}
+
+/** The first of them, as many as take `bytesMax` bytes; one larger entry still goes alone. */
+function firstOf(entries: readonly Entry[], bytesMax: number): readonly Entry[] {
+  let bytes = 0;
+  for (let i = 0; i < entries.length; i++) {
+    bytes += ENTRY_BYTES + (entries[i] as Entry).data.length;
+    if (bytes > bytesMax && i > 0) return entries.slice(0, i);
+  }
+  return entries;
 }

@@ -195,7 +195,7 @@ export interface Output {
   readonly send: readonly Message[];
   /** Replace the store before applying what follows. A snapshot that a newer one overtakes is never restored. */
   readonly restore: SnapshotMeta | null;
-  /** Committed and locally durable; every index once, ascending, going on after `restore` where there is one. */
+  /** Committed and locally durable; every index once, ascending, after `restore` where there is one. There may be more. */
   readonly apply: readonly Entry[];
   readonly settled: readonly Settled[];
   /** When state, term or leader changed; null otherwise. */
@@ -223,6 +223,11 @@ export interface RaftConfig {
   readonly catchUpEntries: number;
   /** Bytes of their data; fewer are kept when they are more. Absent: no such bound. */
   readonly catchUpBytes?: number;
+  /**
+   * Bytes of entries in one `apply`, about; one larger entry still goes alone. What is left comes with the next steps
+   * (`hasMoreToApply`). Absent: no such bound.
+   */
+  readonly applyBytesMax?: number;
 }
 
 /** What a leader believes about one other member. */

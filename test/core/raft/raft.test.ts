@@ -165,6 +165,24 @@ test('a batch of thousands of proposals is one batch for the disk and one apply'
   t.is(raft.step([persisted(output)]).apply.length, 5000);
 });
 
+test('what is more than one turn may apply comes with the next steps, each entry once and in order', (t) => {
+  const of = (index: number, length: number): Entry => ({ kind: 'command', term: 1, index, data: new Uint8Array(length) });
+  const entries = Array.from({ length: 40 }, (_, i) => of(i + 1, i === 20 ? 10_000 : i % 3));
+  const resumed: Resumed = { hard: { term: 1, vote: 0n, commit: 38 }, snapshot: NO_SNAPSHOT, entries };
+  const raft = new Raft(config(1n, [1n, 2n, 3n], { applyBytesMax: 1500 }), resumed);
+  const sizes: number[] = [];
+  const applied: Entry[] = [];
+  while (raft.hasMoreToApply) {
+    const { apply } = raft.step([]);
+    sizes.push(apply.length);
+    applied.push(...apply);
+    t.is(raft.status().applied, applied.length);
+  }
+  t.deepEqual(applied, entries.slice(0, 38));
+  t.deepEqual(sizes, [5, 5, 5, 5, 1, 5, 5, 5, 2]);
+  t.deepEqual(raft.step([]).apply, []);
+});
+
 test('a disk that contradicts itself is refused at the start', (t) => {
   const entries: Entry[] = [{ kind: 'command', term: 3, index: 1, data: bytes('a') }];
   const start = (hard: Resumed['hard']): Raft => new Raft(config(1n, [1n]), { hard, snapshot: NO_SNAPSHOT, entries });
