@@ -15,8 +15,12 @@ export const GROUP_BYTES = 8 << 20;
 /** A group larger than this is refused when read back: only a damaged length can say so. */
 export const GROUP_BYTES_MAX = 1 << 30;
 
-/** A group's buffer that has grown beyond this is not kept for the next one. */
-export const BUFFER_KEPT_BYTES = 4 << 20;
+/** A group's buffer that has grown beyond this is not kept for the next one: it holds a full group, and what doubling adds. */
+export const BUFFER_KEPT_BYTES = 2 * GROUP_BYTES + (64 << 10);
+
+/** After so many groups in a row that a buffer of this share would have held, a small one takes its place. */
+export const BUFFER_SHARE = 1 / 16;
+export const BUFFER_PATIENCE = 256;
 
 /** Segments are read in pieces of this size. */
 export const READ_BYTES = 2 << 20;

@@ -16,7 +16,7 @@
 import { assert, present } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
 import type { Entry, EntryId, HardState, Index, NodeId, Persist, Term } from '../raft/types.js';
-import { BUFFER_KEPT_BYTES, SECTOR_BYTES } from './limits.js';
+import { BUFFER_KEPT_BYTES, BUFFER_PATIENCE, BUFFER_SHARE, SECTOR_BYTES } from './limits.js';
 
 export const HEADER_BYTES = 36;
 export const TRAILER_BYTES = 72;
@@ -76,6 +76,8 @@ const FLAGS: Readonly<Record<GroupKind, number>> = { synced: AWAITED, sealed: SE
 export class GroupBuilder {
   #buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
   #length = HEADER_BYTES;
+  /** Groups in a row that took little of the buffer. */
+  #idle = 0;
   #hard: HardState | null = null;
   #lastIndex: Index | null = null;
   #highestIndex: Index = 0;
@@ -152,11 +154,14 @@ export class GroupBuilder {
   }
 
   clear(): void {
+    // Memory made anew for each of many large groups is what the collector hears of most; kept for ever, it would be wasted.
+    this.#idle = this.#length > this.#buffer.length * BUFFER_SHARE ? 0 : this.#idle + 1;
+    const isWasteful = this.#idle >= BUFFER_PATIENCE && this.#buffer.length > FIRST_BUFFER_BYTES;
+    if (isWasteful || this.#buffer.length > BUFFER_KEPT_BYTES) this.#buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
     this.#length = HEADER_BYTES;
     this.#hard = null;
     this.#lastIndex = null;
     this.#highestIndex = 0;
-    if (this.#buffer.length > BUFFER_KEPT_BYTES) this.#buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
   }
 
   #addCut(index: Index): void {

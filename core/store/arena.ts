@@ -21,6 +21,9 @@ const SHORT_BYTES = 40;
 /** Up to this length the engine keeps an array's bytes inside the object. */
 const COPIED_BYTES = 64;
 
+/** Pieces of this length may be chunks of their own: few enough of them that the collector may look at each. */
+const KEPT_BYTES_MIN = 32 * 1024;
+
 const GONE: Uint8Array = new Uint8Array(0);
 
 export class Arena {
@@ -63,6 +66,16 @@ export class Arena {
     }
     const offset = this.offset;
     for (let i = 0; i < length; i++) target[offset + i] = bytes[i] as number;
+  }
+
+  /**
+   * As `append`, for bytes that nobody may write to from now on: a large piece that is nearly all of its memory stays where it
+   * is. That saves its second copy for as long as the log has the first, and half of what the collector hears of.
+   */
+  keep(bytes: Uint8Array): void {
+    if (bytes.length < KEPT_BYTES_MIN || bytes.length * 8 < bytes.buffer.byteLength * 7) return this.append(bytes);
+    this.chunk = this.adopt(bytes);
+    this.offset = 0;
   }
 
   /** Makes `bytes`, which nobody may write to from now on, a chunk that is all in use. What it is a part of stays in memory. */

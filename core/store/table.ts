@@ -44,10 +44,10 @@ export class Table {
     return row;
   }
 
-  /** A new last row for a slot, of which `Rows.fill` is to say the rest. */
+  /** A new last row for a slot, of which `Rows.fill` is to say the rest. Nobody may write to `value` from now on. */
   append(slot: number, main: Revision, value: Uint8Array): number {
     const { rows, keys, values } = this;
-    values.append(value);
+    values.keep(value);
     const row = rows.append(slot, keys.newest(slot), main);
     rows.setValue(row, values.chunk, values.offset, value.length);
     keys.setNewest(slot, row);

@@ -1,6 +1,6 @@
 // Bytes of one stream to messages of gRPC: one byte that says whether the message is compressed, four for its length, and the
 // message. A message that came in one piece is a view of it; room for any other grows with what has come, not with what was
-// announced.
+// announced: to four times of it, so that what is outgrown and left to the collector is a third of a large message at most.
 
 export interface MessageSink {
   onMessage(message: Uint8Array, isCompressed: boolean): void;
@@ -9,6 +9,7 @@ export interface MessageSink {
 
 export const PREFIX_BYTES = 5;
 const ROOM_BYTES_MIN = 4096;
+const ROOM_GROWTH = 4;
 
 export class MessageReader {
   readonly #bytesMax: number;
@@ -25,9 +26,10 @@ export class MessageReader {
     this.#sink = sink;
   }
 
-  /** Bytes of a message that is not whole. */
+  /** Bytes of a message that is not whole, or of the room for it where that is no small one. */
   get held(): number {
-    return this.#have;
+    const room = this.#room?.length ?? 0;
+    return room <= ROOM_BYTES_MIN ? this.#have : room;
   }
 
   /** No message has begun that has not ended. */
@@ -93,7 +95,7 @@ export class MessageReader {
   #roomFor(bytes: number): Buffer {
     const old = this.#room;
     if (old !== null && old.length >= bytes) return old;
-    const room = Buffer.allocUnsafe(Math.min(this.#length, Math.max(bytes, ROOM_BYTES_MIN, (old?.length ?? 0) * 2)));
+    const room = Buffer.allocUnsafe(Math.min(this.#length, Math.max(bytes * ROOM_GROWTH, ROOM_BYTES_MIN)));
     old?.copy(room, 0, 0, this.#have);
     this.#room = room;
     return room;

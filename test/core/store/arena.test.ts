@@ -114,3 +114,25 @@ test('a chunk may be a part of something, of whatever class: short pieces are co
   t.not(short.buffer, whole.buffer);
   t.is(long.buffer, whole.buffer);
 });
+
+test('a large piece that is nearly all of its memory stays where it is; any other is copied', (t) => {
+  const arena = new Arena();
+  const sharesMemory = (memoryBytes: number, from: number, length: number): boolean => {
+    const bytes = new Uint8Array(memoryBytes).fill(length % 251).subarray(from, from + length);
+    const [before, liveBefore] = [arena.sizeBytes, arena.liveBytes];
+    arena.keep(bytes);
+    const { chunk, offset } = arena;
+    t.true(equalBytes(arena.read(chunk, offset, length), bytes));
+    t.is(arena.liveBytes - liveBefore, length);
+    const isShared = arena.read(chunk, offset, length).buffer === bytes.buffer;
+    arena.release(chunk, length);
+    if (isShared) t.is(arena.sizeBytes, before);
+    return isShared;
+  };
+  t.true(sharesMemory(64 * 1024, 20, 64 * 1024 - 20));
+  t.true(sharesMemory(64 * 1024, 8 * 1024, 56 * 1024));
+  t.false(sharesMemory(64 * 1024, 8 * 1024 + 1, 56 * 1024 - 1));
+  t.false(sharesMemory(1024 * 1024, 0, 64 * 1024));
+  t.false(sharesMemory(1000, 0, 1000));
+  t.false(sharesMemory(0, 0, 0));
+});
