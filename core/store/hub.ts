@@ -10,11 +10,12 @@
 // one revision is to them is made once: watchers of a group that want the same of it read along one chain of parcels, each
 // from its own place, so to have a thousand of them costs a place each. A chain is kept from the last reader's place on only.
 
-import { EMPTY, isOpenEnd, latin1, OPEN_END } from '../base/bytes.js';
+import { EMPTY, fromLatin1, isOpenEnd, latin1, OPEN_END } from '../base/bytes.js';
 import type { Event, Revision, WatchRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import { eventBytes, isCreation } from './history.js';
 import { Intervals } from './intervals.js';
+import type { EventParts } from './removal.js';
 import type { EventBatch, Store } from './store.js';
 
 export interface HubLimits {
@@ -130,7 +131,10 @@ export class Hub {
     if (this.#watchers.size === 0) return;
     const ready: Watcher[] = [];
     const prevs = new Map<Event, Event>();
-    for (const group of this.#match(batch.events)) {
+    const { parts } = batch;
+    // Where watchers are fewer than events, those of each are looked for rather than all made and looked at.
+    const isFew = parts !== undefined && this.#watchers.size < parts.count;
+    for (const group of isFew ? this.#matchParts(parts) : this.#match(batch.events)) {
       const events = group.matched;
       group.matched = [];
       for (const line of group.lines.values()) {
@@ -164,6 +168,21 @@ export class Hub {
       if (group !== undefined) add(group, event);
       this.#byRange.containing(key, (each) => add(each, event));
     }
+    return touched;
+  }
+
+  /** The same of very many events. */
+  #matchParts(parts: EventParts): readonly Group[] {
+    const touched: Group[] = [];
+    const look = (group: Group): void => {
+      const { start, end } = group;
+      const matched = parts.within(fromLatin1(start), end === null ? null : fromLatin1(end === '' ? `${start}\0` : end));
+      if (matched.length === 0) return;
+      group.matched = matched;
+      touched.push(group);
+    };
+    for (const group of this.#byKey.values()) look(group);
+    this.#byRange.each(look);
     return touched;
   }
 

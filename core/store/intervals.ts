@@ -43,6 +43,11 @@ export class Intervals<T> {
     this.#root = remove(this.#root, start, end);
   }
 
+  /** Calls `visit` for each interval, by start. */
+  each(visit: (value: T) => void): void {
+    each(this.#root, visit);
+  }
+
   /** Calls `visit` for each interval with start <= key < end. */
   containing(key: string, visit: (value: T) => void): void {
     walk(this.#root, key, visit);
@@ -61,6 +66,13 @@ function walk<T>(node: TreapNode<T> | null, key: string, visit: (value: T) => vo
   if (node.start > key) return;
   if (node.end === null || node.end > key) visit(node.value);
   walk(node.right, key, visit);
+}
+
+function each<T>(node: TreapNode<T> | null, visit: (value: T) => void): void {
+  if (node === null) return;
+  each(node.left, visit);
+  visit(node.value);
+  each(node.right, visit);
 }
 
 function insert<T>(root: TreapNode<T> | null, node: TreapNode<T>): TreapNode<T> {

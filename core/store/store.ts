@@ -26,7 +26,7 @@ import { Hashing, type StoreHash } from './hashing.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
 import { rangeOf, readingOf, type Reading, type RangeResult } from './range.js';
 import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
-import { removeLease } from './removal.js';
+import { removeLease, type EventParts } from './removal.js';
 import { NONE } from './rows.js';
 import { Sweep } from './sweep.js';
 import { Table } from './table.js';
@@ -56,6 +56,8 @@ export type Reply =
 export interface EventBatch {
   readonly revision: Revision;
   readonly events: readonly Event[];
+  /** There where they are very many. */
+  readonly parts?: EventParts;
 }
 
 export interface Applied {

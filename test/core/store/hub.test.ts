@@ -4,6 +4,7 @@ import test from 'ava';
 import { opDelete, opPut, opTxn } from '../../../core/client.js';
 import type { Event, WatchRequest } from '../../../core/client.js';
 import { Hub, type Watcher, type WatchResult } from '../../../core/store/hub.js';
+import { EVENTS_MADE_MAX } from '../../../core/store/limits.js';
 import { bytes, bytesOf, loadedFrom, Script, told } from './script.js';
 
 const ALL_KEYS: WatchRequest = { key: bytes('\0'), rangeEnd: bytes('\0') };
@@ -354,4 +355,53 @@ test('what is published costs what matches, not what watches', (t) => {
   // Looking at each watcher would take two hundred million looks.
   t.true(process.hrtime.bigint() - startedAt < 3_000_000_000n);
   t.is(drain(one).join().split('+').length - 1, 10_000);
+});
+
+test('of a lease with very many keys each watcher is told what is its own, as if each event had been looked at', (t) => {
+  const COUNT = EVENTS_MADE_MAX + 50;
+  const key = (i: number): string => `k${String(i).padStart(5, '0')}`;
+  const wishes: WatchRequest[] = [
+    ALL_KEYS,
+    { ...ALL_KEYS, prevKv: true },
+    { ...ALL_KEYS, exclude: ['delete'] },
+    { key: bytes(key(7)), prevKv: true },
+    { key: bytes(key(COUNT)) },
+    { key: bytes(key(10)), rangeEnd: bytes(key(20)) },
+    { key: bytes(key(15)), rangeEnd: bytes(key(30)) },
+    { key: bytes(key(20)), rangeEnd: bytes(key(10)) },
+    { key: bytes(key(COUNT - 3)), rangeEnd: bytes('\0') },
+    { key: bytes('a'), rangeEnd: bytes('b') },
+    { key: bytes('z'), rangeEnd: bytes('\0') },
+    { key: bytes(''), rangeEnd: bytes('k00002') },
+  ];
+  const toldTo = (isPlain: boolean): readonly string[][] => {
+    const world = new World();
+    if (isPlain) world.script.onEvents = ({ revision, events }) => world.hub.publish({ revision, events });
+    world.script.grant(1n);
+    for (let i = 0; i < COUNT; i++) world.script.put(key((i * 7919) % COUNT), `${i}`, { lease: 1n });
+    const watchers = wishes.map((wish) => world.open(wish));
+    world.script.revoke(1n);
+    return watchers.map(drain);
+  };
+  const lines = toldTo(false);
+  t.deepEqual(lines, toldTo(true));
+  t.deepEqual(lines.map((each) => each.join(' ').split(' -').length - 1), [COUNT, COUNT, 0, 1, 0, 10, 15, 0, 3, 0, 0, 2]);
+});
+
+test('of the events of a lease with very many keys none is made that nobody watches', (t) => {
+  const world = new World();
+  world.script.grant(1n);
+  for (let i = 0; i <= EVENTS_MADE_MAX; i++) world.script.put(`k${i}`, '', { lease: 1n });
+  const elsewhere = world.open({ key: bytes('other') });
+  const near = world.open({ key: bytes('k7') });
+  world.script.onEvents = ({ revision, parts }) => world.hub.publish({
+    revision,
+    ...(parts === undefined ? {} : { parts }),
+    get events(): never {
+      throw new Error('all events are made');
+    },
+  });
+  world.script.revoke(1n);
+  t.deepEqual(drain(elsewhere), []);
+  t.is(drain(near).length, 1);
 });
