@@ -25,7 +25,7 @@ export interface HubLimits {
   readonly catchUpRevisionsMax: number;
 }
 
-/** `revision`: of live events their last one's; else the store's when the batch was made. */
+/** `revision`: of live events their last one's; of 'created' the store's at the opening; else the store's when it was made. */
 export interface HubBatch {
   readonly kind: 'created' | 'events' | 'progress';
   readonly revision: Revision;
@@ -54,20 +54,20 @@ interface Line {
   readonly prevKv: boolean;
   readonly exclude: readonly Event['kind'][];
   readonly watchers: Set<Watcher>;
-  /** Behind the newest of the chain, which itself is not kept for those who come. */
-  end: Link;
-}
-
-interface Link {
-  next: Parcel | null;
+  /** The chain: from the place of the last reader to the newest. Both null: everybody has read everything. */
+  first: Parcel | null;
+  last: Parcel | null;
 }
 
 /** A live batch, made once for all watchers of its line. */
 interface Parcel {
   readonly batch: HubBatch;
   readonly bytes: number;
-  /** To the one behind it in its line. */
-  readonly link: Link;
+  readonly line: Line;
+  /** The one behind it. Null as well once it has left the chain. */
+  next: Parcel | null;
+  /** Watchers of which it is the first that they have not read. */
+  readers: number;
   /** This and the `count - 1` behind it as one batch, for whoever lags alike; null: nobody has, yet. */
   joined: { readonly count: number; readonly batch: HubBatch } | null;
 }
@@ -190,12 +190,14 @@ export class Hub {
     if (events.length === 0) return;
     let bytes = 0;
     for (const event of events) bytes += eventBytes(event);
-    const parcel: Parcel = { batch: { kind: 'events', revision, events }, bytes, link: { next: null }, joined: null };
-    line.end.next = parcel;
-    line.end = parcel.link;
+    const parcel: Parcel = { batch: { kind: 'events', revision, events }, bytes, line, next: null, readers: 0, joined: null };
     for (const watcher of line.watchers) {
       if (watcher.wants(revision) && watcher.offer(parcel)) ready.push(watcher);
     }
+    if (line.last !== null) line.last.next = parcel;
+    else if (parcel.readers > 0) line.first = parcel;
+    else return;
+    line.last = parcel;
   }
 
   /** The events as a line wants them. `prevs`: those of the revision that were given their pair before, for other lines too. */
@@ -268,6 +270,8 @@ export class Watcher {
   readonly taste: string;
   readonly #limits: HubLimits;
   readonly #home: WatcherHome;
+  /** Of the store when it was opened. */
+  readonly #opened: Revision;
   /** Everything below it has been given out or is unread. */
   #from: Revision;
   #state: 'new' | 'open' | 'closed' = 'new';
@@ -289,6 +293,7 @@ export class Watcher {
     this.#limits = limits;
     this.#home = home;
     const revision = home.store().revision;
+    this.#opened = revision;
     const start = request.startRevision ?? 0;
     this.#from = start === 0 ? revision + 1 : start;
     if (this.#from <= revision) this.fallBehind(this.#from);
@@ -329,7 +334,7 @@ export class Watcher {
   offer(parcel: Parcel): boolean {
     const { revision, events } = parcel.batch;
     if (this.#unread === null) {
-      this.#unread = parcel;
+      this.#goTo(parcel);
     } else if (this.#unreadBytes + parcel.bytes > this.#limits.bufferBytesMax) {
       this.fallBehind(revision);
       return this.wake();
@@ -378,7 +383,7 @@ export class Watcher {
     const store = this.#home.store();
     if (this.#state === 'new') {
       this.#state = 'open';
-      return batchOf('created', store.revision, NO_EVENTS);
+      return batchOf('created', this.#opened, NO_EVENTS);
     }
     if (this.#isBehind) {
       const result = this.#catchUp(store);
@@ -409,20 +414,27 @@ export class Watcher {
   /** A consumer in step gets a revision at a time; one that lags gets at once what waits for it, which is far cheaper. */
   #read(first: Parcel): HubBatch {
     const count = Math.min(this.#unreadParcels, this.#limits.catchUpRevisionsMax);
+    if (count > 1 && first.joined?.count !== count) first.joined = { count, batch: join(first, count) };
+    const batch = count === 1 || first.joined === null ? first.batch : first.joined.batch;
     let end: Parcel | null = first;
-    for (let i = 0; i < count && end !== null; i++, end = end.link.next) {
+    for (let i = 0; i < count && end !== null; i++, end = end.next) {
       this.#unreadBytes -= end.bytes;
       this.#unreadEvents -= end.batch.events.length;
     }
-    this.#unread = end;
     this.#unreadParcels -= count;
-    if (count === 1) return first.batch;
-    if (first.joined?.count !== count) first.joined = { count, batch: join(first, count) };
-    return first.joined.batch;
+    this.#goTo(end);
+    return batch;
+  }
+
+  #goTo(parcel: Parcel | null): void {
+    const before = this.#unread;
+    this.#unread = parcel;
+    if (parcel !== null) parcel.readers += 1;
+    if (before !== null) leave(before);
   }
 
   #dropUnread(): void {
-    this.#unread = null;
+    this.#goTo(null);
     this.#unreadParcels = 0;
     this.#unreadEvents = 0;
     this.#unreadBytes = 0;
@@ -443,18 +455,33 @@ function join(first: Parcel, count: number): HubBatch {
   const events: Event[] = [];
   let { revision } = first.batch;
   let parcel: Parcel | null = first;
-  for (let i = 0; i < count && parcel !== null; i++, parcel = parcel.link.next) {
+  for (let i = 0; i < count && parcel !== null; i++, parcel = parcel.next) {
     for (const event of parcel.batch.events) events.push(event);
     revision = parcel.batch.revision;
   }
   return { kind: 'events', revision, events };
 }
 
+/**
+ * One reader has gone on; what nobody before it waits for leaves the chain. It is unhooked as well: an old one, though dead,
+ * would keep all that are ever behind it until the collector next looks at everything.
+ */
+function leave(parcel: Parcel): void {
+  const { line } = parcel;
+  parcel.readers -= 1;
+  while (line.first !== null && line.first.readers === 0) {
+    const { next } = line.first;
+    line.first.next = null;
+    line.first = next;
+  }
+  if (line.first === null) line.last = null;
+}
+
 function lineOf(group: Group, { taste, request }: Watcher): Line {
   const known = group.lines.get(taste);
   if (known !== undefined) return known;
   const { prevKv = false, exclude = [] } = request;
-  const line: Line = { prevKv, exclude, watchers: new Set(), end: { next: null } };
+  const line: Line = { prevKv, exclude, watchers: new Set(), first: null, last: null };
   group.lines.set(taste, line);
   return line;
 }
