@@ -88,7 +88,7 @@ interface Task {
 interface OpenFile {
   readonly fd: number;
   readonly way: Way;
-  /** Somebody may have written what was not synced, before this was opened. */
+  /** Somebody may have written what was not synced, before this was opened; or cut the file since. */
   unsynced: boolean;
   /** The directory entry is not synced: made here, or by a process that died before it could. */
   fresh: boolean;
@@ -145,7 +145,11 @@ class SystemFiles implements Files {
   }
 
   truncate(file: string, sizeBytes: number, done: Done): void {
-    this.#enqueue<void>([file], done, (finish) => fs.truncate(file, sizeBytes, finish));
+    this.#enqueue<void>([file], done, (finish) => {
+      const opened = this.#open.get(file);
+      if (opened !== undefined) opened.unsynced = true;
+      fs.truncate(file, sizeBytes, finish);
+    });
   }
 
   sync(file: string, done: Done): void {
@@ -357,7 +361,10 @@ function closeAfter<T>(fd: number, failure: Failure, value: T | undefined, finis
 function syncClosed(file: string, finish: (error: Failure) => void): void {
   fs.open(file, 'r+', (error, fd) => {
     if (error !== null) return finish(error);
-    fs.fdatasync(fd, (failure) => closeAfter(fd, failure, undefined, finish));
+    fs.fdatasync(fd, (failure) => closeAfter(fd, failure, undefined, (trouble) => {
+      if (trouble !== null) finish(trouble);
+      else syncDirectory(path.dirname(file), finish);
+    }));
   });
 }
 
