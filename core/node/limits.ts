@@ -18,7 +18,7 @@ export interface NodeLimits {
   readonly watchCatchUpRevisionsMax: number;
   /**
    * Bytes of log beyond which a snapshot is taken whatever `snapshotCount` says: they are also held in memory. A store that is
-   * small is saved earlier, once its log is half as large as its last snapshot.
+   * small is saved earlier, once its log is half as large as its last snapshot. Large entries count for less: `largeEntryShare`.
    */
   readonly logBytesMax: number;
   /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */

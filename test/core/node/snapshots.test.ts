@@ -6,9 +6,9 @@ import type { Done } from '../../../core/base/done.js';
 import { opPut } from '../../../core/client.js';
 import { MemoryLogStorage } from '../../../core/log/memory-log-storage.js';
 import { NO_SNAPSHOT, type LogStorage } from '../../../core/log/log-storage.js';
-import { snapshotLogBytesMin } from '../../../core/node/limits.js';
+import { largeEntryBytes, largeEntryShare, snapshotLogBytesMin } from '../../../core/node/limits.js';
 import { Snapshots } from '../../../core/node/snapshots.js';
-import type { Persist, SnapshotMeta } from '../../../core/raft/types.js';
+import type { Entry, Persist, SnapshotMeta } from '../../../core/raft/types.js';
 import { encodeMemberRecords } from '../../../core/store/members.js';
 import { Store } from '../../../core/store/store.js';
 import { SimClock } from '../../sim/clock.js';
@@ -75,8 +75,12 @@ function metaOf(index: number): SnapshotMeta {
   return { term: 1, index, configuration: ALONE };
 }
 
-function batch(bytes: number, snapshot: SnapshotMeta | null = null): Persist {
-  const entries = bytes === 0 ? [] : [{ kind: 'command', term: 1, index: 1, data: new Uint8Array(bytes) } as const];
+/** Of entries that are not large, unless they are to be. */
+function batch(bytes: number, snapshot: SnapshotMeta | null = null, entryBytes = largeEntryBytes - 1): Persist {
+  const entries: Entry[] = [];
+  for (let left = bytes; left > 0; left -= entryBytes) {
+    entries.push({ kind: 'command', term: 1, index: entries.length + 1, data: new Uint8Array(Math.min(left, entryBytes)) });
+  }
   return { seq: 1, hard: null, truncateAfter: null, snapshot, entries };
 }
 
@@ -132,6 +136,18 @@ test('the log of a small store is not left to grow as long as that of a large on
   snapshots.saveIfDue(store);
   t.deepEqual(said, []);
   snapshots.onPersist(batch(1));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, ['save 1']);
+  end();
+});
+
+test('large entries, whose values lie in the log, may be several times as long', (t) => {
+  const { snapshots, said, end } = rig(null, 10 * snapshotLogBytesMin);
+  const store = grown(new Store(), 1);
+  snapshots.onPersist(batch(snapshotLogBytesMin / largeEntryShare - largeEntryBytes, null, largeEntryBytes));
+  snapshots.saveIfDue(store);
+  t.deepEqual(said, []);
+  snapshots.onPersist(batch(largeEntryBytes, null, largeEntryBytes));
   snapshots.saveIfDue(store);
   t.deepEqual(said, ['save 1']);
   end();
