@@ -147,7 +147,9 @@ export function httpGateway(backend: Backend, methods: Methods, options: Gateway
   const calls = new LastingCalls();
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing');
   app.use((request, response, next) => {
-    if (decodedPath(request) !== null) return next();
+    // Of two names nobody can say which was meant (RFC 9112 3.2); Node takes the first, and others before us may take the last.
+    const hosts = request.headersDistinct['host'] ?? [];
+    if (decodedPath(request) !== null && hosts.length < 2) return next();
     response.setHeader('Content-Type', 'text/plain; charset=utf-8');
     response.status(400).end('400 Bad Request');
   });

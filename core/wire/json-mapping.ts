@@ -173,12 +173,15 @@ const INTEGERS = {
   int64: [-(2n ** 63n), 2n ** 63n - 1n],
   uint64: [0n, 2n ** 64n - 1n],
 } as const;
+/** Of the longest of them, with its sign. What is longer is not read: that takes seconds when it has a million digits. */
+const INTEGER_LENGTH = 20;
 
 /** `name`: what to call the type in a refusal. */
 function integerOf(value: Json, type: keyof typeof INTEGERS, name: string = type): string | number {
   if (!(value instanceof NumberText)) throw cannot(value, name);
   const [least, greatest] = INTEGERS[type];
-  const number = /^-?\d+$/.test(value.text) ? BigInt(value.text) : null;
+  const isInteger = value.text.length <= INTEGER_LENGTH && /^-?\d+$/.test(value.text);
+  const number = isInteger ? BigInt(value.text) : null;
   if (number === null || number < least || number > greatest) {
     throw new JsonFault(`json: cannot unmarshal number ${value.text} into Go value of type ${name}`);
   }

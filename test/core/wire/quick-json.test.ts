@@ -169,6 +169,31 @@ function answers(texts: Texts, output: DescMessage): Uint8Array[] {
   return made;
 }
 
+test('a number of a million digits is refused unread: to read it takes seconds', (t) => {
+  const real = globalThis.BigInt;
+  let longest = 0;
+  globalThis.BigInt = new Proxy(real, {
+    apply: (target, self, args: unknown[]) => {
+      longest = Math.max(longest, String(args[0]).length);
+      return Reflect.apply(target, self, args);
+    },
+  });
+  try {
+    const digits = '1'.repeat(1_000_000);
+    for (const number of [digits, `-${digits}`, `"${digits}"`, `[${digits}]`]) {
+      for (const member of ['key', 'lease', 'who']) {
+        const [service, method] = ['etcdserverpb.KV', 'Put'];
+        const asked = (): unknown => SHORT(service, method).toBytes(`{"${member}":${number}}`);
+        if (member === 'who' || (member === 'key' && number.startsWith('"'))) t.notThrows(asked);
+        else t.throws(asked, { message: /^json: cannot unmarshal / });
+      }
+    }
+  } finally {
+    globalThis.BigInt = real;
+  }
+  t.true(longest <= 20, `${longest} digits were read`);
+});
+
 test('ids beyond a double are written as they are, however often and in whatever order they come', (t) => {
   const [short, long] = [SHORT, LONG].map((of) => of('etcdserverpb.Lease', 'LeaseGrant'));
   const { output } = DESCRIPTOR('etcdserverpb.Lease', 'LeaseGrant');
