@@ -42,8 +42,10 @@ export class Leases {
   /** Less than the whole TTL is written down of these, or may be soon; with the number of the wish that says so. */
   readonly #shortened = new Map<LeaseId, number>();
   #wishes = 0;
-  /** The last tick that came in time. What a stall hides is not known to a turn that runs before the next one. */
+  /** Up to when the time counts: the last tick, or the one before it if the last was late. What a stall hides is not known yet. */
   #tickedMs = -Infinity;
+  /** The last tick, late or not. */
+  #lastTickMs = -Infinity;
   /** Long leases still to be written down in this round. */
   #toCheckpoint: LeaseId[] = [];
   #nextCheckpointMs = Infinity;
@@ -68,6 +70,7 @@ export class Leases {
     this.#toCheckpoint = [];
     this.#nextCheckpointMs = now + leaseCheckpointMs;
     this.#tickedMs = now;
+    this.#lastTickMs = now;
   }
 
   end(): void {
@@ -88,12 +91,17 @@ export class Leases {
   /** The event loop stood still for `lateMs`: renewals may lie unread, so nothing expires on the strength of this time. */
   onStall(lateMs: number): void {
     this.lessor.onStall(lateMs);
+    // What had come before the last tick has been read since. So leases end also where every tick is late; only the stalls,
+    // which the lessor leaves out, do not count.
+    this.#tickedMs = this.#lastTickMs + lateMs;
+    this.#lastTickMs = this.#doors.clock.now();
     if (this.lessor.isActive && !this.#isInDoubt) this.#confirm();
   }
 
   onTick(): void {
+    this.#lastTickMs = this.#doors.clock.now();
     if (!this.lessor.isActive || this.#isInDoubt) return;
-    this.#tickedMs = this.#doors.clock.now();
+    this.#tickedMs = this.#lastTickMs;
     this.#expire();
     this.#checkpoint();
   }
@@ -137,8 +145,9 @@ export class Leases {
     this.#doors.read((error) => {
       // Another reign has had its own proof since.
       if (term !== this.#doors.role().term || !this.lessor.isActive) return;
-      if (error === null) this.#isInDoubt = false;
-      else this.#confirm();
+      if (error !== null) return this.#confirm();
+      this.#isInDoubt = false;
+      this.#expire();
     });
   }
 

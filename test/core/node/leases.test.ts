@@ -16,6 +16,8 @@ interface Bench {
   readonly leases: Leases;
   readonly wishes: Wish[];
   readonly time: { now: number };
+  /** Who waits to hear that this node still leads. */
+  readonly reads: (() => void)[];
   /** What is to run in the next turn. */
   readonly later: (() => void)[];
 }
@@ -25,6 +27,7 @@ function bench(ttls: readonly number[]): Bench {
   ttls.forEach((ttlSeconds, i) => store.apply({ term: 1, index: i + 1 }, { kind: 'lease_grant', id: BigInt(i + 1), ttlSeconds }));
   const time = { now: 0 };
   const wishes: Wish[] = [];
+  const reads: (() => void)[] = [];
   const later: (() => void)[] = [];
   const leases = new Leases(0, {
     clock: {
@@ -39,10 +42,10 @@ function bench(ttls: readonly number[]): Bench {
     store: () => store,
     role: () => ({ state: 'leader', term: 1, leader: 1n }),
     submit: (command, done) => void wishes.push({ command, done }),
-    read: () => undefined,
+    read: (done) => void reads.push(() => done(null)),
   });
   leases.begin();
-  return { leases, wishes, time, later };
+  return { leases, wishes, time, reads, later };
 }
 
 test('a stall that a turn meets before the tick does ends no lease, though a slice was under way', (t) => {
@@ -98,4 +101,21 @@ test('a lease is not renewed behind a revoke that took too long, and the revoke 
   time.now = 1100;
   leases.onTick();
   t.is(wishes.length, 2);
+});
+
+test('where every tick is late leases end all the same, by the time that is not in the stalls and not before it was confirmed', (t) => {
+  const { leases, wishes, time, reads } = bench([1]);
+  const lateTick = (): void => {
+    time.now += 600;
+    leases.onStall(500);
+  };
+  for (let i = 0; i < 10; i++) {
+    lateTick();
+    for (const confirm of reads.splice(0)) confirm();
+    t.is(wishes.length, 0, 'its second is over, but the tick that says so is the last one, behind which renewals may lie unread');
+  }
+  lateTick();
+  t.is(wishes.length, 0);
+  for (const confirm of reads.splice(0)) confirm();
+  t.is(wishes.length, 1);
 });
