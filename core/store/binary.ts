@@ -72,6 +72,15 @@ export class ByteWriter {
     this.length += bytes.length;
   }
 
+  /** The `length` bytes of `source` from `from` on. */
+  copy(source: Uint8Array, from: number, length: number): void {
+    this.#room(length);
+    const target = this.#bytes;
+    let to = this.length;
+    for (let i = from; i < from + length; i++) target[to++] = source[i] as number;
+    this.length = to;
+  }
+
   /** Bytes behind their length. */
   bytes(bytes: Uint8Array): void {
     this.varint(bytes.length);

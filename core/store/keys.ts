@@ -43,7 +43,7 @@ export class Keys {
   readonly #order: Order;
   readonly #free: number[] = [];
   #slots = 0;
-  /** Slot + 1 by hash, in buckets of four; 0 is empty. */
+  /** Slot + 1 by hash, in buckets of four; 0 is empty. The bits above hold those of the hash. */
   #recall = new Uint32Array(RECALL_MIN);
   #sought: Uint8Array = new Uint8Array(0);
   /** Where the last `find` that found nothing looked: where `add` puts the key. */
@@ -146,6 +146,16 @@ export class Keys {
 
   length(slot: number): number {
     return this.#get(slot, LENGTH);
+  }
+
+  /** How many bytes two keys have in common at their beginning. */
+  sharedBytes(slot: number, other: number): number {
+    const [bytes, otherBytes] = [this.chunkBytes(slot), this.chunkBytes(other)];
+    const [offset, otherOffset] = [this.offset(slot), this.offset(other)];
+    const most = Math.min(this.length(slot), this.length(other));
+    let shared = 0;
+    while (shared < most && bytes[offset + shared] === otherBytes[otherOffset + shared]) shared += 1;
+    return shared;
   }
 
   /** Negative, 0 or positive as `key` sorts before, with or after the slot's. */
@@ -345,9 +355,13 @@ export class Keys {
   #lookUp(hash: number, key: Uint8Array): number {
     const recall = this.#recall;
     const start = bucketOf(hash, recall.length);
+    const low = 2 * recall.length - 1;
     for (let i = start; i < start + BUCKET; i++) {
-      const slot = (recall[i] as number) - 1;
-      if (slot < 0) return NONE;
+      const entry = recall[i] as number;
+      if (entry === 0) return NONE;
+      // Most others are told apart here, without a look at where they lie.
+      if (((entry ^ hash) & ~low) !== 0) continue;
+      const slot = (entry & low) - 1;
       if (this.#get(slot, HASH) !== hash || this.#get(slot, NEWEST) === NONE) continue;
       this.#sought = key;
       if (this.#compareSought(slot) === 0) return slot;
@@ -358,13 +372,16 @@ export class Keys {
   #remember(hash: number, slot: number): void {
     const recall = this.#recall;
     const start = bucketOf(hash, recall.length);
+    // A slot is less than the length: numbers are given out one by one, and the memo grows with the keys.
+    const low = 2 * recall.length - 1;
+    const entry = ((hash & ~low) | (slot + 1)) >>> 0;
     for (let i = start; i < start + BUCKET; i++) {
-      if (recall[i] === 0 || recall[i] === slot + 1) {
-        recall[i] = slot + 1;
+      if (recall[i] === 0 || ((recall[i] as number) & low) === slot + 1) {
+        recall[i] = entry;
         return;
       }
     }
-    recall[start + (slot % BUCKET)] = slot + 1;
+    recall[start + (slot % BUCKET)] = entry;
   }
 
   #growRecall(): void {

@@ -58,7 +58,7 @@ function revisionOf({ revision: asked = 0 }: RangeRequest, { current, compacted 
 function pointOf(table: Table, request: RangeRequest, revision: Revision, isCurrent: boolean): RangeResult {
   const slot = table.keys.find(request.key);
   if (slot === NONE) return NOTHING;
-  const row = isCurrent ? table.liveRow(request.key) : table.rowAt(slot, revision);
+  const row = isCurrent ? table.liveRowOf(slot) : table.rowAt(slot, revision);
   if (row === NONE) return NOTHING;
   if (request.countOnly === true || !passes(table, row, request)) return { kvs: NO_KVS, more: false, count: 1 };
   return { kvs: [table.kv(row, request.keysOnly)], more: false, count: 1 };

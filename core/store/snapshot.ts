@@ -149,21 +149,21 @@ function* leaseFrames(frozen: Frozen, frames: FrameWriter): Iterable<Uint8Array>
 
 function* keyFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
   const { writer } = frames;
-  let last = EMPTY;
+  const { keys } = frozen.table;
+  let last = NONE;
   let steps = 0;
   for (const slot of frozen.slots) {
     if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
     if (numbers[slot] === NONE) continue;
     if (writer.length === 0) {
       writer.byte(KEYS);
-      last = EMPTY;
+      last = NONE;
     }
-    const key = frozen.table.keys.bytes(slot);
-    let shared = 0;
-    while (shared < last.length && shared < key.length && last[shared] === key[shared]) shared += 1;
+    const shared = last === NONE ? 0 : keys.sharedBytes(last, slot);
     writer.varint(shared);
-    writer.bytes(key.subarray(shared));
-    last = key;
+    writer.varint(keys.length(slot) - shared);
+    writer.copy(keys.chunkBytes(slot), keys.offset(slot) + shared, keys.length(slot) - shared);
+    last = slot;
     if (writer.length >= SNAPSHOT_CHUNK_BYTES) yield frames.close();
   }
   if (writer.length > 0) yield frames.close();

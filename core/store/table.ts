@@ -126,7 +126,11 @@ export class Table {
   /** The newest row of a key; NONE when it does not exist. */
   liveRow(key: Uint8Array): number {
     const slot = this.keys.find(key);
-    if (slot === NONE) return NONE;
+    return slot === NONE ? NONE : this.liveRowOf(slot);
+  }
+
+  /** The same of a slot. */
+  liveRowOf(slot: number): number {
     const row = this.keys.newest(slot);
     return this.rows.version(row) === 0 ? NONE : row;
   }

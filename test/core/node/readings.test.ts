@@ -201,7 +201,7 @@ test('a form that cannot be ended fails its own range alone', async (t) => {
     }, (error, pairs) => void answers.push(error?.message ?? pairs));
   }
   await bench.clock.advance(100);
-  t.deepEqual(answers.sort(), [20_000, 'too long']);
+  t.deepEqual(answers, ['too long', 20_000]);
   t.false(bench.store.isFrozen);
 });
 
