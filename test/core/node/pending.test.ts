@@ -307,3 +307,17 @@ test('what a snapshot jumped over is unknown, also where its slot was given agai
   pending.onRestored(META);
   t.true(isApiError(first[0]?.error, 'leader_changed'));
 });
+
+test('a slot that is given again takes the later ones with it: the new entry is answered, and what is dead is ready again', (t) => {
+  const pending = fresh();
+  const cut = [7, 8, 9].map((index) => slotted(pending, { term: 2, index }));
+  const anew = slotted(pending, { term: 5, index: 7 });
+  pending.onTerm(5);
+  t.is(pending.takeReady().length, 3);
+  pending.onApplied({ term: 5, index: 7 }, reply);
+  t.deepEqual(anew, [{ error: null, reply }]);
+  const [early, late] = [slotted(pending, { term: 6, index: 9 }), slotted(pending, { term: 8, index: 8 })];
+  pending.onApplied({ term: 8, index: 8 }, reply);
+  t.deepEqual([early, late], [[], [{ error: null, reply }]]);
+  t.deepEqual(cut, [[], [], []]);
+});
