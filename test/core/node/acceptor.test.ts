@@ -49,6 +49,16 @@ test('an entry asked for again is not appended again, and is answered as before'
   t.is(acceptor.takeInputs().length, 0);
 });
 
+test('what came before the oldest open entry is forgotten, and nothing else', (t) => {
+  const acceptor = leading();
+  const first = ask(acceptor, [1, 2, 3]);
+  for (const token of tokens(acceptor.takeInputs())) acceptor.onAppended(token);
+  t.deepEqual(ask(acceptor, [1, 2, 3], { oldest: 3 }), [{
+    kind: 'proposed', outcomes: ['leader_changed', 'leader_changed', 'appended'],
+  }]);
+  t.deepEqual([first.length, acceptor.takeInputs().length], [1, 0]);
+});
+
 test('an entry that its writer gave up is never appended', (t) => {
   const acceptor = leading();
   ask(acceptor, [5], { oldest: 5 });
