@@ -12,10 +12,10 @@ import type { LeaseId } from '../client.js';
 import { ApiError, isApiError } from '../errors.js';
 import type { Role } from '../raft/types.js';
 import type { Command } from '../store/command.js';
-import type { Applied, Reply, Store } from '../store/store.js';
+import type { Applied, LeaseFacts, Reply, Store } from '../store/store.js';
 import type { Observe } from './events.js';
 import { Lessor } from './lessor.js';
-import { expiringMax, leaseCheckpointMs, leasesPerCheckpointMax } from './limits.js';
+import { adoptionsMax, expiringMax, leaseCheckpointMs, leasesPerCheckpointMax } from './limits.js';
 
 export interface LeasesDoors {
   readonly clock: Clock;
@@ -35,6 +35,8 @@ export class Leases {
   readonly #doors: LeasesDoors;
   readonly #graceMs: number;
   #expiring = 0;
+  /** Leases of before this reign that the lessor may not know yet, but for those somebody has asked for; null: it knows all. */
+  #toAdopt: Iterator<{ readonly id: LeaseId } & LeaseFacts> | null = null;
   /** The look for what is due goes on in the next turn. */
   #isLooking = false;
   /** The event loop stood still: nothing expires before a majority has confirmed that this node still leads (D4). */
@@ -59,12 +61,10 @@ export class Leases {
   /** The leader's first own entry is applied: everything before it is, too, so the lease table is complete. */
   begin(): void {
     const now = this.#doors.clock.now();
-    const store = this.#doors.store();
-    this.lessor.activate(store.leases(), now, this.#graceMs);
+    this.lessor.activate(now, this.#graceMs);
     this.#shortened.clear();
-    for (const { id, ttlSeconds, remainingSeconds } of store.leases()) {
-      if (remainingSeconds < ttlSeconds) this.#shortened.set(id, 0);
-    }
+    this.#toAdopt = this.#doors.store().leases()[Symbol.iterator]();
+    this.#adoptMore();
     this.#expiring = 0;
     this.#isInDoubt = false;
     this.#toCheckpoint = [];
@@ -75,6 +75,7 @@ export class Leases {
 
   end(): void {
     this.lessor.deactivate();
+    this.#toAdopt = null;
     this.#shortened.clear();
     this.#toCheckpoint = [];
     this.#nextCheckpointMs = Infinity;
@@ -113,6 +114,7 @@ export class Leases {
   renew(ids: readonly LeaseId[], done: Done<readonly number[]>): void {
     if (!this.lessor.isActive) return done(new ApiError('not_leader'));
     const store = this.#doors.store();
+    if (this.#toAdopt !== null) for (const id of ids) this.#adopt(id, store.lease(id));
     if (this.#shortened.size === 0) return done(null, this.#renewed(ids));
     const seen = new Map<LeaseId, number>();
     const leases: { id: LeaseId; remainingSeconds: number }[] = [];
@@ -136,7 +138,30 @@ export class Leases {
 
   /** Null: unknown. */
   remainingMs(id: LeaseId): number | null {
+    this.#adopt(id, this.#doors.store().lease(id));
     return this.lessor.remainingMs(id, this.#doors.clock.now());
+  }
+
+  /** A slice, so that to take over a million leases holds nobody up. */
+  #adoptMore(): void {
+    const leases = this.#toAdopt;
+    if (leases === null) return;
+    for (let i = 0; i < adoptionsMax; i++) {
+      const next = leases.next();
+      if (next.done === true) {
+        this.#toAdopt = null;
+        return;
+      }
+      this.#adopt(next.value.id, next.value);
+    }
+    this.#doors.clock.schedule(0, () => {
+      if (leases === this.#toAdopt) this.#adoptMore();
+    });
+  }
+
+  #adopt(id: LeaseId, lease: LeaseFacts | null): void {
+    if (this.#toAdopt === null || lease === null || !this.lessor.adopt(id, lease)) return;
+    if (lease.remainingSeconds < lease.ttlSeconds) this.#shortened.set(id, 0);
   }
 
   #confirm(): void {

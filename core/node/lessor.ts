@@ -28,6 +28,8 @@ export class Lessor {
   readonly #heap = new Heap<Scheduled>((a, b) => a.at < b.at);
   #stalledMs = 0;
   #active = false;
+  /** From when the leases count that were there when leadership began. */
+  #fromMs = 0;
 
   /** Entries in the heap; bounded by twice the leases plus a constant. For tests and metrics. */
   get scheduled(): number {
@@ -38,16 +40,18 @@ export class Lessor {
     return this.#active;
   }
 
-  /** Leadership begins: every lease the store has goes on from what is written down of it. */
-  activate(
-    leases: Iterable<{ id: LeaseId; ttlSeconds: number; remainingSeconds: number }>,
-    nowMs: number,
-    graceMs: number,
-  ): void {
+  /** Leadership begins. Every lease the store has is to be adopted. */
+  activate(nowMs: number, graceMs: number): void {
     this.deactivate();
     this.#active = true;
-    const fromMs = this.#local(nowMs) + graceMs;
-    for (const lease of leases) this.#add(lease.id, lease.ttlSeconds, fromMs + lease.remainingSeconds * 1000);
+    this.#fromMs = this.#local(nowMs) + graceMs;
+  }
+
+  /** A lease goes on from what is written down of it, as of the beginning, whenever this is called. False: it is known. */
+  adopt(id: LeaseId, lease: { readonly ttlSeconds: number; readonly remainingSeconds: number }): boolean {
+    if (this.#deadlines.has(id)) return false;
+    this.#add(id, lease.ttlSeconds, this.#fromMs + lease.remainingSeconds * 1000);
+    return true;
   }
 
   /** Leadership ended: somebody else keeps the time now. */

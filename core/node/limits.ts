@@ -89,6 +89,8 @@ export const appendBytesMax = 1024 * 1024;
 export const expiringMax = 1000;
 /** Deadlines looked at in one turn, some milliseconds of work: of a million leases that were renewed none may be due. */
 export const expiryLooksMax = 10_000;
+/** Leases whose deadlines are set in one turn when leadership begins: a million take most of a second. */
+export const adoptionsMax = 10_000;
 /** A timer later than this, or than two ticks, means that the event loop stood still (reliability D4). */
 export const stallMsMin = 100;
 /** A turn whose entries take the store longer than this counts as slow; etcd: 100 ms for one. */

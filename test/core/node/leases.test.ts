@@ -3,7 +3,7 @@
 import test from 'ava';
 import { ApiError } from '../../../core/errors.js';
 import { Leases } from '../../../core/node/leases.js';
-import { expiryLooksMax } from '../../../core/node/limits.js';
+import { adoptionsMax, expiryLooksMax } from '../../../core/node/limits.js';
 import type { Command } from '../../../core/store/command.js';
 import { Store, type Reply } from '../../../core/store/store.js';
 
@@ -13,6 +13,7 @@ interface Wish {
 }
 
 interface Bench {
+  readonly store: Store;
   readonly leases: Leases;
   readonly wishes: Wish[];
   readonly time: { now: number };
@@ -22,9 +23,12 @@ interface Bench {
   readonly later: (() => void)[];
 }
 
-function bench(ttls: readonly number[]): Bench {
+/** `halved`: of these, 300 s are written down. */
+function bench(ttls: readonly number[], halved: readonly bigint[] = []): Bench {
   const store = new Store();
   ttls.forEach((ttlSeconds, i) => store.apply({ term: 1, index: i + 1 }, { kind: 'lease_grant', id: BigInt(i + 1), ttlSeconds }));
+  const written = halved.map((id) => ({ id, remainingSeconds: 300 }));
+  store.apply({ term: 1, index: ttls.length + 1 }, { kind: 'lease_checkpoint', term: 1, leases: written });
   const time = { now: 0 };
   const wishes: Wish[] = [];
   const reads: (() => void)[] = [];
@@ -45,7 +49,7 @@ function bench(ttls: readonly number[]): Bench {
     read: (done) => void reads.push(() => done(null)),
   });
   leases.begin();
-  return { leases, wishes, time, reads, later };
+  return { store, leases, wishes, time, reads, later };
 }
 
 test('a stall that a turn meets before the tick does ends no lease, though a slice was under way', (t) => {
@@ -74,6 +78,8 @@ test('slices follow each other without waiting for the next tick', (t) => {
 test('a lease due behind very many that were renewed ends before the next tick, and no turn looks at all of them', (t) => {
   const renewed = 2 * expiryLooksMax;
   const { leases, wishes, time, later } = bench([...Array.from({ length: renewed }, () => 1), 2]);
+  for (const next of later) next();
+  later.length = 0;
   time.now = 1900;
   for (let id = 1; id <= renewed; id++) t.true(leases.lessor.renew(BigInt(id), time.now));
   time.now = 2000;
@@ -118,4 +124,42 @@ test('where every tick is late leases end all the same, by the time that is not 
   t.is(wishes.length, 0);
   for (const confirm of reads.splice(0)) confirm();
   t.is(wishes.length, 1);
+});
+
+test('very many leases are taken over in slices, and one that is asked for before its turn as if it had been', (t) => {
+  const count = 2 * adoptionsMax + 5;
+  const { leases, wishes, time, later, store } = bench(Array.from({ length: count }, (_, i) => 10 + (i % 2)));
+  t.is(leases.lessor.scheduled, adoptionsMax);
+  const [last, gone, kept] = [BigInt(count), BigInt(count - 2), BigInt(count - 4)];
+  time.now = 500;
+  t.is(leases.remainingMs(last), 9500);
+  store.apply({ term: 1, index: count + 2 }, { kind: 'lease_revoke', id: gone, term: 0, granted: 0 });
+  leases.renew([kept, gone], (_error, seconds) => t.deepEqual(seconds, [10, 0]));
+  t.is(leases.lessor.scheduled, adoptionsMax + 2);
+  let turns = 0;
+  for (let next = later.shift(); next !== undefined; next = later.shift()) {
+    next();
+    turns += 1;
+  }
+  t.is(turns, 2);
+  t.is(leases.lessor.scheduled, count - 1);
+  t.is(leases.remainingMs(last - 1n), 10_500, 'counted from when leadership began');
+  t.is(leases.remainingMs(kept), 10_000);
+  t.is(leases.remainingMs(gone), null);
+  t.is(wishes.length, 0);
+});
+
+test('what is left of a lease that was written down is known to a renewal that comes before its turn', (t) => {
+  const count = adoptionsMax + 1;
+  const { leases, wishes, store } = bench(Array.from({ length: count }, () => 600), [BigInt(count)]);
+  leases.renew([BigInt(count)], () => undefined);
+  t.deepEqual(wishes.map(({ command }) => command.kind), ['lease_checkpoint']);
+  t.is(store.lease(BigInt(count))?.remainingSeconds, 300);
+});
+
+test('a slice of leases that are taken over ends with the leadership', (t) => {
+  const { leases, later } = bench(Array.from({ length: adoptionsMax + 1 }, () => 10));
+  leases.end();
+  for (const next of later) next();
+  t.is(leases.lessor.scheduled, 0);
 });

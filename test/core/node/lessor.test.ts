@@ -8,7 +8,8 @@ const SLICE = 1000;
 
 function activated(leases: { id: bigint; ttlSeconds: number; remainingSeconds?: number }[], graceMs = 0): Lessor {
   const lessor = new Lessor();
-  lessor.activate(leases.map((lease) => ({ remainingSeconds: lease.ttlSeconds, ...lease })), 0, graceMs);
+  lessor.activate(0, graceMs);
+  for (const lease of leases) lessor.adopt(lease.id, { remainingSeconds: lease.ttlSeconds, ...lease });
   return lessor;
 }
 
