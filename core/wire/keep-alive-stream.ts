@@ -48,8 +48,8 @@ async function answerTogether(
     const caller = await backend.identify(call);
     const asked = asCaller(backend, call, caller, (options) => backend.keepAliveAll(ids, options));
     const kept = await asked.catch((error: unknown) => {
-      // What may be refused for one of them is asked again for each, so that those before it have their answers.
-      if (caller === null || ids.length === 1 || !isApiError(error)) throw error;
+      // What is refused for one of them is asked again for each, so that those before it have their answers.
+      if (ids.length === 1 || !isApiError(error, 'permission_denied')) throw error;
       return null;
     });
     if (kept === null) await answerOneByOne({ backend, codec }, ids, call, send);

@@ -17,7 +17,7 @@ const CALL: CallContext = {
 };
 const HEADER = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
 
-/** Of a lease below 100 its id is what it has left; others are gone; 66 is nobody's to renew who is somebody. */
+/** Of a lease below 100 its id is what it has left; others are gone; 66 is nobody's to renew who is somebody, 77 too many. */
 interface Asked {
   readonly together: number[];
   alone: number;
@@ -35,6 +35,7 @@ function backendOf(caller: Caller | null, asked: Asked): Backend {
     keepAliveAll: (ids: readonly LeaseId[]) => {
       asked.together.push(ids.length);
       if (caller !== null && ids.includes(66n)) return Promise.reject(new ApiError('permission_denied'));
+      if (ids.includes(77n)) return Promise.reject(new ApiError('too_many_requests'));
       return Promise.resolve({ header: HEADER, ttlSeconds: ids.map(left) });
     },
   } satisfies Partial<Backend>;
@@ -61,7 +62,7 @@ async function serve(
   return { answers, asked, error };
 }
 
-const ids = Array.from({ length: 2500 }, (_, i) => (i * 7) % 130);
+const ids = Array.from({ length: 2500 }, (_, i) => (i * 7) % 130).map((id) => (id === 77 ? 78 : id));
 const expected = ids.map((id): [number, number] => [id, id < 100 ? id : 0]);
 
 test('what has come together is asked for together, within a bound, and answered in order', async (t) => {
@@ -101,6 +102,13 @@ test('one that is refused ends the stream behind the answers to those before it'
   t.deepEqual((await serve(ids.map(messageOf), caller)).answers, expected.slice(0, ids.indexOf(66)));
   const allowed = [1, 2, 3, 200].map(messageOf);
   t.deepEqual((await serve(allowed, caller)).asked, { together: [4], alone: 0 });
+});
+
+test('what is refused for another reason than whose the lease is is not asked again one by one', async (t) => {
+  const { answers, asked, error } = await serve([1, 2, 77].map(messageOf), { ...NOBODY, user: 'u' });
+  t.deepEqual(answers, []);
+  t.deepEqual(asked, { together: [3], alone: 0 });
+  t.is((error as ApiError).code, 'too_many_requests');
 });
 
 test('an id may be written in a form that is not usual', async (t) => {
