@@ -5,8 +5,8 @@
 // reader that takes nothing.
 //
 // Invariants: a watch's answers go created, then events and progress, then at most one canceled, and nothing after that.
-// One batch of a watch is one answer, unless the watch asked for fragments. An answer to a progress request (id -1) goes
-// out when every watch that was open at the request has said how far it is, and carries the least of those revisions.
+// One batch of a watch is one answer, unless the watch asked for fragments. An answer to a progress request (id -1) goes out
+// when every watch that is open then has said since the request how far it is, and carries the least of those revisions.
 
 import { onceAborted } from '../base/abort.js';
 import { isOpenEnd } from '../base/bytes.js';
@@ -153,6 +153,8 @@ class WatchStream {
     const request = readWatchCreate(message);
     const end = message.rangeEnd;
     const options = await this.#options();
+    // Nobody would close a watch that is opened now.
+    if (this.#closed) return;
     if (options instanceof ApiError) return this.#refuse(goText(options));
     if (end.length > 0 && !isOpenEnd(end) && Buffer.compare(request.key, end) >= 0) {
       return this.#refuse('mvcc: watcher range is empty');
@@ -175,6 +177,9 @@ class WatchStream {
       onBegun: null,
     };
     this.#entries.set(entry.id, entry);
+    // An answer under way speaks of this one as well, by the time that it is given.
+    this.#round?.waiting.add(entry);
+    if (this.#round !== null) watch.requestProgress();
     // The next request is looked at only when this one is answered, so answers keep the order of the requests.
     await new Promise<void>((resolve) => {
       entry.onBegun = resolve;
@@ -275,7 +280,7 @@ class WatchStream {
       case 'progress':
         return this.#own(this.#onProgress(entry, result.header));
       case 'ended':
-        if (result.error !== null) this.#own(this.#onWatchError(entry, result.error).finally(() => begun(entry)));
+        return this.#own(this.#onWatchError(entry, result.error ?? new ApiError('closed')).finally(() => begun(entry)));
     }
   }
 
@@ -347,8 +352,10 @@ class WatchStream {
   async #checkRound(): Promise<void> {
     const round = this.#round;
     if (round === null || round.waiting.size > 0) return;
-    this.#round = null;
     const header = round.header ?? (await this.#backend.status()).header;
+    // One that was created meanwhile is to say how far it is, or the answer was given meanwhile.
+    if (this.#round !== round || round.waiting.size > 0) return;
+    this.#round = null;
     for (let i = 0; i < round.answers; i++) await this.#answer({ header, watchId: NO_WATCH });
     if (this.#progressQueued > 0 && this.#round === null) await this.#startRound();
   }

@@ -84,21 +84,25 @@ class Caller {
   }
 }
 
+/** The same home, one of whose methods is another. */
+function altered<K extends keyof Backend>(backend: Backend, method: K, other: Backend[K]): Backend {
+  return new Proxy(backend, {
+    get: (target, name) => {
+      const value: unknown = name === method ? other : Reflect.get(target, name, target);
+      return typeof value === 'function' && name !== method ? value.bind(target) : value;
+    },
+  });
+}
+
 /** The same home, whose watches can only be iterated. */
 function iterated(backend: Backend): Backend {
-  const watch: Backend['watch'] = (request, options): Watch => {
+  return altered(backend, 'watch', (request, options): Watch => {
     const inner = backend.watch(request, options);
     return {
       requestProgress: () => inner.requestProgress(),
       close: () => inner.close(),
       [Symbol.asyncIterator]: () => inner[Symbol.asyncIterator](),
     };
-  };
-  return new Proxy(backend, {
-    get: (target, name) => {
-      const value: unknown = name === 'watch' ? watch : Reflect.get(target, name, target);
-      return typeof value === 'function' && name !== 'watch' ? value.bind(target) : value;
-    },
   });
 }
 
@@ -189,5 +193,65 @@ test('a stream that takes nothing holds up no other, and no watch is read for it
   t.deepEqual(stuck.told()['0'], other.told()['0']);
   await Promise.all([stuck.leave(), other.leave()]);
   t.is(node.facts().watchers, 0);
+  await node.close();
+});
+
+test('an answer about progress never overtakes events of a watch that was created while it was under way', async (t) => {
+  const node = await startNode({ dataDir: null });
+  const { client } = node;
+  const write = (value: string): Promise<unknown> => client.txn({ success: [opPut(utf8('a'), utf8(value))] });
+  for (let i = 0; i < 5; i++) await write(`${i}`);
+  let isSlow = false;
+  let resume = (): void => undefined;
+  const caller = new Caller(client, (take) => {
+    take();
+    return isSlow ? new Promise((resolve) => (resume = resolve)) : TAKEN;
+  });
+  caller.create({});
+  await caller.until((answers) => answers.length === 1);
+  isSlow = true;
+  await write('stuck');
+  await caller.until((answers) => answers.length === 2);
+  caller.ask({ $case: 'progressRequest', value: {} });
+  caller.create({ startRevision: 2n });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const isProgress = ({ watchId, created }: rpc.WatchResponse): boolean => watchId === -1n && !created;
+  while (!caller.answers.some(isProgress)) {
+    resume();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const told = caller.answers.filter(({ watchId }) => watchId === 1n).flatMap(({ events }) => events);
+  t.is(told.length, 6);
+  t.deepEqual(caller.answers.filter(isProgress).map(({ header }) => header?.revision), [7]);
+  await caller.leave();
+  await node.close();
+});
+
+test('a stream whose caller leaves while it is found out who that is leaves no watch behind', async (t) => {
+  const node = await startNode({ dataDir: null });
+  let tell = (_nobody: null): void => undefined;
+  let asked = false;
+  const caller = new Caller(altered(node.client, 'identify', () => {
+    asked = true;
+    return new Promise((resolve) => (tell = resolve));
+  }), eager);
+  caller.create({});
+  while (!asked) await new Promise((resolve) => setImmediate(resolve));
+  await caller.leave();
+  tell(null);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.is(node.facts().watchers, 0);
+  t.deepEqual(caller.answers, []);
+  await node.close();
+});
+
+test('a watch asked of a client that was closed ends its stream, rather than being left unanswered', async (t) => {
+  const node = await startNode({ dataDir: null });
+  for (const home of [node.client, iterated(node.client)]) {
+    const caller = new Caller(home, eager);
+    await node.client.close();
+    caller.create({});
+    await t.throwsAsync(caller.over, { message: /closed/ });
+  }
   await node.close();
 });
