@@ -46,6 +46,17 @@ test('a proposal is answered by the entry in its very slot', (t) => {
   t.deepEqual([pending.sizeBytes, pending.proposals], [0, 0]);
 });
 
+test('a command is let go with its outcome, though whoever began before it may still wait', (t) => {
+  const pending = fresh();
+  const { done } = watched();
+  for (let i = 0; i < 2; i++) pending.add(new Uint8Array(10), 0, 1000, done);
+  const proposals = pending.takeReady();
+  for (const [i, proposal] of proposals.entries()) pending.onAppended(pending.give(proposal), { term: 2, index: 5 - i });
+  pending.onApplied({ term: 2, index: 4 }, reply);
+  t.deepEqual(proposals.map(({ data }) => data.length), [10, 0]);
+  t.is(pending.sizeBytes, 10);
+});
+
 test('a forwarded proposal is answered by the entry with its tag', (t) => {
   const pending = fresh();
   const { outcomes, sequence } = forwarded(pending, 2);
