@@ -16,6 +16,7 @@ export interface SendingDoors {
 }
 
 const PREFIX_BYTES = 5;
+const COPIED_BYTES = 8 * 1024;
 const OK = { code: 0, text: '' } as const;
 const NOTHING: Uint8Array = new Uint8Array(0);
 
@@ -84,11 +85,14 @@ export class Sending {
       this.#output.bytes(rest, 0, rest.length);
       return;
     }
-    const prefix = Buffer.alloc(PREFIX_BYTES);
-    prefix.writeUInt32BE(messageBytes, 1);
+    // A small one is copied: it may lie in something far larger, which would stay for as long as this waits.
+    const copied = message.length <= COPIED_BYTES ? message.length : 0;
+    const head = Buffer.alloc(PREFIX_BYTES + copied);
+    head.writeUInt32BE(messageBytes, 1);
+    head.set(message.subarray(0, copied), PREFIX_BYTES);
     stream.waiting ??= new Pieces();
-    stream.waiting.push(prefix);
-    stream.waiting.push(message);
+    stream.waiting.push(head);
+    if (copied === 0) stream.waiting.push(message);
     stream.waiting.push(rest);
     stream.waitingBytes += length;
     this.#ready.add(stream);

@@ -47,6 +47,19 @@ test('what waited because much was on its way goes out when that was taken, also
   t.false(caller.line.isPaused);
 });
 
+test('a small message that waits does not keep something far larger that it lies in', (t) => {
+  for (const length of [1, 100, 8192]) {
+    const large = Buffer.alloc(1_000_000, 1);
+    const caller = greeted({ onEnd: (one) => one.answer(large.subarray(500, 500 + length)) }, 0);
+    caller.say(call(1));
+    caller.hear();
+    // Whoever holds the same memory would see this.
+    large.fill(2);
+    caller.say(windowUpdate(1, 60_000));
+    t.deepEqual(dataOf([...caller.hear(), ...caller.hear()], 1), message(Buffer.alloc(length, 1)));
+  }
+});
+
 test('with a window of 0 the head of an answer is sent, and its messages when the window opens', (t) => {
   const caller = greeted({ onEnd: (one) => one.answer(body(10)) }, 0);
   caller.say(call(1));
