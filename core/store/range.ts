@@ -123,11 +123,8 @@ export class Reading {
   #walk(steps: Steps): boolean {
     const { keys } = this.#table;
     const { from, to } = this.#places();
-    let place = from;
-    if (this.#slot !== NONE) {
-      place = keys.placeOf(keys.bytes(this.#slot));
-      if (place < to && keys.slotAt(place) === this.#slot) place = keys.after(place);
-    }
+    // While rows are pinned no key goes: the last one is where it belongs.
+    let place = this.#slot === NONE ? from : keys.after(keys.placeOf(keys.bytes(this.#slot)));
     for (; place < to; place = keys.after(place)) {
       if (this.#isEnough) return true;
       if (steps.left <= 0) return false;

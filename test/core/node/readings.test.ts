@@ -4,7 +4,7 @@ import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { opPut, type Header, type PairPlace, type RangeForm } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
-import { readKeysPerTurn, readingsWaitingMax } from '../../../core/node/limits.js';
+import { readKeysPerTurn, readingsMax, readingsWaitingMax } from '../../../core/node/limits.js';
 import { Readings } from '../../../core/node/readings.js';
 import { Store } from '../../../core/store/store.js';
 import { SimClock } from '../../sim/clock.js';
@@ -76,7 +76,7 @@ class Bench {
     this.mostInATurn = Math.max(this.mostInATurn, this.#inThisTurn);
   }
 
-  read(limit = 0, begun = (): void => undefined): void {
+  read(limit = 0, begun = (): void => undefined, then = (): void => undefined): void {
     this.#readings.read({
       begin: (store) => {
         begun();
@@ -85,7 +85,10 @@ class Bench {
       header: () => HEADER,
       formOf: () => new Tally(this),
       isGivenUp: () => this.isGivenUp,
-    }, (error, pairs) => void this.answers.push(error ?? pairs));
+    }, (error, pairs) => {
+      this.answers.push(error ?? pairs);
+      then();
+    });
   }
 }
 
@@ -130,19 +133,38 @@ test('a range begins anew when the store is replaced, and ends when the node sto
 test('readers who follow each other without a pause do not keep compacted history for ever', async (t) => {
   const bench = new Bench(12_000);
   bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'txn', request: { success: [opPut(utf8('x'), utf8('v'))] } });
-  const again = (): void => bench.read(0, () => void (begun += 1));
-  let begun = 0;
-  again();
-  again();
+  let tidied = Infinity;
+  const again = (limit: number) => (): void => {
+    if (!bench.store.isTidyDue) tidied = Math.min(tidied, bench.answers.length);
+    if (bench.answers.length < 60) bench.read(limit, undefined, again(limit));
+  };
+  // Of lengths that differ, so that one is always under way when another ends.
+  for (const limit of [12_000, 7000, 5000]) again(limit)();
   bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'compact', revision: bench.store.revision });
+  tidied = Infinity;
   t.true(bench.store.isTidyDue);
-  let turns = 0;
-  for (; bench.store.isTidyDue && turns < 200; turns++) {
-    // One more is always there before those under way are done.
-    if (bench.answers.length >= begun - 1) again();
-    await bench.clock.advance(1);
+  await bench.clock.advance(1000);
+  t.true(bench.answers.length >= 60);
+  t.true(tidied < 15, String(tidied));
+});
+
+test('of very small ones, too, only so many are answered in a turn, and of large ones only so many are begun', async (t) => {
+  const bench = new Bench(10_000);
+  for (let i = 0; i < 1000; i++) bench.read(1);
+  t.true(bench.answers.length < 300, String(bench.answers.length));
+  await bench.clock.advance(100);
+  t.is(bench.answers.length, 1000);
+  let begun = 0;
+  let most = 0;
+  for (let i = 0; i < 2 * readingsMax; i++) {
+    bench.read(0, () => {
+      begun += 1;
+      most = Math.max(most, 1000 + begun - bench.answers.length);
+    });
   }
-  t.false(bench.store.isTidyDue);
+  await bench.clock.advance(100);
+  t.is(begun, 2 * readingsMax);
+  t.is(most, readingsMax);
 });
 
 test('a request that is refused is answered with the reason', (t) => {

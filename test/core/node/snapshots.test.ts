@@ -104,7 +104,9 @@ test('one is saved each so many entries, one at a time, and the log before it go
   snapshots.onPersist(batch(500));
   snapshots.saveIfDue(grown(new Store(), 2 * COUNT));
   t.deepEqual(said, ['save 10'], 'the second waits for the first');
+  t.true(store.isFrozen);
   end();
+  t.false(store.isFrozen);
   t.deepEqual(said.slice(1), ['saved 10', 'compact 10']);
   snapshots.saveIfDue(grown(store, 2 * COUNT - 1));
   t.is(said.length, 3, 'counted from the one there is');

@@ -129,3 +129,30 @@ test('the past of a key is the same however long its history is, also while some
   script.tidy();
   check(700);
 });
+
+test('what is told of a pair without an object is what its object holds, of keys alone no value', (t) => {
+  const script = new Script();
+  for (let i = 0; i < 50; i++) script.put(`key-${i % 20}`, 'v'.repeat(i * 3));
+  const { store } = script;
+  for (const keysOnly of [false, true]) {
+    const reading = store.reading({ ...ALL, keysOnly });
+    if (!(reading instanceof Reading)) throw new Error(reading);
+    reading.step({ left: Infinity });
+    const cut = (source: Uint8Array, at: number, length: number): Uint8Array => Uint8Array.from(source.subarray(at, at + length));
+    let told = 0;
+    store.telling(reading, HEADER, {
+      measure: () => undefined,
+      begin: () => undefined,
+      write: (pair) => {
+        told += 1;
+        const { keyBytes, keyAt, keyLength, valueBytes, valueAt, valueLength } = pair;
+        const { createRevision, modRevision, version, lease } = pair;
+        const kv = { key: cut(keyBytes, keyAt, keyLength), value: cut(valueBytes, valueAt, valueLength) };
+        t.deepEqual({ ...kv, createRevision, modRevision, version, lease }, pair.toKeyValue());
+        if (keysOnly) t.is(valueLength, 0);
+      },
+      end: () => undefined,
+    }).step({ left: Infinity });
+    t.is(told, 20);
+  }
+});
