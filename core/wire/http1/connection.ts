@@ -195,7 +195,7 @@ export class HttpConnection {
     if (this.#pieces > PIECES_MAX) return this.#handOver();
     this.#cancelRest ??= this.#doors.clock.schedule(REST_MS, () => {
       this.#cancelRest = null;
-      if (!this.#isBusy && !this.#isOver) this.#handOver();
+      this.#handOver();
     });
   }
 

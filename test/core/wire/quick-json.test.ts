@@ -194,6 +194,15 @@ test('a number of a million digits is refused unread: to read it takes seconds',
   t.true(longest <= 20, `${longest} digits were read`);
 });
 
+test('messages inside each other mean the same by either way, however deep', (t) => {
+  const [short, long] = [SHORT, LONG].map((of) => of('etcdserverpb.KV', 'Txn'));
+  const { input } = DESCRIPTOR('etcdserverpb.KV', 'Txn');
+  for (const depth of [1, 8, 9, 16, 17, 48, 60, 100_000]) {
+    const text = `${'{"success":[{"request_txn":'.repeat(depth)}{}${'}]}'.repeat(depth)}`;
+    t.is(outcome(input, () => present(short, 'a mapping').toBytes(text)), outcome(input, () => present(long, 'one').toBytes(text)));
+  }
+});
+
 test('ids beyond a double are written as they are, however often and in whatever order they come', (t) => {
   const [short, long] = [SHORT, LONG].map((of) => of('etcdserverpb.Lease', 'LeaseGrant'));
   const { output } = DESCRIPTOR('etcdserverpb.Lease', 'LeaseGrant');

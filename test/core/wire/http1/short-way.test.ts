@@ -8,7 +8,6 @@ import { utf8 } from '../../../../core/base/bytes.js';
 import { Prng } from '../../../../core/base/prng.js';
 import { put } from '../../../../core/client.js';
 import { startNode, type RunningNode } from '../../../../core/start-node.js';
-import { readHead } from '../../../../core/wire/http1/request-head.js';
 import { serve, type ServeOptions, type WireServer } from '../../../../core/wire/port.js';
 import type { WireEvent } from '../../../../core/wire/wire-events.js';
 
@@ -263,17 +262,6 @@ test('SE1: a request with two names is refused, whichever of them is ours', asyn
       caller.socket.destroy();
     }
   }
-});
-
-test('SD3: fields that are nothing but space are read once, not once for each space', (t) => {
-  const route = { method: { kind: 'unary', service: 's', name: 'n', handle: () => Promise.resolve(new Uint8Array()) } } as const;
-  const mapping = { toBytes: () => new Uint8Array(), toText: () => '', takesMany: false };
-  const routeAt = () => ({ method: route.method, plain: route.method, mapping });
-  const head = (value: string): string => `POST /v3/kv/range HTTP/1.1\r\nHost:${value}\r\nContent-Length: 2`;
-  t.is(readHead(head(`${' '.repeat(8000)}x\t`), routeAt)?.fields.host, 'x');
-  t.is(readHead(head(' \t '), routeAt)?.fields.host, '');
-  // Each space once more for each would take minutes.
-  for (let i = 0; i < 10_000; i++) if (readHead(head(`${' '.repeat(8000)}\u0001`), routeAt) !== null) t.fail();
 });
 
 test('a request with more behind it that says it is the last is the last', async (t) => {
