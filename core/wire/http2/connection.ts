@@ -112,7 +112,7 @@ export class Connection implements FrameSink {
       this.#fail(error instanceof ConnectionFault ? error : this.#broken(error));
     }
     // Whoever makes more answers than he takes is not listened to until he has.
-    if (this.#isPaused || !this.#output.isFull) return;
+    if (this.isClosed || this.#isPaused || !this.#output.isFull) return;
     this.#isPaused = true;
     this.#doors.line.pause();
   }

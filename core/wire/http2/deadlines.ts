@@ -34,9 +34,9 @@ export class Deadlines {
     this.#clock = clock;
   }
 
-  /** Never early, and late by a step at most. What is returned is to be given to `delete`. */
+  /** Never early, and late by two steps at most. What is returned is to be given to `delete`. */
   add(call: Timed, inMs: number): Deadline {
-    const step = Math.ceil((this.#clock.now() + inMs) / STEP_MS) + 1;
+    const step = Math.floor((this.#clock.now() + inMs) / STEP_MS) + 1;
     const deadline: Deadline = { place: -1, step, call };
     let deadlines = this.#steps.get(step);
     if (deadlines === undefined) {

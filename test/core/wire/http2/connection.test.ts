@@ -120,6 +120,17 @@ test('nothing is said on a line that is lost, and every call on it hears so once
   t.deepEqual(caller.calls.map(({ gone }) => gone), [1, 1]);
 });
 
+test('who is sent away is read to the end, also when much waits for him: unread bytes would take what he was told from him', (t) => {
+  const caller = new Caller({ onEnd: (one) => one.answer(Buffer.alloc(20_000)), waitingMax: () => 10_000 });
+  caller.say(HELLO);
+  caller.hear();
+  caller.line.isTaking = false;
+  caller.say(call(1), data(0));
+  t.deepEqual(told(caller.hear()), [{ goaway: CODE.protocol }]);
+  t.true(caller.line.isEnded);
+  t.false(caller.line.isPaused);
+});
+
 test('who makes his table of fields smaller is told so ahead of the next block, and no place of it is named again', (t) => {
   const caller = new Caller();
   caller.say(HELLO, call(1), call(3));

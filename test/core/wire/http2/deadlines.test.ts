@@ -1,6 +1,7 @@
 // The time-outs of calls: how they are written, and when they end.
 
 import test from 'ava';
+import { Prng } from '../../../../core/base/prng.js';
 import { Deadlines, timeoutMs } from '../../../../core/wire/http2/deadlines.js';
 import { StillClock } from './kit.js';
 
@@ -46,6 +47,28 @@ test('a turn that is held up for long ends all that are due, and not the others'
   t.true(told.length >= 248 && told.length <= 251, String(told.length));
   clock.pass(20_000);
   t.deepEqual([told.length, clock.scheduled], [1001, 1]);
+});
+
+test('however the clock jumps, each call ends once, not early, and soon', (t) => {
+  const clock = new StillClock();
+  const deadlines = new Deadlines(clock);
+  const prng = new Prng(20);
+  const open = new Map<number, number>();
+  for (let round = 0; round < 3000; round++) {
+    if (prng.below(3) === 0) {
+      const dueMs = clock.now() + prng.below(500);
+      const call = { onDeadline: () => void (t.true(clock.now() >= dueMs && open.delete(round), `${round}`)) };
+      open.set(round, dueMs);
+      deadlines.add(call, dueMs - clock.now());
+    }
+    for (const dueMs of open.values()) t.true(dueMs + 100 > clock.now());
+    clock.pass(prng.below(10) === 0 ? 20 * prng.below(40) : prng.below(25));
+    // The next look is in 20 ms, wherever the clock jumped to.
+    clock.pass(20);
+    if (round % 100 > 0) continue;
+    clock.pass(600);
+    t.deepEqual([open.size, clock.scheduled], [0, 0], 'none is left for later');
+  }
 });
 
 test('who ended before is not told, and nothing stays scheduled for him', (t) => {
