@@ -1,6 +1,6 @@
 // Bytes of one stream to messages of gRPC: one byte that says whether the message is compressed, four for its length, and the
 // message. A message that came in one piece is a view of it; room for any other grows with what has come, not with what was
-// announced: to four times of it, so that what is outgrown and left to the collector is a third of a large message at most.
+// announced: quickly at first, for what is outgrown is left to the collector; later to twice of it.
 
 export interface MessageSink {
   onMessage(message: Uint8Array, isCompressed: boolean): void;
@@ -9,7 +9,9 @@ export interface MessageSink {
 
 export const PREFIX_BYTES = 5;
 const ROOM_BYTES_MIN = 4096;
-const ROOM_GROWTH = 4;
+/** A frame of the usual 16 KiB and four more: in this a value of 64 KiB with its key has room from the first one on. */
+const ROOM_GROWTH = 5;
+const ROOM_GROWTH_BYTES_MAX = 128 * 1024;
 
 export class MessageReader {
   readonly #bytesMax: number;
@@ -95,7 +97,8 @@ export class MessageReader {
   #roomFor(bytes: number): Buffer {
     const old = this.#room;
     if (old !== null && old.length >= bytes) return old;
-    const room = Buffer.allocUnsafe(Math.min(this.#length, Math.max(bytes * ROOM_GROWTH, ROOM_BYTES_MIN)));
+    const quick = Math.min(bytes * ROOM_GROWTH, ROOM_GROWTH_BYTES_MAX);
+    const room = Buffer.allocUnsafe(Math.min(this.#length, Math.max(bytes * 2, quick, ROOM_BYTES_MIN)));
     old?.copy(room, 0, 0, this.#have);
     this.#room = room;
     return room;
