@@ -3,6 +3,7 @@
 
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
+import { EMPTY, utf8 } from '../../../core/base/bytes.js';
 import type { KeyValue, Op, OpResponse } from '../../../core/client.js';
 import * as convert from '../../../core/wire/convert.js';
 import { HotWriter, readPut, readRange } from '../../../core/wire/hot-codec.js';
@@ -83,6 +84,20 @@ test('an operation that says nothing, and a transaction in a transaction, are le
   t.is(readTxn(rpc.TxnRequest.encode({ compare: [], success: [{ request: undefined }], failure: [] }).finish()), null);
   const inner = convert.writeTxnRequest({ success: [{ kind: 'txn', request: {} }] });
   t.is(readTxn(rpc.TxnRequest.encode(inner).finish()), null);
+});
+
+test('of an operation that is named twice, and an operand that belongs to another target, the same is read', (t) => {
+  const two = ['a', 'b'].map((name) => {
+    const { success } = convert.writeTxnRequest({ success: [{ kind: 'put', request: { key: utf8(name), value: EMPTY } }] });
+    const [op] = success;
+    return op === undefined ? EMPTY : rpc.RequestOp.encode(op).finish();
+  });
+  const op = Buffer.concat(two);
+  t.is(readTxn(Buffer.concat([Uint8Array.of(2 * 8 + 2, op.length), op])), null);
+  // Target "version", and a lease to compare with.
+  const compare = Uint8Array.of(3 * 8 + 2, 1, 97, 8 * 8, 5);
+  const bytes = Buffer.concat([Uint8Array.of(1 * 8 + 2, compare.length), compare]);
+  t.deepEqual(plain(readTxn(bytes)), plain(convert.readTxnRequest(rpc.TxnRequest.decode(bytes))));
 });
 
 const whole = fc.oneof(fc.nat(300), fc.constantFrom(0, 1, 127, 128, 2 ** 31, 2 ** 40));
