@@ -344,3 +344,42 @@ test('where there are very many connections each leaves less with its socket', (
   caller.hear();
   t.is(dataOf(caller.heard, 1).length, 2_000_005);
 });
+
+test('messages in two parts arrive whole and in order through windows of any size, and the part that many share stays as it is', (t) => {
+  const prng = new Prng(33);
+  const rest = Buffer.from(body(9000));
+  for (let round = 0; round < 40; round++) {
+    const caller = greeted({ onEnd: silent }, prng.below(3) === 0 ? 0 : prng.below(30_000));
+    const expected: Buffer[] = [];
+    caller.say(call(1));
+    const { stream } = caller.call(1);
+    for (let i = 0; i < 20; i++) {
+      const first = Buffer.from(body(prng.below(2) === 0 ? prng.below(50) : prng.below(10_000)));
+      const second = rest.subarray(0, prng.below(3) === 0 ? 0 : prng.below(9000));
+      caller.connection.sending.send(stream, first, second);
+      expected.push(message(Buffer.concat([first, second])));
+      caller.say(windowUpdate(1, 1 + prng.below(12_000)));
+      caller.hear();
+    }
+    caller.say(windowUpdate(1, 1_000_000), windowUpdate(0, 1_000_000));
+    caller.hear();
+    t.true(dataOf(caller.heard, 1).equals(Buffer.concat(expected)), String(round));
+  }
+  t.true(rest.equals(body(9000)));
+});
+
+test('the place of an answer that waits is given back once: when it was taken, when its caller leaves, when the line is lost', (t) => {
+  const ends: readonly ((caller: Caller) => void)[] = [
+    (caller) => caller.say(windowUpdate(1, 1000)), (caller) => caller.say(reset(1)), (caller) => caller.connection.lost(),
+    (caller) => caller.connection.reset(caller.call(1).stream, CODE.cancel),
+  ];
+  for (const [i, end] of ends.entries()) {
+    const caller = greeted({ onEnd: (one) => one.answer(body(100)) }, 0);
+    let released = 0;
+    caller.say(call(1));
+    caller.call(1).stream.release = () => void (released += 1);
+    end(caller);
+    caller.connection.lost();
+    t.is(released, 1, String(i));
+  }
+});

@@ -13,7 +13,7 @@ import { Caller, data, headers, HELLO, message, reset } from './kit.js';
 
 const MESSAGE_BYTES_MAX = 2_000_000;
 
-function serving(method: Method): Caller {
+function serving(method: Method, timeout: number | null = null): Caller {
   const caller: Caller = new Caller({
     streamsMax: 1000,
     onCall: ({ stream, connection }) => {
@@ -22,7 +22,7 @@ function serving(method: Method): Caller {
         messageBytesMax: MESSAGE_BYTES_MAX, streamFields: new Uint8Array(0), nameOf: null,
       });
       stream.attach(served, MESSAGE_BYTES_MAX);
-      served.begin(null);
+      served.begin(timeout);
     },
   });
   caller.say(HELLO);
@@ -190,5 +190,25 @@ test('a small message that is kept does not keep all that it came with', async (
     t.is(sizes.length, 2);
     t.is((sizes[0] ?? 0) < 60_000, isKept, method.name);
     t.true((sizes[1] ?? 0) < 60_000, 'who has not said all waits in any case');
+  }
+});
+
+test('however a call ends before its deadline, nothing stays scheduled for it', async (t) => {
+  const ends: readonly (readonly [bytes: Buffer, method: Method])[] = [
+    [data(1, FLAG.endStream, message()), ECHO],
+    [data(1, FLAG.endStream, message()), { ...ECHO, handle: () => Promise.reject(new Error('no')) }],
+    [data(1, 0, Buffer.concat([message(), message()])), ECHO],
+    [reset(1), ECHO],
+    [data(1, FLAG.endStream, message()), { kind: 'stream', service: 'a', name: 'B', handle: () => Promise.resolve() }],
+  ];
+  for (const [i, [bytes, method]] of ends.entries()) {
+    const caller = serving(method, 60_000);
+    caller.say(headers(1));
+    caller.hear();
+    t.is(caller.clock.scheduled, 1);
+    caller.say(bytes);
+    await new Promise(setImmediate);
+    for (let k = 0; k < 3; k++) caller.clock.pass(20);
+    t.is(caller.clock.scheduled, 0, String(i));
   }
 });
