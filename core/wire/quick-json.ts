@@ -482,7 +482,7 @@ export class AnswerWriter {
       byte = this.#bytes[this.#at++] ?? 0;
       high |= (byte & 127) << shift;
     }
-    if (byte >= 128 || high >= 2 ** HIGH_BITS) return this.#odd();
+    if (byte >= 128 || high === 0 || high >= 2 ** HIGH_BITS) return this.#odd();
     const known = this.#known.get(low);
     if (known !== undefined && known.high === high && known.kind === field.kind) return known.text;
     const exact = (BigInt(high) << LOW_BITS) | BigInt(low);

@@ -216,6 +216,21 @@ test('ids beyond a double are written as they are, however often and in whatever
   }
 });
 
+test('an answer that our own writers would not make is written as by the long way', (t) => {
+  const [short, long] = [SHORT, LONG].map((of) => of('etcdserverpb.Lease', 'LeaseGrant'));
+  const most = 'ff'.repeat(9);
+  const hexes = [
+    // The same bits of an unsigned and a signed number, in either order.
+    '0a0b08fbffffffffffffffff0110fbffffffffffffffff01', '10fbffffffffffffffff010a0b08fbffffffffffffffff01',
+    // A field after one that follows it; more than 64 bits; no end; an end within the number.
+    '10010a020801', `10${most}7f`, `10${most}02`, `10${most}ff01`, `10${most}ff`, `10${'80'.repeat(9)}00`, '0a0308ffff', '1080',
+  ];
+  for (const hex of hexes) {
+    const [got, wanted] = [short, long].map((mapping) => textOf(() => present(mapping, 'a mapping').toText(Buffer.from(hex, 'hex'))));
+    t.is(got, wanted, hex);
+  }
+});
+
 function idBytes(id: bigint): Uint8Array {
   const bytes = [16];
   let rest = id;
