@@ -383,3 +383,18 @@ test('the place of an answer that waits is given back once: when it was taken, w
     t.is(released, 1, String(i));
   }
 });
+
+test('a message that would fit does not overtake one that waits for a socket that has room again and did not say so', (t) => {
+  const caller = greeted({ onEnd: silent, waitingMax: () => 5000 });
+  caller.line.isTaking = false;
+  caller.say(call(1));
+  const { stream } = caller.call(1);
+  const { sending } = caller.connection;
+  for (const length of [6000, 700]) sending.send(stream, body(length));
+  t.true(stream.waitingBytes > 0);
+  caller.connection.flush();
+  caller.line.take();
+  sending.send(stream, body(8));
+  caller.connection.onDrain();
+  t.true(dataOf(caller.hear(), 1).equals(Buffer.concat([6000, 700, 8].map((length) => message(body(length))))));
+});
