@@ -163,3 +163,17 @@ test('a slice of leases that are taken over ends with the leadership', (t) => {
   for (const next of later) next();
   t.is(leases.lessor.scheduled, 0);
 });
+
+test('after a stall no tick ends a lease before it was confirmed that this node still leads', (t) => {
+  const { leases, wishes, time, reads } = bench([1]);
+  time.now = 900;
+  leases.onTick();
+  time.now = 1500;
+  leases.onStall(500);
+  for (time.now = 1600; time.now < 5000; time.now += 100) leases.onTick();
+  t.is(wishes.length, 0);
+  t.is(reads.length, 1);
+  reads[0]?.();
+  leases.onTick();
+  t.is(wishes.length, 1);
+});
