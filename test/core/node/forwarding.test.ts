@@ -24,7 +24,8 @@ function following(): { pending: Pending; forwarding: Forwarding; takeAsked: () 
   const call = (to: bigint, bytes: Uint8Array, done: Done<Uint8Array>): void => {
     const request = decodeRequest(bytes);
     if (request.kind !== 'propose') return;
-    asked.push({ to, request, answer: (answer) => (answer === null ? done(new Error('lost')) : done(null, encodeAnswer(answer))) });
+    const answer = (said: Answer | null): void => (said === null ? done(new Error('lost')) : done(null, encodeAnswer(said)));
+    asked.push({ to, request, answer });
   };
   const forwarding = new Forwarding({ id: 2n, session: 5 }, pending, { call, applied: () => 0, wake: () => undefined });
   forwarding.onRole({ state: 'follower', term: 3, leader: 1n });
@@ -54,7 +55,7 @@ test('what had no answer is asked again of the same leader under the same tags, 
   t.deepEqual(takeAsked(), []);
 });
 
-test('the leader of another term is asked for nothing that the one before may have appended, until that is known to be dead', (t) => {
+test('the leader of another term is not asked for what the one before may have appended, until that is dead', (t) => {
   const { pending, forwarding, takeAsked } = following();
   add(pending, 1);
   forwarding.send();

@@ -1,5 +1,7 @@
 // The driver with the real machine and store, on a log in memory or on a simulated disk.
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../../core/base/clock.js';
 import { text, utf8 } from '../../../core/base/bytes.js';
@@ -192,6 +194,20 @@ test('a closed node rejects calls and ends watches', async (t) => {
   t.true((await next).done);
   t.true(isApiError(await t.throwsAsync(put(node.client, utf8('a'), utf8('1'))), 'closed'));
   t.is(await node.ended, null);
+});
+
+test('a call that was answered leaves nothing behind', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const { client } = await running(t);
+  for (const options of [{}, { timeoutMs: 60_000 }]) {
+    const answers: WeakRef<object>[] = [];
+    for (let i = 0; i < 50; i++) answers.push(new WeakRef(await client.range({ key: utf8('a'), serializable: true }, options)));
+    await new Promise((resolve) => setImmediate(resolve));
+    collect();
+    const kept = answers.filter((answer) => answer.deref() !== undefined).length;
+    t.true(kept <= 5, `${kept} of ${answers.length} are kept`);
+  }
 });
 
 test('closing a client leaves the outcome of writes under way unknown', async (t) => {

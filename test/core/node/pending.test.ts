@@ -327,7 +327,8 @@ test('a slot that is given again takes the later ones with it: the new entry is 
   t.is(pending.takeReady().length, 3);
   pending.onApplied({ term: 5, index: 7 }, reply);
   t.deepEqual(anew, [{ error: null, reply }]);
-  const [early, late] = [slotted(pending, { term: 6, index: 9 }), slotted(pending, { term: 8, index: 8 })];
+  const early = slotted(pending, { term: 6, index: 9 });
+  const late = slotted(pending, { term: 8, index: 8 });
   pending.onApplied({ term: 8, index: 8 }, reply);
   t.deepEqual([early, late], [[], [{ error: null, reply }]]);
   t.deepEqual(cut, [[], [], []]);

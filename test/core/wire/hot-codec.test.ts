@@ -151,3 +151,14 @@ test('answers are written as the generated code writes them, and what was writte
   const head = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
   t.is(writer.txn({ header: head, succeeded: true, responses: [nested] }), null);
 });
+
+test('an answer may be larger than the memory that is taken at a time', (t) => {
+  const writer = new HotWriter();
+  const head = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
+  for (const size of [10, 70_000, 10, 300_000, 64 * 1024]) {
+    const kv = { key: utf8('a'), value: new Uint8Array(size).fill(7), lease: 0n, createRevision: 1, modRevision: 2, version: 3 };
+    const range = { header: head, kvs: [kv], more: false, count: 1 };
+    const expected = rpc.RangeResponse.encode(convert.writeRangeResponse(range)).finish();
+    t.true(Buffer.from(writer.range(range)).equals(expected), `${size}`);
+  }
+});
