@@ -236,10 +236,11 @@ class SnapshotReader {
       const { end, needed } = wholeFrames(buffer);
       this.#readTo = from + end;
       const isCut = buffer.length < sizeBytes && buffer.length - end < needed;
-      if (needed > 0 && needed <= FRAME_BYTES + CHUNK_BYTES_MAX && !isCut) this.#readFrames(Math.max(SNAPSHOT_READ_BYTES, needed));
+      const isTooLong = needed > FRAME_BYTES + CHUNK_BYTES_MAX;
+      if (needed > 0 && !isTooLong && !isCut) this.#readFrames(Math.max(SNAPSHOT_READ_BYTES, needed));
       if (!this.#take(buffer.subarray(0, end))) return;
       if (needed === 0) return this.#finish(buffer.subarray(end));
-      if (needed > FRAME_BYTES + CHUNK_BYTES_MAX) return this.#end(damaged(this.#path, this.#offset, 'a chunk is too long'));
+      if (isTooLong) return this.#end(damaged(this.#path, this.#offset, 'a chunk is too long'));
       if (isCut) this.#end(damaged(this.#path, this.#offset, 'it is cut off'));
     });
   }
