@@ -44,7 +44,7 @@ export class Leases {
   /** Less than the whole TTL is written down of these, or may be soon; with the number of the wish that says so. */
   readonly #shortened = new Map<LeaseId, number>();
   #wishes = 0;
-  /** Up to when the time counts: the last tick, or the one before it if the last was late. What a stall hides is not known yet. */
+  /** Up to when the time counts: the last tick, or the one before if it was late. What a stall hides is not known yet. */
   #tickedMs = -Infinity;
   /** The last tick, late or not. */
   #lastTickMs = -Infinity;

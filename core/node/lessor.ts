@@ -72,7 +72,7 @@ export class Lessor {
     if (this.#heap.size > 2 * this.#deadlines.size + 1024) this.#rebuild();
   }
 
-  /** Starts the lease's TTL over; false when it is unknown or already on its way out, from which no lease returns in this reign. */
+  /** Starts the lease's TTL over; false when it is unknown or on its way out, from which none returns in this reign. */
   renew(id: LeaseId, nowMs: number): boolean {
     const deadline = this.#deadlines.get(id);
     if (deadline?.revoke !== 'none') return false;

@@ -109,7 +109,7 @@ test('a lease is not renewed behind a revoke that took too long, and the revoke 
   t.is(wishes.length, 2);
 });
 
-test('where every tick is late leases end all the same, by the time that is not in the stalls and not before it was confirmed', (t) => {
+test('where every tick is late leases end all the same, by the time outside the stalls, once leadership is confirmed', (t) => {
   const { leases, wishes, time, reads } = bench([1]);
   const lateTick = (): void => {
     time.now += 600;
@@ -118,7 +118,7 @@ test('where every tick is late leases end all the same, by the time that is not 
   for (let i = 0; i < 10; i++) {
     lateTick();
     for (const confirm of reads.splice(0)) confirm();
-    t.is(wishes.length, 0, 'its second is over, but the tick that says so is the last one, behind which renewals may lie unread');
+    t.is(wishes.length, 0, 'before its time, or only the last tick says so, behind which renewals may lie unread');
   }
   lateTick();
   t.is(wishes.length, 0);
