@@ -45,5 +45,7 @@ test('SD3: a field that is nothing but space is read once, not once for each spa
 
 test('what cannot become such a head is known by its first bytes', (t) => {
   for (const opening of ['P', 'POST ', 'POST /v3', 'POST /v3/kv/put HTTP/1.1']) t.true(mayBeHead(Buffer.from(opening)), opening);
-  for (const opening of ['G', 'PUT', 'POST /v2', 'POST  /v3', 'post /v3', '\r\n']) t.false(mayBeHead(Buffer.from(opening)), opening);
+  for (const opening of ['G', 'PUT', 'POST /v2', 'POST  /v3', 'post /v3', '\r\n']) {
+    t.false(mayBeHead(Buffer.from(opening)), opening);
+  }
 });
