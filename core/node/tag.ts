@@ -35,7 +35,7 @@ export function tagMark(origin: NodeId, session: number): Uint8Array {
   return withTag({ origin, session, sequence: 0 }, EMPTY).subarray(0, SEQUENCE_AT);
 }
 
-/** The sequence of data tagged with `mark`; 0, which is no sequence: it is not. Makes no objects, for it is asked of every entry. */
+/** Of data tagged with `mark`; 0, which is no sequence: it is not. Makes no objects, for it is asked of every entry. */
 export function sequenceUnder(mark: Uint8Array, data: Uint8Array): number {
   if (!isTagged(data)) return 0;
   for (let i = 0; i < SEQUENCE_AT; i++) if (data[i] !== mark[i]) return 0;

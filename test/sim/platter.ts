@@ -335,8 +335,7 @@ export class Platter {
     if (model === 'reverted') {
       file.droppedBytes += Math.max(0, file.dirtyEnd - file.intact);
       file.reset(file.synced());
-    }
-    else if (model === 'kept') file.forgotten = true;
+    } else if (model === 'kept') file.forgotten = true;
     else file.failNextSync = true;
   }
 

@@ -25,7 +25,9 @@ const open = new Map<number, { readonly file: string; readonly syncs: boolean }>
 let shortWrites = 0;
 
 /** The real call with what `change` makes of its arguments; `then` hears of its success ahead of whoever asked. */
-function replace(name: string, then: (args: readonly unknown[], value: number) => void, change = (args: unknown[]) => args): void {
+function replace(
+  name: string, then: (args: readonly unknown[], value: number) => void, change = (args: unknown[]) => args,
+): void {
   const call = real[name] as (...args: unknown[]) => void;
   system[name] = (...all: unknown[]): void => {
     const told = all.at(-1) as Told;

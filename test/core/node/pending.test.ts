@@ -319,7 +319,7 @@ test('what a snapshot jumped over is unknown, also where its slot was given agai
   t.true(isApiError(first[0]?.error, 'leader_changed'));
 });
 
-test('a slot that is given again takes the later ones with it: the new entry is answered, and what is dead is ready again', (t) => {
+test('a slot that is given again takes the later ones with it: the new entry is answered, what is dead is ready again', (t) => {
   const pending = fresh();
   const cut = [7, 8, 9].map((index) => slotted(pending, { term: 2, index }));
   const anew = slotted(pending, { term: 5, index: 7 });
