@@ -88,7 +88,7 @@ test('calls behind GOAWAY of this side do not begin, and what belongs to them is
   t.false(caller.line.wroteLate);
 });
 
-test('who is answered before he has said all is told to stop, and what was under way is let pass, of any number of streams', (t) => {
+test('who is answered before he has said all is told to stop, and what was under way is let pass on any stream', (t) => {
   const caller = new Caller({ onCall: (one) => one.connection.sending.end(one.stream, 5, 'no') });
   caller.say(HELLO);
   for (let i = 0; i <= 2 * ENDED_EARLY_MAX; i++) caller.say(headers(2 * i + 1));
@@ -120,7 +120,7 @@ test('nothing is said on a line that is lost, and every call on it hears so once
   t.deepEqual(caller.calls.map(({ gone }) => gone), [1, 1]);
 });
 
-test('who is sent away is read to the end, also when much waits for him: unread bytes would take what he was told from him', (t) => {
+test('who is sent away is read to the end, also when much waits for him: else he may not hear why', (t) => {
   const caller = new Caller({ onEnd: (one) => one.answer(Buffer.alloc(20_000)), waitingMax: () => 10_000 });
   caller.say(HELLO);
   caller.hear();

@@ -266,7 +266,7 @@ test('the table is that of section 4, whatever is put into it, taken from it and
   }
 });
 
-test('what was evicted from the table is let go of: a caller holds four kilobytes of it, however much has passed through', (t) => {
+test('what was evicted from the table is let go of, however much has passed through it', (t) => {
   setFlagsFromString('--expose-gc');
   const collect: unknown = runInNewContext('gc');
   if (typeof collect !== 'function') return t.fail('memory cannot be looked at');

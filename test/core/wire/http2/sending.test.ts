@@ -32,7 +32,7 @@ function isEnded(frames: readonly Frame[], stream: number): boolean {
 
 const silent = (): void => undefined;
 
-test('what waited because much was on its way goes out when that was taken, also by a socket that never said it was full', (t) => {
+test('what waited because much was on its way goes out when that was taken, also if the socket was never full', (t) => {
   const caller = greeted({ onEnd: (one) => one.answer(body(8000)), waitingMax: () => 20_000 });
   caller.line.isTaking = false;
   caller.say(call(1));
@@ -345,7 +345,7 @@ test('where there are very many connections each leaves less with its socket', (
   t.is(dataOf(caller.heard, 1).length, 2_000_005);
 });
 
-test('messages in two parts arrive whole and in order through windows of any size, and the part that many share stays as it is', (t) => {
+test('messages in two parts arrive whole and in order through any windows, and what many share stays as it is', (t) => {
   const prng = new Prng(33);
   const rest = Buffer.from(body(9000));
   for (let round = 0; round < 40; round++) {
@@ -368,7 +368,7 @@ test('messages in two parts arrive whole and in order through windows of any siz
   t.true(rest.equals(body(9000)));
 });
 
-test('the place of an answer that waits is given back once: when it was taken, when its caller leaves, when the line is lost', (t) => {
+test('the place of an answer that waits is given back once, whether it was taken or its caller leaves', (t) => {
   const ends: readonly ((caller: Caller) => void)[] = [
     (caller) => caller.say(windowUpdate(1, 1000)), (caller) => caller.say(reset(1)), (caller) => caller.connection.lost(),
     (caller) => caller.connection.reset(caller.call(1).stream, CODE.cancel),
