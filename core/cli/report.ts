@@ -48,6 +48,7 @@ export function reportNode(log: Logger, event: NodeEvent): void {
       return log.info(fieldsOf(event), 'snapshot of another member installed');
     case 'refused':
       return log.error({ reason: event.reason, by: event.by.toString(16) }, 'the cluster will not have this member');
+    case 'beat':
     case 'peer_round_trip':
       return undefined;
     case 'lease_expired':
