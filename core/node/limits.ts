@@ -73,8 +73,9 @@ export const healthyMs = 5000;
 /** Of the entries that are kept behind a snapshot: large ones are dearer to keep than a snapshot is to send. */
 export const catchUpBytes = 16 * 1024 * 1024;
 /**
- * Entries of so many bytes count for this share of them when it is weighed whether the log is worth a snapshot: their values
- * lie in the memory of the log (store/arena.ts), and a snapshot, which writes all that there is once more, costs what it is
+ * Entries of so many bytes count for this share of them when it is weighed whether the log is worth a snapshot, where they lie
+ * in memory of their own, as they do unless they were read from the disk: the store then keeps the value in the memory of the
+ * log (store/arena.ts), also at a follower, which gets each by itself (raft/followers.ts). And a snapshot, which writes all that there is once more, costs what it is
  * long. Weighed in full, a store that is filled with large values was written three times over.
  */
 export const largeEntryBytes = 32 * 1024;
@@ -114,6 +115,8 @@ export const frozenWaitMs = 50;
 export const readKeysPerTurn = 4096;
 export const readKeysPerSlice = 1024;
 export const readingsMax = 16;
+/** Bytes of the answers that are being written, all together: who finds no room waits, one that is larger is written alone. */
+export const readingsBytesMax = 256 * 1024 * 1024;
 export const readingsWaitingMax = 20_000;
 /** Rows hashed in one turn, some milliseconds of work; and hashes under way in one member: each keeps history in memory. */
 export const hashRowsPerTurn = 4096;

@@ -20,6 +20,7 @@ import type { AuthTable } from '../store/auth.js';
 import { checkRange, checkTxn, isReadOnly, isSerializable, type Limits } from '../store/check.js';
 import { LEASE_COST, txnCost } from '../store/cost.js';
 import { envelopeOf } from '../store/request-size.js';
+import { Foresight } from '../store/foresight.js';
 import { isPoint } from '../store/range.js';
 import type { Reply } from '../store/store.js';
 import { PairList } from '../store/telling.js';
@@ -71,6 +72,8 @@ export class LocalClient implements api.Backend, api.RangeSource {
   readonly #gate: Gate;
   readonly #auth: LocalAuth;
   readonly #readings: Readings;
+  /** Keys of reads that wait until the store is new enough: all that wait together go together. */
+  readonly #foresight = new Foresight();
   #closed = false;
   #isSweeping = false;
   /** The auth revision all watches were last held against; -1: auth was off. Each is judged as it opens. */
@@ -98,6 +101,7 @@ export class LocalClient implements api.Backend, api.RangeSource {
     return this.#read<api.RangeResponse>(request, options, (done) => {
       const refusal = this.#refuseRange(request, options?.caller);
       if (refusal !== null) return done(new ApiError(refusal));
+      if (!this.#foresight.isEmpty) this.#node.store.look(this.#foresight, true);
       const result = this.#node.store.range(request);
       if (typeof result === 'string') done(new ApiError(result));
       else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
@@ -125,8 +129,9 @@ export class LocalClient implements api.Backend, api.RangeSource {
     return this.#call<T>('range', options, (done) => {
       const code = checkRange(request);
       if (code !== null) return done(new ApiError(code));
-      if (isLocal) answer(done);
-      else this.#node.desk.read((error) => (error === null ? answer(done) : done(error)));
+      if (isLocal) return answer(done);
+      if (isPoint(request) && this.#node.store.isLarge) this.#foresight.expect(request.key);
+      this.#node.desk.read((error) => (error === null ? answer(done) : done(error)));
     }, isLocal);
   }
 
@@ -266,20 +271,23 @@ export class LocalClient implements api.Backend, api.RangeSource {
 
   /** Ordered by remaining time, as etcd lists them, where this member knows it: the leader does. */
   leases(options?: api.CallOptions): Promise<{ header: api.Header; ids: readonly api.LeaseId[] }> {
-    return this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>('leases', options, (done) => {
+    let isGivenUp = false;
+    const answer = this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>('leases', options, (done) => {
       const { store } = this.#node;
       const keys = function* (): Iterable<Uint8Array> {
         for (const { id } of store.leases()) yield* store.keysOn(id);
       };
       const refusal = this.#auth.judge(options?.caller, (auth, caller) => refuseReadOfAll(auth, caller, keys));
       if (refusal !== null) return done(new ApiError(refusal));
-      const rows: { id: bigint; leftMs: number }[] = [];
-      for (const { id, remainingSeconds } of this.#node.store.leases()) {
-        rows.push({ id, leftMs: this.#node.leaseRemainingHere(id) ?? remainingSeconds * 1000 });
-      }
-      rows.sort((a, b) => a.leftMs - b.leftMs);
-      done(null, { header: this.#header(), ids: rows.map((row) => row.id) });
+      this.#readings.leases((id) => this.#node.leaseRemainingHere(id), () => isGivenUp, (error, ids) => {
+        if (error !== null) done(error);
+        else done(null, { header: this.#header(), ids: ids ?? [] });
+      });
     });
+    answer.catch(() => {
+      isGivenUp = true;
+    });
+    return answer;
   }
 
   status(options?: api.CallOptions): Promise<api.StatusResponse> {
@@ -477,8 +485,8 @@ export class LocalClient implements api.Backend, api.RangeSource {
     for (let told = 1; ; told++) {
       const watch = this.#woken.shift();
       if (watch === undefined) break;
-      watch.tell();
-      if (told % watchesPerLook === 0 && this.#clock.now() >= untilMs) break;
+      const isLong = watch.tell();
+      if ((isLong || told % watchesPerLook === 0) && this.#clock.now() >= untilMs) break;
     }
     this.#isWaking = this.#woken.length > 0;
     if (this.#isWaking) this.#clock.schedule(0, () => this.#tellWoken());

@@ -85,10 +85,12 @@ export class LocalWatch implements Watch {
     return () => this.#take();
   }
 
-  /** For whoever was asked to wake it. */
-  tell(): void {
+  /** For whoever was asked to wake it. True: this took some milliseconds. */
+  tell(): boolean {
     this.#isWoken = false;
-    this.#onTap?.();
+    if (this.#onTap !== null) this.#onTap();
+    else if (this.#pipe.isAwaited) this.#pull();
+    return this.#watcher?.isSearching === true;
   }
 
   /** Ends it when permissions have changed and it may not go on; otherwise costs next to nothing. */
@@ -125,8 +127,12 @@ export class LocalWatch implements Watch {
     // Before anything more is delivered, so that what is written after a permission went is never seen.
     this.review();
     if (!this.#pipe.isOpen) return null;
-    const result = this.#watcher?.next() ?? null;
-    if (result === null) return null;
+    const watcher = this.#watcher;
+    const result = watcher?.next() ?? null;
+    if (result === null) {
+      if (watcher?.isSearching === true) this.#wake();
+      return null;
+    }
     if (result.kind === 'ended') {
       this.#pipe.end(new ApiError(result.code, { compactRevision: result.compactRevision }));
       return null;

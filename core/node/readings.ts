@@ -6,14 +6,17 @@
 
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
-import type { Header, RangeForm } from '../client.js';
+import type { Header, LeaseId, RangeForm } from '../client.js';
 import { ApiError, type ErrorCode } from '../errors.js';
 import type { Reading } from '../store/range.js';
 import type { Steps } from '../store/steps.js';
 import type { Store } from '../store/store.js';
 import type { Telling } from '../store/telling.js';
 import { attempt } from './caught.js';
-import { readKeysPerSlice, readKeysPerTurn, readingsMax, readingsWaitingMax, tidyRowsPerTick } from './limits.js';
+import { LeaseList } from './lease-list.js';
+import {
+  readKeysPerSlice, readKeysPerTurn, readingsBytesMax, readingsMax, readingsWaitingMax, tidyRowsPerTick,
+} from './limits.js';
 
 /** What it costs to begin, or to go on, in keys looked at. */
 const STEPS_A_SLICE = 16;
@@ -38,6 +41,7 @@ export class Readings {
   readonly #doors: ReadingsDoors;
   readonly #waiting: Task[] = [];
   readonly #underWay: Task[] = [];
+  readonly #room = new Room(readingsBytesMax);
   /** Keys that may still be looked at in this turn. */
   #left = readKeysPerTurn;
   #isScheduled = false;
@@ -48,8 +52,19 @@ export class Readings {
 
   /** Done at once, if there is not much to it and nobody waits. */
   read<T>(wish: Wish<T>, done: Done<T>): void {
-    if (this.#waiting.length >= readingsWaitingMax) return done(new ApiError('too_many_requests'));
-    const task = new RangeTask(wish, done);
+    this.#take(new RangeTask(wish, done, this.#room));
+  }
+
+  /** All leases, in turn with what else is read, by what is left of them; `leftHere`: where this member knows that. */
+  leases(leftHere: (id: LeaseId) => number | null, isGivenUp: () => boolean, done: Done<readonly LeaseId[]>): void {
+    this.#take(new LeaseTask(leftHere, isGivenUp, done));
+  }
+
+  #take(task: Task): void {
+    if (this.#waiting.length >= readingsWaitingMax) {
+      task.fail(new ApiError('too_many_requests'));
+      return;
+    }
     this.#waiting.push(task);
     if (this.#waiting.length === 1 && this.#underWay.length === 0 && this.#left > 0) this.#proceed();
     this.#schedule();
@@ -100,9 +115,63 @@ interface Task {
   fail(error: Error): true;
 }
 
+/** Memory for answers that are being written, shared by all; one that is larger than all of it has it alone. */
+class Room {
+  readonly #bytesMax: number;
+  #taken = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  /** False: there is none now, but there will be. */
+  take(bytes: number): boolean {
+    if (this.#taken > 0 && this.#taken + bytes > this.#bytesMax) return false;
+    this.#taken += bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#taken -= bytes;
+  }
+}
+
+class LeaseTask implements Task {
+  readonly #leftHere: (id: LeaseId) => number | null;
+  readonly #isGivenUp: () => boolean;
+  readonly #done: Done<readonly LeaseId[]>;
+  /** What is listed. */
+  #store: Store | null = null;
+  #list: LeaseList | null = null;
+
+  constructor(leftHere: (id: LeaseId) => number | null, isGivenUp: () => boolean, done: Done<readonly LeaseId[]>) {
+    this.#leftHere = leftHere;
+    this.#isGivenUp = isGivenUp;
+    this.#done = done;
+  }
+
+  step(store: Store, steps: Steps): boolean {
+    if (this.#isGivenUp()) return this.fail(new ApiError('canceled'));
+    if (this.#list === null || this.#store !== store) this.#list = new LeaseList(store, this.#leftHere);
+    this.#store = store;
+    const ids = this.#list.step(steps);
+    if (ids === null) return false;
+    this.#done(null, ids);
+    return true;
+  }
+
+  fail(error: Error): true {
+    this.#done(error);
+    return true;
+  }
+}
+
 class RangeTask<T> implements Task {
   readonly #wish: Wish<T>;
   readonly #done: Done<T>;
+  readonly #room: Room;
+  /** Bytes it has of that. */
+  #held = 0;
   /** The one that is read. */
   #store: Store | null = null;
   #reading: Reading | null = null;
@@ -111,9 +180,10 @@ class RangeTask<T> implements Task {
   #unpin: (() => void) | null = null;
   #header: Header | null = null;
 
-  constructor(wish: Wish<T>, done: Done<T>) {
+  constructor(wish: Wish<T>, done: Done<T>, room: Room) {
     this.#wish = wish;
     this.#done = done;
+    this.#room = room;
   }
 
   step(store: Store, steps: Steps): boolean {
@@ -149,12 +219,19 @@ class RangeTask<T> implements Task {
     }
     if (!this.#reading.step(steps)) return null;
     this.#telling ??= store.telling(this.#reading, this.#header, this.#form);
+    if (!this.#telling.measure(steps)) return null;
+    if (this.#held === 0) {
+      if (!this.#room.take(this.#telling.bytes)) return null;
+      this.#held = this.#telling.bytes;
+    }
     return this.#telling.step(steps) ? { whole: this.#form.end() } : null;
   }
 
   #forget(): void {
     this.#unpin?.();
     this.#unpin = null;
+    this.#room.give(this.#held);
+    this.#held = 0;
     this.#reading = null;
     this.#form = null;
     this.#telling = null;

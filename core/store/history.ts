@@ -1,10 +1,12 @@
 // What happened in a range from a revision on: how a watcher that is behind catches up. Rows lie in the order of revisions,
 // so this is a walk over them. Where matches are far apart, the walk leaps to the next one by asking the keys of the range,
-// if these are few: a watch on one key does not pay for a million changes of others.
+// if these are few: a watch on one key does not pay for a million changes of others. Where neither finds much, as with a filter
+// that lets nothing through, it ends after so many rows and is gone on with later.
 
 import type { Event, Revision, WatchRequest } from '../client.js';
 import { HISTORY_SCAN_ROWS } from './limits.js';
 import { NONE } from './rows.js';
+import type { Steps } from './steps.js';
 import type { Table } from './table.js';
 
 export interface HistoryRequest extends Pick<WatchRequest, 'key' | 'rangeEnd' | 'prevKv' | 'exclude'> {
@@ -12,6 +14,8 @@ export interface HistoryRequest extends Pick<WatchRequest, 'key' | 'rangeEnd' | 
   /** Stop behind the revision with which one of these is reached. */
   readonly revisionsMax: number;
   readonly bytesMax: number;
+  /** Stop behind the revision with which so many rows were looked at, whatever was found; absent: look at all there are. */
+  readonly rowsMax?: number;
 }
 
 export interface History {
@@ -39,12 +43,17 @@ export function eventsOf(table: Table, request: HistoryRequest, bounds: Bounds):
   let revisions = 0;
   let bytes = 0;
   let lastMain = 0;
+  let seenMain = 0;
+  const steps = { left: request.rowsMax ?? Infinity };
   while (row < rows.length && range.from < range.to) {
     if (events.length === 0 && ++scanned % HISTORY_SCAN_ROWS === 0) {
-      row = leap(table, range, row);
+      row = leap(table, range, row, steps);
       if (row === NONE) break;
     }
     const main = rows.main(row);
+    if (steps.left <= 0 && main !== seenMain) return { events, next: main };
+    steps.left -= 1;
+    seenMain = main;
     if (main !== lastMain && (revisions >= request.revisionsMax || bytes >= request.bytesMax)) return { events, next: main };
     if (matches(table, request, row) && !table.isSuperseded(row, bounds.compacted)) {
       if (main !== lastMain) revisions += 1;
@@ -90,15 +99,26 @@ function prevOf(table: Table, row: number, compacted: Revision): Event['prevKv']
   return prev === NONE || rows.version(prev) === 0 ? null : table.kv(prev);
 }
 
-/** The first row at or behind `row` of a key in the range, NONE if there is none; `row` itself if finding out is dear. */
-function leap(table: Table, range: { readonly from: number; readonly to: number }, row: number): number {
+/**
+ * The first row at or behind `row` of a key in the range, NONE if there is none; `row` itself if finding out is dear, which may
+ * show only when about as many rows were looked at for it as were read past before.
+ */
+function leap(table: Table, range: { readonly from: number; readonly to: number }, row: number, steps: Steps): number {
   const { rows, keys } = table;
-  if (keys.countAll(range.from, range.to) * 4 > rows.length - row) return row;
+  if (keys.countAll(range.from, range.to) > Math.min(HISTORY_SCAN_ROWS, (rows.length - row) / 4)) return row;
   let first = NONE;
+  let looks = 0;
   for (let place = range.from; place < range.to; place = keys.after(place)) {
     let oldest = NONE;
-    for (let each = keys.newest(keys.slotAt(place)); each !== NONE && each >= row; each = rows.prev(each)) oldest = each;
+    for (let each = keys.newest(keys.slotAt(place)); each !== NONE && each >= row; each = rows.prev(each)) {
+      if (++looks > HISTORY_SCAN_ROWS) {
+        steps.left -= looks;
+        return row;
+      }
+      oldest = each;
+    }
     if (oldest < first) first = oldest;
   }
+  steps.left -= looks;
   return first;
 }

@@ -15,6 +15,7 @@ import type { Event, Revision, WatchRequest } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import { eventBytes, isCreation } from './history.js';
 import { Intervals } from './intervals.js';
+import { HISTORY_ROWS_MAX } from './limits.js';
 import type { EventParts } from './removal.js';
 import type { EventBatch, Store } from './store.js';
 
@@ -299,7 +300,10 @@ export class Watcher {
     if (this.#from <= revision) this.fallBehind(this.#from);
   }
 
-  /** What is to be told next, or null: then `onReady` says when to ask again. Null for ever once it has ended or was closed. */
+  /**
+   * What is to be told next, or null: then `onReady` says when to ask again, unless `isSearching`. Null for ever once it has
+   * ended or was closed.
+   */
   next(): WatchResult | null {
     const result = this.#take();
     this.#isIdle = result === null;
@@ -367,6 +371,11 @@ export class Watcher {
     return this.#isBehind;
   }
 
+  /** `next` found nothing yet in a part of the history that takes some milliseconds to read: ask again, in a later turn. */
+  get isSearching(): boolean {
+    return this.#isIdle && this.#isBehind;
+  }
+
   tell(): void {
     if (this.#state !== 'closed') this.onReady?.();
   }
@@ -387,7 +396,8 @@ export class Watcher {
     }
     if (this.#isBehind) {
       const result = this.#catchUp(store);
-      if (result !== null) return result;
+      // No progress is told of what has not been read.
+      if (result !== null || this.#isBehind) return result;
     }
     if (this.#unread !== null) return { kind: 'batch', batch: this.#read(this.#unread) };
     if (!this.#progressAsked || !this.isLevel(store.revision)) return null;
@@ -405,6 +415,7 @@ export class Watcher {
     const { catchUpRevisionsMax, bufferBytesMax } = this.#limits;
     const { events, next } = store.history({
       key, rangeEnd, prevKv, exclude, from: this.#from, revisionsMax: catchUpRevisionsMax, bytesMax: bufferBytesMax,
+      rowsMax: HISTORY_ROWS_MAX,
     });
     this.#from = next;
     if (next > store.revision) this.#setBehind(false);

@@ -23,6 +23,9 @@ export const SNAPSHOT_STEPS = 8 * 1024;
 /** Rows a watcher that is behind reads past without a match before it looks up where its next match is. */
 export const HISTORY_SCAN_ROWS = 16 * 1024;
 
+/** Rows looked at for it in one go, with those to find out where the next match is: some milliseconds of work. */
+export const HISTORY_ROWS_MAX = 2 * HISTORY_SCAN_ROWS;
+
 /** Alarms that stand at once: each member raises one of a kind, but anybody may raise one for a member that is none. */
 export const ALARMS_MAX = 1000;
 
@@ -32,3 +35,8 @@ export const TOKENS_PER_USER_MAX = 10_000;
 
 /** Keys of a lease that ends, beyond which their events are made only for somebody who looks at them. */
 export const EVENTS_MADE_MAX = 4096;
+
+/** Keys whose look-ups are foreseen together; fewer, or any of a store with so few keys, are as quick without (foresight.ts). */
+export const FORESEEN_KEYS_MAX = 1024;
+export const FORESEEN_KEYS_MIN = 2;
+export const FORESIGHT_STORE_KEYS_MIN = 4096;

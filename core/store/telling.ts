@@ -10,6 +10,8 @@ import type { Table } from './table.js';
 
 /** So many bytes of a value take about as long as looking at one pair. */
 const BYTES_A_STEP = 1024;
+/** Of a pair besides its key and value, about. */
+const PAIR_BYTES = 32;
 
 export class Telling<T> {
   readonly #reading: Reading;
@@ -18,6 +20,7 @@ export class Telling<T> {
   readonly #pair: Pair;
   #phase: 'measure' | 'write' = 'measure';
   #at = 0;
+  #bytes = 0;
 
   /** Of a reading that is done. Its rows must not move until this is done as well. */
   constructor(table: Table, reading: Reading, header: Header, form: RangeForm<T>) {
@@ -27,17 +30,32 @@ export class Telling<T> {
     this.#pair = new Pair(table, reading.request.keysOnly === true);
   }
 
-  /** Tells about as many pairs as there are steps; true when all are told. */
+  /** Has as many pairs measured as there are steps; true when all are. */
+  measure(steps: Steps): boolean {
+    if (this.#phase === 'write') return true;
+    const { rows } = this.#reading;
+    const pair = this.#pair;
+    for (; this.#at < rows.length; steps.left--) {
+      if (steps.left <= 0) return false;
+      pair.row = rows[this.#at++] as number;
+      this.#form.measure(pair);
+      this.#bytes += pair.keyLength + pair.valueLength + PAIR_BYTES;
+    }
+    return true;
+  }
+
+  /** About what the form takes, of those that are measured. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Tells about as many pairs as there are steps, once all are measured; true when all are told. */
   step(steps: Steps): boolean {
+    if (!this.measure(steps)) return false;
     const { rows, more, count } = this.#reading;
     const pair = this.#pair;
     const form = this.#form;
     if (this.#phase === 'measure') {
-      for (; this.#at < rows.length; steps.left--) {
-        if (steps.left <= 0) return false;
-        pair.row = rows[this.#at++] as number;
-        form.measure(pair);
-      }
       form.begin({ header: this.#header, more, count });
       this.#phase = 'write';
       this.#at = 0;

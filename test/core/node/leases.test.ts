@@ -3,7 +3,7 @@
 import test from 'ava';
 import { ApiError } from '../../../core/errors.js';
 import { Leases } from '../../../core/node/leases.js';
-import { adoptionsMax, expiryLooksMax } from '../../../core/node/limits.js';
+import { adoptionsMax, expiryLooksMax, leaseCheckpointMs } from '../../../core/node/limits.js';
 import type { Command } from '../../../core/store/command.js';
 import { Store, type Reply } from '../../../core/store/store.js';
 
@@ -18,9 +18,11 @@ interface Bench {
   readonly wishes: Wish[];
   readonly time: { now: number };
   /** Who waits to hear that this node still leads. */
-  readonly reads: (() => void)[];
+  readonly reads: ((error?: Error) => void)[];
   /** What is to run in the next turn. */
   readonly later: (() => void)[];
+  /** As this node knows it. */
+  readonly role: { term: number };
 }
 
 /** `halved`: of these, 300 s are written down. */
@@ -31,7 +33,8 @@ function bench(ttls: readonly number[], halved: readonly bigint[] = []): Bench {
   store.apply({ term: 1, index: ttls.length + 1 }, { kind: 'lease_checkpoint', term: 1, leases: written });
   const time = { now: 0 };
   const wishes: Wish[] = [];
-  const reads: (() => void)[] = [];
+  const reads: ((error?: Error) => void)[] = [];
+  const role = { term: 1 };
   const later: (() => void)[] = [];
   const leases = new Leases(0, {
     clock: {
@@ -44,12 +47,12 @@ function bench(ttls: readonly number[], halved: readonly bigint[] = []): Bench {
     observe: () => undefined,
     renewed: () => undefined,
     store: () => store,
-    role: () => ({ state: 'leader', term: 1, leader: 1n }),
+    role: () => ({ state: 'leader', term: role.term, leader: 1n }),
     submit: (command, done) => void wishes.push({ command, done }),
-    read: (done) => void reads.push(() => done(null)),
+    read: (done) => void reads.push((error) => done(error ?? null)),
   });
   leases.begin();
-  return { store, leases, wishes, time, reads, later };
+  return { store, leases, wishes, time, reads, later, role };
 }
 
 test('a stall that a turn meets before the tick does ends no lease, though a slice was under way', (t) => {
@@ -174,6 +177,69 @@ test('after a stall no tick ends a lease before it was confirmed that this node 
   t.is(wishes.length, 0);
   t.is(reads.length, 1);
   reads[0]?.();
+  leases.onTick();
+  t.is(wishes.length, 1);
+});
+
+test('no lease ends while the members are known to differ, and those that are due end once that is over', (t) => {
+  const { store, leases, wishes, time } = bench([1, 1]);
+  const alarm = { memberId: 1n, kind: 'corrupt' } as const;
+  store.apply({ term: 1, index: 10 }, { kind: 'alarm', action: 'raise', alarm });
+  for (time.now = 1000; time.now < 3000; time.now += 100) leases.onTick();
+  t.deepEqual(wishes, []);
+  store.apply({ term: 1, index: 11 }, { kind: 'alarm', action: 'clear', alarm });
+  leases.onTick();
+  t.deepEqual(wishes.map(({ command }) => command.kind), ['lease_revoke', 'lease_revoke']);
+});
+
+test('a lease that is shortened again while its whole TTL is written down is written down once more', (t) => {
+  const { store, leases, wishes, time } = bench([1000]);
+  const kept: (readonly number[] | undefined)[] = [];
+  const proposed = (): unknown[] => wishes.map(({ command }) => {
+    return command.kind === 'lease_checkpoint' ? command.leases[0]?.remainingSeconds : command.kind;
+  });
+  const answer = (wish: number): void => wishes[wish]?.done(null, { kind: 'lease_checkpoint', revision: 1 });
+  time.now = leaseCheckpointMs;
+  leases.onTick();
+  leases.renew([1n], (_error, seconds) => kept.push(seconds));
+  t.deepEqual(proposed(), [700, 1000]);
+  for (const { command } of wishes) store.apply({ term: 1, index: store.applied.index + 1 }, command);
+  answer(0);
+  // Before the answer to the renewal comes, it is time to write down again what is left.
+  time.now = 2 * leaseCheckpointMs;
+  leases.onTick();
+  t.deepEqual(proposed(), [700, 1000, 400]);
+  answer(1);
+  t.deepEqual(proposed(), [700, 1000, 400, 1000], 'or a later leader would count from 400 s');
+  t.deepEqual(kept, []);
+  answer(3);
+  t.deepEqual(kept, [[1000]]);
+  leases.renew([1n], (_error, seconds) => kept.push(seconds));
+  t.deepEqual(kept, [[1000], [1000]], 'nothing less is written down any more');
+});
+
+test('a confirmation of an earlier reign is none for this one, and one that failed is asked for again', (t) => {
+  const { leases, wishes, time, reads, role } = bench([1]);
+  time.now = 1500;
+  leases.onStall(100);
+  t.is(reads.length, 1);
+  // Leadership goes and comes back, and the loop stands still again before the first answer is there.
+  leases.end();
+  role.term = 3;
+  leases.begin();
+  time.now = 4000;
+  leases.onStall(100);
+  t.is(reads.length, 2);
+  reads[0]?.();
+  leases.onTick();
+  t.is(wishes.length, 0);
+  reads[0]?.(new ApiError('timeout'));
+  t.is(reads.length, 2, 'nobody asks on behalf of a reign that is over');
+  reads[1]?.(new ApiError('timeout'));
+  leases.onTick();
+  t.is(wishes.length, 0);
+  t.is(reads.length, 3);
+  reads[2]?.();
   leases.onTick();
   t.is(wishes.length, 1);
 });

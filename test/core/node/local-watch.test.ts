@@ -2,8 +2,9 @@
 
 import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
-import { put } from '../../../core/client.js';
+import { opDelete, opPut, put } from '../../../core/client.js';
 import { startNode } from '../../../core/start-node.js';
+import { HISTORY_ROWS_MAX } from '../../../core/store/limits.js';
 import { SimDisk } from '../../sim/disk.js';
 
 test('a signal that is aborted already makes the iterator throw, not the call, and leaves nothing behind', async (t) => {
@@ -27,4 +28,33 @@ test('when the disk stops the node, watches throw, those under way and those ope
   await t.throwsAsync(after.next(), { message: /stopped/ });
   t.true((await after.next()).done);
   t.regex((await node.ended)?.message ?? '', /EIO/);
+});
+
+test('a watch whose filter lets nothing of much history through goes on in later turns, iterated or tapped', async (t) => {
+  const node = await startNode({ dataDir: null });
+  for (let i = 0; i < 2.5 * HISTORY_ROWS_MAX; i += 100) {
+    await node.client.txn({ success: Array.from({ length: 100 }, (_, j) => opPut(utf8(`k${i + j}`), utf8(''))) });
+  }
+  await node.client.txn({ success: [opDelete(utf8('k7'))] });
+  const request = { key: utf8('k'), rangeEnd: utf8('l'), startRevision: 2, exclude: ['put'] } as const;
+  const iterated = node.client.watch(request)[Symbol.asyncIterator]();
+  t.is((await iterated.next()).value?.kind, 'created');
+  t.is((await iterated.next()).value?.events[0]?.kind, 'delete');
+  const tapped = node.client.watch(request);
+  const kinds: string[] = [];
+  let calls = 0;
+  await new Promise<void>((resolve) => {
+    const onReady = (): void => {
+      calls += 1;
+      for (let result = take?.(); result !== undefined && result !== null; result = take?.()) kinds.push(result.kind);
+      if (kinds.length === 2) resolve();
+    };
+    const take = tapped.tap?.(onReady);
+    onReady();
+  });
+  t.deepEqual(kinds, ['created', 'events']);
+  t.true(calls > 2, String(calls));
+  await iterated.return?.();
+  tapped.close();
+  await node.close();
 });

@@ -3,7 +3,7 @@
 import test from 'ava';
 import { opDelete, opPut, opTxn, type Op } from '../../../core/client.js';
 import type { HistoryRequest } from '../../../core/store/history.js';
-import { HISTORY_SCAN_ROWS } from '../../../core/store/limits.js';
+import { HISTORY_ROWS_MAX, HISTORY_SCAN_ROWS } from '../../../core/store/limits.js';
 import { ALL, bytes, Script, told } from './script.js';
 
 const NO_BOUND = { revisionsMax: Infinity, bytesMax: Infinity };
@@ -100,6 +100,42 @@ test('a rare match far away is found, with or without few keys in the range', (t
   const many = { key: bytes('many/'), rangeEnd: bytes('many0') };
   const deletes = script.store.history({ ...many, ...NO_BOUND, from: 1, exclude: ['put'] });
   t.deepEqual(deletes.events, []);
+});
+
+test('what matches hardly anything is read in pieces, each of whole revisions, and nothing is left out or told twice', (t) => {
+  const script = new Script();
+  for (let i = 0; i < 3 * HISTORY_ROWS_MAX; i += 100) {
+    if (i % 20_000 === 0) script.del('k7');
+    script.ops(...Array.from({ length: 100 }, (_, j) => opPut(bytes(`k${(i + j) % 30_000}`), bytes(''))));
+  }
+  const end = script.store.revision + 1;
+  for (const request of [{ exclude: ['put'] }, { exclude: ['put', 'delete'] }, { key: bytes('k7'), rangeEnd: bytes('k70') }] as const) {
+    const whole = script.store.history({ ...ALL, ...NO_BOUND, ...request, from: 1 });
+    const found: string[] = [];
+    const places: number[] = [];
+    for (let from = 1; from < end; from = places.at(-1) ?? end) {
+      const { events, next } = script.store.history({ ...ALL, ...NO_BOUND, ...request, from, rowsMax: HISTORY_ROWS_MAX });
+      if (events.length > 0) found.push(told(events));
+      t.true(next > from, `${next} behind ${from}`);
+      t.true(next - from <= HISTORY_ROWS_MAX / 100 + 10 || request.key !== undefined, `${next - from} revisions`);
+      places.push(next);
+    }
+    t.is(places.at(-1), end);
+    t.is(found.join(' '), told(whole.events));
+  }
+});
+
+test('to leap to the next match is given up where that takes too long: the rows on the way are read in pieces', (t) => {
+  const script = new Script();
+  for (let i = 0; i < 2 * HISTORY_ROWS_MAX; i++) script.put('other');
+  for (let i = 0; i < HISTORY_ROWS_MAX; i++) script.put('mine', String(i));
+  const mine = { key: bytes('mine'), rangeEnd: bytes(''), exclude: ['put'] as const };
+  const nexts: number[] = [];
+  for (let from = 1; from <= script.store.revision; from = nexts.at(-1) ?? Infinity) {
+    nexts.push(script.store.history({ ...mine, ...NO_BOUND, from, rowsMax: HISTORY_ROWS_MAX }).next);
+  }
+  t.true(nexts.length >= 3 && nexts.length <= 10, String(nexts));
+  t.is(nexts.at(-1), script.store.revision + 1);
 });
 
 test('many watchers of one key do not pay for what others wrote', (t) => {

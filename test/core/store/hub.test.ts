@@ -6,7 +6,7 @@ import test from 'ava';
 import { opDelete, opPut, opTxn } from '../../../core/client.js';
 import type { Event, WatchRequest } from '../../../core/client.js';
 import { Hub, type Watcher, type WatchResult } from '../../../core/store/hub.js';
-import { EVENTS_MADE_MAX } from '../../../core/store/limits.js';
+import { EVENTS_MADE_MAX, HISTORY_ROWS_MAX } from '../../../core/store/limits.js';
 import { bytes, bytesOf, loadedFrom, Script, told } from './script.js';
 
 v8.setFlagsFromString('--expose-gc');
@@ -458,4 +458,30 @@ test('of the events of a lease with very many keys none is made that nobody watc
   world.script.revoke(1n);
   t.deepEqual(drain(elsewhere), []);
   t.is(drain(near).length, 1);
+});
+
+test('a watcher that finds nothing in much history says so, and no progress is told before it has read all of it', (t) => {
+  const world = new World();
+  for (let i = 0; i < 3 * HISTORY_ROWS_MAX; i += 100) {
+    world.script.ops(...Array.from({ length: 100 }, (_, j) => opPut(bytes(`k${i + j}`), bytes(''))));
+  }
+  const watcher = world.open({ ...ALL_KEYS, startRevision: 2, exclude: ['put'] });
+  t.false(watcher.isSearching);
+  watcher.requestProgress();
+  t.is(watcher.next(), null);
+  t.true(watcher.isSearching);
+  world.script.del('k5');
+  const end = world.script.store.revision;
+  const told: string[] = [];
+  let turns = 1;
+  for (; told.length < 2 && turns < 20; turns++) {
+    const result = watcher.next();
+    if (result === null) t.true(watcher.isSearching);
+    else told.push(line(result));
+  }
+  t.true(turns > 2);
+  t.deepEqual(told, [`events ${end}: -k5@${end}`, `progress ${end}`]);
+  t.is(watcher.next(), null);
+  t.false(watcher.isSearching);
+  t.is(world.hub.slowWatcherCount, 0);
 });

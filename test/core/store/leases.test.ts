@@ -26,6 +26,26 @@ test('a key hangs on the lease of its newest put, and on none once it is deleted
   t.is(keysOf(script, 1n), 'd');
 });
 
+test('a key can be taken off a lease from between others after they were given other places', (t) => {
+  const script = new Script();
+  script.grant(1n);
+  for (let i = 0; i < 200; i++) script.put(`before${i}`);
+  const names = Array.from({ length: 9 }, (_, i) => `k${i}`);
+  for (const name of names) script.put(name, '', { lease: 1n });
+  for (let i = 0; i < 200; i++) script.del(`before${i}`);
+  script.compact(script.store.revision);
+  script.tidy();
+  script.store.defragment();
+  script.tidy();
+  // Each but the last, from either end of the chain and from its middle.
+  for (const name of ['k4', 'k0', 'k8', 'k5', 'k3', 'k7', 'k1', 'k2']) {
+    script.put(name);
+    names.splice(names.indexOf(name), 1);
+    t.is(keysOf(script, 1n), names.join(' '));
+  }
+  t.is(script.store.lease(1n)?.keyCount, 1);
+});
+
 test('the keys of a lease come in byte order whether they are few or nearly all', (t) => {
   for (const others of [0, 100_000]) {
     const script = new Script();

@@ -9,8 +9,9 @@ import type { CallContext } from '../../../core/wire/call.js';
 import { LeaseCodec } from '../../../core/wire/hot-lease.js';
 import { Requests } from '../../../core/wire/http2/requests.js';
 import { serveKeepAlive } from '../../../core/wire/keep-alive-stream.js';
-import { KEEP_ALIVES_TOGETHER_MAX } from '../../../core/wire/limits.js';
+import { KEEP_ALIVES_TOGETHER_MAX, LEADER_CHECK_MS } from '../../../core/wire/limits.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+import { SimClock } from '../../sim/clock.js';
 
 const CALL: CallContext = {
   token: null, certificateName: null, hasLeader: false, peer: 'test', signal: new AbortController().signal,
@@ -117,4 +118,35 @@ test('an id may be written in a form that is not usual', async (t) => {
   const { answers, error } = await serve([messageOf(5), odd, new Uint8Array(0)]);
   t.is(error, null);
   t.deepEqual(answers, [[5, 5], [7, 7], [0, 0]]);
+});
+
+test('a server that goes away ends the stream with its word, one whose caller has left ends without', async (t) => {
+  const doors = { backend: backendOf(null, { together: [], alone: 0 }), clock: systemClock, codec: new LeaseCodec() };
+  for (const reason of [new ApiError('stopped'), new Error('left')]) {
+    const abort = new AbortController();
+    const requests = new Requests(() => undefined);
+    const served = serveKeepAlive(doors, requests, { ...CALL, signal: abort.signal }, () => Promise.resolve());
+    abort.abort(reason);
+    requests.abort();
+    t.is(await served.then(() => null, (error: unknown) => error), reason instanceof ApiError ? reason : null);
+  }
+});
+
+test('a stream that asked for a leader looks for one no more once it has ended', async (t) => {
+  const clock = new SimClock();
+  let looks = 0;
+  const status = (): Promise<never> => {
+    looks += 1;
+    return Promise.reject(new ApiError('no_leader'));
+  };
+  const backend = { ...backendOf(null, { together: [], alone: 0 }), status };
+  const requests = new Requests(() => undefined);
+  const call = { ...CALL, hasLeader: true };
+  const served = serveKeepAlive({ backend, clock, codec: new LeaseCodec() }, requests, call, () => Promise.resolve());
+  await clock.advance(LEADER_CHECK_MS);
+  t.is(looks, 1);
+  requests.end();
+  await served;
+  await clock.advance(10 * LEADER_CHECK_MS);
+  t.is(looks, 1);
 });
