@@ -87,11 +87,12 @@ async function handOvers(target: Target, waiters: number): Promise<readonly numb
   return await connected(target, (client) => opened(client, waiters + 1, async ([before, ...sessions]) => {
     must(before !== undefined, 'no session');
     const stopper = await lock(before, name);
-    const done = { count: 0, holders: 0, fence: 0, over: false };
+    const done: Standing = { count: 0, holders: 0, fence: 0, over: false, fault: null };
     const waits = sessions.map((session) => standing(session, name, done));
     const line = { ...prefixRange(utf8(`coterie/locks/${name}/`)), countOnly: true };
     // A watch on what each waits for, and one on its own entry; the holder has one too.
-    while (client.calls.watch < 2 * waiters + 1) await sleep(20);
+    while (client.calls.watch < 2 * waiters + 1 && done.fault === null) await sleep(20);
+    if (done.fault !== null) throw done.fault;
     must((await client.range(line)).count === waiters + 1, 'somebody does not stand in line');
     await stopper.release();
     await sleep(SETTLE_MS);
@@ -101,13 +102,22 @@ async function handOvers(target: Target, waiters: number): Promise<readonly numb
     done.over = true;
     await Promise.all(sessions.map((session) => session.close()));
     await Promise.all(waits);
+    if (done.fault !== null) throw done.fault;
     return [handed / seconds, spent / handed];
   }));
 }
 
-async function standing(
-  session: Session, name: string, done: { count: number; holders: number; fence: number; over: boolean },
-): Promise<void> {
+interface Standing {
+  count: number;
+  holders: number;
+  fence: number;
+  over: boolean;
+  /** The first of whoever could not go on: on a loaded machine a session may be lost. The row fails by it, not the bench. */
+  fault: Error | null;
+}
+
+/** Never rejects: nobody listens while the line moves. */
+async function standing(session: Session, name: string, done: Standing): Promise<void> {
   try {
     for (;;) {
       const held = await lock(session, name);
@@ -119,7 +129,7 @@ async function standing(
       await held.release();
     }
   } catch (error) {
-    if (!done.over) throw error;
+    if (!done.over) done.fault ??= error instanceof Error ? error : new Error(String(error));
   }
 }
 
