@@ -4,12 +4,12 @@
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { EMPTY, utf8 } from '../../../core/base/bytes.js';
-import type { KeyValue, Op, OpResponse } from '../../../core/client.js';
+import type { Compare, KeyValue, OpResponse, PutRequest, RangeRequest } from '../../../core/client.js';
 import * as convert from '../../../core/wire/convert.js';
 import { HotWriter, readPut, readRange } from '../../../core/wire/hot-codec.js';
 import { readDelete, readTxn } from '../../../core/wire/hot-txn.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
-import { deleteRequest, key, lease, plain, putRequest, rangeRequest, txnRequest, value } from '../../model/store-arbitrary.js';
+import { compare, deleteRequest, key, lease, plain, putRequest, rangeRequest, txnRequest, value } from '../../model/store-arbitrary.js';
 
 interface Message<T> {
   readonly hot: (bytes: Uint8Array) => unknown;
@@ -17,58 +17,68 @@ interface Message<T> {
   readonly encode: (request: T) => { finish(): Uint8Array };
 }
 
-/** Whatever is done to the bytes: what is read of them is what the generated code reads, or nothing. Returns how often. */
-function sameReading<T>(t: ExecutionContext, requests: fc.Arbitrary<T>, { hot, slow, encode }: Message<T>): number {
-  let count = 0;
+/**
+ * Whatever is done to the bytes, what is read of them is what the generated code reads, or nothing; and all that is usual, and
+ * whole, is read.
+ */
+function sameReading<T>(
+  t: ExecutionContext, [requests, usual]: readonly [fc.Arbitrary<T>, fc.Arbitrary<T>], { hot, slow, encode }: Message<T>,
+): void {
   const spot = fc.record({ at: fc.nat(), byte: fc.nat(255), length: fc.nat() });
-  fc.assert(fc.property(requests, fc.option(spot, { freq: 2 }), (request, damage) => {
+  fc.assert(fc.property(fc.oneof(requests, usual), fc.option(spot, { freq: 2 }), (request, damage) => {
     let bytes = Uint8Array.from(encode(request).finish());
     if (damage !== null) {
       bytes[damage.at % Math.max(1, bytes.length)] = damage.byte;
       bytes = bytes.subarray(0, bytes.length - (damage.length % 3));
     }
     const read = hot(bytes);
-    if (read === null) return;
-    count += 1;
-    t.deepEqual(plain(read), plain(slow(bytes)));
-  }), { numRuns: 1000 });
-  return count;
+    if (read !== null) t.deepEqual(plain(read), plain(slow(bytes)));
+  }), { numRuns: 500 });
+  fc.assert(fc.property(usual, (request) => {
+    const bytes = encode(request).finish();
+    t.deepEqual(plain(hot(bytes)), plain(slow(bytes)));
+  }), { numRuns: 300 });
 }
 
+const usualPut = putRequest.map((request): PutRequest => ({ ...request, lease: 0n }));
+const usualRange = rangeRequest.map((request): RangeRequest => {
+  const { key: from, rangeEnd = EMPTY, limit = 0, revision = 0, serializable = false, keysOnly = false, countOnly = false } = request;
+  return { key: from, rangeEnd, limit: Math.max(0, limit), revision: Math.max(0, revision), serializable, keysOnly, countOnly };
+});
+const usualCompare = compare
+  .filter(({ result, operand }) => result !== 'any' && (operand instanceof Uint8Array || operand >= 0))
+  .map((each): Compare => ({ ...each, rangeEnd: EMPTY }));
+const usualOps = fc.array(fc.oneof(
+  fc.record({ kind: fc.constant('put' as const), request: usualPut }),
+  fc.record({ kind: fc.constant('range' as const), request: usualRange }),
+  fc.record({ kind: fc.constant('delete' as const), request: deleteRequest }),
+), { maxLength: 4 });
+const usualTxn = fc.record({ compare: fc.array(usualCompare, { maxLength: 2 }), success: usualOps, failure: usualOps });
+
 test('a put, a range and a delete are read as the generated code reads them', (t) => {
-  t.true(sameReading(t, putRequest, {
+  sameReading(t, [putRequest, usualPut], {
     hot: readPut,
     slow: (bytes) => convert.readPutRequest(rpc.PutRequest.decode(bytes)),
     encode: (request) => rpc.PutRequest.encode(convert.writePutRequest(request)),
-  }) > 300);
-  t.true(sameReading(t, rangeRequest, {
+  });
+  sameReading(t, [rangeRequest, usualRange], {
     hot: readRange,
     slow: (bytes) => convert.readRangeRequest(rpc.RangeRequest.decode(bytes)),
     encode: (request) => rpc.RangeRequest.encode(convert.writeRangeRequest(request)),
-  }) > 30);
-  t.true(sameReading(t, deleteRequest, {
+  });
+  sameReading(t, [deleteRequest, deleteRequest], {
     hot: readDelete,
     slow: (bytes) => convert.readDeleteRequest(rpc.DeleteRangeRequest.decode(bytes)),
     encode: (request) => rpc.DeleteRangeRequest.encode(convert.writeDeleteRequest(request)),
-  }) > 500);
+  });
 });
 
-/** Half of them without what is not usual. */
-const transactions = fc.oneof(txnRequest(1), txnRequest(0).map(({ compare = [], success = [], failure = [] }) => {
-  const usual = (op: Op): boolean => op.kind === 'delete' || (op.kind === 'put' && (op.request.lease ?? 0n) === 0n);
-  return {
-    compare: compare.map((each) => ({ ...each, rangeEnd: new Uint8Array(0) })),
-    success: success.filter(usual),
-    failure: failure.filter(usual),
-  };
-}));
-
 test('a transaction is read as the generated code reads it', (t) => {
-  t.true(sameReading(t, transactions, {
+  sameReading(t, [txnRequest(1), usualTxn], {
     hot: readTxn,
     slow: (bytes) => convert.readTxnRequest(rpc.TxnRequest.decode(bytes)),
     encode: (request) => rpc.TxnRequest.encode(convert.writeTxnRequest(request)),
-  }) > 100);
+  });
 });
 
 test('numbers are read up to the size that the usual form has, and not beyond', (t) => {
@@ -95,8 +105,8 @@ test('of an operation that is named twice, and an operand that belongs to anothe
   const op = Buffer.concat(two);
   t.is(readTxn(Buffer.concat([Uint8Array.of(2 * 8 + 2, op.length), op])), null);
   // Target "version", and a lease to compare with.
-  const compare = Uint8Array.of(3 * 8 + 2, 1, 97, 8 * 8, 5);
-  const bytes = Buffer.concat([Uint8Array.of(1 * 8 + 2, compare.length), compare]);
+  const condition = Uint8Array.of(3 * 8 + 2, 1, 97, 8 * 8, 5);
+  const bytes = Buffer.concat([Uint8Array.of(1 * 8 + 2, condition.length), condition]);
   t.deepEqual(plain(readTxn(bytes)), plain(convert.readTxnRequest(rpc.TxnRequest.decode(bytes))));
 });
 
