@@ -75,8 +75,9 @@ export const catchUpBytes = 16 * 1024 * 1024;
 /**
  * Entries of so many bytes count for this share of them when it is weighed whether the log is worth a snapshot, where they lie
  * in memory of their own, as they do unless they were read from the disk: the store then keeps the value in the memory of the
- * log (store/arena.ts), also at a follower, which gets each by itself (raft/followers.ts). And a snapshot, which writes all that there is once more, costs what it is
- * long. Weighed in full, a store that is filled with large values was written three times over.
+ * log (store/arena.ts), also at a follower, which gets each by itself (raft/followers.ts). And a snapshot, which writes all
+ * there is once more, costs what it is long. Weighed in full, a store that is filled with large values was written three
+ * times over.
  */
 export const largeEntryBytes = 32 * 1024;
 export const largeEntryShare = 1 / 4;

@@ -168,11 +168,16 @@ export class Snapshots {
   }
 }
 
-/** Bytes that the log holds for these, of large ones a share: see `largeEntryShare`. */
+/** Bytes that the log holds for these, of large ones that the store shares with it a share: see `largeEntryShare`. */
 function weightOf(entries: readonly Entry[]): number {
   let bytes = 0;
-  for (const { data } of entries) bytes += data.length < largeEntryBytes ? data.length : data.length * largeEntryShare;
+  for (const { data } of entries) bytes += isShared(data) ? data.length * largeEntryShare : data.length;
   return bytes;
+}
+
+/** It is nearly all of its memory. What was read from the disk lies among others, and the store copies it (store/arena.ts). */
+function isShared(data: Uint8Array): boolean {
+  return data.length >= largeEntryBytes && data.length * 8 >= data.buffer.byteLength * 7;
 }
 
 /** Passes chunks through and counts their bytes. */

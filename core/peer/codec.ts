@@ -13,12 +13,14 @@
 // its right mind says is a `DecodeError`. Entries carry no indexes, so they have no gaps; decoded, they are views of the frame.
 
 import { assert, present, unreachable } from '../base/assert.js';
-import { view } from '../base/bytes.js';
+import { EMPTY, view } from '../base/bytes.js';
 import type { Configuration, Entry, EntryId, Message, NodeId, SnapshotMeta } from '../raft/types.js';
 import { CONFIGURATION_MAX, COUNTER_MAX, ENTRIES_MAX, MESSAGES_MAX } from './limits.js';
 
 /** What the machine says in the raft lane. Snapshots are shipped in a lane of their own. */
 export type PlainMessage = Exclude<Message, { readonly kind: 'snapshot' }>;
+
+export type Append = Extract<Message, { readonly kind: 'append' }>;
 
 /** Bytes that are not what they claim to be. Never a reason to stop: they are dropped and counted. */
 export class DecodeError extends Error {
@@ -84,13 +86,7 @@ function writeMessage(buffer: Buffer, start: number, message: PlainMessage): num
       buffer[at] = (message.pre ? 1 : 0) | (message.granted ? 2 : 0);
       return at + 1;
     case 'append':
-      buffer[start] = APPEND;
-      writeEntryId(buffer, at, message.previous);
-      writeCounter(buffer, at + 16, message.commit);
-      writeCounter(buffer, at + 24, message.round);
-      writeCounter(buffer, at + 32, message.match);
-      buffer.writeUInt32LE(message.entries.length, at + 40);
-      return writeEntries(buffer, at + 44, message.previous.index, message.entries);
+      return writeEntries(buffer, writeAppendHead(buffer, start, message), message.previous.index, message.entries);
     case 'append_reply':
       buffer[start] = APPEND_REPLY;
       writeCounter(buffer, at, message.index);
@@ -104,6 +100,51 @@ function writeMessage(buffer: Buffer, start: number, message: PlainMessage): num
     default:
       return unreachable(message);
   }
+}
+
+function writeAppendHead(buffer: Buffer, start: number, message: Append): number {
+  buffer[start] = APPEND;
+  const at = writeCounter(buffer, start + 1, message.term);
+  writeEntryId(buffer, at, message.previous);
+  writeCounter(buffer, at + 16, message.commit);
+  writeCounter(buffer, at + 24, message.round);
+  writeCounter(buffer, at + 32, message.match);
+  buffer.writeUInt32LE(message.entries.length, at + 40);
+  return at + 44;
+}
+
+/** The bytes of entries in two pieces, whoever they go to. */
+export interface EntryPieces {
+  readonly head: Uint8Array;
+  /** Of one entry alone its data, which is not copied. */
+  readonly rest: Uint8Array;
+}
+
+export function entryPieces(entries: readonly Entry[]): EntryPieces {
+  const first = present(entries[0], 'the first entry');
+  if (entries.length > 1) {
+    const rest = Buffer.allocUnsafe(entriesBytes(entries));
+    writeEntries(rest, 0, first.index - 1, entries);
+    return { head: EMPTY, rest };
+  }
+  const head = Buffer.allocUnsafe(RUN_BYTES + ENTRY_BYTES);
+  head.writeUInt32LE(1, writeCounter(head, 0, first.term));
+  head[RUN_BYTES] = KINDS.indexOf(first.kind);
+  head.writeUInt32LE(first.data.length, RUN_BYTES + 1);
+  return { head, rest: first.data };
+}
+
+/** Bytes of a body with `message` alone, up to the `rest` of its entries. */
+export function appendStartBytes(head: Uint8Array): number {
+  return MESSAGES_HEAD_BYTES + APPEND_BYTES + head.length;
+}
+
+/** Writes that part of the body. */
+export function writeAppendStart(buffer: Buffer, at: number, message: Append, head: Uint8Array): number {
+  buffer.writeUInt16LE(1, at);
+  const end = writeAppendHead(buffer, at + MESSAGES_HEAD_BYTES, message);
+  buffer.set(head, end);
+  return end + head.length;
 }
 
 function writeEntries(buffer: Buffer, start: number, previous: number, entries: readonly Entry[]): number {

@@ -16,8 +16,8 @@ import { checksum } from '../base/crc.js';
 import { view } from '../base/bytes.js';
 import type { NodeId, SnapshotMeta, Term } from '../raft/types.js';
 import {
-  DecodeError, messageBytes, MESSAGES_HEAD_BYTES, metaBytes, readMessages, readMeta, Reader, writeCounter, writeMessages,
-  writeMeta, type PlainMessage,
+  appendStartBytes, DecodeError, messageBytes, MESSAGES_HEAD_BYTES, metaBytes, readMessages, readMeta, Reader, writeAppendStart,
+  writeCounter, writeMessages, writeMeta, type Append, type EntryPieces, type PlainMessage,
 } from './codec.js';
 import { PIECE_BYTES_MAX, SNAPSHOT_BYTES_MAX } from './limits.js';
 import type { Lane } from './transport.js';
@@ -91,18 +91,35 @@ export function laneOf(kind: Body['kind']): Lane {
 /** One buffer, every value copied into it once. */
 export function encodeFrame(envelope: Envelope, body: Body): Buffer {
   const buffer = Buffer.allocUnsafe(ENVELOPE_BYTES + bodyBytes(body));
+  writeEnvelope(buffer, envelope, body.kind);
+  const end = writeBody(buffer, ENVELOPE_BYTES, body);
+  assert(end === buffer.length, `a ${body.kind} frame of ${buffer.length} bytes ends at ${end}`);
+  buffer.writeUInt32LE(sumOf(buffer), CHECKSUM_AT);
+  return buffer;
+}
+
+/**
+ * The same frame for one append alone, without the end of it: `pieces.rest` follows, which is the same for everybody who gets
+ * these entries and is copied for nobody.
+ */
+export function encodeAppendStart(envelope: Envelope, message: Append, pieces: EntryPieces): Buffer {
+  const buffer = Buffer.allocUnsafe(ENVELOPE_BYTES + appendStartBytes(pieces.head));
+  writeEnvelope(buffer, envelope, 'messages');
+  const end = writeAppendStart(buffer, ENVELOPE_BYTES, message, pieces.head);
+  assert(end === buffer.length, `the start of a frame of ${buffer.length} bytes ends at ${end}`);
+  buffer.writeUInt32LE(checksum(pieces.rest, sumOf(buffer)), CHECKSUM_AT);
+  return buffer;
+}
+
+function writeEnvelope(buffer: Buffer, envelope: Envelope, kind: Body['kind']): void {
   buffer.writeUInt32LE(0, 0);
   buffer[0] = VERSION;
-  buffer[1] = KINDS.indexOf(body.kind);
+  buffer[1] = KINDS.indexOf(kind);
   buffer.writeBigUInt64LE(envelope.clusterId, 8);
   buffer.writeBigUInt64LE(envelope.from, 16);
   buffer.writeBigUInt64LE(envelope.to, 24);
   buffer.writeBigUInt64LE(envelope.incarnation, 32);
   writeCounter(buffer, 40, envelope.session);
-  const end = writeBody(buffer, ENVELOPE_BYTES, body);
-  assert(end === buffer.length, `a ${body.kind} frame of ${buffer.length} bytes ends at ${end}`);
-  buffer.writeUInt32LE(sumOf(buffer), CHECKSUM_AT);
-  return buffer;
 }
 
 /** Throws `DecodeError`, and nothing else, for whatever bytes. Payloads and entries are views into the frame. */

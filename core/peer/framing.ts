@@ -11,11 +11,13 @@
 
 import { assert } from '../base/assert.js';
 import { checksum } from '../base/crc.js';
-import { view } from '../base/bytes.js';
+import { EMPTY, view } from '../base/bytes.js';
 import type { NodeId } from '../raft/types.js';
 import { DecodeError } from './codec.js';
 import { decodeFrame } from './frame.js';
-import { DESCRIPTION_BYTES_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX } from './limits.js';
+import {
+  DESCRIPTION_BYTES_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, OWN_BYTES_MIN, ROOM_BYTES_MAX, ROOM_BYTES_MIN,
+} from './limits.js';
 import type { Lane } from './transport.js';
 
 export type RecordKind = 'heartbeat' | 'hello' | 'welcome' | 'refused' | 'describe' | 'description' | Lane;
@@ -57,24 +59,29 @@ export function groupOf(lane: Lane): LaneGroup {
   return lane === 'snapshot' ? 'bulk' : 'control';
 }
 
-/** The head of a record; its body follows unchanged. */
-export function recordHead(kind: RecordKind, body: Uint8Array): Buffer {
-  assert(body.length <= BODY_BYTES_MAX[kind], `a ${kind} record of ${body.length} bytes; at most ${BODY_BYTES_MAX[kind]}`);
+/** The head of a record; its body follows unchanged, in one piece or in two. */
+export function recordHead(kind: RecordKind, body: Uint8Array, rest: Uint8Array = EMPTY): Buffer {
+  const length = body.length + rest.length;
+  if (length > BODY_BYTES_MAX[kind]) assert(false, `a ${kind} record of ${length} bytes; at most ${BODY_BYTES_MAX[kind]}`);
   const head = Buffer.allocUnsafe(HEAD_BYTES);
-  head.writeUInt32LE(body.length, 0);
+  head.writeUInt32LE(length, 0);
   head.writeUInt32LE(KINDS.indexOf(kind), 4);
-  head.writeUInt32LE(checksum(body), 8);
+  head.writeUInt32LE(rest.length === 0 ? checksum(body) : checksum(rest, checksum(body)), 8);
   head.writeUInt32LE(checksum(head.subarray(0, 12)), 12);
   return head;
 }
 
 /**
  * Cuts a stream into records, whatever pieces it comes in. Throws `DecodeError` for what no member sends; nothing can be read
- * after that, for nobody knows where the next record begins. Keeps what has arrived of one record and never allocates
- * because of a length alone.
+ * after that, for nobody knows where the next record begins. Keeps what has arrived of one record; because of a length alone,
+ * which its checksum vouches for, it sets aside `ROOM_BYTES_MAX` at most. A large record lies in memory of its own, without its
+ * neighbours, so that who keeps it keeps nothing else.
  */
 export class FrameReader {
+  /** What has arrived of the record under way, where it has no room. */
   #chunks: Buffer[] = [];
+  /** Where the record under way is put together, once its head has been read. */
+  #room: Buffer | null = null;
   #bytes = 0;
   /** Bytes of the record under way, once its head has been read. */
   #needed = HEAD_BYTES;
@@ -91,26 +98,59 @@ export class FrameReader {
   }
 
   push(chunk: Uint8Array): readonly FrameRecord[] {
-    this.#chunks.push(view(chunk));
-    this.#bytes += chunk.length;
     const records: FrameRecord[] = [];
+    let buffer = this.#toRoom(view(chunk), records);
+    if (this.#room !== null || (buffer.length === 0 && this.#bytes === 0)) return records;
+    this.#chunks.push(buffer);
+    this.#bytes += buffer.length;
     if (this.#bytes < this.#needed) return records;
-    let buffer = this.#joined();
-    for (;;) {
-      if (buffer.length < HEAD_BYTES) break;
-      const { kind, length } = readHead(buffer, this.#bodyBytesMax);
-      this.#needed = HEAD_BYTES + length;
+    buffer = this.#joined();
+    while (buffer.length >= HEAD_BYTES) {
+      this.#needed = HEAD_BYTES + readHead(buffer, this.#bodyBytesMax);
       if (buffer.length < this.#needed) break;
-      const body = buffer.subarray(HEAD_BYTES, this.#needed);
-      if (checksum(body) !== buffer.readUInt32LE(8)) throw new DecodeError(`the checksum of a ${kind} record is wrong`);
-      records.push({ kind, body, bytes: buffer.subarray(0, this.#needed) });
+      const isAmongOthers = this.#needed >= OWN_BYTES_MIN && this.#needed * 8 < buffer.buffer.byteLength * 7;
+      records.push(this.#take(isAmongOthers ? ownCopy(buffer, this.#needed) : buffer));
       buffer = buffer.subarray(this.#needed);
       this.#needed = HEAD_BYTES;
-      this.#bodyBytesMax = FRAME_BYTES_MAX;
     }
-    this.#chunks = buffer.length > 0 ? [buffer] : [];
-    this.#bytes = buffer.length;
+    this.#hold(buffer);
     return records;
+  }
+
+  /** Fills the room; what is left of `chunk` behind it. */
+  #toRoom(chunk: Buffer, records: FrameRecord[]): Buffer {
+    const room = this.#room;
+    if (room === null) return chunk;
+    const copied = chunk.copy(room, this.#bytes);
+    this.#bytes += copied;
+    if (this.#bytes < this.#needed) return chunk.subarray(copied);
+    records.push(this.#take(room));
+    this.#room = null;
+    this.#bytes = 0;
+    this.#needed = HEAD_BYTES;
+    return chunk.subarray(copied);
+  }
+
+  /** The record that `buffer` begins with. */
+  #take(buffer: Buffer): FrameRecord {
+    const kind = kindOf(buffer);
+    const body = buffer.subarray(HEAD_BYTES, this.#needed);
+    if (checksum(body) !== buffer.readUInt32LE(8)) throw new DecodeError(`the checksum of a ${kind} record is wrong`);
+    this.#bodyBytesMax = FRAME_BYTES_MAX;
+    return { kind, body, bytes: buffer.subarray(0, this.#needed) };
+  }
+
+  /** The beginning of a record. */
+  #hold(buffer: Buffer): void {
+    this.#bytes = buffer.length;
+    const hasRoom = this.#needed >= ROOM_BYTES_MIN && this.#needed <= ROOM_BYTES_MAX;
+    if (!hasRoom) {
+      this.#chunks = buffer.length > 0 ? [buffer] : [];
+      return;
+    }
+    this.#chunks = [];
+    this.#room = Buffer.allocUnsafeSlow(this.#needed);
+    buffer.copy(this.#room);
   }
 
   #joined(): Buffer {
@@ -119,15 +159,27 @@ export class FrameReader {
   }
 }
 
-function readHead(buffer: Buffer, bodyBytesMax: number): { kind: RecordKind; length: number } {
-  if (checksum(buffer.subarray(0, 12)) !== buffer.readUInt32LE(12)) throw new DecodeError('the checksum of a head is wrong');
-  const length = buffer.readUInt32LE(0);
-  const code = buffer.readUInt32LE(4);
+function ownCopy(buffer: Buffer, length: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(length);
+  buffer.copy(copy);
+  return copy;
+}
+
+function kindOf(head: Buffer): RecordKind {
+  const code = head.readUInt32LE(4);
   const kind = KINDS[code];
   if (kind === undefined) throw new DecodeError(`a record of kind ${code}; this version knows 0 to ${KINDS.length - 1}`);
+  return kind;
+}
+
+/** The length of the body. */
+function readHead(buffer: Buffer, bodyBytesMax: number): number {
+  if (checksum(buffer.subarray(0, 12)) !== buffer.readUInt32LE(12)) throw new DecodeError('the checksum of a head is wrong');
+  const length = buffer.readUInt32LE(0);
+  const kind = kindOf(buffer);
   const most = Math.min(BODY_BYTES_MAX[kind], bodyBytesMax);
   if (length > most) throw new DecodeError(`a ${kind} record of ${length} bytes; at most ${most}`);
-  return { kind, length };
+  return length;
 }
 
 /** Lane and kinds of what a record carries, such as `['raft', 'append']` or `['snapshot', 'piece']`; empty beside the lanes. */

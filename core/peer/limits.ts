@@ -18,6 +18,13 @@ export const FRAME_BYTES_MAX = 64 << 20;
  * time-out, or a follower that is kept busy takes its leader for lost.
  */
 export const FRAME_BYTES_TARGET = 1 << 20;
+/** A record of this size, which comes in pieces, is put together in memory set aside for it when its head is there. */
+export const ROOM_BYTES_MIN = 4096;
+export const ROOM_BYTES_MAX = FRAME_BYTES_TARGET + 4096;
+/** One of this size, which carries one large entry as a rule, has memory of its own: log and store keep the value there. */
+export const OWN_BYTES_MIN = 32 << 10;
+/** Entries of this size have their own piece of a frame, which all who get them share. */
+export const SHARED_BYTES_MIN = 4096;
 /** The body of a record is copied behind its head up to this size. */
 export const COPIED_BYTES_MAX = 4096;
 /** Messages in one frame, and entries in one message. */

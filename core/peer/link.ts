@@ -22,9 +22,15 @@ export interface LinkDoors {
   onClose(reason: string): void;
 }
 
+/** What waits: a frame, and the rest of it if it is in two pieces. */
+interface Waiting {
+  readonly frame: Uint8Array;
+  readonly rest: Uint8Array;
+}
+
 interface Queue {
   readonly lane: Lane;
-  readonly frames: Uint8Array[];
+  readonly frames: Waiting[];
   bytes: number;
 }
 
@@ -64,20 +70,21 @@ export class Link {
     return this.#queues.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** False: dropped. */
-  send(lane: Lane, frame: Uint8Array): boolean {
+  /** False: dropped. `rest` follows the frame and belongs to it. */
+  send(lane: Lane, frame: Uint8Array, rest: Uint8Array = EMPTY): boolean {
     const queue = this.#queues.find((each) => each.lane === lane);
     if (!this.#isOpen || queue === undefined) return false;
     const isFree = this.#socket.writableLength < SOCKET_BYTES_MAX;
     if (isFree && this.queuedBytes === 0) {
-      this.#write(lane, frame);
+      this.#write(lane, frame, rest);
       return true;
     }
     const { bytesMax, framesMax } = LANES[lane];
-    const isFull = queue.frames.length >= framesMax || (queue.bytes > 0 && queue.bytes + frame.length > bytesMax);
+    const bytes = frame.length + rest.length;
+    const isFull = queue.frames.length >= framesMax || (queue.bytes > 0 && queue.bytes + bytes > bytesMax);
     if (isFull) return false;
-    queue.frames.push(frame);
-    queue.bytes += frame.length;
+    queue.frames.push({ frame, rest });
+    queue.bytes += bytes;
     return true;
   }
 
@@ -127,15 +134,18 @@ export class Link {
     this.#doors.onClose(reason);
   }
 
-  #write(kind: RecordKind, body: Uint8Array): void {
+  #write(kind: RecordKind, body: Uint8Array, rest: Uint8Array = EMPTY): void {
     const socket = this.#socket;
     this.#wroteAt = this.#doors.clock.now();
-    const head = recordHead(kind, body);
+    const head = recordHead(kind, body, rest);
     // Head and body leave together. To copy a small body costs less than to hand over two pieces.
-    if (body.length <= COPIED_BYTES_MAX) return void socket.write(Buffer.concat([head, body], head.length + body.length));
+    const isSmall = body.length <= COPIED_BYTES_MAX;
+    const start = isSmall ? Buffer.concat([head, body], head.length + body.length) : head;
+    if (isSmall && rest.length === 0) return void socket.write(start);
     socket.cork();
-    socket.write(head);
-    socket.write(body);
+    socket.write(start);
+    if (!isSmall) socket.write(body);
+    if (rest.length > 0) socket.write(rest);
     socket.uncork();
   }
 
@@ -143,10 +153,10 @@ export class Link {
     while (this.#queues.some(({ frames }) => frames.length > 0)) {
       for (const queue of this.#queues) {
         if (!this.#isOpen || this.#socket.writableLength >= SOCKET_BYTES_MAX) return;
-        const frame = queue.frames.shift();
-        if (frame === undefined) continue;
-        queue.bytes -= frame.length;
-        this.#write(queue.lane, frame);
+        const next = queue.frames.shift();
+        if (next === undefined) continue;
+        queue.bytes -= next.frame.length + next.rest.length;
+        this.#write(queue.lane, next.frame, next.rest);
       }
     }
   }

@@ -75,8 +75,8 @@ export class Outbound {
     this.#cancel = this.#doors.clock.schedule(0, () => this.#dial());
   }
 
-  send(lane: Lane, frame: Uint8Array): boolean {
-    return this.#link !== null && this.#link.send(lane, frame);
+  send(lane: Lane, frame: Uint8Array, rest: Uint8Array): boolean {
+    return this.#link !== null && this.#link.send(lane, frame, rest);
   }
 
   close(): void {

@@ -9,13 +9,18 @@ import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Done } from '../base/done.js';
 import type { LogStorage } from '../log/log-storage.js';
-import type { Message, NodeId, SnapshotMeta, Term } from '../raft/types.js';
+import type { Entry, Message, NodeId, SnapshotMeta, Term } from '../raft/types.js';
 import { CallLane } from './call-lane.js';
-import { DecodeError, messageBytes, MESSAGES_HEAD_BYTES, type PlainMessage } from './codec.js';
-import type { DropReason, PeerEvent } from './events.js';
-import { decodeFrame, encodeFrame, ENVELOPE_BYTES, laneOf, type Body, type Frame, type Refusal } from './frame.js';
 import {
-  COUNTER_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_MAX, NOTICE_MS, REPORT_MS, REPORTED_MAX, TERM_JUMP_MAX,
+  DecodeError, entryPieces, messageBytes, MESSAGES_HEAD_BYTES, type Append, type EntryPieces, type PlainMessage,
+} from './codec.js';
+import type { DropReason, PeerEvent } from './events.js';
+import {
+  decodeFrame, encodeAppendStart, encodeFrame, ENVELOPE_BYTES, laneOf, type Body, type Frame, type Refusal,
+} from './frame.js';
+import {
+  COUNTER_MAX, FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_MAX, NOTICE_MS, REPORT_MS, REPORTED_MAX, SHARED_BYTES_MIN,
+  TERM_JUMP_MAX,
 } from './limits.js';
 import { SnapshotReceiver } from './snapshot-receiver.js';
 import { SnapshotSenders, type SendEnd } from './snapshot-sender.js';
@@ -81,6 +86,8 @@ export class Peers {
   #state: 'new' | 'running' | 'closed' = 'new';
   /** The newest that this process has said or believed; it never believes one much later (G5). */
   #term: Term = 0;
+  /** Entries that were last encoded, while messages are sent: other members get the same. */
+  #shared: { readonly entries: readonly Entry[]; readonly pieces: EntryPieces } | null = null;
 
   constructor(config: PeersConfig, doors: PeersDoors, handlers: PeersHandlers) {
     assert(config.session >= 0 && config.session <= COUNTER_MAX, `the session ${config.session} is not below 2^48`);
@@ -149,6 +156,7 @@ export class Peers {
       }
     }
     for (const [to, group] of groups) this.#sendGroup(to, group);
+    this.#shared = null;
   }
 
   /** One request, one answer; the error is `CallFailed`. Requests are never repeated. */
@@ -174,11 +182,26 @@ export class Peers {
         this.#drop(to, 'too_large', `a message of ${more} bytes; a frame has at most ${FRAME_BYTES_MAX}`);
         continue;
       }
+      if (message.kind === 'append' && more >= SHARED_BYTES_MIN && this.#doors.transport.sendPieces !== undefined) {
+        flush();
+        if (!this.#sendAppend(to, message)) this.#markUnreachable(to);
+        continue;
+      }
       if (bytes + more > FRAME_BYTES_TARGET || frame.length === MESSAGES_MAX) flush();
       frame.push(message);
       bytes += more;
     }
     flush();
+  }
+
+  /** In a frame of its own, whose end is shared with all who get these entries. */
+  #sendAppend(to: NodeId, message: Append): boolean {
+    const { entries } = message;
+    if (this.#shared?.entries !== entries) this.#shared = { entries, pieces: entryPieces(entries) };
+    const { pieces } = this.#shared;
+    const { clusterId, self, incarnation, session } = this.#config;
+    const start = encodeAppendStart({ clusterId, from: self, to, incarnation, session }, message, pieces);
+    return this.#doors.transport.sendPieces?.(to, 'raft', start, pieces.rest) ?? false;
   }
 
   #send(to: NodeId, body: Body): boolean {

@@ -338,11 +338,15 @@ export class TcpTransport implements Transport {
   }
 
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean {
+    return this.sendPieces(to, lane, frame, EMPTY);
+  }
+
+  sendPieces(to: NodeId, lane: Lane, frame: Uint8Array, rest: Uint8Array): boolean {
     if (this.#isClosed) return false;
     const group = groupOf(lane);
     const way = (this.#outbound.get(to) ?? this.#inbound.get(to))?.get(group);
-    if (way === undefined || !way.send(lane, frame)) return false;
-    this.#trafficOf(to).sentBytes += frame.length;
+    if (way === undefined || !way.send(lane, frame, rest)) return false;
+    this.#trafficOf(to).sentBytes += frame.length + rest.length;
     return true;
   }
 

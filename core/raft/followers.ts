@@ -23,6 +23,15 @@ export interface News {
 
 const NONE: readonly never[] = [];
 
+/** Entries of so many bytes have a message each. */
+const ALONE_BYTES = 32 * 1024;
+
+/** What was last cut out of the log in one pass: followers that need the same get the same array, which is encoded once. */
+interface Cut {
+  from: Index;
+  entries: readonly Entry[];
+}
+
 export class Followers {
   readonly #self: NodeId;
   readonly #appendBytesMax: number;
@@ -91,10 +100,11 @@ export class Followers {
   }
 
   send(log: RaftLog, news: News, out: Message[]): void {
-    for (const [to, progress] of this.#progress) this.#sendTo(to, progress, log, news, out);
+    const cut: Cut = { from: 0, entries: NONE };
+    for (const [to, progress] of this.#progress) this.#sendTo(to, progress, log, news, cut, out);
   }
 
-  #sendTo(to: NodeId, progress: Progress, log: RaftLog, news: News, out: Message[]): void {
+  #sendTo(to: NodeId, progress: Progress, log: RaftLog, news: News, cut: Cut, out: Message[]): void {
     const base = log.base.index;
     let told = false;
     while (progress.canSend && progress.next <= log.lastIndex) {
@@ -105,7 +115,11 @@ export class Followers {
         }
         break;
       }
-      const entries = log.sliceBytes(progress.next, this.#appendBytesMax);
+      if (cut.from !== progress.next) {
+        cut.from = progress.next;
+        cut.entries = log.sliceBytes(progress.next, this.#appendBytesMax, ALONE_BYTES);
+      }
+      const { entries } = cut;
       this.#append(to, progress, log, news, entries, out);
       progress.sent(progress.next + entries.length - 1, bytesOf(entries));
       told = true;

@@ -52,16 +52,22 @@ export class RaftLog {
     return this.#entries.slice(start, Math.max(start, start + through - from + 1));
   }
 
-  /** Entries from `from` on, as many as have at most `bytesMax` bytes of data; one larger entry goes alone. */
-  sliceBytes(from: Index, bytesMax: number): readonly Entry[] {
+  /**
+   * Entries from `from` on, as many as have at most `bytesMax` bytes of data; one larger entry goes alone, and so does each
+   * of `aloneBytes`: whoever gets it by itself can keep it where it arrived.
+   */
+  sliceBytes(from: Index, bytesMax: number, aloneBytes = Infinity): readonly Entry[] {
     if (from <= this.#base.index) assert(false, `entry ${from} has been forgotten; the log starts after ${this.#base.index}`);
     const start = this.#head + from - this.#base.index - 1;
     let end = start;
     let bytes = 0;
     while (end < this.#entries.length) {
-      bytes += present(this.#entries[end], 'entry').data.length;
-      if (bytes > bytesMax && end > start) break;
+      const { length } = present(this.#entries[end], 'entry').data;
+      bytes += length;
+      const isLarge = length >= aloneBytes;
+      if ((bytes > bytesMax || isLarge) && end > start) break;
       end++;
+      if (isLarge) break;
     }
     return this.#entries.slice(start, end);
   }

@@ -155,6 +155,17 @@ test('large entries, whose values lie in the log, may be several times as long',
   end();
 });
 
+test('large entries that lie among others count in full: the store has copies of their values', (t) => {
+  const { snapshots, said, end } = rig(null, 10 * snapshotLogBytesMin);
+  const entries = Array.from({ length: snapshotLogBytesMin / largeEntryBytes }, (_, i): Entry => {
+    return { kind: 'command', term: 1, index: i + 1, data: new Uint8Array(4 * largeEntryBytes).subarray(0, largeEntryBytes) };
+  });
+  snapshots.onPersist({ seq: 1, hard: null, truncateAfter: null, snapshot: null, entries });
+  snapshots.saveIfDue(grown(new Store(), 1));
+  t.deepEqual(said, ['save 1']);
+  end();
+});
+
 test('how large the one is that was installed counts as if it had been saved here', (t) => {
   const all = rig(null, 10 * snapshotLogBytesMin);
   const { snapshots, said } = all;

@@ -1,12 +1,14 @@
 // Records in a stream of bytes: cut anywhere they come out whole; damaged anywhere they do not come out.
 
 import test from 'ava';
+import { EMPTY } from '../../../core/base/bytes.js';
 import { checksum } from '../../../core/base/crc.js';
 import { Prng } from '../../../core/base/prng.js';
-import { DecodeError } from '../../../core/peer/codec.js';
-import { encodeFrame } from '../../../core/peer/frame.js';
+import { DecodeError, entryPieces } from '../../../core/peer/codec.js';
+import { encodeAppendStart, encodeFrame } from '../../../core/peer/frame.js';
 import { decodeHello, encodeHello, FrameReader, recordHead, tagsOf, type RecordKind } from '../../../core/peer/framing.js';
 import { FRAME_BYTES_MAX } from '../../../core/peer/limits.js';
+import type { Entry } from '../../../core/raft/types.js';
 import { heartbeat } from './rig.js';
 
 const envelope = { clusterId: 1n, from: 1n, to: 2n, incarnation: 3n, session: 4 };
@@ -96,4 +98,57 @@ test('a hello says who speaks to whom on which lanes; another version is named, 
   t.throws(() => decodeHello(damaged(10)), { instanceOf: DecodeError, message: /lanes that this version does not know/ });
   const longer = Buffer.concat([bytes, Buffer.alloc(1)]);
   t.throws(() => decodeHello(longer), { instanceOf: DecodeError, message: /a hello of \d+ bytes/ });
+});
+
+test('a large record lies in memory of its own, wherever the stream is cut, and its neighbours come out as well', (t) => {
+  const large = Buffer.alloc(64 * 1024, 7);
+  const stream = Buffer.concat([record('raft', plain()), record('raft', large), record('call', Buffer.from('z'))]);
+  for (const size of [1000, 4096, 60_000, 65_536, stream.length]) {
+    const reader = new FrameReader();
+    const got: Buffer[] = [];
+    for (let at = 0; at < stream.length; at += size) {
+      // The pieces of a socket lie in buffers of its own choice.
+      const piece = Buffer.alloc(Math.max(size, 256 * 1024)).subarray(0, Math.min(size, stream.length - at));
+      stream.copy(piece, 0, at);
+      for (const { body } of reader.push(piece)) got.push(Buffer.from(body.buffer, body.byteOffset, body.length));
+    }
+    t.deepEqual(got.map(({ length }) => length), [plain().length, large.length, 1]);
+    t.is(Buffer.compare(got[1] ?? EMPTY, large), 0);
+    t.true((got[1]?.buffer.byteLength ?? 0) < large.length + 100, `pieces of ${size} bytes`);
+    t.is(reader.heldBytes, 0);
+  }
+});
+
+test('room is set aside for no more than a frame of the usual size, and what is damaged in it does not come out', (t) => {
+  const large = record('raft', Buffer.alloc(8 * 1024 * 1024, 5));
+  const reader = new FrameReader();
+  t.deepEqual(reader.push(large.subarray(0, 20)), []);
+  t.is(reader.heldBytes, 20);
+  const [whole] = reader.push(large.subarray(20));
+  t.is(Buffer.compare(whole?.bytes ?? EMPTY, large), 0);
+  const damaged = Buffer.from(record('raft', Buffer.alloc(100_000, 3)));
+  damaged[70_000] = 4;
+  const other = new FrameReader();
+  t.deepEqual(other.push(damaged.subarray(0, 50_000)), []);
+  t.throws(() => other.push(damaged.subarray(50_000)), { instanceOf: DecodeError, message: /checksum of a raft record/ });
+});
+
+test('a frame in two pieces has the bytes of the whole one, whatever entries it carries', (t) => {
+  const dice = new Prng(5);
+  for (let round = 0; round < 200; round++) {
+    let term = 1 + dice.below(3);
+    const entries = Array.from({ length: 1 + dice.below(4) }, (_, i): Entry => {
+      term += dice.below(2);
+      const kind = (['empty', 'command', 'members'] as const)[dice.below(3)] ?? 'empty';
+      return { kind, term, index: 11 + i, data: Buffer.alloc(dice.below(300), dice.below(256)) };
+    });
+    const previous = { term: 1, index: 10 };
+    const message = { kind: 'append', from: 1n, to: 2n, term: 20, previous, entries, commit: round, round: 3, match: 9 } as const;
+    const pieces = entryPieces(entries);
+    const start = encodeAppendStart(envelope, message, pieces);
+    const whole = encodeFrame(envelope, { kind: 'messages', messages: [message] });
+    t.is(Buffer.compare(Buffer.concat([start, pieces.rest]), whole), 0);
+    t.is(Buffer.compare(recordHead('raft', start, pieces.rest), recordHead('raft', whole)), 0);
+    if (entries.length === 1) t.true(pieces.rest === entries[0]?.data);
+  }
 });

@@ -131,6 +131,24 @@ on('a hello of another cluster, of another protocol or to another member is refu
   t.is(refusals(member).length, 4);
 });
 
+on('frames in two pieces arrive whole and in order, be they written at once or made to wait', async (rig, t) => {
+  const [one, two] = [await rig.member(1n), await rig.member(2n)];
+  one.transport.setPeers(new Map([[2n, two.urls]]));
+  two.transport.setPeers(new Map([[1n, one.urls]]));
+  await rig.until(() => one.transport.isConnected(2n), 'connected');
+  const large = Buffer.alloc(300_000, 8);
+  const pieces = [[10, 5000], [5000, 100_000], [10, 300_000], [20, 300_000], [10, 1], [10, 300_000]] as const;
+  for (const [first, rest] of pieces) {
+    t.true(one.transport.sendPieces(2n, 'raft', Buffer.alloc(first, 9), large.subarray(0, rest)));
+  }
+  await rig.until(() => two.got.length === pieces.length, 'they arrive');
+  for (const [i, [first, rest]] of pieces.entries()) {
+    const whole = Buffer.concat([Buffer.alloc(first, 9), large.subarray(0, rest)]);
+    t.is(Buffer.compare(two.got[i]?.frame ?? Buffer.alloc(0), whole), 0);
+  }
+  t.is(one.transport.traffic(2n)?.sentBytes, pieces.reduce((sum, [first, rest]) => sum + first + rest, 0));
+});
+
 on('a damaged byte drops the connection, and what it was in is never received', async (rig, t) => {
   const { one, two, relay } = await relayed(rig);
   relay.onChunk = (chunk, isForward) => {

@@ -40,6 +40,20 @@ test('a probe is one append, a stream is as many as fit', (t) => {
   t.deepEqual(sent(followers, log, { mustTell: true }), ['2 after 6: ', '3 after 0: ']);
 });
 
+test('followers that need the same entries get one array of them, and a large entry is alone in its message', (t) => {
+  const followers = followersOf(1);
+  const log = new RaftLog({ term: 0, index: 0 }, [...entries(1, 2, 10), ...entries(3, 2, 32 * 1024), ...entries(5, 1, 10)]);
+  const wide = new Followers(1n, 1 << 20, 10);
+  wide.add(trio, 1, 0);
+  const out: Message[] = [];
+  wide.send(log, QUIET, out);
+  const [one, two] = out.map((message) => (message.kind === 'append' ? message.entries : null));
+  t.true(one !== null && one === two && one?.length === 2);
+  for (const id of [2n, 3n]) wide.get(id)?.accepted(2, 0);
+  t.deepEqual(sent(wide, log), ['2 after 2: 3', '2 after 3: 4', '2 after 4: 5', '3 after 2: 3', '3 after 3: 4', '3 after 4: 5']);
+  t.deepEqual(sent(followers, log), ['2 after 0: 1 2', '3 after 0: 1 2']);
+});
+
 test('a stream of large entries ends where the bytes under way do', (t) => {
   const followers = followersOf(1);
   const log = new RaftLog({ term: 0, index: 0 }, entries(1, 6, 1 + IN_FLIGHT_BYTES_MAX / 3));

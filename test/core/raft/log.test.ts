@@ -35,6 +35,10 @@ test('a slice by bytes holds at least one entry and otherwise keeps its bound', 
   t.deepEqual(indexes(log.sliceBytes(2, 20)), [2, 3]);
   t.deepEqual(indexes(log.sliceBytes(3, 5)), [3]);
   t.deepEqual(indexes(log.sliceBytes(5, 5)), []);
+  const large = [1, 2, 5].flatMap((first, i) => entries([1, 1], { first, size: i === 1 ? 50 : 10 }).slice(0, i === 1 ? 2 : 1));
+  const mixed = new RaftLog(BASE, large.slice(0, 3).concat(entries([1, 1], { first: 4, size: 10 })));
+  t.deepEqual([1, 2, 3, 4].map((from) => indexes(mixed.sliceBytes(from, 1000, 50))), [[1], [2], [3], [4, 5]]);
+  t.deepEqual(indexes(mixed.sliceBytes(1, 1000)), [1, 2, 3, 4, 5]);
   t.deepEqual(indexes(log.slice(2, 3)), [2, 3]);
   t.deepEqual(indexes(log.slice(5, 4)), []);
 });
