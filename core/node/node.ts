@@ -23,6 +23,7 @@ import type {
   Entry, EntryId, Input, NodeId, Output, Persist, Resumed, Role, SnapshotMeta, Status,
 } from '../raft/types.js';
 import { decodeCommand, deedOf, type Command } from '../store/command.js';
+import { Foresight } from '../store/foresight.js';
 import { Hub } from '../store/hub.js';
 import type { MemberRecord } from '../store/members.js';
 import { Store, type Reply } from '../store/store.js';
@@ -88,6 +89,7 @@ export class Node {
   readonly #pulse: Pulse;
   readonly #leaving: Leaving;
   #store = new Store();
+  readonly #foresight = new Foresight();
   #raft: Raft | null = null;
   #state: State = 'new';
   #inbox: Input[] = [];
@@ -368,7 +370,9 @@ export class Node {
     if (output.restore !== null) this.#restore(output.restore);
     if (output.apply.length === 0) return;
     const beganMs = this.#doors.clock.now();
-    for (const entry of output.apply) this.#apply(entry);
+    const commands = output.apply.map((entry) => (entry.kind === 'command' ? decodeCommand(commandIn(entry.data)) : null));
+    this.#foresee(commands);
+    output.apply.forEach((entry, i) => this.#apply(entry, commands[i] ?? null));
     if (this.#doors.clock.now() - beganMs > slowApplyMs) this.totals.slowApplies += 1;
     this.desk.onCaughtUp();
     this.#snapshots.saveIfDue(this.#store);
@@ -406,10 +410,16 @@ export class Node {
     this.#doors.observe({ kind: 'snapshot_installed', index: meta.index, revision: this.#store.revision });
   }
 
-  #apply(entry: Entry): void {
+  #foresee(commands: readonly (Command | null)[]): void {
+    if (!this.#store.isLarge) return;
+    for (const command of commands) if (command !== null) this.#foresight.expectCommand(command);
+    this.#store.look(this.#foresight, false);
+  }
+
+  #apply(entry: Entry, command: Command | null): void {
     const id = { term: entry.term, index: entry.index };
     if (entry.term > this.#store.applied.term) this.desk.onTerm(entry.term);
-    if (entry.kind === 'command') this.#applyCommand(id, entry.data);
+    if (command !== null) this.#applyCommand(id, entry.data, command);
     else if (entry.kind === 'members') this.#applyMembers(id, entry.data);
     else {
       this.#store.skip(id);
@@ -419,8 +429,7 @@ export class Node {
     if (isOwn && !this.#leases.lessor.isActive) this.#leases.begin();
   }
 
-  #applyCommand(id: EntryId, data: Uint8Array): void {
-    const whole = decodeCommand(commandIn(data));
+  #applyCommand(id: EntryId, data: Uint8Array, whole: Command): void {
     const applied = this.#store.apply(id, whole);
     const command = deedOf(whole);
     this.totals.onApplied(command, applied);

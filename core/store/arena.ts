@@ -24,12 +24,18 @@ const COPIED_BYTES = 64;
 /** Pieces of this length may be chunks of their own: few enough of them that the collector may look at each. */
 const KEPT_BYTES_MIN = 32 * 1024;
 
+/** What is read ahead of a piece, and how far apart: the rest comes by itself once it is copied. */
+const NEAR_BYTES = 512;
+const LINE_BYTES = 64;
+
 const GONE: Uint8Array = new Uint8Array(0);
 
 export class Arena {
   /** Where the last `append` put its bytes. */
   chunk = 0;
   offset = 0;
+  /** What `bringNear` read; it means nothing, but what nobody keeps need not be read. */
+  seen = 0;
 
   readonly #chunks: Uint8Array[] = [];
   readonly #live: number[] = [];
@@ -119,6 +125,16 @@ export class Arena {
   /** A view, whatever the length. */
   view(chunk: number, offset: number, length: number): Uint8Array {
     return (this.#chunks[chunk] as Uint8Array).subarray(offset, offset + length);
+  }
+
+  /** Reads of a piece what is far away, so that it is near when it is needed (foresight.ts). */
+  bringNear(chunk: number, offset: number, length: number): void {
+    if (length === 0) return;
+    const bytes = this.#chunks[chunk] as Uint8Array;
+    const end = offset + (length < NEAR_BYTES ? length : NEAR_BYTES);
+    let seen = bytes[end - 1] as number;
+    for (let at = offset; at < end; at += LINE_BYTES) seen ^= bytes[at] as number;
+    this.seen ^= seen;
   }
 
   /** These bytes are not needed any more. */

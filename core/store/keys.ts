@@ -33,17 +33,21 @@ const HASH = 6;
 /** Where in the order it is: order.ts keeps this. */
 const ORDER_CHUNK = 7;
 
-const BUCKET = 4;
+/** Where a key may be remembered, from its own place on and round: with half of all places taken, hardly any finds none. */
+const BUCKET = 16;
+const BUCKET_MASK = BUCKET - 1;
 const RECALL_MIN = 256;
 
 export class Keys {
+  /** What `bringNear` read; it means nothing, but what nobody keeps need not be read. */
+  seen = 0;
   readonly #rows: Rows;
   readonly #bytes = new Arena();
   readonly #pages: Uint32Array[] = [];
   readonly #order: Order;
   readonly #free: number[] = [];
   #slots = 0;
-  /** Slot + 1 by hash, in buckets of four; 0 is empty. The bits above hold those of the hash. */
+  /** Slot + 1 by hash, in buckets; 0 is empty. The bits above hold those of the hash. */
   #recall = new Uint32Array(RECALL_MIN);
   #sought: Uint8Array = new Uint8Array(0);
   /** Where the last `find` that found nothing looked: where `add` puts the key. */
@@ -93,6 +97,50 @@ export class Keys {
     if (this.#compareSought(slot) !== 0) return NONE;
     this.#remember(hash, slot);
     return slot;
+  }
+
+  /**
+   * Reads what `find` will, for `count` keys by their hashes, a step at a time for all (foresight.ts). `newest` then tells the
+   * newest rows of those that seem to be there; returns of how many. A step that reads makes no decision on what it has read:
+   * one that was guessed wrong would wait for memory again.
+   */
+  bringNear(hashes: Uint32Array, count: number, newest: Uint32Array): number {
+    const recall = this.#recall;
+    let seen = 0;
+    for (let i = 0; i < count; i++) seen ^= recall[placeOf(hashes[i] as number, recall.length)] as number;
+    let found = 0;
+    for (let i = 0; i < count; i++) {
+      const slot = this.#guess(hashes[i] as number);
+      if (slot !== NONE) newest[found++] = slot;
+    }
+    for (let i = 0; i < found; i++) seen ^= this.#get(newest[i] as number, NEWEST);
+    for (let i = 0; i < found; i++) {
+      const slot = newest[i] as number;
+      // A key that is gone has no bytes, and its chunk may be gone, too: then nothing is there to be read.
+      seen ^= this.#bytes.bytesOf(this.#get(slot, CHUNK))[this.#get(slot, OFFSET)] ?? 0;
+    }
+    let rows = 0;
+    for (let i = 0; i < found; i++) {
+      const row = this.#get(newest[i] as number, NEWEST);
+      if (row !== NONE) newest[rows++] = row;
+    }
+    this.seen ^= seen;
+    return rows;
+  }
+
+  /** A slot that may be of a key with this hash. */
+  #guess(hash: number): number {
+    const recall = this.#recall;
+    const bucket = bucketOf(hash, recall.length);
+    const low = 2 * recall.length - 1;
+    for (let i = 0; i < BUCKET; i++) {
+      const entry = recall[bucket + ((hash + i) & BUCKET_MASK)] as number;
+      if (entry === 0) return NONE;
+      if (((entry ^ hash) & ~low) !== 0) continue;
+      const slot = (entry & low) - 1;
+      return slot < this.#slots ? slot : NONE;
+    }
+    return NONE;
   }
 
   /** A slot, live, for the key that `find` has just not found. Its first row must follow at once. */
@@ -354,10 +402,10 @@ export class Keys {
 
   #lookUp(hash: number, key: Uint8Array): number {
     const recall = this.#recall;
-    const start = bucketOf(hash, recall.length);
+    const bucket = bucketOf(hash, recall.length);
     const low = 2 * recall.length - 1;
-    for (let i = start; i < start + BUCKET; i++) {
-      const entry = recall[i] as number;
+    for (let i = 0; i < BUCKET; i++) {
+      const entry = recall[bucket + ((hash + i) & BUCKET_MASK)] as number;
       if (entry === 0) return NONE;
       // Most others are told apart here, without a look at where they lie.
       if (((entry ^ hash) & ~low) !== 0) continue;
@@ -371,17 +419,18 @@ export class Keys {
 
   #remember(hash: number, slot: number): void {
     const recall = this.#recall;
-    const start = bucketOf(hash, recall.length);
+    const bucket = bucketOf(hash, recall.length);
     // A slot is less than the length: numbers are given out one by one, and the memo grows with the keys.
     const low = 2 * recall.length - 1;
     const entry = ((hash & ~low) | (slot + 1)) >>> 0;
-    for (let i = start; i < start + BUCKET; i++) {
-      if (recall[i] === 0 || ((recall[i] as number) & low) === slot + 1) {
-        recall[i] = entry;
+    for (let i = 0; i < BUCKET; i++) {
+      const at = bucket + ((hash + i) & BUCKET_MASK);
+      if (recall[at] === 0 || ((recall[at] as number) & low) === slot + 1) {
+        recall[at] = entry;
         return;
       }
     }
-    recall[start + (slot % BUCKET)] = entry;
+    recall[bucket + (slot & BUCKET_MASK)] = entry;
   }
 
   #growRecall(): void {
@@ -405,11 +454,16 @@ export class Keys {
 }
 
 function bucketOf(hash: number, length: number): number {
-  return (hash & (length - 1) & ~(BUCKET - 1)) >>> 0;
+  return (hash & (length - 1) & ~BUCKET_MASK) >>> 0;
+}
+
+/** A key's own place in its bucket. */
+function placeOf(hash: number, length: number): number {
+  return (hash & (length - 1)) >>> 0;
 }
 
 /** FNV-1a with a last stir, because buckets use the low bits. */
-function hashOf(key: Uint8Array, length = key.length): number {
+export function hashOf(key: Uint8Array, length = key.length): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < length; i++) hash = Math.imul(hash ^ (key[i] as number), 0x01000193);
   hash ^= hash >>> 15;

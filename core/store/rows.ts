@@ -43,6 +43,8 @@ export class Rows {
   length = 0;
   gapStart = 0;
   gapEnd = 0;
+  /** What `bringNear` read; it means nothing, but what nobody keeps need not be read. */
+  seen = 0;
 
   readonly #wide: Float64Array[] = [];
   readonly #big: BigInt64Array[] = [];
@@ -84,6 +86,18 @@ export class Rows {
     page[at + CHUNK] = chunk;
     page[at + OFFSET] = offset;
     page[at + LENGTH] = length;
+  }
+
+  /** Reads both ends of the first `count` of `rows`, which may lie in two lines of memory each (foresight.ts). */
+  bringNear(rows: Uint32Array, count: number): void {
+    let seen = 0;
+    for (let i = 0; i < count; i++) {
+      const row = rows[i] as number;
+      const page = this.#narrow[row >>> PAGE_SHIFT] as Uint32Array;
+      const at = (row & PAGE_MASK) * NARROW;
+      seen ^= (page[at] as number) ^ (page[at + NEXT] as number);
+    }
+    this.seen ^= seen;
   }
 
   main(row: number): number {

@@ -21,7 +21,8 @@ import type { PageSource } from './bolt-reader.js';
 import { etcdFileOf } from './etcd-file.js';
 import { loadEtcdFile } from './etcd-load.js';
 import { eventsOf, type History, type HistoryRequest } from './history.js';
-import { SWEEP_ROWS_PER_APPLY } from './limits.js';
+import type { Foresight } from './foresight.js';
+import { FORESIGHT_STORE_KEYS_MIN, SWEEP_ROWS_PER_APPLY } from './limits.js';
 import { Hashing, type StoreHash } from './hashing.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
 import { rangeOf, readingOf, type Reading, type RangeResult } from './range.js';
@@ -238,6 +239,16 @@ export class Store {
     return this.#frozen > 0;
   }
 
+  /** Look-ups of many keys, or the writing of many, are about to begin: see foresight.ts. */
+  look(foresight: Foresight, withValues: boolean): void {
+    foresight.look(this.#table, withValues);
+  }
+
+  /** So many keys that foresight pays. */
+  get isLarge(): boolean {
+    return this.#table.keys.size >= FORESIGHT_STORE_KEYS_MIN;
+  }
+
   range(request: RangeRequest): RangeResult | ErrorCode {
     return rangeOf(this.#table, request, { current: this.#revision, compacted: this.#compacted });
   }
@@ -413,6 +424,13 @@ export class Store {
     for (const chunk of frozen.chunks()) hash = checksum(chunk, hash);
     frozen.release();
     return hash;
+  }
+
+  /** About how many keys there are to be looked at for it: all in the range, or no more than it wants. */
+  keysIn({ key, rangeEnd, limit = 0, sortTarget = 'key', countOnly }: RangeRequest): number {
+    const { from, to } = this.#table.places(key, rangeEnd);
+    const all = this.#table.keys.countAll(from, to);
+    return sortTarget === 'key' && countOnly !== true && limit > 0 ? Math.min(limit, all) : all;
   }
 
   /** Events a watcher missed; for the hub. */

@@ -153,6 +153,12 @@ export class Table {
     return this.values.read(rows.chunk(row), rows.offset(row), rows.valueLength(row));
   }
 
+  /** See foresight.ts. */
+  bringValueNear(row: number): void {
+    const rows = this.rows;
+    this.values.bringNear(rows.chunk(row), rows.offset(row), rows.valueLength(row));
+  }
+
   /** What a watcher is told of a row. */
   event(row: number): Event {
     return { kind: this.rows.version(row) === 0 ? 'delete' : 'put', kv: this.kv(row), prevKv: null };
