@@ -111,6 +111,7 @@ export class LocalClient implements api.Backend, api.RangeSource {
   rangeAs<T>(request: api.RangeRequest, formOf: () => api.RangeForm<T>, options?: api.CallOptions): Promise<T> {
     let isGivenUp = false;
     const answer = this.#read<T>(request, options, (done) => this.#readings.read({
+      keysIn: (store) => store.keysIn(request),
       begin: (store) => this.#refuseRange(request, options?.caller) ?? store.reading(request),
       header: () => this.#header(),
       formOf,

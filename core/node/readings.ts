@@ -1,5 +1,6 @@
 // Ranges of many keys, read some thousand keys in a turn, so that a reader of everything holds up neither heartbeats nor writes
-// nor other readers: those under way take turns. A small one that finds time left in the turn is answered at once.
+// nor other readers: those under way take turns. A small one that finds time left in the turn is answered at once, and one that
+// comes while large ones wait is begun before them.
 //
 // While one is under way its store's rows are pinned, and nothing compacted is removed. So that this is for no longer than a
 // few readings take, none is begun beside others while there is history to remove, and some is removed before the next.
@@ -20,6 +21,8 @@ import {
 
 /** What it costs to begin, or to go on, in keys looked at. */
 const STEPS_A_SLICE = 16;
+/** So many are found, measured and written in one slice, unless their values are large. */
+const SMALL_KEYS = readKeysPerSlice / 4;
 
 export interface ReadingsDoors {
   readonly clock: Clock;
@@ -29,6 +32,8 @@ export interface ReadingsDoors {
 
 /** What is to be read. */
 export interface Wish<T> {
+  /** Keys that are to be looked at, about: of few the answer does not wait behind those of many. */
+  keysIn(store: Store): number;
   /** Begins to read the store as it is now; called again should the store be replaced before the answer is there. */
   begin(store: Store): Reading | ErrorCode;
   header(): Header;
@@ -40,11 +45,15 @@ export interface Wish<T> {
 export class Readings {
   readonly #doors: ReadingsDoors;
   readonly #waiting: Task[] = [];
+  /** Small ones that wait as well. */
+  readonly #waitingSmall: Task[] = [];
   readonly #underWay: Task[] = [];
   readonly #room = new Room(readingsBytesMax);
   /** Keys that may still be looked at in this turn. */
   #left = readKeysPerTurn;
   #isScheduled = false;
+  /** The last slice went to a small one that had waited. */
+  #wasSmall = false;
 
   constructor(doors: ReadingsDoors) {
     this.#doors = doors;
@@ -61,12 +70,13 @@ export class Readings {
   }
 
   #take(task: Task): void {
-    if (this.#waiting.length >= readingsWaitingMax) {
+    if (this.#waitingCount >= readingsWaitingMax) {
       task.fail(new ApiError('too_many_requests'));
       return;
     }
-    this.#waiting.push(task);
-    if (this.#waiting.length === 1 && this.#underWay.length === 0 && this.#left > 0) this.#proceed();
+    const isNow = this.#waitingCount + this.#underWay.length === 0 && this.#left > 0;
+    (isNow || !task.isSmall(this.#doors.store()) ? this.#waiting : this.#waitingSmall).push(task);
+    if (isNow) this.#proceed();
     this.#schedule();
   }
 
@@ -77,8 +87,12 @@ export class Readings {
       this.#isScheduled = false;
       this.#left = readKeysPerTurn;
       this.#proceed();
-      if (this.#waiting.length + this.#underWay.length > 0) this.#schedule();
+      if (this.#waitingCount + this.#underWay.length > 0) this.#schedule();
     });
+  }
+
+  get #waitingCount(): number {
+    return this.#waiting.length + this.#waitingSmall.length;
   }
 
   #proceed(): void {
@@ -96,10 +110,15 @@ export class Readings {
 
   #admit(): void {
     const store = this.#doors.store();
-    if (store.isTidyDue && this.#waiting.length > 0) {
+    if (store.isTidyDue && this.#waitingCount > 0) {
       if (this.#underWay.length > 0) return;
       store.tidy(tidyRowsPerTick);
     }
+    // A small one goes ahead of all, in a place that is kept for such, and by turns with the others, so that these go on.
+    const isTurn = this.#underWay.length === 0 || (!this.#wasSmall && this.#underWay.length <= readingsMax);
+    const small = isTurn ? this.#waitingSmall.shift() : undefined;
+    this.#wasSmall = small !== undefined;
+    if (small !== undefined) this.#underWay.unshift(small);
     while (this.#underWay.length < readingsMax) {
       const next = this.#waiting.shift();
       if (next === undefined) return;
@@ -110,6 +129,7 @@ export class Readings {
 
 /** Of whatever form. */
 interface Task {
+  isSmall(store: Store): boolean;
   /** True: it is done. */
   step(store: Store, steps: Steps): boolean;
   fail(error: Error): true;
@@ -119,19 +139,25 @@ interface Task {
 class Room {
   readonly #bytesMax: number;
   #taken = 0;
+  /** Whose turn it is when there is room again. */
+  #next: Task | null = null;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
 
-  /** False: there is none now, but there will be. */
-  take(bytes: number): boolean {
-    if (this.#taken > 0 && this.#taken + bytes > this.#bytesMax) return false;
+  /** False: there is none now, but there will be. Who waits longest is next: else others would always be in its way. */
+  take(who: Task, bytes: number): boolean {
+    const isFull = this.#taken > 0 && this.#taken + bytes > this.#bytesMax;
+    if (isFull) this.#next ??= who;
+    if (isFull || (this.#next !== null && this.#next !== who)) return false;
+    this.#next = null;
     this.#taken += bytes;
     return true;
   }
 
-  give(bytes: number): void {
+  give(who: Task, bytes: number): void {
+    if (this.#next === who) this.#next = null;
     this.#taken -= bytes;
   }
 }
@@ -148,6 +174,10 @@ class LeaseTask implements Task {
     this.#leftHere = leftHere;
     this.#isGivenUp = isGivenUp;
     this.#done = done;
+  }
+
+  isSmall(store: Store): boolean {
+    return store.leaseCount <= SMALL_KEYS;
   }
 
   step(store: Store, steps: Steps): boolean {
@@ -186,6 +216,10 @@ class RangeTask<T> implements Task {
     this.#room = room;
   }
 
+  isSmall(store: Store): boolean {
+    return this.#wish.keysIn(store) <= SMALL_KEYS;
+  }
+
   step(store: Store, steps: Steps): boolean {
     if (this.#wish.isGivenUp()) return this.fail(new ApiError('canceled'));
     // Rows of a store that is gone say nothing of the one that took its place.
@@ -221,7 +255,7 @@ class RangeTask<T> implements Task {
     this.#telling ??= store.telling(this.#reading, this.#header, this.#form);
     if (!this.#telling.measure(steps)) return null;
     if (this.#held === 0) {
-      if (!this.#room.take(this.#telling.bytes)) return null;
+      if (!this.#room.take(this, this.#telling.bytes)) return null;
       this.#held = this.#telling.bytes;
     }
     return this.#telling.step(steps) ? { whole: this.#form.end() } : null;
@@ -230,7 +264,7 @@ class RangeTask<T> implements Task {
   #forget(): void {
     this.#unpin?.();
     this.#unpin = null;
-    this.#room.give(this.#held);
+    this.#room.give(this, this.#held);
     this.#held = 0;
     this.#reading = null;
     this.#form = null;

@@ -92,7 +92,7 @@ async function handOvers(target: Target, waiters: number): Promise<readonly numb
     const line = { ...prefixRange(utf8(`coterie/locks/${name}/`)), countOnly: true };
     // A watch on what each waits for, and one on its own entry; the holder has one too.
     while (client.calls.watch < 2 * waiters + 1 && done.fault === null) await sleep(20);
-    if (done.fault !== null) throw done.fault;
+    check(done);
     must((await client.range(line)).count === waiters + 1, 'somebody does not stand in line');
     await stopper.release();
     await sleep(SETTLE_MS);
@@ -102,7 +102,7 @@ async function handOvers(target: Target, waiters: number): Promise<readonly numb
     done.over = true;
     await Promise.all(sessions.map((session) => session.close()));
     await Promise.all(waits);
-    if (done.fault !== null) throw done.fault;
+    check(done);
     return [handed / seconds, spent / handed];
   }));
 }
@@ -114,6 +114,10 @@ interface Standing {
   over: boolean;
   /** The first of whoever could not go on: on a loaded machine a session may be lost. The row fails by it, not the bench. */
   fault: Error | null;
+}
+
+function check({ fault }: Standing): void {
+  if (fault !== null) throw fault;
 }
 
 /** Never rejects: nobody listens while the line moves. */

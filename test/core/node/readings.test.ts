@@ -78,6 +78,7 @@ class Bench {
 
   read(limit = 0, begun = (): void => undefined, then = (): void => undefined): void {
     this.#readings.read({
+      keysIn: (store) => store.keysIn({ ...EVERYTHING, limit }),
       begin: (store) => {
         begun();
         return store.reading({ ...EVERYTHING, limit });
@@ -174,8 +175,9 @@ test('a request that is refused is answered with the reason', (t) => {
   const header = (): Header => HEADER;
   const formOf = (): Tally => new Tally(bench);
   const isGivenUp = (): boolean => false;
-  readings.read({ begin: () => 'compacted', header, formOf, isGivenUp }, (error) => void answers.push(error));
-  readings.read({ begin: () => 'permission_denied', header, formOf, isGivenUp }, (error) => void answers.push(error));
+  const keysIn = (): number => 1;
+  readings.read({ keysIn, begin: () => 'compacted', header, formOf, isGivenUp }, (error) => void answers.push(error));
+  readings.read({ keysIn, begin: () => 'permission_denied', header, formOf, isGivenUp }, (error) => void answers.push(error));
   t.true(isApiError(answers[0], 'compacted'));
   t.true(isApiError(answers[1], 'permission_denied'));
 });
@@ -212,6 +214,7 @@ test('a form that cannot be ended fails its own range alone', async (t) => {
   const answers: unknown[] = [];
   for (const isBad of [true, false]) {
     readings.read({
+      keysIn: (store) => store.keysIn(EVERYTHING),
       begin: (store) => store.reading(EVERYTHING),
       header: () => HEADER,
       formOf: () => {
@@ -225,6 +228,83 @@ test('a form that cannot be ended fails its own range alone', async (t) => {
   await bench.clock.advance(100);
   t.deepEqual(answers, ['too long', 20_000]);
   t.false(bench.store.isFrozen);
+});
+
+test('small ranges that come while large ones wait are begun before them, and do not keep them from going on', async (t) => {
+  const bench = new Bench(10_000);
+  for (let i = 0; i < 2 * readingsMax; i++) bench.read();
+  for (let i = 0; i < 5; i++) bench.read(3);
+  await bench.clock.advance(100);
+  t.deepEqual(bench.answers.slice(0, 5), [3, 3, 3, 3, 3]);
+  t.is(bench.answers.length, 2 * readingsMax + 5);
+  let more = 200;
+  const again = (): void => {
+    if (more-- > 0) bench.read(3, undefined, again);
+  };
+  bench.answers.length = 0;
+  bench.read();
+  again();
+  await bench.clock.advance(1000);
+  t.is(bench.answers.length, 201);
+  t.true(bench.answers.indexOf(10_000) < 100, String(bench.answers.indexOf(10_000)));
+});
+
+test('answers for which there is no room together are written one after the other, and in their order', async (t) => {
+  const bench = new Bench(0);
+  const value = new Uint8Array(16 * 1024 * 1024);
+  // An answer has 160 MB: of two that are written there is more than there is room for.
+  for (let i = 0; i < 10; i++) {
+    bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'txn', request: { success: [opPut(utf8(`k${i}`), value)] } });
+  }
+  let most = 0;
+  let now = 0;
+  const readings = new Readings({ clock: bench.clock, store: () => bench.store, isRunning: () => true });
+  const order: number[] = [];
+  for (const i of [0, 1, 2]) {
+    readings.read({
+      keysIn: (store) => store.keysIn(EVERYTHING),
+      begin: (store) => store.reading(EVERYTHING),
+      header: () => HEADER,
+      formOf: () => {
+        const form = new Tally(bench);
+        form.begin = () => {
+          now += 1;
+          most = Math.max(most, now);
+        };
+        return form;
+      },
+      isGivenUp: () => false,
+    }, () => {
+      now -= 1;
+      order.push(i);
+    });
+  }
+  await bench.clock.advance(1000);
+  t.deepEqual(order, [0, 1, 2]);
+  t.is(most, 1);
+});
+
+test('leases are listed by what is left of them, in slices, as they were when it was asked but for those that ended', async (t) => {
+  const bench = new Bench(0);
+  const grant = (id: number, ttlSeconds: number): void => {
+    bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'lease_grant', id: BigInt(id), ttlSeconds });
+  };
+  const ttl = (id: number): number => 1 + ((id * 7919) % 100_003) * (id % 3 === 0 ? 90_000 : 1);
+  const COUNT = 3 * readKeysPerTurn;
+  for (let id = 1; id <= COUNT; id++) grant(id, ttl(id));
+  const readings = new Readings({ clock: bench.clock, store: () => bench.store, isRunning: () => true });
+  const lists: (readonly bigint[] | undefined)[] = [];
+  const known = new Map([[5n, -3], [6n, 0.5]]);
+  const leftHere = (id: bigint): number | null => known.get(id) ?? null;
+  readings.leases(leftHere, () => false, (_error, ids) => lists.push(ids));
+  t.deepEqual(lists, []);
+  grant(COUNT + 1, 1);
+  bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'lease_revoke', id: BigInt(COUNT), term: 0, granted: 0 });
+  await bench.clock.advance(100);
+  const left = (id: bigint): number => Math.max(0, Math.floor(leftHere(id) ?? ttl(Number(id)) * 1000));
+  const expected = Array.from({ length: COUNT - 1 }, (_, i) => BigInt(i + 1)).sort((a, b) => left(a) - left(b));
+  t.deepEqual(lists, [expected]);
+  readings.leases(leftHere, () => true, (error) => t.true(isApiError(error, 'canceled')));
 });
 
 test('more than may wait are turned away at once', async (t) => {
