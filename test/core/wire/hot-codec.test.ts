@@ -9,7 +9,9 @@ import * as convert from '../../../core/wire/convert.js';
 import { HotWriter, readPut, readRange } from '../../../core/wire/hot-codec.js';
 import { readDelete, readTxn } from '../../../core/wire/hot-txn.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
-import { compare, deleteRequest, key, lease, plain, putRequest, rangeRequest, txnRequest, value } from '../../model/store-arbitrary.js';
+import {
+  compare, deleteRequest, key, lease, plain, putRequest, rangeRequest, txnRequest, value,
+} from '../../model/store-arbitrary.js';
 
 interface Message<T> {
   readonly hot: (bytes: Uint8Array) => unknown;
@@ -42,7 +44,8 @@ function sameReading<T>(
 
 const usualPut = putRequest.map((request): PutRequest => ({ ...request, lease: 0n }));
 const usualRange = rangeRequest.map((request): RangeRequest => {
-  const { key: from, rangeEnd = EMPTY, limit = 0, revision = 0, serializable = false, keysOnly = false, countOnly = false } = request;
+  const { key: from, rangeEnd = EMPTY, limit = 0, revision = 0 } = request;
+  const { serializable = false, keysOnly = false, countOnly = false } = request;
   return { key: from, rangeEnd, limit: Math.max(0, limit), revision: Math.max(0, revision), serializable, keysOnly, countOnly };
 });
 const usualCompare = compare
