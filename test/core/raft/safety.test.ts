@@ -1,10 +1,10 @@
-// Thousands of random worlds (world.ts). One seed replays one world: SEED=7 npx ava test/core/raft/safety.test.ts; a longer
+// Hundreds of random worlds (world.ts). One seed replays one world: SEED=7 npx ava test/core/raft/safety.test.ts; a longer
 // search: WORLDS=50000 FROM=1000000 npx ava --timeout=20m test/core/raft/safety.test.ts.
 
 import test from 'ava';
 import { World } from './world.js';
 
-const WORLDS = 1000;
+const WORLDS = 500;
 
 test('no world of losses, crashes and changes breaks the safety of Raft, and a healed one goes on', (t) => {
   const only = process.env.SEED;
