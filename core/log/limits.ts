@@ -30,6 +30,8 @@ export const SNAPSHOT_READ_BYTES = 4 << 20;
 
 /** A snapshot is written in pieces of about this size; between two of them the log goes on. */
 export const SNAPSHOT_PIECE_BYTES = 1 << 20;
+/** A chunk of this length is written from where it is: a write of its own costs less than a copy. */
+export const SNAPSHOT_OWN_BYTES = 128 << 10;
 
 /** So much of a snapshot may wait in the system's cache before it is synced: one huge sync would hold up the log's. */
 export const SNAPSHOT_UNSYNCED_BYTES = 16 << 20;

@@ -13,7 +13,9 @@ import { checksum } from '../base/crc.js';
 import type { Done } from '../base/done.js';
 import type { Files } from '../base/files.js';
 import type { NodeId, SnapshotMeta } from '../raft/types.js';
-import { CHUNK_BYTES_MAX, SNAPSHOT_PIECE_BYTES, SNAPSHOT_READ_BYTES, SNAPSHOT_UNSYNCED_BYTES } from './limits.js';
+import {
+  CHUNK_BYTES_MAX, SNAPSHOT_OWN_BYTES, SNAPSHOT_PIECE_BYTES, SNAPSHOT_READ_BYTES, SNAPSHOT_UNSYNCED_BYTES,
+} from './limits.js';
 import { LogError, REMEDY } from './log-storage.js';
 import { readId, readU64, writeId, writeU64 } from './record.js';
 import { FORMAT } from './segment.js';
@@ -82,7 +84,7 @@ class SnapshotWriter {
     this.#write([this.#header], () => this.#next());
   }
 
-  /** Fills a piece with chunks, or until a pause; a chunk that does not fit goes out by itself, after what came before. */
+  /** Fills a piece with chunks, or until a pause; one that is long or does not fit goes out as it is, behind those before. */
   #next(): void {
     if (!this.#isWanted()) return this.#files.remove(this.#temporary, () => this.#done(null, null));
     let length = 0;
@@ -92,7 +94,7 @@ class SnapshotWriter {
       const chunk = next.value;
       if (chunk.length === 0) return this.#write([this.#piece.subarray(0, length)], () => this.#next());
       const frame = this.#frame(chunk);
-      if (length + FRAME_BYTES + chunk.length > this.#piece.length) {
+      if (chunk.length >= SNAPSHOT_OWN_BYTES || length + FRAME_BYTES + chunk.length > this.#piece.length) {
         return this.#write([this.#piece.subarray(0, length), frame, chunk], () => this.#next());
       }
       frame.copy(this.#piece, length);

@@ -177,9 +177,8 @@ function* rowFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): 
   const close = (): Uint8Array => {
     frames.writer.byte(ROWS);
     frames.writer.bytes(facts.peek());
-    frames.writer.raw(values.take());
     facts.clear();
-    return frames.close();
+    return frames.close(values);
   };
   let last = 0;
   let steps = 0;
@@ -215,13 +214,13 @@ function writeRow(writer: ByteWriter, table: Table, row: number, told: { number:
   writer.varint(rows.valueLength(row));
 }
 
-/** Gathers values. Those that lie side by side, as those of successive rows mostly do, are copied together. */
+/** Gathers where values are. Those that lie side by side, as those of successive rows mostly do, are copied together. */
 class ValueRuns {
   length = 0;
   readonly #arena: Arena;
-  readonly #writer = new ByteWriter();
-  #chunk = 0;
-  #start = 0;
+  /** Chunk, start and end of each. */
+  readonly #runs: number[] = [];
+  #chunk = NONE;
   #end = 0;
 
   constructor(arena: Arena) {
@@ -231,26 +230,25 @@ class ValueRuns {
   add(chunk: number, offset: number, length: number): void {
     if (length === 0) return;
     this.length += length;
-    if (chunk !== this.#chunk || offset !== this.#end) {
-      this.#copy();
-      this.#chunk = chunk;
-      this.#start = offset;
-    }
+    if (chunk === this.#chunk && offset === this.#end) this.#runs.pop();
+    else this.#runs.push(chunk, offset);
+    this.#chunk = chunk;
     this.#end = offset + length;
+    this.#runs.push(this.#end);
   }
 
-  /** What was gathered since the last; good until the next. */
-  take(): Uint8Array {
-    this.#copy();
-    this.#start = this.#end;
-    const values = this.#writer.peek();
-    this.#writer.clear();
+  /** Copies what was gathered since the last time to `at`. */
+  moveTo(target: Uint8Array, at: number): void {
+    const runs = this.#runs;
+    let to = at;
+    for (let i = 0; i < runs.length; i += 3) {
+      const [chunk, start, end] = [runs[i] as number, runs[i + 1] as number, runs[i + 2] as number];
+      target.set(this.#arena.view(chunk, start, end - start), to);
+      to += end - start;
+    }
+    runs.length = 0;
+    this.#chunk = NONE;
     this.length = 0;
-    return values;
-  }
-
-  #copy(): void {
-    if (this.#end > this.#start) this.#writer.raw(this.#arena.view(this.#chunk, this.#start, this.#end - this.#start));
   }
 }
 
@@ -258,17 +256,18 @@ class FrameWriter {
   readonly writer = new ByteWriter();
   #checksum = 0;
 
-  /** What was written since the last, as a frame. */
-  close(): Uint8Array {
-    const payload = this.writer.peek();
-    const frame = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
-    this.#checksum = checksum(payload, this.#checksum);
-    const view = new DataView(frame.buffer);
-    view.setUint32(0, payload.length, true);
-    view.setUint32(4, this.#checksum, true);
-    frame.set(payload, FRAME_HEADER_BYTES);
+  /** What was written since the last, and the values behind it, as a frame: values are copied but once. */
+  close(values: ValueRuns | null = null): Uint8Array {
+    const written = this.writer.peek();
+    const length = written.length + (values?.length ?? 0);
+    const frame = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + length);
+    frame.set(written, FRAME_HEADER_BYTES);
+    values?.moveTo(frame, FRAME_HEADER_BYTES + written.length);
+    this.#checksum = checksum(frame.subarray(FRAME_HEADER_BYTES), this.#checksum);
+    frame.writeUInt32LE(length, 0);
+    frame.writeUInt32LE(this.#checksum, 4);
     this.writer.clear();
-    return frame;
+    return new Uint8Array(frame.buffer, frame.byteOffset, frame.length);
   }
 }
 
