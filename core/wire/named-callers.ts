@@ -31,6 +31,12 @@ export class NamedCallers {
     });
   }
 
+  /** `end` carries a request of HTTP that came on `socket`. */
+  carry(end: Duplex, socket: Duplex): void {
+    const name = this.#bySocket.get(socket);
+    if (name !== undefined) this.#bySocket.set(end, name);
+  }
+
   /** `peer`: address and port of the other side. */
   nameOf(peer: string): string | null {
     const names = this.#names.get(peer);

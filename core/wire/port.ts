@@ -17,6 +17,7 @@ import { mayNeedRepair, OPENING_BYTES, repairAuthority } from './authority.js';
 import { ANY_SITE, type CrossSiteRules } from './cross-site.js';
 import { GrpcServer, type ConnectionLimits } from './grpc-server.js';
 import { HttpDoor } from './http1/door.js';
+import type { ServeHttp } from './http2/plain-stream.js';
 import { Http2Server } from './http2/server.js';
 import type { HealthCheck } from './health.js';
 import type { MetricsText } from './health-routes.js';
@@ -340,7 +341,8 @@ class Port implements WireServer {
 
   #secure(socket: Socket, gate: TlsGate, speaks: Speech): void {
     const address = socket.remoteAddress ?? 'unknown';
-    gate.open(socket, PROTOCOLS[speaks], (refused, secured) => {
+    const offersH2First = speaks !== 'any' || this.#grpc instanceof Http2Server;
+    gate.open(socket, offersH2First ? PROTOCOLS[speaks] : HTTP1_FIRST, (refused, secured) => {
       if (refused !== null) this.#refuse(address, refused.text);
       if (secured === null) return;
       const { socket: secure, certificateName } = secured;
@@ -372,11 +374,15 @@ class Port implements WireServer {
       else if (opensWebSocket(seen)) this.#webSockets.accept(taken);
       else if (this.#httpDoor?.accept(taken, seen) !== true) this.#http.emit('connection', taken);
     };
+    const serveHttp: ServeHttp = (stream, carrier) => {
+      this.#named?.carry(stream, carrier);
+      this.#http.emit('connection', stream);
+    };
     const grpc = (taken: Socket): void => {
       if (speaks === 'http') return void taken.destroy();
       // A caller that half-closes an HTTP/2 connection is done with it.
       taken.once('end', () => taken.end());
-      if (this.#grpc instanceof Http2Server) this.#grpc.accept(taken);
+      if (this.#grpc instanceof Http2Server) this.#grpc.accept(taken, speaks === 'any' ? serveHttp : null);
       else this.#grpc.accept(mayNeedRepair(seen) ? repairAuthority(taken) : taken);
     };
     const look = (): void => {
@@ -417,10 +423,12 @@ const PREFACE = Buffer.from('PRI ');
 const TLS_HANDSHAKE = 0x16;
 /** What is served at a port. */
 type Speech = 'any' | 'grpc' | 'http' | 'health';
-/** By our preference: clients of gRPC offer h2 alone, and who can speak both speaks HTTP/1 to the gateway. */
+/** By our preference. In h2 both gRPC and HTTP are served, as in etcd. */
 const PROTOCOLS: Readonly<Record<Speech, readonly string[]>> = {
-  any: ['http/1.1', 'h2'], grpc: ['h2'], http: ['http/1.1'], health: ['http/1.1'],
+  any: ['h2', 'http/1.1'], grpc: ['h2'], http: ['http/1.1'], health: ['http/1.1'],
 };
+/** Where the library speaks h2, it serves gRPC alone: whoever offers both is to get HTTP. */
+const HTTP1_FIRST: readonly string[] = ['http/1.1', 'h2'];
 const SPEAKS = { urls: 'grpc', httpUrls: 'http', sideUrls: 'health' } as const;
 const DRAIN_LOOK_MS = 50;
 

@@ -119,6 +119,7 @@ export const DOORS: readonly Door[] = [
   { path: 'core/peer/address-check.ts', words: [], modules: ['node:dns', 'node:net', 'node:crypto'] },
   { path: 'core/peer/tls.ts', words: [], modules: ['node:net', 'node:tls'] },
   { path: 'core/wire/port.ts', words: [], modules: ['node:net', 'node:http'] },
+  { path: 'core/wire/http2/plain-stream.ts', words: [], modules: ['node:http', 'node:stream'] },
   { path: 'core/wire/http1/', words: [], modules: ['node:net'] },
   { path: 'core/wire/named-callers.ts', words: [], modules: ['node:http', 'node:stream'] },
   { path: 'core/wire/grpc-server.ts', words: [], modules: ['node:net', 'node:http2'] },

@@ -63,9 +63,9 @@ export class AnswerHead {
   }
 
   /** An answer of plain HTTP, to what is no gRPC. */
-  plain(status: number): Uint8Array {
+  plain(status: number, fields: Uint8Array = NO_FIELDS): Uint8Array {
     // The name of place 8 of the static table, `:status`, with another value.
-    return joined(this.#size(), Uint8Array.of(0x08), string(String(status)));
+    return joined(this.#size(), Uint8Array.of(0x08), string(String(status)), fields);
   }
 
   #begin(): Uint8Array {

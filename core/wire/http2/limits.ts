@@ -11,6 +11,9 @@ export const HEADER_TABLE_BYTES = 4096;
 export const STREAMS_MAX = 100_000;
 /** Calls open at once on all connections of a server. */
 export const CALLS_MAX = 500_000;
+/** Of these, what is no gRPC: such a request costs as much as a connection of HTTP/1. On one connection, and on all. */
+export const PLAIN_STREAMS_MAX = 1000;
+export const PLAIN_TOTAL_MAX = 10_000;
 /** Streams beyond those agreed on, from a caller who may not have heard of the agreement yet: so many in all are no flood. */
 export const REFUSED_UNHEARD_MAX = 10_000;
 /** What a caller may send on one stream, and on all of a connection, before it hears that it was taken. */

@@ -1,5 +1,5 @@
-// What the header fields of one request say, as far as gRPC has a use for it, and whether they are well formed (RFC 9113,
-// section 8). The authority is not looked at: old Go clients send a whole url there, and etcd takes it.
+// What the header fields of one request say, as far as gRPC has a use for it, or else as it is; whether they are well formed
+// (RFC 9113, section 8). Of gRPC the authority is not looked at: old Go clients send a whole url there, and etcd takes it.
 
 import type { HeaderSink } from './header-decoder.js';
 
@@ -17,6 +17,16 @@ export interface RequestHead {
   readonly authorization: string | undefined;
   readonly hasLeader: boolean;
   readonly clientVersion: string | null;
+  /** Of what is no gRPC; null: it is. */
+  readonly plain: PlainHead | null;
+}
+
+/** What HTTP has to know beyond that. */
+export interface PlainHead {
+  /** Empty: not said. */
+  readonly authority: string;
+  /** Name and value in turn, as they came. */
+  readonly fields: readonly string[];
 }
 
 /** Collects one block. `head` is null when the fields are not those of a request. */
@@ -24,7 +34,8 @@ export class HeadReader implements HeaderSink {
   #method: string | null = null;
   #path: string | null = null;
   #scheme: string | null = null;
-  #hasAuthority = false;
+  #authority: string | null = null;
+  readonly #fields: string[] = [];
   #contentType = '';
   #timeout = '';
   #encoding = '';
@@ -39,6 +50,7 @@ export class HeadReader implements HeaderSink {
   onField(name: string, value: string): void {
     if (name.charCodeAt(0) === COLON) return this.#onPseudo(name, value);
     this.#isPastPseudo = true;
+    this.#fields.push(name, value);
     switch (name) {
       case 'content-type':
         this.#contentType = value;
@@ -85,6 +97,7 @@ export class HeadReader implements HeaderSink {
       authorization: this.#authorization,
       hasLeader: this.#hasLeader,
       clientVersion: this.#clientVersion,
+      plain: GRPC.test(this.#contentType) ? null : { authority: this.#authority ?? '', fields: this.#fields },
     };
   }
 
@@ -93,7 +106,7 @@ export class HeadReader implements HeaderSink {
     if (name === ':method' && this.#method === null) this.#method = value;
     else if (name === ':path' && this.#path === null) this.#path = value;
     else if (name === ':scheme' && this.#scheme === null) this.#scheme = value;
-    else if (name === ':authority' && !this.#hasAuthority) this.#hasAuthority = true;
+    else if (name === ':authority' && this.#authority === null) this.#authority = value;
     else this.#isMalformed = true;
   }
 
@@ -118,6 +131,8 @@ export class TrailerReader implements HeaderSink {
 }
 
 const COLON = 0x3a;
+/** With or without the name of an encoding of messages, and with parameters. */
+const GRPC = /^application\/grpc(?:[+;]|$)/;
 
 /** Section 8.2.2. */
 const OF_A_CONNECTION: ReadonlySet<string> = new Set([

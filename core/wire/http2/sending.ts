@@ -100,6 +100,31 @@ export class Sending {
     if (stream.waitingBytes > 0) this.#doors.onWaiting(stream);
   }
 
+  /** The head of an answer that is no gRPC. `fields` are already coded. */
+  beginPlain(stream: Stream, status: number, fields: Uint8Array): void {
+    if (stream.hasHead || stream.isReset || stream.isSaid) return;
+    stream.hasHead = true;
+    this.frames += 1;
+    this.#output.frame(FRAME.headers, FLAG.endHeaders, stream.id, this.heads.plain(status, fields));
+  }
+
+  /** Of such an answer: what is said before its head. */
+  inform(stream: Stream, status: number): void {
+    if (stream.hasHead || stream.isReset) return;
+    this.#output.frame(FRAME.headers, FLAG.endHeaders, stream.id, this.heads.plain(status));
+  }
+
+  /** Of such an answer, bytes as they are. Nobody may write to them from here on. */
+  sendPlain(stream: Stream, bytes: Uint8Array): void {
+    if (stream.isReset || stream.isSaid || stream.ending !== null || bytes.length === 0) return;
+    stream.waiting ??= new Pieces();
+    stream.waiting.push(bytes);
+    stream.waitingBytes += bytes.length;
+    this.#ready.add(stream);
+    this.pump();
+    if (stream.waitingBytes > 0) this.#doors.onWaiting(stream);
+  }
+
   /** Ends the answer behind what waits. */
   end(stream: Stream, code: number, text: string): void {
     if (stream.isReset || stream.isSaid || stream.ending !== null) return;
@@ -185,6 +210,10 @@ export class Sending {
   }
 
   #finish(stream: Stream): void {
+    if (stream.isPlain) {
+      this.#output.header(0, FRAME.data, FLAG.endStream, stream.id);
+      return this.#said(stream);
+    }
     const { code, text } = stream.ending ?? OK;
     if (code === 0) {
       this.#head(stream);
@@ -195,6 +224,10 @@ export class Sending {
 
   #end(stream: Stream, block: Uint8Array): void {
     this.#output.frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, stream.id, block);
+    this.#said(stream);
+  }
+
+  #said(stream: Stream): void {
     this.frames += 1;
     stream.isSaid = true;
     this.#doors.onSaid(stream);

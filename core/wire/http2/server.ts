@@ -1,4 +1,5 @@
-// Our own gRPC server: the table of methods over HTTP/2, and nothing else of HTTP. It takes connections whose first bytes are
+// Our own gRPC server: the table of methods over HTTP/2. What is no gRPC goes to the port's HTTP server, where that serves at the
+// same port (plain-stream.ts), and is refused elsewhere. It takes connections whose first bytes are
 // HTTP/2, and is exchangeable with the one that stands on the library (../grpc-server.ts).
 
 import type { Socket } from 'node:net';
@@ -15,9 +16,12 @@ import { field } from './answer-head.js';
 import { Connection, type Line } from './connection.js';
 import { Deadlines, timeoutMs } from './deadlines.js';
 import {
-  CALLS_MAX, PING_MIN_MS, SOCKET_BYTES_MAX, SOCKET_BYTES_MIN, SOCKETS_BYTES_MAX, STREAMS_MAX, UNREAD_TOTAL_BYTES_MAX,
+  CALLS_MAX, PING_MIN_MS, PLAIN_STREAMS_MAX, PLAIN_TOTAL_MAX,
+  SOCKET_BYTES_MAX, SOCKET_BYTES_MIN, SOCKETS_BYTES_MAX, STREAMS_MAX, UNREAD_TOTAL_BYTES_MAX,
 } from './limits.js';
 import { CODE } from './protocol.js';
+import { PlainStream, type Carrier, type ServeHttp } from './plain-stream.js';
+import type { PlainHead } from './request-head.js';
 import { cutOff, ServedCall, type CallDoors } from './served-call.js';
 import type { Stream } from './stream.js';
 import { UnreadRequests, type Holder } from './unread.js';
@@ -33,6 +37,8 @@ export class Http2Server {
   readonly #doors: CallDoors;
   readonly #unread = new UnreadRequests(UNREAD_TOTAL_BYTES_MAX);
   readonly #carried = new Set<Carried>();
+  /** Requests that are no gRPC and have no answer yet. */
+  #plainCount = 0;
   #isDraining = false;
 
   constructor(methods: Methods, options: GrpcServerOptions) {
@@ -53,12 +59,13 @@ export class Http2Server {
     };
   }
 
-  /** Takes over a connection whose first bytes are HTTP/2. */
-  accept(socket: Duplex & Pick<Socket, 'remoteAddress' | 'remotePort'>): void {
+  /** Takes over a connection whose first bytes are HTTP/2. `serveHttp`: who answers what is no gRPC; null: it is refused. */
+  accept(socket: Duplex & Pick<Socket, 'remoteAddress' | 'remotePort'>, serveHttp: ServeHttp | null = null): void {
     const address = socket.remoteAddress ?? 'unknown';
     const peer = `${address}:${socket.remotePort}`;
     const limits = this.#options.connection ?? null;
     const holder: Holder = { address, cutOff: () => connection.cutOff(TOO_MUCH) };
+    const http = serveHttp === null ? null : new PlainRequests(serveHttp, socket, (more) => this.#mayAddPlain(more));
     const connection: Connection = new Connection({
       line: lineOf(socket, this.#clock),
       clock: this.#clock,
@@ -66,7 +73,7 @@ export class Http2Server {
       // Over TLS etcd leaves HTTP/2 to Go's own server, which counts no pings; its clients may have got used to that.
       pingMinMs: 'encrypted' in socket ? null : limits?.pingMinMs ?? PING_MIN_MS,
       waitingMax: () => this.#waitingMax(),
-      onCall: (stream, on) => this.#onCall(stream, on, peer),
+      onCall: (stream, on) => this.#onCall(stream, on, peer, http),
       onWaiting: (stream, on) => this.#onWaiting(stream, on, address),
       onFlood: (what) => this.#observe({ kind: 'connection_flooded', what }),
       onFault: (error) => this.#observe({ kind: 'failed', where: 'http2', error }),
@@ -108,10 +115,18 @@ export class Http2Server {
     for (const carried of this.#carried) carried.cutOff();
   }
 
-  #onCall(stream: Stream, connection: Connection, peer: string): void {
+  /** Counts requests that are no gRPC; false: there are too many already. */
+  #mayAddPlain(more: 1 | -1): boolean {
+    if (more === 1 && this.#plainCount >= PLAIN_TOTAL_MAX) return false;
+    this.#plainCount += more;
+    return true;
+  }
+
+  #onCall(stream: Stream, connection: Connection, peer: string, http: PlainRequests | null): void {
     const { head } = stream;
+    if (head.plain !== null && http !== null) return http.serve(stream, head.plain, connection);
     if (head.method !== 'POST') return connection.refuse(stream, 405);
-    if (!GRPC.test(head.contentType)) return connection.refuse(stream, 415);
+    if (head.plain !== null) return connection.refuse(stream, 415);
     const timeout = head.timeout === '' ? null : timeoutMs(head.timeout);
     if (head.timeout !== '' && timeout === null) {
       return connection.sending.end(stream, Status.internal, `malformed grpc-timeout: ${JSON.stringify(head.timeout)}`);
@@ -139,8 +154,32 @@ export class Http2Server {
 /** What a connection is told that is cut off for what it holds. */
 const TOO_MUCH = 'requests that are not whole';
 
-/** With or without the name of an encoding of messages, and with parameters. */
-const GRPC = /^application\/grpc(?:[+;]|$)/;
+/** Of one connection, what is no gRPC. */
+class PlainRequests {
+  readonly #serveHttp: ServeHttp;
+  readonly #carrier: Carrier;
+  /** Counts them on all connections; false: there are too many. */
+  readonly #mayAdd: (more: 1 | -1) => boolean;
+  #count = 0;
+
+  constructor(serveHttp: ServeHttp, carrier: Carrier, mayAdd: (more: 1 | -1) => boolean) {
+    this.#serveHttp = serveHttp;
+    this.#carrier = carrier;
+    this.#mayAdd = mayAdd;
+  }
+
+  serve(stream: Stream, head: PlainHead, connection: Connection): void {
+    if (this.#count >= PLAIN_STREAMS_MAX || !this.#mayAdd(1)) return connection.reset(stream, CODE.refusedStream);
+    this.#count += 1;
+    const onOver = (): void => {
+      this.#count -= 1;
+      this.#mayAdd(-1);
+    };
+    const user = new PlainStream(stream, connection, { serve: this.#serveHttp, onOver });
+    stream.attachPlain(user);
+    user.begin(head, this.#carrier);
+  }
+}
 
 interface CarriedParts {
   readonly connection: Connection;

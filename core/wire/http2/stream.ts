@@ -18,6 +18,15 @@ export interface StreamUser extends MessageSink {
   onTaken(): void;
 }
 
+/** The same for a request that is no gRPC: its body comes as it is, and its answer goes out so. */
+export interface PlainUser {
+  /** Nobody writes to `bytes` later. */
+  onBytes(bytes: Uint8Array): void;
+  onEnd(): void;
+  onGone(): void;
+  onTaken(): void;
+}
+
 export class Stream {
   readonly id: number;
   readonly head: RequestHead;
@@ -46,6 +55,7 @@ export class Stream {
   /** Lets go of the place among the answers that nobody takes. */
   release: (() => void) | null = null;
   #user: StreamUser | null = null;
+  #plain: PlainUser | null = null;
   /** Made for the first message that does not come whole in one frame, alone in it; null: none has. */
   #reader: MessageReader | null = null;
   #messageBytesMax = 0;
@@ -57,8 +67,13 @@ export class Stream {
     this.credit = credit;
   }
 
-  get user(): StreamUser | null {
-    return this.#user;
+  get user(): StreamUser | PlainUser | null {
+    return this.#user ?? this.#plain;
+  }
+
+  /** Nothing in it, or around it, is gRPC. */
+  get isPlain(): boolean {
+    return this.#plain !== null;
   }
 
   /** Null: what it sends is not read. */
@@ -68,9 +83,17 @@ export class Stream {
     this.#messageBytesMax = messageBytesMax;
   }
 
+  /** No gRPC is read from it. */
+  attachPlain(user: PlainUser): void {
+    this.#plain = user;
+  }
+
   push(bytes: Buffer, from: number, to: number): void {
     const user = this.#user;
-    if (user === null) return;
+    if (user === null) {
+      if (to > from) this.#plain?.onBytes(bytes.subarray(from, to));
+      return;
+    }
     if (this.#reader === null) {
       const length = to - from - PREFIX_BYTES;
       if (length >= 0 && length <= this.#messageBytesMax && bytes.readUInt32BE(from + 1) === length) {

@@ -505,10 +505,12 @@ async function agreed(port: number, offered: readonly string[]): Promise<string>
 
 test('who offers h2 alone, as clients of gRPC do, gets it; who offers both gets what the port serves', async (t) => {
   const tls = { cert: own.cert, key: own.key };
-  const both = await serve(node.client, { urls: [ANY], tls });
+  const both = await serve(node.client, { urls: [ANY], tls, grpcServer: 'own' });
+  const library = await serve(node.client, { urls: [ANY], tls, grpcServer: 'grpc-js' });
   const apart = await serve(node.client, { urls: [ANY], httpUrls: [ANY], tls });
   t.teardown(async () => {
     await both.close();
+    await library.close();
     await apart.close();
   });
   const portOf = (urls: readonly string[]): number => Number(new URL(urls[0] ?? '').port);
@@ -518,7 +520,8 @@ test('who offers h2 alone, as clients of gRPC do, gets it; who offers both gets 
   ];
   const NONE = 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL';
   for (let i = 0; i < 2; i++) {
-    t.deepEqual(await ask(portOf(both.urls)), ['h2', 'http/1.1', 'http/1.1', NONE]);
+    t.deepEqual(await ask(portOf(both.urls)), ['h2', 'http/1.1', 'h2', NONE]);
+    t.deepEqual(await ask(portOf(library.urls)), ['h2', 'http/1.1', 'http/1.1', NONE]);
     t.deepEqual(await ask(portOf(apart.urls)), ['h2', NONE, 'h2', NONE]);
     t.deepEqual(await ask(portOf(apart.httpUrls)), [NONE, 'http/1.1', 'http/1.1', NONE]);
   }

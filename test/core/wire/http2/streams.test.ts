@@ -8,6 +8,7 @@ import { Streams } from '../../../../core/wire/http2/streams.js';
 
 const HEAD: RequestHead = {
   method: '', path: '', contentType: '', timeout: '', encoding: '', clientVersion: null, hasLeader: false, contentLength: -1,
+  plain: null,
   token: undefined, authorization: undefined,
 };
 
