@@ -44,7 +44,10 @@ export class LeaseList {
       this.#left.push(this.#leftHere(id) ?? remainingSeconds * 1000);
     }
     const places = this.#order.step(steps);
-    return places === null ? null : Array.from(places, (place) => this.#ids[place] as LeaseId);
+    if (places === null) return null;
+    const ids: LeaseId[] = [];
+    for (let i = 0; i < places.length; i++) ids.push(this.#ids[places[i] as number] as LeaseId);
+    return ids;
   }
 }
 
@@ -56,9 +59,14 @@ class Order {
   #unit = 1;
 
   constructor(numbers: readonly number[]) {
-    this.#whole = Float64Array.from(numbers, (ms) => Math.min(LEFT_MAX, Math.max(0, Math.floor(ms))));
-    this.#places = Uint32Array.from(numbers, (_, i) => i);
+    this.#whole = new Float64Array(numbers.length);
+    this.#places = new Uint32Array(numbers.length);
     this.#spare = new Uint32Array(numbers.length);
+    // In a loop: `from` with a function for each takes ten times as long.
+    for (let i = 0; i < numbers.length; i++) {
+      this.#whole[i] = Math.min(LEFT_MAX, Math.max(0, Math.floor(numbers[i] as number)));
+      this.#places[i] = i;
+    }
   }
 
   /** Sorts by as many digits more as there are steps for; null: that was not by all. */

@@ -40,8 +40,8 @@ test('a watch whose filter lets nothing of much history through goes on in later
   const iterated = node.client.watch(request)[Symbol.asyncIterator]();
   const seen: (WatchBatch | undefined)[] = [];
   for (let i = 0; i < 2; i++) {
-    const { value }: IteratorResult<WatchBatch, undefined> = await iterated.next();
-    seen.push(value);
+    const result: IteratorResult<WatchBatch, undefined> = await iterated.next();
+    seen.push(result.done === true ? undefined : result.value);
   }
   t.is(seen[0]?.kind, 'created');
   t.is(seen[1]?.events[0]?.kind, 'delete');
