@@ -107,8 +107,7 @@ for (const consumers of [1, 10, 100]) {
     t.timeout(120_000);
     const costs: number[] = [];
     // Four hundred times as many: what looks at each item, or keeps a line of them in one key, is past the bounds by far.
-    for (const items of [10, 1_000, 4_000]) {
-      if (consumers === 1 && items === 4_000) continue;
+    for (const items of [10, consumers === 1 ? 1_000 : 4_000]) {
       const w = await world(100 + consumers);
       const put = await fill(w, items, 20);
       const taken = Math.min(items, 10 * Math.max(consumers, 30));
