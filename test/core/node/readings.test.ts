@@ -284,7 +284,7 @@ test('answers for which there is no room together are written one after the othe
   t.is(most, 1);
 });
 
-test('leases are listed by what is left of them, in slices, as they were at the beginning but for those that ended', async (t) => {
+test('leases are listed by what is left of them, in slices, without those that come or end meanwhile', async (t) => {
   const bench = new Bench(0);
   const grant = (id: number, ttlSeconds: number): void => {
     bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'lease_grant', id: BigInt(id), ttlSeconds });
