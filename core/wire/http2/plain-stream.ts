@@ -7,6 +7,7 @@
 
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { duplexPair, type Duplex } from 'node:stream';
+import type { Clock } from '../../base/clock.js';
 import { SEND_BUFFER_BYTES } from '../limits.js';
 import { field } from './answer-head.js';
 import type { Connection } from './connection.js';
@@ -27,8 +28,11 @@ export type ServeHttp = (end: Duplex, carrier: Carrier) => void;
 interface PlainDoors {
   readonly serve: ServeHttp;
   readonly onOver: () => void;
+  readonly clock: Clock;
 }
 
+/** For so long an answer that did not need the whole request stays open. */
+const UNHEARD_MS = 100;
 /** What a piece of a body costs that waits, beyond its bytes. */
 const PIECE_OVERHEAD_BYTES = 128;
 /** RFC 9113, section 8.2.2; and what is said anew, or answered here. */
@@ -134,7 +138,10 @@ export class PlainStream implements PlainUser {
   #finish(): void {
     if (this.#isOver) return;
     this.#leave();
-    this.#connection.sending.end(this.#stream, 0, '');
+    const end = (): void => this.#connection.sending.end(this.#stream, 0, '');
+    if (this.#stream.isHeard) end();
+    // With the end comes a reset, for the rest of the body: some callers must have seen the answer before it, or lose it.
+    else this.#doors.clock.schedule(UNHEARD_MS, end);
   }
 
   #refuse(status: number): void {

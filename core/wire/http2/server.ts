@@ -65,7 +65,7 @@ export class Http2Server {
     const peer = `${address}:${socket.remotePort}`;
     const limits = this.#options.connection ?? null;
     const holder: Holder = { address, cutOff: () => connection.cutOff(TOO_MUCH) };
-    const http = serveHttp === null ? null : new PlainRequests(serveHttp, socket, (more) => this.#mayAddPlain(more));
+    const http = serveHttp === null ? null : new PlainRequests(serveHttp, socket, (more) => this.#mayAddPlain(more), this.#clock);
     const connection: Connection = new Connection({
       line: lineOf(socket, this.#clock),
       clock: this.#clock,
@@ -160,9 +160,11 @@ class PlainRequests {
   readonly #carrier: Carrier;
   /** Counts them on all connections; false: there are too many. */
   readonly #mayAdd: (more: 1 | -1) => boolean;
+  readonly #clock: Clock;
   #count = 0;
 
-  constructor(serveHttp: ServeHttp, carrier: Carrier, mayAdd: (more: 1 | -1) => boolean) {
+  constructor(serveHttp: ServeHttp, carrier: Carrier, mayAdd: (more: 1 | -1) => boolean, clock: Clock) {
+    this.#clock = clock;
     this.#serveHttp = serveHttp;
     this.#carrier = carrier;
     this.#mayAdd = mayAdd;
@@ -175,7 +177,7 @@ class PlainRequests {
       this.#count -= 1;
       this.#mayAdd(-1);
     };
-    const user = new PlainStream(stream, connection, { serve: this.#serveHttp, onOver });
+    const user = new PlainStream(stream, connection, { serve: this.#serveHttp, onOver, clock: this.#clock });
     stream.attachPlain(user);
     user.begin(head, this.#carrier);
   }
