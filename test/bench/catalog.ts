@@ -2,7 +2,7 @@
 
 import { gatewayTheme } from './themes/gateway.js';
 import { getTheme } from './themes/get.js';
-import { leaseTheme } from './themes/lease.js';
+import { expiryTheme, leaseTheme } from './themes/lease.js';
 import { membersTheme } from './themes/members.js';
 import { putTheme } from './themes/put.js';
 import { recipeThemes } from './themes/recipes.js';
@@ -16,8 +16,8 @@ import type { Theme } from './theme.js';
 import type { Words } from './words.js';
 
 const USUAL_THEMES: readonly Theme[] = [
-  putTheme, steadyTheme, getTheme, txnTheme, membersTheme, watchTheme, leaseTheme, gatewayTheme,
-  sizeTheme,
+  putTheme, steadyTheme, getTheme, txnTheme, membersTheme, watchTheme, leaseTheme, expiryTheme,
+  gatewayTheme, sizeTheme,
 ];
 
 /** What these words ask for; `--only` is a row's id, or else words of names. */

@@ -7,15 +7,16 @@ import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { themesFor } from './catalog.js';
 import { toJson } from './json.js';
-import { readmeWith, recorded } from './markdown.js';
+import { mustHavePlaces, readmeWith, recorded } from './markdown.js';
 import { isColoured, minutes, watcherOn, type Out } from './progress.js';
-import { judge, summarize, type Report } from './report.js';
-import { estimateSeconds, runRounds, type Plan } from './runner.js';
+import { judge, summarize, type Measured, type Report, type Setup } from './report.js';
+import { estimateSeconds, runRounds, type Outline, type Plan } from './runner.js';
 import { Stage } from './stage.js';
 import { svgOf } from './svg.js';
 import { FLAGS, versionOf } from './targets.js';
 import { terminalText } from './terminal.js';
 import { QUICK, USUAL, type Theme } from './theme.js';
+import { Trouble } from './trouble.js';
 import { isWhole, shownGoal } from './wording.js';
 import { readWords, USAGE, type Words } from './words.js';
 
@@ -45,48 +46,94 @@ function obstacles(): string[] {
   return missing;
 }
 
-function list(themes: readonly Theme[], plan: Omit<Plan, 'stage'>): string {
+function list(themes: readonly Theme[], outline: Outline): string {
   const lines = themes.flatMap(({ title, rows }) => [
     title, ...rows.map((row) => `  ${row.id.padEnd(26)}${row.name}${row.goal === null ? '' : `, wanted ${shownGoal(row.goal)}`}`),
   ]);
-  return [...lines, '', `All of it, ${plan.rounds} rounds: about ${minutes(estimateSeconds(plan))} minutes.`, ''].join('\n');
+  const time = minutes(estimateSeconds(outline));
+  return [...lines, '', `All of it, ${outline.rounds} rounds: about ${time} minutes.`, ''].join('\n');
 }
 
-async function measure(plan: Plan, words: Words): Promise<Report> {
-  const startedAt = performance.now();
-  const takenAt = new Date().toISOString();
-  const measured = await runRounds(plan, watcherOn(errors, plan, () => performance.now()));
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: root }).trim();
+/** Of this checkout, as it is before anything is measured; a copy without its history has none. */
+function commit(): string {
+  try {
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: root, stdio: 'pipe' }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+type Circumstances = Omit<Setup, 'rounds' | 'tookSeconds'>;
+
+function circumstancesOf(plan: Plan, words: Words): Circumstances {
   const said = process.argv.slice(2).map((word) => word.includes(' ') ? `'${word}'` : word);
   const fileSystem = statfsSync(plan.stage.directory).type;
   return {
-    setup: {
-      takenAt, commit, command: ['npm run bench', ...(said.length === 0 ? [] : ['--', ...said])].join(' '),
-      machine: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, `
-        + `Linux ${release().split('.').slice(0, 2).join('.')}`,
-      disk: FILE_SYSTEMS[fileSystem] ?? `file system 0x${fileSystem.toString(16)}`,
-      versions: {
-        node: process.version, h2load: versionOf('h2load') ?? '',
-        etcd: (versionOf('etcd') ?? '').replace(/^etcd Version: /, 'etcd '),
-      },
-      flags: { coterie: FLAGS.coterie.join(' '), etcd: FLAGS.etcd.join(' ') },
-      rounds: plan.rounds, isQuick: words.isQuick, only: words.only,
-      tookSeconds: Math.round((performance.now() - startedAt) / 1000),
+    takenAt: new Date().toISOString(), commit: commit(),
+    command: ['npm run bench', ...(said.length === 0 ? [] : ['--', ...said])].join(' '),
+    machine: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, `
+      + `Linux ${release().split('.').slice(0, 2).join('.')}`,
+    disk: FILE_SYSTEMS[fileSystem] ?? `file system 0x${fileSystem.toString(16)}`,
+    versions: {
+      node: process.version, h2load: versionOf('h2load') ?? '',
+      etcd: (versionOf('etcd') ?? '').replace(/^etcd Version: /, 'etcd '),
     },
-    measured,
+    flags: { coterie: FLAGS.coterie.join(' '), etcd: FLAGS.etcd.join(' ') },
+    roundsPlanned: plan.rounds, isQuick: words.isQuick, only: words.only,
   };
 }
 
-function write(report: Report): void {
-  const change = (file: string, of: (before: string) => string): void => {
-    writeFileSync(`${root}${file}`, of(readFileSync(`${root}${file}`, { encoding: 'utf8', flag: 'a+' })));
-    say(`written: ${file}`);
+/** With `--write` each round is recorded when it is over, so that whatever ends the run, what was measured is not lost. */
+async function measure(plan: Plan, words: Words, record: Recorder | null): Promise<Report> {
+  const startedAt = performance.now();
+  const circumstances = circumstancesOf(plan, words);
+  let rounds = 0;
+  const reportOf = (measured: readonly Measured[]): Report => {
+    const tookSeconds = Math.round((performance.now() - startedAt) / 1000);
+    return { setup: { ...circumstances, rounds, tookSeconds }, measured };
   };
-  change('test/bench/RESULTS.md', (before) => recorded(before, report));
-  if (!isWhole(report)) return say('The plot and README.md tell of whole runs only.');
-  change('test/bench/results.json', () => toJson(report));
-  change('test/bench/results.svg', () => svgOf(report));
-  change('README.md', (before) => readmeWith(before, report));
+  const measured = await runRounds(plan, {
+    ...watcherOn(errors, plan, () => performance.now()),
+    rounded(round, soFar) {
+      rounds = round;
+      if (round === plan.rounds) return;
+      try {
+        record?.write(reportOf(soFar));
+      } catch (error) {
+        say(`Round ${round} could not be recorded: ${String(error)}. It goes on, and the next is.`);
+      }
+    },
+  });
+  return reportOf(measured);
+}
+
+/** Writes a run where it is told, each time in place of what was told of it before. */
+class Recorder {
+  #told: Report | null = null;
+
+  /** Fails, before anything is measured, where one of the places is missing. */
+  check(): void {
+    const file = (name: string): string => readFileSync(`${root}${name}`, 'utf8');
+    mustHavePlaces(file('test/bench/RESULTS.md'), file('README.md'));
+  }
+
+  write(report: Report): void {
+    const change = (file: string, of: (before: string) => string): void => {
+      writeFileSync(`${root}${file}`, of(readFileSync(`${root}${file}`, { encoding: 'utf8', flag: 'a+' })));
+    };
+    change('test/bench/RESULTS.md', (before) => recorded(before, report, this.#told));
+    this.#told = report;
+    const files = ['test/bench/RESULTS.md'];
+    if (isWhole(report)) {
+      change('test/bench/results.json', () => toJson(report));
+      change('test/bench/results.svg', () => svgOf(report));
+      change('README.md', (before) => readmeWith(before, report));
+      files.push('test/bench/results.json', 'test/bench/results.svg', 'README.md');
+    }
+    const { rounds, roundsPlanned } = report.setup;
+    say(`written, ${rounds} of ${roundsPlanned} rounds: ${files.join(', ')}`);
+    if (!isWhole(report)) say('The plot and README.md tell of runs of all rows only.');
+  }
 }
 
 async function main(): Promise<number> {
@@ -114,26 +161,31 @@ async function main(): Promise<number> {
   return missing.length > 0 ? COULD_NOT : await run(plan, words);
 }
 
-async function run(plan: Omit<Plan, 'stage'>, words: Words): Promise<number> {
+async function run(outline: Outline, words: Words): Promise<number> {
+  const recorder = words.writes ? new Recorder() : null;
+  recorder?.check();
   const stage = new Stage();
-  let isEnding = false;
-  const end = (why: string, code: number): void => {
-    if (isEnding) return;
-    isEnding = true;
-    say(`${why}: servers are being stopped, and nothing is told.`);
-    stage.close().finally(() => process.exit(code)).catch((error: unknown) => say(String(error)));
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => end('Interrupted', INTERRUPTED));
-  // A load that nobody waits for any more, because another one of the same row failed.
-  process.on('uncaughtException', (error) => end(error.message, COULD_NOT));
+  const trouble = new Trouble();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      if (!trouble.isOver) say(`${signal}: servers are being stopped; what was measured so far is told.`);
+      trouble.end();
+    });
+  }
+  process.on('uncaughtException', (error) => {
+    if (!trouble.fail(error)) say(`an error that nobody waits for: ${error.message}`);
+  });
   try {
-    const rows = plan.themes.reduce((sum, theme) => sum + theme.rows.length, 0);
-    const time = minutes(estimateSeconds(plan));
-    say(`${rows} rows, ${plan.rounds} rounds, about ${time} minutes at most. Leave the machine alone meanwhile.`);
-    const report = await measure({ ...plan, stage }, words);
+    const rows = outline.themes.reduce((sum, theme) => sum + theme.rows.length, 0);
+    const time = minutes(estimateSeconds(outline));
+    say(`${rows} rows, ${outline.rounds} rounds, about ${time} minutes at most. Leave the machine alone meanwhile.`);
+    const report = await measure({ ...outline, stage, trouble }, words, recorder);
     process.stdout.write(words.isJson ? toJson(report) : terminalText(report, isColoured(process.stdout, process.env)));
-    if (words.writes) write(report);
-    return summarize(report.measured.map(judge)).unmeasured.length > 0 ? COULD_NOT : MEASURED;
+    const summary = summarize(report.measured.map(judge));
+    // Of a run that was ended before its first row there is nothing to keep.
+    if (report.measured.some(({ sides }) => sides.coterie.rounds.length > 0)) recorder?.write(report);
+    if (trouble.isOver) return INTERRUPTED;
+    return summary.unmeasured.length > 0 ? COULD_NOT : MEASURED;
   } finally {
     await stage.close();
   }

@@ -42,17 +42,33 @@ function verdictIn({ verdict, isBehind }: Outcome): string {
   return isBehind ? `${said === '' ? '' : `${said}, `}**worse than etcd**` : said;
 }
 
-/** RESULTS.md with this run as its newest. */
-export function recorded(results: string, report: Report): string {
-  if (!results.includes(MARKER)) throw new Error(`RESULTS.md has no line '${MARKER.trim()}' to write behind`);
-  return results.replace(MARKER, () => `${MARKER}\n${section(report)}`);
+/** RESULTS.md with this run as its newest; `told`: what it says of this run already, which goes. */
+export function recorded(results: string, report: Report, told: Report | null = null): string {
+  mustHaveMarker(results);
+  const rest = told === null ? results : results.replace(`\n${section(told)}`, () => '');
+  return rest.replace(MARKER, () => `${MARKER}\n${section(report)}`);
 }
 
 /** README.md with this run between its marks. */
 export function readmeWith(readme: string, report: Report): string {
+  const [from, to] = marksIn(readme);
+  return readme.slice(0, from) + readmePart(report) + readme.slice(to);
+}
+
+/** Fails where RESULTS.md or README.md has no place for a run. */
+export function mustHavePlaces(results: string, readme: string): void {
+  mustHaveMarker(results);
+  marksIn(readme);
+}
+
+function mustHaveMarker(results: string): void {
+  if (!results.includes(MARKER)) throw new Error(`RESULTS.md has no line '${MARKER.trim()}' to write behind`);
+}
+
+function marksIn(readme: string): readonly [from: number, to: number] {
   const [from, to] = [readme.indexOf(README_FROM), readme.indexOf(README_TO)];
   if (from < 0 || to < from) throw new Error(`README.md has no lines '${README_FROM.trim()}' and '${README_TO.trim()}'`);
-  return readme.slice(0, from + README_FROM.length) + readmePart(report) + readme.slice(to);
+  return [from + README_FROM.length, to];
 }
 
 export function readmePart(report: Report): string {

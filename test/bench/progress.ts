@@ -2,7 +2,7 @@
 // about. Colours where stderr is a terminal and NO_COLOR is not set.
 
 import type { ServerName, Row, Figure } from './report.js';
-import type { Plan, Watcher } from './runner.js';
+import type { Outline, Watcher } from './runner.js';
 import { estimateSeconds } from './runner.js';
 import { shown } from './wording.js';
 
@@ -22,7 +22,7 @@ export function minutes(seconds: number): string {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')}`;
 }
 
-export function watcherOn(out: Out, plan: Plan, now: () => number): Watcher {
+export function watcherOn(out: Out, plan: Outline, now: () => number): Omit<Watcher, 'rounded'> {
   const startedAt = now();
   let [behind, done] = [0, 0];
   let heading = '';

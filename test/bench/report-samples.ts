@@ -29,7 +29,7 @@ export const SAMPLE: Report = {
     machine: '2 x CPU, 24 GiB, Linux 6.18',
     disk: 'ext4', versions: { node: 'v20.20.2', etcd: 'etcd 3.4.23', h2load: 'h2load 1.52' },
     flags: { coterie: '--log-level error', etcd: '--log-level error --logger zap' },
-    rounds: 3, isQuick: false, only: '', tookSeconds: 600,
+    rounds: 3, roundsPlanned: 3, isQuick: false, only: '', tookSeconds: 600,
   },
   measured: [
     measuredOf(fast, { coterie: [300, 250, 280], etcd: [100, 100, 100] }),

@@ -55,7 +55,10 @@ export interface Setup {
   readonly versions: { readonly node: string; readonly etcd: string; readonly h2load: string };
   /** The command lines of both servers, without addresses and directories. */
   readonly flags: Readonly<Record<ServerName, string>>;
+  /** Those that were measured whole. */
   readonly rounds: number;
+  /** Fewer are whole: the run goes on, or was ended. */
+  readonly roundsPlanned: number;
   /** Shorter and fewer: a first look, not figures to quote. */
   readonly isQuick: boolean;
   /** What `--only` named; empty: every row. */
@@ -82,6 +85,8 @@ export interface Outcome {
   /** Coterie is worse than etcd in this row, whatever the goal. */
   readonly isBehind: boolean;
   readonly faults: readonly string[];
+  /** How many rounds count: of a row beside etcd's, those in which both have a figure. */
+  readonly rounds: number;
 }
 
 export function judge({ row, theme, sides }: Measured): Outcome {
@@ -89,9 +94,11 @@ export function judge({ row, theme, sides }: Measured): Outcome {
     const theirs = sides.etcd.rounds[i] ?? null;
     return row.against === 'itself' || ours === null || theirs === null ? [] : [ours.value / theirs.value];
   });
+  const ours = valuesOf(sides.coterie);
   const outcome = {
     row, theme,
-    coterie: spreadOf(valuesOf(sides.coterie)),
+    rounds: row.against === 'itself' ? ours.length : ratios.length,
+    coterie: spreadOf(ours),
     etcd: spreadOf(valuesOf(sides.etcd)),
     ratio: spreadOf(ratios),
     cpuMicros: { coterie: cpuOf(sides.coterie), etcd: cpuOf(sides.etcd) },
@@ -128,13 +135,20 @@ export interface Summary {
   readonly missed: readonly Outcome[];
   readonly unmeasured: readonly Outcome[];
   readonly met: readonly Outcome[];
+  /** Of fewer rounds than others: meant so, or some failed. */
+  readonly fewer: readonly Outcome[];
+  /** How many the others have. */
+  readonly rounds: number;
   /** How many rows have a goal. */
   readonly goals: number;
 }
 
 export function summarize(outcomes: readonly Outcome[]): Summary {
   const of = (verdict: Verdict): Outcome[] => outcomes.filter((outcome) => outcome.verdict === verdict);
+  const rounds = Math.max(0, ...outcomes.map((outcome) => outcome.rounds));
   return {
+    rounds,
+    fewer: outcomes.filter((outcome) => outcome.rounds > 0 && outcome.rounds < rounds),
     behind: outcomes.filter(({ isBehind }) => isBehind),
     missed: of('missed'),
     unmeasured: of('not measured'),

@@ -2,15 +2,17 @@
 
 import test from 'ava';
 import { watcherOn } from './progress.js';
-import { judge, type Figure, type Row } from './report.js';
+import { judge, summarize, type Figure, type Measured, type Row } from './report.js';
 import { estimateSeconds, runRounds, type Watcher } from './runner.js';
 import { Stage } from './stage.js';
 import { QUICK, rate, USUAL, type Bench, type Theme } from './theme.js';
+import { Trouble } from './trouble.js';
 
 const one = rate({ id: 'one', name: 'one', unit: 'x/s' }, null);
 const two = rate({ id: 'two', name: 'two', unit: 'x/s' }, null);
 
-const silent: Watcher = { began: () => undefined, measured: () => undefined, failed: () => undefined, progress: () => undefined };
+const nothing = (): void => undefined;
+const silent: Watcher = { began: nothing, measured: nothing, failed: nothing, progress: nothing, rounded: nothing };
 
 function theme(title: string, rows: readonly Row[], measure: (bench: Bench) => void): Theme {
   return {
@@ -23,10 +25,17 @@ function theme(title: string, rows: readonly Row[], measure: (bench: Bench) => v
   };
 }
 
-async function onStage<T>(use: (stage: Stage) => Promise<T>): Promise<T> {
+interface Others {
+  readonly watcher?: Watcher;
+  readonly trouble?: Trouble;
+}
+
+async function measuredBy(
+  themes: readonly Theme[], rounds: number, { watcher = silent, trouble = new Trouble() }: Others = {},
+): Promise<Measured[]> {
   const stage = new Stage();
   try {
-    return await use(stage);
+    return await runRounds({ themes, rounds, pace: USUAL, stage, trouble }, watcher);
   } finally {
     await stage.close();
   }
@@ -38,7 +47,7 @@ test('both servers are asked right after each other, and who begins changes with
     asked.push(`${title} ${name}`);
     record(one, { value: asked.length });
   }));
-  await onStage((stage) => runRounds({ themes, rounds: 2, pace: USUAL, stage }, silent));
+  await measuredBy(themes, 2);
   t.deepEqual(asked, [
     'a coterie', 'a etcd', 'b coterie', 'b etcd', 'a etcd', 'a coterie', 'b etcd', 'b coterie',
   ]);
@@ -56,7 +65,7 @@ test('what fails costs its rows of that round, says why, and the rest goes on', 
     t.false(wants(two));
     record(two, { value: 1 });
   });
-  const measured = await onStage((stage) => runRounds({ themes: [broken, fine], rounds: 2, pace: USUAL, stage }, silent));
+  const measured = await measuredBy([broken, fine], 2);
   const [first, second] = measured;
   t.deepEqual(first?.sides.coterie, { rounds: [{ value: 10 }, { value: 10 }], faults: [] });
   t.deepEqual(second?.sides.coterie, { rounds: [null, { value: 20 }], faults: ['round 1, coterie: it broke'] });
@@ -68,11 +77,73 @@ test('what was measured and does not count, and a figure that is none, are refus
     refuse(one, 'the generator itself was late');
     record(two, { value: NaN });
   });
-  const measured = await onStage((stage) => runRounds({ themes: [odd], rounds: 1, pace: USUAL, stage }, silent));
+  const measured = await measuredBy([odd], 1);
   t.deepEqual(measured.map(({ sides }) => sides.etcd), [
     { rounds: [null], faults: ['round 1, etcd: the generator itself was late'] },
     { rounds: [null], faults: ['round 1, etcd: no figure came'] },
   ]);
+});
+
+test('what takes minutes is measured in fewer rounds, and the others go on', async (t) => {
+  const [long, short] = [theme('long', [one], ({ record }) => record(one, { value: 1 })), theme('short', [two], ({ record }) => {
+    record(two, { value: 2 });
+  })];
+  const themes = [{ ...long, roundsMax: 1 }, short];
+  const measured = await measuredBy(themes, 3);
+  t.deepEqual(measured.map((each) => judge(each).rounds), [1, 3]);
+  t.deepEqual(summarize(measured.map(judge)).fewer.map(({ row }) => row.id), ['one']);
+  t.is(estimateSeconds({ themes, rounds: 3, pace: { ...QUICK, seconds: 1 } }), (1 + 3) * 30);
+});
+
+test('each round that is over is told at once, with all that came before', async (t) => {
+  const told: (number | undefined)[][] = [];
+  let value = 0;
+  const counting = theme('counting', [one], ({ record }) => record(one, { value: value += 1 }));
+  await measuredBy([counting], 2, { watcher: {
+    ...silent,
+    rounded: (round, [first]) => told.push([round, ...first?.sides.coterie.rounds.map((figure) => figure?.value) ?? []]),
+  } });
+  t.deepEqual(told, [[1, 1], [2, 1, 4]]);
+});
+
+test('an error that nobody waits for costs what is being measured, whose servers are ended, and the rest goes on', async (t) => {
+  const trouble = new Trouble();
+  let children = 0;
+  const hanging: Theme = {
+    ...theme('hanging', [one, two], nothing),
+    async measure({ stage, record, name }) {
+      record(one, { value: 1 });
+      const { child } = stage.launch([process.execPath, ['-e', 'setInterval(() => undefined, 1000)']]);
+      child.once('exit', () => (children += 1));
+      setImmediate(() => trouble.fail(new Error(`the ${name} of nobody`)));
+      await new Promise(nothing);
+    },
+  };
+  const fine = theme('fine', [{ ...one, id: 'fine' }], ({ record }) => record(two, { value: 2 }));
+  const [first, second, third] = await measuredBy([hanging, fine], 1, { trouble });
+  t.is(children, 2);
+  t.deepEqual(first?.sides.coterie, { rounds: [{ value: 1 }], faults: [] });
+  t.deepEqual(second?.sides.etcd, { rounds: [null], faults: ['round 1, etcd: the etcd of nobody'] });
+  t.deepEqual(third?.sides.coterie.faults, []);
+  t.false(trouble.fail(new Error('afterwards')));
+});
+
+test('a theme that never ends is given up', async (t) => {
+  await t.throwsAsync(new Trouble().during(new Promise(nothing), 1), { message: 'not done after 0 seconds' });
+});
+
+test('a run that is ended tells what it has, without charging the rows it did not come to', async (t) => {
+  const trouble = new Trouble();
+  const ended: string[] = [];
+  const themes = ['a', 'b', 'c'].map((title) => theme(title, [{ ...one, id: title }], ({ wants, record, name }) => {
+    ended.push(`${title} ${name}`);
+    for (const { rows } of themes) for (const row of rows) if (wants(row)) record(row, { value: 1 });
+    if (title === 'b') trouble.end();
+  }));
+  const measured = await measuredBy(themes, 2, { trouble });
+  t.deepEqual(ended, ['a coterie', 'a etcd', 'b coterie']);
+  t.deepEqual(measured.map(({ sides }) => [sides.coterie.rounds.length, sides.etcd.rounds.length]), [[1, 1], [1, 0], [0, 0]]);
+  t.deepEqual(measured.flatMap((each) => judge(each).faults), []);
 });
 
 test('the estimate counts every theme, both servers and all rounds', (t) => {
@@ -88,15 +159,14 @@ test('progress says what is being measured, what came, how long it has taken and
     now += 61_000;
     record(one, figure);
   })];
-  await onStage((stage) => {
-    const plan = { themes, rounds: 1, pace: { ...USUAL, seconds: 6 }, stage };
-    return runRounds(plan, watcherOn({ write: (text) => (said += text), isColoured: false }, plan, () => now));
-  });
+  const outline = { themes, rounds: 1, pace: USUAL };
+  const watcher = watcherOn({ write: (text) => (said += text), isColoured: false }, outline, () => now);
+  await measuredBy(themes, 1, { watcher: { ...watcher, rounded: nothing } });
   t.deepEqual(said.split('\n'), [
-    '0:00 (3:00 left)  round 1/1  coterie  Puts',
-    '1:01 (3:00 left)  round 1/1  coterie    one: 1,234 x/s',
-    '1:01 (2:00 left)  round 1/1  etcd     Puts',
-    '2:02 (2:00 left)  round 1/1  etcd       one: 1,234 x/s',
+    '0:00 (1:30 left)  round 1/1  coterie  Puts',
+    '1:01 (1:30 left)  round 1/1  coterie    one: 1,234 x/s',
+    '1:01 (1:00 left)  round 1/1  etcd     Puts',
+    '2:02 (1:00 left)  round 1/1  etcd       one: 1,234 x/s',
     '',
   ]);
 });

@@ -42,9 +42,16 @@ export class Stage {
     return mkdtemp(join(this.directory, `${name}-`));
   }
 
+  /** Ends all that runs; resolves with how many that were. */
+  async clear(): Promise<number> {
+    const children = [...this.#children];
+    await Promise.all(children.map((child) => ended(child, 'SIGKILL')));
+    return children.length;
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
-    await Promise.all([...this.#children].map((child) => ended(child, 'SIGKILL')));
+    await this.clear();
     await rm(this.directory, { recursive: true, force: true });
   }
 }

@@ -37,6 +37,8 @@ export interface Theme {
   readonly rows: readonly Row[];
   /** Those that `--quick` measures too. */
   readonly quickRows: readonly Row[];
+  /** What takes minutes is measured in no more rounds than these. */
+  readonly roundsMax?: number;
   /** What one round of one server takes, about. */
   seconds(pace: Pace, name: ServerName): number;
   measure(bench: Bench): Promise<void>;

@@ -41,12 +41,14 @@ export function titleOf({ setup }: Report): string {
 
 /** What everybody must know of how it was measured, one sentence each. */
 export function circumstances({ setup }: Report): string[] {
-  const { versions, rounds } = setup;
+  const { versions, rounds, roundsPlanned } = setup;
   const minutes = Math.max(1, Math.round(setup.tookSeconds / 60));
   return [
     `Machine: ${setup.machine}; data on ${setup.disk}. Node ${versions.node}, ${versions.etcd}, ${versions.h2load}.`,
     `${rounds} ${rounds === 1 ? 'round' : 'rounds'} on fresh data directories, coterie and etcd in alternation, the load `
       + `generator on the same machine, nothing pinned to a processor; ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.`,
+    ...(rounds < roundsPlanned
+      ? [`Not all of it: ${rounds} of ${roundsPlanned} rounds are whole. What was measured of the next one counts.`] : []),
     ...(setup.isQuick ? ['A quick run: fewer rows, shorter loads, fewer rounds. A first look, not figures to quote.'] : []),
   ];
 }
@@ -55,9 +57,9 @@ export function isWhole({ setup }: Report): boolean {
   return !setup.isQuick && setup.only === '';
 }
 
-/** Says plainly where coterie loses: rows in which etcd is better, goals that were not reached, what is not known. */
+/** Says plainly where coterie loses: where etcd is better, goals that were not reached, what is not known, or less well. */
 export function losses(outcomes: readonly Outcome[], mark = '-'): string[] {
-  const { behind, missed, unmeasured, met, goals } = summarize(outcomes);
+  const { behind, missed, unmeasured, met, goals, fewer, rounds } = summarize(outcomes);
   const lines = [`${met.length} of ${goals} goals reached.`, ''];
   const list = (title: string, rows: readonly Outcome[], say: (outcome: Outcome) => string): void => {
     if (rows.length > 0) lines.push(title, '', ...rows.map((outcome) => `${mark} ${outcome.row.name}: ${say(outcome)}`), '');
@@ -74,5 +76,7 @@ export function losses(outcomes: readonly Outcome[], mark = '-'): string[] {
     return `${has}, ${wanted}`;
   });
   list('Not measured:', unmeasured, ({ faults }) => faults[0] ?? 'no figure came');
+  list('Of fewer rounds than the others:', fewer, (outcome) =>
+    `${outcome.rounds} of ${rounds}${outcome.faults.length === 0 ? '' : `; ${outcome.faults.join('; ')}`}`);
   return lines.slice(0, -1);
 }

@@ -81,6 +81,26 @@ test('RESULTS.md and README.md have the places that a run is written to, and not
   t.is(around(written), around(readme));
 });
 
+test('a run that is recorded again, round after round, stands there once, and says how far it is', (t) => {
+  const half: Report = { ...SAMPLE, setup: { ...SAMPLE.setup, rounds: 1, tookSeconds: 200 } };
+  const results = read('test/bench/RESULTS.md');
+  const once = recorded(results, half);
+  t.true(once.includes('Not all of it: 1 of 3 rounds are whole.'));
+  t.is(recorded(once, SAMPLE, half), recorded(results, SAMPLE));
+});
+
+test('rows of fewer rounds are told, with the reason where one failed', (t) => {
+  const [first, second] = SAMPLE.measured;
+  if (first === undefined || second === undefined) throw new Error('the sample has rows');
+  const fewer = measuredOf(first.row, { coterie: [300, null, 300], etcd: [100, 100, 100] }, ['round 2, coterie: it broke']);
+  const planned = measuredOf({ ...first.row, name: 'leases' }, { coterie: [300], etcd: [100] });
+  const said = losses([fewer, planned, second].map(judge)).join('\n');
+  t.true(said.endsWith([
+    'Of fewer rounds than the others:', '',
+    `- ${first.row.name}: 2 of 3; round 2, coterie: it broke`, '- leases: 1 of 3',
+  ].join('\n')), said);
+});
+
 test('a place that is missing is an error that names it', (t) => {
   t.throws(() => recorded('# Results\n', SAMPLE), { message: /newest first/ });
   t.throws(() => readmeWith('# coterie\n', SAMPLE), { message: /end of figures/ });
