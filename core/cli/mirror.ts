@@ -3,7 +3,8 @@
 // allows. Leases are not copied: what hangs on one at the source is deleted there and so here, too.
 //
 // A destination that is away for a while is waited for: the same values are written again in the same order, so that a write
-// of which nobody knows whether it happened does no harm. One that was never reached is an error.
+// of which nobody knows whether it happened does no harm. One that was never reached is an error; one whose connection was lost
+// under the first write had been reached.
 //
 // Every half minute, and at the end, it prints how many keys were written, as etcdctl does. With --rev a copy that was
 // interrupted goes on behind the revision that its last message named.
@@ -185,7 +186,8 @@ async function persist(mirror: Mirror, success: readonly Op[], signal: AbortSign
       return;
     } catch (error) {
       const isAway = isApiError(error) && (error.status === Status.unavailable || error.status === Status.deadline_exceeded);
-      if (!isAway || mirror.written === 0 || signal.aborted) throw error;
+      const wasReached = mirror.written > 0 || attempt > 0 || isApiError(error, 'connection_lost');
+      if (!isAway || !wasReached || signal.aborted) throw error;
       if (attempt === 0) mirror.say(`make-mirror: the destination is away, and is waited for: ${error.message}`);
       await pause(systemClock, RETRY_MS, signal);
     }
