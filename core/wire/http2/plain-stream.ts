@@ -50,7 +50,9 @@ export class PlainStream implements PlainUser {
   #response: IncomingMessage | null = null;
   /** Of the body: read, and not taken by the server. */
   #held = 0;
+  /** Nothing is asked of the server any more; the end may be owed to the caller. */
   #isOver = false;
+  #cancelEnd: () => void = () => undefined;
 
   constructor(stream: Stream, connection: Connection, doors: PlainDoors) {
     this.#stream = stream;
@@ -75,6 +77,8 @@ export class PlainStream implements PlainUser {
     }
     this.#listen(this.#request);
     this.#doors.serve(theirs, carrier);
+    // Not with the first of the body: the server times what is to come, and may answer without.
+    this.#request.flushHeaders();
     if (!isHeard && expects(plain)) this.#connection.sending.inform(this.#stream, 100);
   }
 
@@ -90,11 +94,13 @@ export class PlainStream implements PlainUser {
   }
 
   onEnd(): void {
-    if (!this.#isOver) this.#request?.end();
+    if (this.#isOver) this.#end();
+    else this.#request?.end();
   }
 
   onGone(): void {
     this.#leave();
+    this.#cancelEnd();
   }
 
   onTaken(): void {
@@ -138,15 +144,19 @@ export class PlainStream implements PlainUser {
   #finish(): void {
     if (this.#isOver) return;
     this.#leave();
-    const end = (): void => this.#connection.sending.end(this.#stream, 0, '');
-    if (this.#stream.isHeard) end();
+    if (this.#stream.isHeard) return this.#end();
     // With the end comes a reset, for the rest of the body: some callers must have seen the answer before it, or lose it.
-    else this.#doors.clock.schedule(UNHEARD_MS, end);
+    this.#cancelEnd = this.#doors.clock.schedule(UNHEARD_MS, () => this.#end());
+  }
+
+  #end(): void {
+    this.#cancelEnd();
+    this.#connection.sending.end(this.#stream, 0, '');
   }
 
   #refuse(status: number): void {
-    this.#leave();
-    this.#connection.refuse(this.#stream, status);
+    this.#connection.sending.beginPlain(this.#stream, status, NO_FIELDS);
+    this.#finish();
   }
 
   #fail(code: number): void {
@@ -165,6 +175,7 @@ export class PlainStream implements PlainUser {
   }
 }
 
+const NO_FIELDS: Uint8Array = new Uint8Array(0);
 const ANSWER_HEAD_BYTES_MAX = FRAME_BYTES_MAX - 64;
 
 /** Two ends. The server may close its own as soon as it has answered: what it has said is read to its end nevertheless. */
@@ -179,19 +190,20 @@ function pairFor(carrier: Carrier): readonly [Duplex, Duplex] {
 
 /** Name and value in turn. */
 function requestFields({ contentLength }: RequestHead, { authority, fields }: PlainHead, isHeard: boolean): string[] {
-  const handed: string[] = ['Connection', 'close'];
+  const handed = ['Connection', 'close'];
   const cookies: string[] = [];
-  let host: string | null = authority === '' ? null : authority;
+  let host = authority;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] ?? '';
     const value = fields[i + 1] ?? '';
     // They may come apart (section 8.2.3); HTTP/1 has one.
     if (name === 'cookie') cookies.push(value);
     // The authority counts where there is one (section 8.3.1).
-    else if (name === 'host') host ??= value;
+    else if (name === 'host') host ||= value;
     else if (!NOT_HANDED_ON.has(name)) handed.push(name, value);
   }
-  if (host !== null) handed.push('Host', host);
+  // Empty where none is said, which HTTP/1 must say (RFC 9112, section 3.2).
+  handed.push('Host', host);
   if (cookies.length > 0) handed.push('Cookie', cookies.join('; '));
   if (!isHeard) handed.push('Transfer-Encoding', 'chunked');
   else if (contentLength === 0) handed.push('Content-Length', '0');
