@@ -9,7 +9,7 @@ import { EMPTY } from '../base/bytes.js';
 import type { KeyValue, RangeRequest, Revision } from '../client.js';
 import type { ErrorCode } from '../errors.js';
 import { NONE } from './rows.js';
-import { RowSort } from './row-sort.js';
+import { orderBy, RowSort, type IsAfter } from './row-sort.js';
 import type { Steps } from './steps.js';
 import type { Table } from './table.js';
 
@@ -82,6 +82,10 @@ export class Reading {
   /** Nothing that is not kept needs to be looked at: the count is known. */
   readonly #isCounted: boolean;
   #phase: 'walk' | 'sort' | 'done' = 'walk';
+  /** How the answer is sorted; null: in the order of keys. */
+  readonly #isAfter: IsAfter | null;
+  /** Of all that is to be sorted the first alone is wanted: whoever stands in line asks so, once for each that leaves it. */
+  readonly #isFirstOnly: boolean;
   /** The slot looked at last; NONE: none yet. */
   #slot = NONE;
   #sort: RowSort | null = null;
@@ -99,6 +103,8 @@ export class Reading {
     const cut = sortTarget === 'key' || (sortOrder === 'none' && !this.#isFiltered);
     this.#rowsMax = cut ? this.#limit + 1 : Infinity;
     if (countOnly === true) this.#rowsMax = 0;
+    this.#isAfter = sortTarget === 'key' || countOnly === true ? null : orderBy(table, sortTarget, sortOrder === 'descend');
+    this.#isFirstOnly = this.#isAfter !== null && this.#limit === 1 && this.#rowsMax === Infinity;
     this.#isCounted = revision === current && this.#rowsMax < Infinity;
     if (!this.#isCounted) return;
     const { from, to } = this.#places();
@@ -162,22 +168,28 @@ export class Reading {
     if (row === NONE) return;
     if (!this.#isCounted) this.count += 1;
     if (this.rows.length >= this.#rowsMax) return;
-    if (!this.#isFiltered || passes(this.#table, row, this.request)) this.rows.push(row);
+    if (this.#isFiltered && !passes(this.#table, row, this.request)) return;
+    const [first] = this.rows;
+    if (first === undefined || !this.#isFirstOnly) {
+      this.rows.push(row);
+      return;
+    }
+    this.more = true;
+    if (this.#isAfter !== null && this.#isAfter(first, row) > 0) this.rows[0] = row;
   }
 
   #afterWalk(): void {
-    const { sortOrder = 'none', sortTarget = 'key', countOnly } = this.request;
     this.#phase = 'sort';
-    if (sortTarget === 'key' || countOnly === true) return;
-    this.#sort = new RowSort(this.#table, this.rows, sortTarget, sortOrder === 'descend');
+    if (this.#isAfter !== null && this.rows.length > 1) this.#sort = new RowSort(this.rows, this.#isAfter);
   }
 
   #cut(): void {
     this.#phase = 'done';
     this.#sort = null;
     if (this.request.countOnly === true) return;
-    this.more = this.rows.length > this.#limit;
-    if (this.more) this.rows.length = this.#limit;
+    if (this.rows.length <= this.#limit) return;
+    this.more = true;
+    this.rows.length = this.#limit;
   }
 }
 

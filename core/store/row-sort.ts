@@ -8,9 +8,12 @@ import type { Table } from './table.js';
 
 const RUN_ROWS = 1024;
 
+/** Above 0: row `a` comes behind row `b`; 0: they stay as they stand. */
+export type IsAfter = (a: number, b: number) => number;
+
 export class RowSort {
   readonly #rows: number[];
-  readonly #isAfter: (a: number, b: number) => number;
+  readonly #isAfter: IsAfter;
   /** Rows up to here lie in sorted runs. */
   #runsEnd = 0;
   /** Length of the runs that are being merged; of those below `#at` two are one already. */
@@ -22,10 +25,9 @@ export class RowSort {
   #merged: number[] = [];
 
   /** Sorts `rows` where they stand. They must not move until it is done. */
-  constructor(table: Table, rows: number[], target: Exclude<SortTarget, 'key'>, isDescending: boolean) {
+  constructor(rows: number[], isAfter: IsAfter) {
     this.#rows = rows;
-    const ascending = comparison(table, target);
-    this.#isAfter = isDescending ? (a, b) => ascending(b, a) : ascending;
+    this.#isAfter = isAfter;
   }
 
   /** True when they are sorted. */
@@ -88,7 +90,12 @@ export class RowSort {
   }
 }
 
-function comparison(table: Table, target: Exclude<SortTarget, 'key'>): (a: number, b: number) => number {
+export function orderBy(table: Table, target: Exclude<SortTarget, 'key'>, isDescending: boolean): IsAfter {
+  const ascending = comparison(table, target);
+  return isDescending ? (a, b) => ascending(b, a) : ascending;
+}
+
+function comparison(table: Table, target: Exclude<SortTarget, 'key'>): IsAfter {
   const { rows } = table;
   switch (target) {
     case 'version':

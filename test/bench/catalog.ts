@@ -3,6 +3,7 @@
 import { gatewayTheme } from './themes/gateway.js';
 import { getTheme } from './themes/get.js';
 import { expiryTheme, leaseTheme } from './themes/lease.js';
+import { lockTheme } from './themes/lock.js';
 import { membersTheme } from './themes/members.js';
 import { putTheme } from './themes/put.js';
 import { recipeThemes } from './themes/recipes.js';
@@ -17,7 +18,7 @@ import type { Words } from './words.js';
 
 const USUAL_THEMES: readonly Theme[] = [
   putTheme, steadyTheme, getTheme, txnTheme, membersTheme, watchTheme, leaseTheme, expiryTheme,
-  gatewayTheme, sizeTheme,
+  lockTheme, gatewayTheme, sizeTheme,
 ];
 
 /** What these words ask for; `--only` is a row's id, or else words of names. */

@@ -2,6 +2,7 @@
 
 import type { ClientLoads } from './client-load.js';
 import { expiryLoad, grantLoad, keepAliveLoad } from './lease-load.js';
+import { lockLoad } from './lock-load.js';
 import { watchLoad } from './watch-load.js';
 
 type Call = { readonly [K in keyof ClientLoads]: readonly [K, ...Parameters<ClientLoads[K]>] }[keyof ClientLoads];
@@ -16,6 +17,8 @@ async function figures(call: Call): Promise<object> {
       return await expiryLoad(call[1], call[2]);
     case 'watch':
       return await watchLoad(call[1]);
+    case 'lock':
+      return await lockLoad(call[1], () => process.stdout.write('mark\n'));
   }
 }
 

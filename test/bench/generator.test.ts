@@ -84,7 +84,7 @@ test('an answer without a message is an error, not a fast answer', async (t) => 
 
 test('a server that hangs up ends the load with the reason', async (t) => {
   await against((stream, nth) => (nth === 3 ? stream.session?.destroy() : good(stream)), async ({ job }) => {
-    await t.throwsAsync(generate(job, () => 0), { message: /generator ended with 1: the server (?:sends|closed)/ });
+    await t.throwsAsync(generate(job, () => 0), { message: /a load ended with 1: the server (?:sends|closed)/ });
   });
 });
 

@@ -1,11 +1,8 @@
 // The bench's own load generator, seen from the bench: what is to be sent (plain data), and a process that sends it. It makes
 // what h2load cannot: arrivals at a fixed rate whatever the answers do (open loop), quantiles of latency, keys that differ.
 
-import { spawn } from 'node:child_process';
-import { constants, setPriority } from 'node:os';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { Quantiles } from './histogram.js';
+import { figuresOf } from './load-process.js';
 
 /** `any`: another key of the space with every request, by a generator with a fixed seed. `fill`: each key once, 100 a request. */
 export type Requests =
@@ -53,39 +50,17 @@ export const LATE_P99 = { microsMax: 1_000, partMax: 0.2 } as const;
 
 /** Beyond the time it was given, filling a store and waiting for answers included. */
 const PATIENCE_MS = 120_000;
-const generatorFile = fileURLToPath(new URL('generator-main.js', import.meta.url));
 
 /** Fails if any answer brought no message. `cpuMicros` is asked when the warm-up has ended and when the measured time has. */
 export async function generate(job: Job, cpuMicros: () => number): Promise<Loaded> {
-  const timeout = (job.warmUpSeconds + job.seconds) * 1000 + PATIENCE_MS;
-  const child = spawn(process.execPath, [generatorFile, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'pipe'], timeout });
-  if (job.pacing.kind === 'open' && child.pid !== undefined) prefer(child.pid);
-  let complaint = '';
-  child.stderr.on('data', (bytes: Buffer) => {
-    complaint = (complaint + bytes.toString()).slice(-2_000);
-  });
-  const exit = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
   const cpu: number[] = [];
-  let last = '';
-  for await (const line of createInterface({ input: child.stdout })) {
-    last = line;
-    if (!line.startsWith('{')) cpu.push(cpuMicros());
-  }
-  const code = await exit;
+  const result = await figuresOf({
+    file: 'generator-main.js', words: job, timeoutMs: (job.warmUpSeconds + job.seconds) * 1000 + PATIENCE_MS,
+    isPreferred: job.pacing.kind === 'open', onMark: () => cpu.push(cpuMicros()),
+  }) as JobResult;
   const [before = NaN, after = NaN] = cpu;
-  if (code === null) throw new Error(`the load generator did not end within ${timeout / 1000} seconds`);
-  if (code !== 0) throw new Error(`the load generator ended with ${code}: ${complaint.trim()}`);
-  const result = JSON.parse(last) as JobResult;
   if (result.failed > 0) throw new Error(`${result.failed} of ${result.answers} answers brought no message`);
   return { ...result, cpuMicros: (after - before) / result.answers };
-}
-
-/** A generator stands for callers on other machines, who do not wait for a processor of this one; only root may say so. */
-function prefer(pid: number): void {
-  if (process.getuid?.() === 0) setPriority(pid, constants.priority.PRIORITY_HIGHEST);
 }
 
 /** Null: the generator kept its schedule. */

@@ -2,14 +2,12 @@
 // Messages are written and read by hand over light-client.ts, so that the client is not what is measured, and every load checks
 // that the work was done: each answer, and what is there at the end.
 
-import { framed, LightClient, type LightStream } from './light-client.js';
+import { LightClient, type LightStream } from './light-client.js';
+import { bytesField, framed, numberField, PATH, rangeMessage } from './messages.js';
 
 const LEASE = '/etcdserverpb.Lease/';
-const KV = '/etcdserverpb.KV/';
 /** Requests whose answers have come are forgotten this many at once. */
 const ANSWERED_MAX = 4096;
-/** How often some of the leases that are held are renewed. */
-const HOLD_STEP_MS = 100;
 
 export interface GrantFigures {
   readonly perSecond: number;
@@ -31,27 +29,8 @@ export interface ExpiryFigures {
   readonly slowestReadMs: number;
 }
 
-export interface HoldFigures {
-  readonly slowestRenewalMs: number;
-  /** Of a linearizable read every 10 ms meanwhile. */
-  readonly slowestReadMs: number;
-}
-
-// Protobuf by hand: a number, and bytes.
-
-function varint(value: number | bigint): number[] {
-  const bytes: number[] = [];
-  let rest = BigInt(value);
-  for (; rest >= 128n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
-  bytes.push(Number(rest));
-  return bytes;
-}
-
-const numberField = (field: number, value: number): number[] => [field << 3, ...varint(value)];
-const bytesField = (field: number, bytes: Uint8Array): number[] => [(field << 3) | 2, ...varint(bytes.length), ...bytes];
-
 /** The number in a field of a flat message; 0 when it is absent. `from` and `to` bound the message. */
-function numberIn(bytes: Buffer, from: number, to: number, field: number): number {
+export function numberIn(bytes: Buffer, from: number, to: number, field: number): number {
   let at = from;
   const next = (): number => {
     let [value, scale] = [0, 1];
@@ -71,7 +50,7 @@ function numberIn(bytes: Buffer, from: number, to: number, field: number): numbe
   return 0;
 }
 
-async function withClients<T>(url: string, count: number, use: (clients: readonly LightClient[]) => Promise<T>): Promise<T> {
+export async function withClients<T>(url: string, count: number, use: (clients: readonly LightClient[]) => Promise<T>): Promise<T> {
   const clients = await Promise.all(Array.from({ length: count }, () => LightClient.connect(url)));
   try {
     return await use(clients);
@@ -133,11 +112,8 @@ export async function countLeases(url: string): Promise<number> {
 }
 
 async function countKeys(client: LightClient, prefix: string): Promise<number> {
-  const from = Buffer.from(prefix);
-  const to = Buffer.from(from);
-  to[to.length - 1] = (to.at(-1) ?? 0) + 1;
-  const countOnly = numberField(9, 1);
-  const bytes = await client.call(`${KV}Range`, Buffer.from([...bytesField(1, from), ...bytesField(2, to), ...countOnly]));
+  const end = `${prefix.slice(0, -1)}0`;
+  const bytes = await client.call(PATH.range, rangeMessage(prefix, { end, isCount: true }));
   if (bytes === null) throw new Error('a count was refused');
   return numberIn(bytes, 0, bytes.length, 4);
 }
@@ -150,7 +126,7 @@ export async function grantLoad(
   const before = await countLeases(url);
   const seconds = await withClients(url, connections, (clients) => callAll(clients, {
     path: `${LEASE}LeaseGrant`, total: leases, depth,
-    message: (i) => Buffer.from([...numberField(1, ttlSeconds), ...numberField(2, firstId + i)]),
+    message: (i) => Buffer.concat([numberField(1, ttlSeconds), numberField(2, firstId + i)]),
     check(i, answer) {
       const id = answer === null ? 0 : numberIn(answer.bytes, answer.from, answer.to, 2);
       if (id !== firstId + i) throw new Error(`lease ${firstId + i} was not granted, but ${id}`);
@@ -158,21 +134,6 @@ export async function grantLoad(
   }));
   const granted = (await countLeases(url)) - before;
   if (granted !== leases) throw new Error(`${leases} leases were granted, and there are ${granted} more`);
-  return { perSecond: leases / seconds, seconds };
-}
-
-/** Revokes them again, so that what is measured next does not find them. */
-export async function revokeLoad(
-  url: string, load: { leases: number; firstId: number; connections: number; depth: number },
-): Promise<GrantFigures> {
-  const { leases, firstId, connections, depth } = load;
-  const seconds = await withClients(url, connections, (clients) => callAll(clients, {
-    path: `${LEASE}LeaseRevoke`, total: leases, depth,
-    message: (i) => Buffer.from(numberField(1, firstId + i)),
-    check(i, answer) {
-      if (answer === null) throw new Error(`lease ${firstId + i} was not revoked`);
-    },
-  }));
   return { perSecond: leases / seconds, seconds };
 }
 
@@ -190,7 +151,7 @@ export async function keepAliveLoad(url: string, load: {
     const endsAt = load.seconds === undefined ? Infinity : startedAt + load.seconds * 1000;
     let [asked, answered, slowestMs] = [0, 0, 0];
     const isOver = (): boolean => asked >= total || performance.now() >= endsAt;
-    const next = (): Buffer => framed(Buffer.from(numberField(1, firstId + (asked++ % leases))));
+    const next = (): Buffer => framed(numberField(1, firstId + (asked++ % leases)));
     await Promise.all(Array.from({ length: streams }, (_, n) => new Promise<void>((resolve, reject) => {
       const client = clients[n % clients.length];
       if (client === undefined) throw new Error('a load needs a connection');
@@ -245,10 +206,8 @@ export async function expiryLoad(
   const prefix = `lease-load/${firstId}/`;
   await grantLoad(url, { leases, ttlSeconds, firstId, connections: 10, depth: 50 });
   await withClients(url, 10, (clients) => callAll(clients, {
-    path: `${KV}Put`, total: leases, depth: 50,
-    message: (i) => Buffer.from([
-      ...bytesField(1, Buffer.from(`${prefix}${i}`)), ...bytesField(2, Buffer.from('held')), ...numberField(3, firstId + i),
-    ]),
+    path: PATH.put, total: leases, depth: 50,
+    message: (i) => Buffer.concat([bytesField(1, `${prefix}${i}`), bytesField(2, 'held'), numberField(3, firstId + i)]),
     check(i, answer) {
       if (answer === null) throw new Error(`a key could not be put on lease ${firstId + i}`);
     },
@@ -277,46 +236,14 @@ export async function expiryLoad(
   });
 }
 
-/**
- * Grants leases and keeps them alive for so many seconds, each one three times in its time, as their holders would; meanwhile
- * reads. All must be there at the end. They are revoked then.
- */
-export async function holdLoad(
-  url: string, load: { leases: number; ttlSeconds: number; firstId: number; seconds: number },
-): Promise<HoldFigures> {
-  const { leases, ttlSeconds, firstId, seconds } = load;
-  const before = await countLeases(url);
-  await grantLoad(url, { leases, ttlSeconds, firstId, connections: 10, depth: 50 });
-  const parts = Math.ceil((ttlSeconds * 1000) / 3 / HOLD_STEP_MS);
-  const figures = await withClients(url, 1, async ([reader]) => {
-    if (reader === undefined) throw new Error('a load needs a connection');
-    const reads = readMeanwhile(reader);
-    const startedAt = performance.now();
-    let slowestRenewalMs = 0;
-    for (let step = 0; step * HOLD_STEP_MS < seconds * 1000; step++) {
-      const [from, to] = [step % parts, step % parts + 1].map((part) => Math.floor((leases * part) / parts));
-      const part = { firstId: firstId + (from ?? 0), leases: (to ?? 0) - (from ?? 0) };
-      const { slowestMs } = await keepAliveLoad(url, { ...part, connections: 1, streams: 4, depth: 100, rounds: 1 });
-      slowestRenewalMs = Math.max(slowestRenewalMs, slowestMs);
-      await sleep(startedAt + (step + 1) * HOLD_STEP_MS - performance.now());
-    }
-    await reads.end();
-    return { slowestRenewalMs, slowestReadMs: reads.slowestMs };
-  });
-  const held = (await countLeases(url)) - before;
-  if (held !== leases) throw new Error(`${leases} leases were kept alive, and ${held} are there`);
-  await revokeLoad(url, { leases, firstId, connections: 10, depth: 50 });
-  return figures;
-}
-
 /** A linearizable read every 10 ms until `end`. */
 function readMeanwhile(client: LightClient): { readonly slowestMs: number; end(): Promise<void> } {
   let [slowestMs, isOver] = [0, false];
   const reads = (async () => {
-    const key = Buffer.from(bytesField(1, Buffer.from('lease-load')));
+    const message = rangeMessage('lease-load');
     while (!isOver) {
       const atMs = performance.now();
-      await client.call(`${KV}Range`, key);
+      await client.call(PATH.range, message);
       slowestMs = Math.max(slowestMs, performance.now() - atMs);
       await sleep(10);
     }

@@ -4,6 +4,7 @@
 // whoever measures checks what was done. Not for anything but a bench: it trusts the server.
 
 import { connect, type Socket } from 'node:net';
+import { framed } from './messages.js';
 
 /** Called for each message of an answer: its bytes are `bytes` from `from` to `to`, and are gone after the call. */
 export type OnMessage = (bytes: Buffer, from: number, to: number) => void;
@@ -22,15 +23,6 @@ const WINDOW_BYTES_INITIAL = 65_535;
 /** Taken from the socket at once. */
 const READ_BYTES = 256 * 1024;
 const NOTHING = Buffer.alloc(0);
-
-/** A message of gRPC as it stands on the wire. */
-export function framed(message: Uint8Array): Buffer {
-  const frame = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, PREFIX_BYTES);
-  return frame;
-}
 
 export class LightStream {
   readonly id: number;

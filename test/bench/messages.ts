@@ -16,12 +16,12 @@ function varint(value: number): number[] {
   return value < 128 ? [value] : [(value % 128) | 128, ...varint(Math.floor(value / 128))];
 }
 
-function bytesField(number: number, value: Bytes): Buffer {
+export function bytesField(number: number, value: Bytes): Buffer {
   const bytes = Buffer.from(value);
   return Buffer.concat([Buffer.from([(number << 3) | 2, ...varint(bytes.length)]), bytes]);
 }
 
-function numberField(number: number, value: number): Buffer {
+export function numberField(number: number, value: number): Buffer {
   return Buffer.from([number << 3, ...varint(value)]);
 }
 

@@ -13,6 +13,7 @@ import type { Subscription } from '../../recipes/topic-read.js';
 import { Topic } from '../../recipes/topic.js';
 import { connected, must, opened, quantile } from './counting.js';
 import { failOver } from './fail-over.js';
+import type { Figure } from './report.js';
 import type { Survey } from './survey.js';
 import type { Target } from './targets.js';
 
@@ -71,23 +72,26 @@ async function freeLock(target: Target): Promise<readonly number[]> {
 }
 
 /** For each number of waiters; the server has been warmed by locks that are free. */
-async function contended(target: Target): Promise<readonly number[]> {
+async function contended(target: Target): Promise<readonly (number | Figure)[]> {
   await connected(target, (client) => opened(client, 1, async ([session]) => {
     must(session !== undefined, 'no session');
     await atOnce(session, WARM_UP_MS);
   }));
-  const answers: number[] = [];
+  const answers: (number | Figure)[] = [];
   for (const waiters of WAITERS) answers.push(...(await handOvers(target, waiters)));
   return answers;
 }
 
-/** So many wait all the time: whoever has held stands at the end again. Hand-overs a second, and operations for each. */
-async function handOvers(target: Target, waiters: number): Promise<readonly number[]> {
+/**
+ * So many wait all the time: whoever has held stands at the end again. Hand-overs a second and what each costs the server, how
+ * long from the call of `release` until the next one holds, and operations for each.
+ */
+async function handOvers(target: Target, waiters: number): Promise<readonly (number | Figure)[]> {
   const name = `line of ${waiters}`;
   return await connected(target, (client) => opened(client, waiters + 1, async ([before, ...sessions]) => {
     must(before !== undefined, 'no session');
     const stopper = await lock(before, name);
-    const done: Standing = { count: 0, holders: 0, fence: 0, over: false, fault: null };
+    const done: Standing = { count: 0, holders: 0, fence: 0, releasedAt: NaN, late: [], over: false, fault: null };
     const waits = sessions.map((session) => standing(session, name, done));
     const line = { ...prefixRange(utf8(`coterie/locks/${name}/`)), countOnly: true };
     // A watch on what each waits for, and one on its own entry; the holder has one too.
@@ -96,14 +100,16 @@ async function handOvers(target: Target, waiters: number): Promise<readonly numb
     must((await client.range(line)).count === waiters + 1, 'somebody does not stand in line');
     await stopper.release();
     await sleep(SETTLE_MS);
-    const [from, operations, startedAt] = [done.count, client.total, performance.now()];
+    const [from, operations, startedAt, cpuBefore] = [done.count, client.total, performance.now(), target.cpuMicros()];
+    done.late = [];
     await sleep(MEASURED_MS);
     const [handed, spent, seconds] = [done.count - from, client.total - operations, (performance.now() - startedAt) / 1000];
+    const [late, cpuMicros] = [quantile(done.late, 0.5), (target.cpuMicros() - cpuBefore) / handed];
     done.over = true;
     await Promise.all(sessions.map((session) => session.close()));
     await Promise.all(waits);
     check(done);
-    return [handed / seconds, spent / handed];
+    return [{ value: handed / seconds, cpuMicros }, late, spent / handed];
   }));
 }
 
@@ -111,6 +117,9 @@ interface Standing {
   count: number;
   holders: number;
   fence: number;
+  releasedAt: number;
+  /** Milliseconds. */
+  late: number[];
   over: boolean;
   /** The first of whoever could not go on: on a loaded machine a session may be lost. The row fails by it, not the bench. */
   fault: Error | null;
@@ -125,11 +134,14 @@ async function standing(session: Session, name: string, done: Standing): Promise
   try {
     for (;;) {
       const held = await lock(session, name);
+      const now = performance.now();
+      if (!Number.isNaN(done.releasedAt)) done.late.push(now - done.releasedAt);
       done.holders += 1;
       must(done.holders === 1 && held.fence > done.fence, 'two hold one lock');
       done.fence = held.fence;
       done.count += 1;
       done.holders -= 1;
+      done.releasedAt = performance.now();
       await held.release();
     }
   } catch (error) {
@@ -259,6 +271,7 @@ export const recipeSurveys: readonly Survey[] = [
       const what = `recipes: lock, ${waiters.toLocaleString('en-US')} waiters`;
       return [
         { name: `${what}, hand-overs`, unit: 'hand-overs/s', better: 'more' },
+        { name: `${what}, from release to the next holder, p50`, unit: 'ms', better: 'less' },
         { name: `${what}, operations`, unit: 'a hand-over', better: 'less' },
       ];
     }),

@@ -71,6 +71,9 @@ export interface Report {
   readonly measured: readonly Measured[];
 }
 
+/** What is told as 1.00 is as good. */
+const AS_GOOD = 0.995;
+
 export type Verdict = 'met' | 'missed' | 'no goal' | 'not measured';
 
 export interface Outcome {
@@ -106,7 +109,7 @@ export function judge({ row, theme, sides }: Measured): Outcome {
   };
   const decisive = row.against === 'itself' ? outcome.coterie : outcome.ratio;
   const advantage = timesBetter(row, outcome.ratio?.median ?? NaN);
-  return { ...outcome, verdict: verdictOf(row, decisive), isBehind: advantage < 1 };
+  return { ...outcome, verdict: verdictOf(row, decisive), isBehind: advantage < AS_GOOD };
 }
 
 function verdictOf({ goal, judged }: Row, spread: Spread | null): Verdict {

@@ -1,5 +1,6 @@
 // Several rows that one piece of work on one server answers together, in their order: how the rows of the recipes are written.
 
+import type { Figure } from './report.js';
 import type { Target } from './targets.js';
 
 export interface SurveyRow {
@@ -10,5 +11,5 @@ export interface SurveyRow {
 
 export interface Survey {
   readonly rows: readonly SurveyRow[];
-  ask(target: Target): Promise<readonly number[]>;
+  ask(target: Target): Promise<readonly (number | Figure)[]>;
 }

@@ -2,7 +2,8 @@
 // light-client.ts, and answers are read no further than it takes to know that every watcher was told of every event, once, in
 // order: of one writer's puts the revisions are consecutive, so each event must carry the one behind the last.
 
-import { framed, LightClient, type LightStream } from './light-client.js';
+import { LightClient, type LightStream } from './light-client.js';
+import { bytesField, framed, numberField, PATH, VALUE_BYTES } from './messages.js';
 
 export interface WatchLoad {
   readonly url: string;
@@ -39,8 +40,6 @@ export interface WatchFigures {
 }
 
 const WATCH = '/etcdserverpb.Watch/Watch';
-const PUT = '/etcdserverpb.KV/Put';
-const VALUE_BYTES = 256;
 const DEPTH = 16;
 /** Nothing has come for so long: something was lost. */
 const STALL_MS = 20_000;
@@ -188,9 +187,8 @@ function firstOf({ watchers, streams }: WatchLoad, i: number): number {
 function createRequest(load: WatchLoad, prefix: string, watcher: number): Uint8Array {
   const key = load.isDisjoint === true ? `${prefix}${watcher}` : prefix;
   const end = load.isDisjoint === true ? '' : `${prefix.slice(0, -1)}0`;
-  const fields = [...bytesField(1, Buffer.from(key)), ...bytesField(2, Buffer.from(end))];
-  if (load.prevKv === true) fields.push(6 << 3, 1);
-  return Uint8Array.from(bytesField(1, Uint8Array.from(fields)));
+  const earlier = load.prevKv === true ? [numberField(6, 1)] : [];
+  return bytesField(1, Buffer.concat([bytesField(1, key), bytesField(2, end), ...earlier]));
 }
 
 async function openStalled(load: WatchLoad, prefix: string): Promise<LightClient> {
@@ -214,7 +212,7 @@ async function write(load: WatchLoad, client: LightClient, prefix: string, tally
       const number = begun++;
       let isGood = false;
       const key = load.isDisjoint === true ? `${prefix}${number % load.watchers}` : `${prefix}k`;
-      const stream = client.open(PUT, () => (isGood = true), () => {
+      const stream = client.open(PATH.put, () => (isGood = true), () => {
         answered += 1;
         if (!isGood) tally.fail(`put ${number} was refused`);
         if (answered === events) resolve();
@@ -239,19 +237,7 @@ async function write(load: WatchLoad, client: LightClient, prefix: string, tally
 function putRequest(key: string, number: number, valueBytes: number): Uint8Array {
   const value = Buffer.alloc(Math.max(4, valueBytes), 'v');
   value.writeUInt32BE(number);
-  return Buffer.concat([Uint8Array.from(bytesField(1, Buffer.from(key))), Uint8Array.from(bytesField(2, value))]);
-}
-
-function bytesField(field: number, bytes: Uint8Array): number[] {
-  return [(field << 3) | 2, ...varint(bytes.length), ...bytes];
-}
-
-function varint(value: number): number[] {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
-  bytes.push(rest);
-  return bytes;
+  return Buffer.concat([bytesField(1, key), bytesField(2, value)]);
 }
 
 // Reading: the fields of WatchResponse, Event and KeyValue that are needed; a tag is a field's number times 8, and how it is

@@ -28,12 +28,12 @@ export const leaseTheme: Theme = {
     try {
       const renewing = { firstId: 1, leases: RENEWED, connections: 10, streams: 10, depth: 100 };
       const renewed = { leases: RENEWED, ttlSeconds: TTL_SECONDS, firstId: 1, connections: 10, depth: 20 };
-      await loadInProcess('grant', [url, renewed]);
+      await loadInProcess('grant', [[url, renewed]]);
       const warmUp = { ...renewing, seconds: pace.firstWarmUpSeconds };
-      const { perSecond } = await loadInProcess('keepAlive', [url, warmUp], [url, { ...renewing, seconds: pace.seconds }]);
+      const { perSecond } = await loadInProcess('keepAlive', [[url, warmUp], [url, { ...renewing, seconds: pace.seconds }]]);
       bench.record(keepAlive, { value: perSecond });
       const granting = { leases: LEASES, ttlSeconds: TTL_SECONDS, firstId: RENEWED + 1, connections: 10, depth: 20 };
-      bench.record(grant, { value: (await loadInProcess('grant', [url, granting])).perSecond });
+      bench.record(grant, { value: (await loadInProcess('grant', [[url, granting]])).perSecond });
     } finally {
       await stop();
     }
@@ -50,7 +50,7 @@ export const expiryTheme: Theme = {
   async measure(bench) {
     const { url, stop } = await startTarget(bench.stage, bench.name);
     try {
-      const figures = await loadInProcess('expiry', [url, { leases: LEASES, ttlSeconds: EXPIRING_TTL_SECONDS, firstId: 1 }]);
+      const figures = await loadInProcess('expiry', [[url, { leases: LEASES, ttlSeconds: EXPIRING_TTL_SECONDS, firstId: 1 }]]);
       bench.record(expiry, { value: figures.perSecond });
       bench.record(stall, { value: figures.slowestReadMs });
     } finally {

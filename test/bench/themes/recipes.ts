@@ -21,7 +21,10 @@ export const recipeThemes: readonly Theme[] = recipeSurveys.map((survey): Theme 
       const server = await startTarget(bench.stage, bench.name);
       try {
         const answers = await survey.ask(server);
-        for (const [i, row] of rows.entries()) bench.record(row, { value: answers[i] ?? NaN });
+        for (const [i, row] of rows.entries()) {
+          const answer = answers[i] ?? NaN;
+          bench.record(row, typeof answer === 'number' ? { value: answer } : answer);
+        }
       } finally {
         await server.stop();
       }

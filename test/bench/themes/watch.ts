@@ -32,7 +32,7 @@ export const watchTheme: Theme = {
         if (!bench.wants(row)) continue;
         const load = { url, watchers, streams: CONNECTIONS, connections: CONNECTIONS, depth: PUTS_UNDER_WAY };
         const measured = { ...load, events: bench.pace.isShort ? shortEvents : events };
-        const { perSecond } = await loadInProcess('watch', [{ ...load, events: warmUpEvents }], [measured]);
+        const { perSecond } = await loadInProcess('watch', [[{ ...load, events: warmUpEvents }], [measured]]);
         bench.record(row, { value: perSecond });
       }
     } finally {
