@@ -20,7 +20,7 @@ export interface LogStorage {
   append(batch: Persist, done: Done): void;
   /**
    * Streams a snapshot beside ongoing appends; durable and the newest when done. Older ones may go. One at a time. An empty
-   * chunk is not kept: it asks for the next one in a later turn.
+   * chunk is not kept: it asks for the next one in a later turn. The bytes of a chunk are good until the next is asked for.
    */
   saveSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>, done: Done): void;
   /** The chunks of the snapshot that `open` or `saveSnapshot` named, in order, whatever their size. */

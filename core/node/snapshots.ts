@@ -99,7 +99,7 @@ export class Snapshots {
     if (this.#isSaving || !isDue || applied.index < this.#index) return;
     const meta: SnapshotMeta = { ...applied, configuration: store.configuration };
     const frozen = store.freeze();
-    const counted = new CountedChunks(frozen.chunks());
+    const counted = new CountedChunks(frozen.lentChunks());
     this.#isSaving = true;
     this.#isDoubtful = false;
     this.#logBytes = 0;

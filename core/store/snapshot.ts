@@ -21,7 +21,7 @@ import type { Revision } from '../client.js';
 import { Alarms } from './alarms.js';
 import type { Arena } from './arena.js';
 import { AuthTable } from './auth.js';
-import { ByteReader, ByteWriter } from './binary.js';
+import { ByteReader, ByteWriter, VARINT_BYTES_MAX, writeVarint } from './binary.js';
 import type { LeaseRecord } from './leases.js';
 import { SNAPSHOT_CHUNK_BYTES, SNAPSHOT_STEPS } from './limits.js';
 import { MemberTable } from './members.js';
@@ -37,6 +37,8 @@ export interface Frozen {
   readonly rowsEnd: number;
   /** All slots in byte order of their keys. */
   readonly slots: Uint32Array;
+  /** None of them is of a key that is gone. */
+  readonly isAllLive: boolean;
   readonly leases: readonly Lease[];
   /** Written when the store was frozen. */
   readonly members: Uint8Array;
@@ -79,13 +81,22 @@ const FRAME_BYTES_MAX = 2 ** 30;
 /** Of what is kept with them, values that stay where they were read are at least so many times the rest. */
 const VALUES_SHARE_MIN = 7;
 
+/** A flag, a key's number, four more numbers, a lease. */
+const ROW_BYTES_MAX = 1 + 5 * VARINT_BYTES_MAX + 8;
+
+/** Frames are lent in so much memory: one that has more, because its last value is large, has memory of its own. */
+const LENT_BYTES_MAX = SNAPSHOT_CHUNK_BYTES + 128 * 1024;
+
 const ROW_TOMBSTONE = 1;
 const ROW_LEASE = 2;
 const ROW_CREATED = 4;
 
-/** An empty piece carries nothing: it gives the driver's other work a turn. */
-export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
-  const frames = new FrameWriter();
+/**
+ * An empty piece carries nothing: it gives the driver's other work a turn. With `isLent` all pieces are written to the same
+ * memory, which saves the system the making of as much as the store has.
+ */
+export function* chunksOf(frozen: Frozen, isLent: boolean): Iterable<Uint8Array> {
+  const frames = new FrameWriter(isLent);
   const { writer } = frames;
   const counted = yield* numberKeys(frozen);
   writer.byte(HEAD);
@@ -119,19 +130,26 @@ export function* chunksOf(frozen: Frozen): Iterable<Uint8Array> {
 
 /** The number of each key by slot, from 0 in byte order; NONE for keys nothing can be seen of any more. */
 function* numberKeys(frozen: Frozen): Generator<Uint8Array, { numbers: Uint32Array; keys: number }> {
-  const { keys, rows } = frozen.table;
-  const numbers = new Uint32Array(keys.slotsEnd).fill(NONE);
+  const { table, slots, compacted } = frozen;
+  const numbers = new Uint32Array(table.keys.slotsEnd).fill(NONE);
+  // A key that is not gone can be seen: there is no need to look at what is far away in memory.
+  const isAllSeen = frozen.isAllLive || compacted <= 0;
   let count = 0;
-  let steps = 0;
-  for (const slot of frozen.slots) {
-    if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
-    let row = keys.newest(slot);
-    while (row !== NONE && row >= frozen.rowsEnd) row = rows.prev(row);
-    assert(row !== NONE, 'a key had no row when the store was frozen');
-    // The newest goes last: if it cannot be seen, none can.
-    if (!frozen.table.isSuperseded(row, frozen.compacted)) numbers[slot] = count++;
+  for (let i = 0; i < slots.length; i++) {
+    if ((i + 1) % SNAPSHOT_STEPS === 0) yield EMPTY;
+    const slot = slots[i] as number;
+    if (isAllSeen || isSeen(frozen, slot)) numbers[slot] = count++;
   }
   return { numbers, keys: count };
+}
+
+/** Of the rows of a key the newest goes last: if it cannot be seen, none can. */
+function isSeen({ table, rowsEnd, compacted }: Frozen, slot: number): boolean {
+  const { keys, rows } = table;
+  let row = keys.newest(slot);
+  while (row !== NONE && row >= rowsEnd) row = rows.prev(row);
+  assert(row !== NONE, 'a key had no row when the store was frozen');
+  return !table.isSuperseded(row, compacted);
 }
 
 function* leaseFrames(frozen: Frozen, frames: FrameWriter): Iterable<Uint8Array> {
@@ -150,10 +168,11 @@ function* leaseFrames(frozen: Frozen, frames: FrameWriter): Iterable<Uint8Array>
 function* keyFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
   const { writer } = frames;
   const { keys } = frozen.table;
+  const { slots } = frozen;
   let last = NONE;
-  let steps = 0;
-  for (const slot of frozen.slots) {
-    if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
+  for (let i = 0; i < slots.length; i++) {
+    if ((i + 1) % SNAPSHOT_STEPS === 0) yield EMPTY;
+    const slot = slots[i] as number;
     if (numbers[slot] === NONE) continue;
     if (writer.length === 0) {
       writer.byte(KEYS);
@@ -170,57 +189,81 @@ function* keyFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): 
 }
 
 function* rowFrames(frozen: Frozen, frames: FrameWriter, numbers: Uint32Array): Iterable<Uint8Array> {
-  const { table, compacted, rowsEnd } = frozen;
+  const { table, rowsEnd } = frozen;
   const { rows } = table;
-  const facts = new ByteWriter();
-  const values = new ValueRuns(table.values);
+  const writer = new RowWriter(frozen, numbers);
   const close = (): Uint8Array => {
     frames.writer.byte(ROWS);
-    frames.writer.bytes(facts.peek());
-    facts.clear();
-    return frames.close(values);
+    frames.writer.bytes(writer.facts.subarray(0, writer.length));
+    writer.length = 0;
+    return frames.close(writer.values);
   };
-  let last = 0;
   let steps = 0;
   for (let row = rows.first(0); row < rowsEnd; row = rows.after(row)) {
     if (++steps % SNAPSHOT_STEPS === 0) yield EMPTY;
-    if (table.isSuperseded(row, compacted)) continue;
-    const number = numbers[rows.slot(row)] as number;
-    assert(number !== NONE, 'a row that can be seen has a key that can not');
-    const main = rows.main(row);
-    writeRow(facts, table, row, { number, delta: main - last });
-    values.add(rows.chunk(row), rows.offset(row), rows.valueLength(row));
-    last = main;
-    if (facts.length + values.length >= SNAPSHOT_CHUNK_BYTES) yield close();
+    writer.write(row);
+    if (writer.length + writer.values.length >= SNAPSHOT_CHUNK_BYTES) yield close();
   }
-  if (facts.length > 0) yield close();
+  if (writer.length > 0) yield close();
 }
 
-/** All of a row but its value. */
-function writeRow(writer: ByteWriter, table: Table, row: number, told: { number: number; delta: number }): void {
-  const { rows } = table;
-  const version = rows.version(row);
-  const hasLease = rows.hasLease(row);
-  const isCreated = version === 1;
-  writer.byte((version === 0 ? ROW_TOMBSTONE : 0) | (hasLease ? ROW_LEASE : 0) | (isCreated ? ROW_CREATED : 0));
-  writer.varint(told.number);
-  writer.varint(told.delta);
-  if (version === 0) return;
-  if (!isCreated) {
-    writer.varint(rows.main(row) - rows.create(row));
-    writer.varint(version);
+/** Rows as they stand in a frame, and where their values are. */
+class RowWriter {
+  /** Begins with those of the rows since `length` was 0 last. A frame is closed before there is no room for another. */
+  readonly facts = new Uint8Array(SNAPSHOT_CHUNK_BYTES + ROW_BYTES_MAX);
+  length = 0;
+  readonly values: ValueRuns;
+  readonly #table: Table;
+  readonly #compacted: Revision;
+  readonly #numbers: Uint32Array;
+  #main = 0;
+
+  constructor({ table, compacted }: Frozen, numbers: Uint32Array) {
+    this.values = new ValueRuns(table.values);
+    this.#table = table;
+    this.#compacted = compacted;
+    this.#numbers = numbers;
   }
-  if (hasLease) writer.i64(rows.lease(row));
-  writer.varint(rows.valueLength(row));
+
+  /** Nothing, if it cannot be seen. */
+  write(row: number): void {
+    const { rows } = this.#table;
+    const main = rows.main(row);
+    if (main <= this.#compacted && this.#table.isSuperseded(row, this.#compacted)) return;
+    const number = this.#numbers[rows.slot(row)] as number;
+    assert(number !== NONE, 'a row that can be seen has a key that can not');
+    const delta = main - this.#main;
+    this.#main = main;
+    const { facts } = this;
+    const version = rows.version(row);
+    const hasLease = rows.hasLease(row);
+    const isCreated = version === 1;
+    facts[this.length] = (version === 0 ? ROW_TOMBSTONE : 0) | (hasLease ? ROW_LEASE : 0) | (isCreated ? ROW_CREATED : 0);
+    let at = writeVarint(facts, writeVarint(facts, this.length + 1, number), delta);
+    if (version !== 0) {
+      if (!isCreated) at = writeVarint(facts, writeVarint(facts, at, main - rows.create(row)), version);
+      if (hasLease) at = writeI64(facts, at, rows.lease(row));
+      const length = rows.valueLength(row);
+      at = writeVarint(facts, at, length);
+      if (length > 0) this.values.add(rows.chunk(row), rows.offset(row), length);
+    }
+    this.length = at;
+  }
+}
+
+function writeI64(target: Uint8Array, at: number, n: bigint): number {
+  new DataView(target.buffer, target.byteOffset).setBigInt64(at, n, true);
+  return at + 8;
 }
 
 /** Gathers where values are. Those that lie side by side, as those of successive rows mostly do, are copied together. */
 class ValueRuns {
   length = 0;
   readonly #arena: Arena;
-  /** Chunk, start and end of each. */
+  /** Chunk, start and end of each but the last. */
   readonly #runs: number[] = [];
   #chunk = NONE;
+  #start = 0;
   #end = 0;
 
   constructor(arena: Arena) {
@@ -228,17 +271,18 @@ class ValueRuns {
   }
 
   add(chunk: number, offset: number, length: number): void {
-    if (length === 0) return;
     this.length += length;
-    if (chunk === this.#chunk && offset === this.#end) this.#runs.pop();
-    else this.#runs.push(chunk, offset);
-    this.#chunk = chunk;
+    if (chunk !== this.#chunk || offset !== this.#end) {
+      this.#endRun();
+      this.#chunk = chunk;
+      this.#start = offset;
+    }
     this.#end = offset + length;
-    this.#runs.push(this.#end);
   }
 
   /** Copies what was gathered since the last time to `at`. */
   moveTo(target: Uint8Array, at: number): void {
+    this.#endRun();
     const runs = this.#runs;
     let to = at;
     for (let i = 0; i < runs.length; i += 3) {
@@ -250,17 +294,27 @@ class ValueRuns {
     this.#chunk = NONE;
     this.length = 0;
   }
+
+  #endRun(): void {
+    if (this.#chunk !== NONE) this.#runs.push(this.#chunk, this.#start, this.#end);
+  }
 }
 
 class FrameWriter {
   readonly writer = new ByteWriter();
+  readonly #isLent: boolean;
+  #memory = Buffer.alloc(0);
   #checksum = 0;
+
+  constructor(isLent: boolean) {
+    this.#isLent = isLent;
+  }
 
   /** What was written since the last, and the values behind it, as a frame: values are copied but once. */
   close(values: ValueRuns | null = null): Uint8Array {
     const written = this.writer.peek();
     const length = written.length + (values?.length ?? 0);
-    const frame = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + length);
+    const frame = this.#frame(FRAME_HEADER_BYTES + length);
     frame.set(written, FRAME_HEADER_BYTES);
     values?.moveTo(frame, FRAME_HEADER_BYTES + written.length);
     this.#checksum = checksum(frame.subarray(FRAME_HEADER_BYTES), this.#checksum);
@@ -268,6 +322,12 @@ class FrameWriter {
     frame.writeUInt32LE(this.#checksum, 4);
     this.writer.clear();
     return new Uint8Array(frame.buffer, frame.byteOffset, frame.length);
+  }
+
+  #frame(bytes: number): Buffer {
+    if (!this.#isLent || bytes > LENT_BYTES_MAX) return Buffer.allocUnsafeSlow(bytes);
+    if (this.#memory.length === 0) this.#memory = Buffer.allocUnsafeSlow(LENT_BYTES_MAX);
+    return this.#memory.subarray(0, bytes);
   }
 }
 

@@ -73,6 +73,8 @@ export interface FrozenStore {
   readonly revision: Revision;
   /** Written while it is read, a piece for each step; an empty one is a pause. To be iterated before `release`. */
   chunks(): Iterable<Uint8Array>;
+  /** The same for who needs each piece only until the next is asked for, whose bytes take its place. */
+  lentChunks(): Iterable<Uint8Array>;
   /** The same as etcd's database file, in the same manner. */
   etcdFile(): Iterable<Uint8Array>;
   release(): void;
@@ -344,6 +346,7 @@ export class Store {
       compacted: this.#compacted,
       rowsEnd: rows.length,
       slots: keys.inOrder(),
+      isAllLive: keys.live === keys.size,
       leases: Array.from(leases.all(), (lease) => ({ ...lease })),
       members: written(this.#members),
       alarms: written(this.#alarms),
@@ -356,7 +359,11 @@ export class Store {
       revision: this.#revision,
       chunks: () => {
         assert(!released, 'a frozen store is read after its release');
-        return chunksOf(state);
+        return chunksOf(state, false);
+      },
+      lentChunks: () => {
+        assert(!released, 'a frozen store is read after its release');
+        return chunksOf(state, true);
       },
       etcdFile: () => {
         assert(!released, 'a frozen store is read after its release');
