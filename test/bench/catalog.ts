@@ -2,6 +2,7 @@
 
 import { gatewayTheme } from './themes/gateway.js';
 import { getTheme } from './themes/get.js';
+import { largeThemes } from './themes/large.js';
 import { expiryTheme, leaseTheme } from './themes/lease.js';
 import { lockTheme } from './themes/lock.js';
 import { membersTheme } from './themes/members.js';
@@ -18,7 +19,7 @@ import type { Words } from './words.js';
 
 const USUAL_THEMES: readonly Theme[] = [
   putTheme, steadyTheme, getTheme, txnTheme, membersTheme, watchTheme, leaseTheme, expiryTheme,
-  lockTheme, gatewayTheme, sizeTheme,
+  lockTheme, gatewayTheme, ...largeThemes, sizeTheme,
 ];
 
 /** What these words ask for; `--only` is a row's id, or else words of names. */

@@ -39,8 +39,9 @@ export async function putKey({ url, client: options }: Reached): Promise<void> {
   }
 }
 
-export async function putLoad(server: Reached, shape: Shape): Promise<Figure> {
-  return await writing(server, () => runLoad(server, { ...shape, path: PATH.put, body: framed(putMessage(KEY)) }));
+export async function putLoad(server: Reached, shape: Shape, valueBytes = VALUE_BYTES): Promise<Figure> {
+  const body = framed(putMessage(KEY, Buffer.alloc(valueBytes, 'v')));
+  return await writing(server, () => runLoad(server, { ...shape, path: PATH.put, body }));
 }
 
 export async function txnLoad(server: Reached, shape: Shape): Promise<Figure> {

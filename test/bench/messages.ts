@@ -33,8 +33,8 @@ export function framed(message: Uint8Array): Buffer {
   return frame;
 }
 
-export function putMessage(key: string): Buffer {
-  return Buffer.concat([bytesField(1, key), bytesField(2, VALUE)]);
+export function putMessage(key: string, value: Uint8Array = VALUE): Buffer {
+  return Buffer.concat([bytesField(1, key), bytesField(2, value)]);
 }
 
 export interface Asked {
