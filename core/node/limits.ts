@@ -18,7 +18,7 @@ export interface NodeLimits {
   readonly watchCatchUpRevisionsMax: number;
   /**
    * Bytes of log beyond which a snapshot is taken whatever `snapshotCount` says: they are also held in memory. A store that is
-   * small is saved earlier, once its log is half as large as its last snapshot. Large entries count for less: `largeEntryShare`.
+   * small is saved earlier, once its log is as large as its last snapshot. Large entries count for less: `largeEntryShare`.
    */
   readonly logBytesMax: number;
   /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
@@ -139,7 +139,7 @@ export const defaultLimits: NodeLimits = Object.freeze({
   proposalBytesMax: 256 * 1024 * 1024,
   watchBufferBytesMax: 4 * 1024 * 1024,
   watchCatchUpRevisionsMax: 1000,
-  logBytesMax: 128 * 1024 * 1024,
+  logBytesMax: 256 * 1024 * 1024,
   catchUpEntries: 5000,
   quotaBytes: 2 * 1024 * 1024 * 1024,
   leasesMax: 2_000_000,

@@ -92,8 +92,9 @@ export class Snapshots {
   saveIfDue(store: Store): void {
     const { applied } = store;
     const { snapshotCount, logBytesMax } = this.#config;
-    const isWorthIt = applied.index - this.#index >= snapshotCount && this.#logBytes * 2 >= this.#sizeBytes;
-    const isLong = this.#logBytes >= Math.min(logBytesMax, Math.max(snapshotLogBytesMin, this.#sizeBytes / 2));
+    // Each time as much is written of the store as was written to the log: what a snapshot costs a put does not grow with it.
+    const isWorthIt = applied.index - this.#index >= snapshotCount && this.#logBytes >= this.#sizeBytes;
+    const isLong = this.#logBytes >= Math.min(logBytesMax, Math.max(snapshotLogBytesMin, this.#sizeBytes));
     const isDue = isWorthIt || isLong || this.#isDoubtful;
     // A newer one that is being installed is not in this store yet.
     if (this.#isSaving || !isDue || applied.index < this.#index) return;
