@@ -1,7 +1,9 @@
 // The shape of a served method and of one call to it, as every transport sees them: bytes in, bytes out, no library.
 // Messages are given as views; a handler that needs them after it settled copies them.
 
+import { onceAborted } from '../base/abort.js';
 import type { Credentials } from '../client.js';
+import { ApiError } from '../errors.js';
 
 /** `token` is the auth token as sent; both credentials are looked up when asked for, so that they cost nothing otherwise. */
 export interface CallContext extends Credentials {
@@ -11,6 +13,18 @@ export interface CallContext extends Credentials {
   readonly peer: string;
   /** Aborted when the caller is gone, or with an `ApiError` as reason when the server ends the call. Made when asked for. */
   readonly signal: AbortSignal;
+  /** The same by a call, which costs far less than a signal where very many wait for long: calls `tell` once, or at once. */
+  whenOver(tell: TellOver): void;
+}
+
+/** `why`: the server ends the call; null: the caller is gone. */
+export type TellOver = (why: ApiError | null) => void;
+
+/** What `whenOver` is of a call that has a signal in any case. */
+export function tellWhenAborted(signal: AbortSignal, tell: TellOver): void {
+  const onAbort = (): void => tell(signal.reason instanceof ApiError ? signal.reason : null);
+  if (signal.aborted) onAbort();
+  else onceAborted(signal, onAbort);
 }
 
 /** The messages of a caller, as they come. */

@@ -21,8 +21,8 @@ import type { Duplex } from 'node:stream';
 import { view } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import { ApiError, Status } from '../errors.js';
-import { pathOf, TAKEN, tokenOf, unknownMethodText } from './call.js';
-import type { CallContext, Method, Methods, Send, StreamMethod, UnaryMethod } from './call.js';
+import { pathOf, TAKEN, tellWhenAborted, tokenOf, unknownMethodText } from './call.js';
+import type { CallContext, Method, Methods, Send, StreamMethod, TellOver, UnaryMethod } from './call.js';
 import { Count } from './counted.js';
 import { RECEIVE_OVERHEAD_BYTES, SEND_BUFFER_BYTES, UNSENT_COUNTED_BYTES } from './limits.js';
 import { tellAddress } from './authority.js';
@@ -301,6 +301,10 @@ class Call implements CallContext, OpenCall {
       else if (this.gone) this.#abort.abort();
     }
     return this.#abort.signal;
+  }
+
+  whenOver(tell: TellOver): void {
+    tellWhenAborted(this.signal, tell);
   }
 
   /** The server goes away: what may wait for long ends with that word, a plain call is left to finish. */

@@ -8,7 +8,8 @@ import express, { type Express, type NextFunction, type Request, type Response }
 import { onceAborted } from '../base/abort.js';
 import type { Backend } from '../client.js';
 import { ApiError, Status } from '../errors.js';
-import { TAKEN, tokenOf, type CallContext, type Method, type Methods } from './call.js';
+import { TAKEN, tellWhenAborted, tokenOf } from './call.js';
+import type { CallContext, Method, Methods, TellOver } from './call.js';
 import { counted } from './counted.js';
 import { crossSiteGuard, type CrossSiteRules } from './cross-site.js';
 import { healthPaths, mountHealthRoutes, notAllowed, sendText, type HealthRouteOptions } from './health-routes.js';
@@ -237,6 +238,10 @@ class HttpCall implements CallContext {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  whenOver(tell: TellOver): void {
+    tellWhenAborted(this.signal, tell);
   }
 }
 

@@ -7,7 +7,7 @@ import type { Backend, KeptAlive, LeaseId } from '../client.js';
 import { ApiError, isApiError } from '../errors.js';
 import type { CallContext, RequestStream } from './call.js';
 import type { LeaseCodec } from './hot-lease.js';
-import { watchLeader } from './leader-check.js';
+import { whileLed } from './leader-check.js';
 import { KEEP_ALIVES_TOGETHER_MAX } from './limits.js';
 import * as rpc from './schema/generated/rpc.js';
 import { asCaller, decode } from './unary.js';
@@ -23,17 +23,12 @@ export interface KeepAliveDoors {
 export async function serveKeepAlive(
   doors: KeepAliveDoors, requests: RequestStream, call: CallContext, send: Send,
 ): Promise<void> {
-  const leader = watchLeader(doors.backend, doors.clock, call);
   const answer = async (): Promise<void> => {
     for await (const first of requests) {
       await answerTogether(doors, first, requests.takeWaiting?.(KEEP_ALIVES_TOGETHER_MAX - 1) ?? NONE, call, send);
     }
   };
-  try {
-    await Promise.race([answer(), leader.lost]);
-  } finally {
-    leader.stop();
-  }
+  await whileLed(doors.backend, doors.clock, call, answer());
   if (call.signal.aborted && call.signal.reason instanceof ApiError) throw call.signal.reason;
 }
 

@@ -13,38 +13,39 @@ export async function demandLeader(backend: Admin): Promise<void> {
   if (leader === 0n) throw new ApiError('no_leader');
 }
 
-export interface LeaderWatch {
-  /** Rejects when the leader has been away too long; never resolves. */
-  readonly lost: Promise<never>;
-  stop(): void;
-}
-
-/** Looks for a leader from time to time, if the caller asked for that, until stopped. */
-export function watchLeader(backend: Admin, clock: Clock, call: CallContext): LeaderWatch {
-  if (!call.hasLeader) return { lost: new Promise<never>(() => undefined), stop: () => undefined };
-  let cancel = (): void => undefined;
+/**
+ * Looks for a leader from time to time, if the caller asked for that, until what it returns is called. Tells, once, when the
+ * leader has been away too long.
+ */
+export function watchLeader(backend: Admin, clock: Clock, call: CallContext, onLost: (error: Error) => void): () => void {
+  if (!call.hasLeader) return NOTHING;
+  let cancel = NOTHING;
   let stopped = false;
   let missed = 0;
-  const lost = new Promise<never>((_resolve, reject) => {
-    const look = (): void => {
-      demandLeader(backend).then(
-        () => again(0),
-        (error: Error) => (missed + 1 < LEADER_CHECKS_MAX ? again(missed + 1) : reject(error)),
-      );
-    };
-    const again = (count: number): void => {
-      missed = count;
-      if (!stopped) cancel = clock.schedule(LEADER_CHECK_MS, look);
-    };
-    again(0);
-  });
-  // Whoever races `lost` may have left before it rejects.
-  lost.catch(() => undefined);
-  return {
-    lost,
-    stop: () => {
-      stopped = true;
-      cancel();
-    },
+  const look = (): void => {
+    demandLeader(backend).then(() => again(0), onMissed);
   };
+  const onMissed = (error: Error): void => {
+    if (missed + 1 < LEADER_CHECKS_MAX) again(missed + 1);
+    else if (!stopped) onLost(error);
+  };
+  const again = (count: number): void => {
+    missed = count;
+    if (!stopped) cancel = clock.schedule(LEADER_CHECK_MS, look);
+  };
+  again(0);
+  return () => {
+    stopped = true;
+    cancel();
+  };
+}
+
+const NOTHING = (): void => undefined;
+
+/** Ends as `answered` does, or with `no_leader` before. */
+export function whileLed(backend: Admin, clock: Clock, call: CallContext, answered: Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = watchLeader(backend, clock, call, reject);
+    answered.finally(stop).then(resolve, reject);
+  });
 }

@@ -13,7 +13,7 @@ import {
 } from '../../recipes/borrowed-line.js';
 import type { CallContext, Method, UnaryMethod } from './call.js';
 import { clamp } from './convert.js';
-import { demandLeader, watchLeader } from './leader-check.js';
+import { demandLeader, whileLed } from './leader-check.js';
 import * as election from './schema/generated/election.js';
 import * as locks from './schema/generated/lock.js';
 import { WireError } from './status.js';
@@ -115,20 +115,17 @@ async function observe(
     ({ name } = decode(election.LeaderRequest, bytes, 'LeaderRequest'));
     break;
   }
-  const leader = watchLeader(backend, clock, call);
   const tell = async (): Promise<void> => {
     for await (const { header, kv } of followFirst(askingFor(backend, clock, call), name)) {
       await send(election.LeaderResponse.encode({ header, kv }).finish());
     }
   };
   try {
-    await Promise.race([tell(), leader.lost]);
+    await whileLed(backend, clock, call, tell());
   } catch (error) {
     if (call.signal.aborted && !(call.signal.reason instanceof ApiError)) return;
     if (isApiError(error, 'no_leader')) throw error;
     throw inCodeTwo(error, call);
-  } finally {
-    leader.stop();
   }
 }
 

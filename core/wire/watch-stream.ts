@@ -8,7 +8,6 @@
 // One batch of a watch is one answer, unless the watch asked for fragments. An answer to a progress request (id -1) goes out
 // when every watch that is open then has said since the request how far it is, and carries the least of those revisions.
 
-import { onceAborted } from '../base/abort.js';
 import { isOpenEnd } from '../base/bytes.js';
 import type { Clock } from '../base/clock.js';
 import { Fifo } from '../base/fifo.js';
@@ -24,7 +23,7 @@ import { decode, optionsOf } from './unary.js';
 import { encodeAnswer, Fragments, idField, type WatchWriter } from './watch-codec.js';
 
 /** Resolves when the caller is gone; rejects when the stream must end with an error. */
-export async function serveWatch(
+export function serveWatch(
   backend: Backend,
   clock: Clock,
   requests: AsyncIterable<Uint8Array>,
@@ -32,28 +31,22 @@ export async function serveWatch(
   send: Send,
   writer: WatchWriter,
 ): Promise<void> {
-  const stream = new WatchStream(backend, call, send, writer);
-  const leader = watchLeader(backend, clock, call);
-  const gone = new Promise<void>((resolve, reject) => {
-    const onAbort = (): void => {
-      stream.close();
-      if (call.signal.reason instanceof ApiError) reject(call.signal.reason);
-      else resolve();
-    };
-    if (call.signal.aborted) onAbort();
-    else onceAborted(call.signal, onAbort);
+  // One promise for the whole stream: there may be tens of thousands, opened at once.
+  return new Promise((resolve, reject) => {
+    const stream = new WatchStream(backend, call, { send, writer }, (error) => {
+      stop();
+      if (error === null) resolve();
+      else reject(error);
+    });
+    const stop = watchLeader(backend, clock, call, (error) => stream.end(error));
+    call.whenOver((why) => stream.end(why));
+    void stream.take(requests);
   });
-  const answer = async (): Promise<void> => {
-    for await (const bytes of requests) await stream.onRequest(bytes);
-    // The caller sends no more; its watches live until it leaves (contract 5).
-    await gone;
-  };
-  try {
-    await Promise.race([answer(), gone, leader.lost, stream.failed]);
-  } finally {
-    leader.stop();
-    stream.close();
-  }
+}
+
+interface Mouth {
+  readonly send: Send;
+  readonly writer: WatchWriter;
 }
 
 interface Entry {
@@ -108,22 +101,27 @@ class WatchStream {
   readonly #answers = new Fifo<{ readonly answer: Partial<WatchResponse>; readonly resolve: () => void }>();
   readonly #turns = new Fifo<Entry>();
   #closed = false;
-  #fail: (error: Error) => void = () => undefined;
-  /** Rejects when a watch fails in a way that ends the whole stream; never resolves. */
-  readonly failed: Promise<never>;
+  readonly #onEnd: (error: Error | null) => void;
 
-  constructor(backend: Backend, call: CallContext, send: Send, writer: WatchWriter) {
+  /** `onEnd`: the stream is over, with an error or because the caller is gone. Called once. */
+  constructor(backend: Backend, call: CallContext, { send, writer }: Mouth, onEnd: (error: Error | null) => void) {
     this.#backend = backend;
     this.#call = call;
     this.#send = send;
     this.#writer = writer;
-    this.failed = new Promise<never>((_resolve, reject) => {
-      this.#fail = reject;
-    });
-    this.failed.catch(() => undefined);
+    this.#onEnd = onEnd;
   }
 
-  async onRequest(bytes: Uint8Array): Promise<void> {
+  /** Never rejects. When the caller sends no more, its watches live until it leaves (contract 5). */
+  async take(requests: AsyncIterable<Uint8Array>): Promise<void> {
+    try {
+      for await (const bytes of requests) await this.#onRequest(bytes);
+    } catch (error) {
+      this.end(errorOf(error));
+    }
+  }
+
+  async #onRequest(bytes: Uint8Array): Promise<void> {
     const { requestUnion: request } = decode(WatchRequest, bytes, 'WatchRequest');
     switch (request?.$case) {
       case 'createRequest':
@@ -137,7 +135,8 @@ class WatchStream {
     }
   }
 
-  close(): void {
+  end(error: Error | null): void {
+    if (this.#closed) return;
     this.#closed = true;
     for (const entry of this.#entries.values()) {
       entry.open = false;
@@ -147,6 +146,7 @@ class WatchStream {
     this.#entries.clear();
     this.#turns.drain();
     for (const { resolve } of this.#answers.drain()) resolve();
+    this.#onEnd(error);
   }
 
   async #onCreate(message: WatchCreateRequest): Promise<void> {
@@ -247,7 +247,8 @@ class WatchStream {
     try {
       this.#move(entry);
     } catch (error) {
-      this.#fail(errorOf(error));
+      // Not from within the watch, which would be closed with the others.
+      this.#own(Promise.reject(errorOf(error)));
     }
   }
 
@@ -391,7 +392,7 @@ class WatchStream {
 
   /** Whoever settles it, the stream fails with it. */
   #own(promise: Promise<void>): void {
-    promise.catch((error: unknown) => this.#fail(errorOf(error)));
+    promise.catch((error: unknown) => this.end(errorOf(error)));
   }
 }
 

@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../base/clock.js';
 import { Status } from '../errors.js';
-import { TAKEN, tokenOf, type CallContext } from './call.js';
+import { TAKEN, tellWhenAborted, tokenOf, type CallContext, type TellOver } from './call.js';
 import { isOwn, siteFault, type CrossSiteRules, type Site } from './cross-site.js';
 import {
   bytesMax, errorBody, errorLine, gatewayStatus, StreamInput, tooLarge, type HttpGateway, type Route,
@@ -198,6 +198,10 @@ class SocketCall implements CallContext {
 
   get hasLeader(): boolean {
     return this.#request.headers['grpc-metadata-hasleader'] === 'true';
+  }
+
+  whenOver(tell: TellOver): void {
+    tellWhenAborted(this.signal, tell);
   }
 }
 

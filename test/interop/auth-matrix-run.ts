@@ -6,11 +6,12 @@ import { utf8 } from '../../core/base/bytes.js';
 import { opDelete, opPut, opTxn, type Backend } from '../../core/client.js';
 import { codeOfText, isApiError } from '../../core/errors.js';
 import { startNode } from '../../core/start-node.js';
-import type { CallContext, Method } from '../../core/wire/call.js';
+import type { Method } from '../../core/wire/call.js';
 import { methods } from '../../core/wire/methods.js';
 import { serve } from '../serving.js';
 import { WatchResponse } from '../../core/wire/schema/generated/rpc.js';
 import { statusInText } from '../../core/wire/status.js';
+import { fakeCall } from '../core/wire/fake-call.js';
 import type { Verdict } from '../model/auth-oracle.js';
 import { bytesOf, CERTIFIED, expected, ROUTES, STREAMS, WORLD, type Case } from './auth-matrix.js';
 import { RawClient } from './raw-grpc.js';
@@ -120,9 +121,7 @@ async function overTable(table: ReadonlyMap<string, Method>, each: Case): Promis
   const method = table.get(`/etcdserverpb.${each.method}`);
   if (method === undefined) return 'not served';
   const abort = new AbortController();
-  const call: CallContext = {
-    token: null, certificateName: CERTIFIED, hasLeader: false, peer: 'test', signal: abort.signal,
-  };
+  const call = fakeCall(abort.signal, { certificateName: CERTIFIED });
   const bytes = bytesOf(each);
   try {
     if (method.kind === 'unary') {

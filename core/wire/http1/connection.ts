@@ -298,6 +298,10 @@ class HttpCaller implements CallContext {
   get signal(): AbortSignal {
     return new AbortController().signal;
   }
+
+  whenOver(): void {
+    // Neither by call.
+  }
 }
 
 function asError(error: unknown): Error {

@@ -2,7 +2,8 @@
 
 import { gunzipSync, inflateSync } from 'node:zlib';
 import { ApiError, Status } from '../../errors.js';
-import { TAKEN, tokenOf, type CallContext, type Method, type StreamMethod, type UnaryMethod } from '../call.js';
+import { TAKEN, tokenOf } from '../call.js';
+import type { CallContext, Method, StreamMethod, TellOver, UnaryMethod } from '../call.js';
 import { Count } from '../counted.js';
 import { SEND_BUFFER_BYTES } from '../limits.js';
 import type { OpenCall, OpenCalls } from '../open-calls.js';
@@ -51,6 +52,8 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
   #request: Uint8Array | null = null;
   #deadline: Deadline | null = null;
   #abort: AbortController | null = null;
+  /** Whom to tell, besides the signal. */
+  #tell: TellOver | null = null;
   #isStopped = false;
   #isRunning = false;
   /** It has its status: what the handler still says goes nowhere. */
@@ -107,11 +110,20 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     return this.#abort.signal;
   }
 
+  whenOver(tell: TellOver): void {
+    const before = this.#tell;
+    if (this.#isStopped) tell(new ApiError('stopped'));
+    else if (this.gone || this.#isOver) tell(null);
+    else if (before === null) this.#tell = tell;
+    else this.#tell = (why) => [before, tell].forEach((one) => one(why));
+  }
+
   stop(): void {
     if (this.method.kind === 'unary' && this.method.waits !== true) return;
     this.#isStopped = true;
     this.#requests?.abort();
     this.#abort?.abort(new ApiError('stopped'));
+    this.#tellOver(new ApiError('stopped'));
     this.#release();
   }
 
@@ -212,7 +224,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
       return this.#fault(error);
     }
     answered.then(
-      () => this.#finish(this.gone || this.#abort?.signal.aborted === true ? CANCELED : OK, OK),
+      () => this.#finish(this.gone || this.#isStopped ? CANCELED : OK, OK),
       (error: unknown) => this.#fault(error),
     );
   }
@@ -249,7 +261,14 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     this.#requests?.abort();
     this.#takeRequest();
     this.#abort?.abort(GONE);
+    this.#tellOver(null);
     this.#release();
+  }
+
+  #tellOver(why: ApiError | null): void {
+    const tell = this.#tell;
+    this.#tell = null;
+    tell?.(why);
   }
 
   #release(): void {

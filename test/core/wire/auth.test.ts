@@ -12,6 +12,7 @@ import { serve } from '../../serving.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { METHODS } from '../../model/auth-oracle.js';
 import { RawClient } from '../../interop/raw-grpc.js';
+import { fakeCall } from './fake-call.js';
 
 const RAW = { encode: (bytes: Uint8Array) => ({ finish: () => bytes }), decode: (bytes: Uint8Array) => bytes };
 /** range_request { key: 'a' } */
@@ -33,8 +34,8 @@ async function guarded(t: ExecutionContext): Promise<Backend> {
   return client;
 }
 
-function call(token: string | null, signal = new AbortController().signal): CallContext {
-  return { token, certificateName: null, hasLeader: false, peer: 'test', signal };
+function call(token: string | null, signal?: AbortSignal): CallContext {
+  return fakeCall(signal, { token });
 }
 
 /** How a method ends whose caller says nothing that makes sense, and nothing about who it is. */

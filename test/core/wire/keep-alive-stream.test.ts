@@ -5,17 +5,15 @@ import { systemClock } from '../../../core/base/clock.js';
 import { NOBODY, type Backend, type Caller, type LeaseId } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
 import { leasesPerCallMax } from '../../../core/node/limits.js';
-import type { CallContext } from '../../../core/wire/call.js';
 import { LeaseCodec } from '../../../core/wire/hot-lease.js';
 import { Requests } from '../../../core/wire/http2/requests.js';
 import { serveKeepAlive } from '../../../core/wire/keep-alive-stream.js';
 import { KEEP_ALIVES_TOGETHER_MAX, LEADER_CHECK_MS } from '../../../core/wire/limits.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { SimClock } from '../../sim/clock.js';
+import { fakeCall } from './fake-call.js';
 
-const CALL: CallContext = {
-  token: null, certificateName: null, hasLeader: false, peer: 'test', signal: new AbortController().signal,
-};
+const CALL = fakeCall();
 const HEADER = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
 
 /** Of a lease below 100 its id is what it has left; others are gone; 66 is nobody's to renew who is somebody, 77 too many. */

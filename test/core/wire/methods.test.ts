@@ -9,6 +9,7 @@ import { pathOf, unknownMethodText, type CallContext, type StreamMethod, type Un
 import { methods } from '../../../core/wire/methods.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { errorOf, statusOf } from '../../../core/wire/status.js';
+import { fakeCall } from './fake-call.js';
 
 async function start(t: ExecutionContext): Promise<Backend> {
   const node = await startNode({ dataDir: null });
@@ -18,7 +19,7 @@ async function start(t: ExecutionContext): Promise<Backend> {
 
 function call(options: { hasLeader?: boolean; abort?: AbortController } = {}): CallContext {
   const { hasLeader = false, abort = new AbortController() } = options;
-  return { token: null, certificateName: null, hasLeader, peer: 'test', signal: abort.signal };
+  return fakeCall(abort.signal, { hasLeader });
 }
 
 function unary(backend: Backend, path: string): UnaryMethod {

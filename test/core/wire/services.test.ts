@@ -12,6 +12,7 @@ import {
 } from '../../../core/wire/schema/generated/reflection.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { RawClient, type RawStream } from '../../interop/raw-grpc.js';
+import { fakeCall } from './fake-call.js';
 
 async function setUp(t: ExecutionContext): Promise<{ client: RawClient; drain: () => Promise<void> }> {
   const node = await startNode({ dataDir: null });
@@ -52,10 +53,9 @@ test('a server that is going away is not well', async (t) => {
   t.teardown(() => node.close());
   let serving = true;
   const check = methods(node.client, { isServing: () => serving }).get('/grpc.health.v1.Health/Check');
-  const call = { hasLeader: false, peer: '', signal: new AbortController().signal, token: null, certificateName: null };
   const ask = async (): Promise<unknown> => {
     if (check?.kind !== 'unary') return null;
-    return HealthCheckResponse.decode(await check.handle(new Uint8Array(0), call));
+    return HealthCheckResponse.decode(await check.handle(new Uint8Array(0), fakeCall()));
   };
   t.deepEqual(await ask(), { status: 1 });
   serving = false;

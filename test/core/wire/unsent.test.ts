@@ -7,7 +7,6 @@ import { WebSocket } from 'ws';
 import { utf8 } from '../../../core/base/bytes.js';
 import { put } from '../../../core/client.js';
 import { startNode } from '../../../core/start-node.js';
-import type { CallContext } from '../../../core/wire/call.js';
 import { methods } from '../../../core/wire/methods.js';
 import { onBoth } from '../../on-both.js';
 import { serve } from '../../serving.js';
@@ -15,6 +14,7 @@ import { connect } from '../../../core/wire/remote-client.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
 import { UnsentAnswers } from '../../../core/wire/unsent.js';
 import type { WireEvent } from '../../../core/wire/wire-events.js';
+import { fakeCall } from './fake-call.js';
 
 test('who makes the server hold the most loses what waits longest, and one answer alone is never cut', (t) => {
   const cut: string[] = [];
@@ -146,7 +146,7 @@ test('SD6: a stream of many watches holds one answer for a reader that takes not
   const watch = methods(node.client).get('/etcdserverpb.Watch/Watch');
   if (watch?.kind !== 'stream') return t.fail('watch is a stream');
   const abort = new AbortController();
-  const call: CallContext = { token: null, certificateName: null, hasLeader: false, peer: 'here', signal: abort.signal };
+  const call = fakeCall(abort.signal);
   const watches = 50;
   const sent: rpc.WatchResponse[] = [];
   let take = (): void => undefined;

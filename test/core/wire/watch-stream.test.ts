@@ -7,10 +7,11 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { Prng } from '../../../core/base/prng.js';
 import { opDelete, opPut, type Backend, type Op, type Watch } from '../../../core/client.js';
 import { startNode } from '../../../core/start-node.js';
-import { TAKEN, type CallContext, type Send } from '../../../core/wire/call.js';
+import { TAKEN, type Send } from '../../../core/wire/call.js';
 import { methods } from '../../../core/wire/methods.js';
 import { Event } from '../../../core/wire/schema/generated/mvcc.js';
 import * as rpc from '../../../core/wire/schema/generated/rpc.js';
+import { fakeCall } from './fake-call.js';
 
 const EMPTY = new Uint8Array(0);
 
@@ -27,11 +28,8 @@ class Caller {
   constructor(backend: Backend, send: (take: () => void) => Promise<void>) {
     const method = methods(backend).get('/etcdserverpb.Watch/Watch');
     if (method?.kind !== 'stream') throw new Error('there is no Watch');
-    const call: CallContext = {
-      token: null, certificateName: null, hasLeader: false, peer: 'test', signal: this.#abort.signal,
-    };
     const take: Send = (first, rest = EMPTY) => send(() => this.#onAnswer(Buffer.concat([first, rest])));
-    this.over = method.handle(this.#each(), call, take);
+    this.over = method.handle(this.#each(), fakeCall(this.#abort.signal), take);
   }
 
   ask(requestUnion: rpc.WatchRequest['requestUnion']): void {

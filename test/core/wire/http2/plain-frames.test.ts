@@ -189,7 +189,8 @@ test('who asks before he sends a body is told to, unless he has sent it', async 
   await peer.hears(t, 1, ['100']);
   peer.say(data(1, FLAG.endStream, Buffer.from('body')));
   await peer.hears(t, 1, ['100', '200', '"body"', 'end']);
-  peer.say(post(3, [['expect', '100-continue']], WHOLE), post(5, [['expect', 'much']]), data(5, FLAG.endStream, Buffer.from('b')));
+  peer.say(post(3, [['expect', '100-continue']], WHOLE));
+  peer.say(post(5, [['expect', 'much']]), data(5, FLAG.endStream, Buffer.from('b')));
   await peer.hears(t, 3, ['200', 'end']);
   await peer.hears(t, 5, ['200', '"b"', 'end']);
   t.deepEqual(asks, [undefined, undefined, undefined]);

@@ -1,7 +1,8 @@
 // What a connection holds for its calls: every byte that waits is counted, and given back when it does not wait any more.
 
 import test from 'ava';
-import type { Method } from '../../../../core/wire/call.js';
+import type { ApiError } from '../../../../core/errors.js';
+import { tellWhenAborted, type CallContext, type Method } from '../../../../core/wire/call.js';
 import { Deadlines } from '../../../../core/wire/http2/deadlines.js';
 import { UNREAD_BYTES_MAX } from '../../../../core/wire/http2/limits.js';
 import { FLAG, FRAME } from '../../../../core/wire/http2/protocol.js';
@@ -9,11 +10,12 @@ import { Requests } from '../../../../core/wire/http2/requests.js';
 import { ServedCall } from '../../../../core/wire/http2/served-call.js';
 import { STREAM_REQUESTS_MAX } from '../../../../core/wire/limits.js';
 import { OpenCalls } from '../../../../core/wire/open-calls.js';
+import { fakeCall } from '../fake-call.js';
 import { Caller, data, headers, HELLO, message, reset } from './kit.js';
 
 const MESSAGE_BYTES_MAX = 2_000_000;
 
-function serving(method: Method, timeout: number | null = null): Caller {
+function serving(method: Method, timeout: number | null = null, began: (call: ServedCall) => void = () => undefined): Caller {
   const caller: Caller = new Caller({
     streamsMax: 1000,
     onCall: ({ stream, connection }) => {
@@ -23,6 +25,7 @@ function serving(method: Method, timeout: number | null = null): Caller {
       });
       stream.attach(served, MESSAGE_BYTES_MAX);
       served.begin(timeout);
+      began(served);
     },
   });
   caller.say(HELLO);
@@ -210,5 +213,41 @@ test('however a call ends before its deadline, nothing stays scheduled for it', 
     await new Promise(setImmediate);
     for (let k = 0; k < 3; k++) caller.clock.pass(20);
     t.is(caller.clock.scheduled, 0, String(i));
+  }
+});
+
+/** All that a call tells of its end. */
+function ears(told: string[], name: string): (why: ApiError | null) => void {
+  return (why) => void told.push(`${name} ${why === null ? 'gone' : why.code}`);
+}
+
+test('who waits for the end of a call by a call is told once, and of what the signal says', (t) => {
+  const ends: readonly (readonly [why: string, end: (caller: Caller, served: ServedCall) => void])[] = [
+    ['gone', (caller) => caller.say(reset(1))],
+    ['gone', (caller) => caller.connection.lost()],
+    ['gone', (caller) => [60_000, 1000].forEach((ms) => caller.clock.pass(ms))],
+    ['stopped', (_caller, served) => served.stop()],
+  ];
+  for (const [why, end] of ends) {
+    const told: string[] = [];
+    const open: { call: CallContext; served: ServedCall | null } = { call: fakeCall(), served: null };
+    const handle = (_requests: unknown, call: CallContext): Promise<void> => {
+      open.call = call;
+      return new Promise(() => undefined);
+    };
+    const method: Method = { kind: 'stream', service: 'a', name: 'B', handle };
+    const caller = serving(method, 60_000, (served) => (open.served = served));
+    caller.say(headers(1));
+    for (const name of ['a', 'b', 'c']) open.call.whenOver(ears(told, name));
+    tellWhenAborted(open.call.signal, ears(told, 'signal'));
+    t.deepEqual(told, []);
+    if (open.served === null) return t.fail('it has not begun');
+    end(caller, open.served);
+    t.deepEqual(told.splice(0).toSorted(), [`a ${why}`, `b ${why}`, `c ${why}`, `signal ${why}`]);
+    open.call.whenOver(ears(told, 'late'));
+    tellWhenAborted(open.call.signal, ears(told, 'late signal'));
+    t.deepEqual(told.splice(0), [`late ${why}`, `late signal ${why}`]);
+    caller.connection.lost();
+    t.deepEqual(told, []);
   }
 });
