@@ -45,16 +45,16 @@ test('SB4 a hash that belongs to nobody costs what a real one does', async (t) =
   t.teardown(() => secrets.close());
   const real = await whenDone<string>((done) => secrets.hash('x', 7, done));
   const timed = async (hash: string): Promise<number> => {
-    const times: number[] = [];
-    for (let i = 0; i < 5; i++) {
-      const began = performance.now();
-      await whenDone<boolean>((done) => secrets.verify('y', hash, done));
-      times.push(performance.now() - began);
-    }
-    return Math.min(...times);
+    const began = performance.now();
+    await whenDone<boolean>((done) => secrets.verify('y', hash, done));
+    return performance.now() - began;
   };
-  const [nobody, somebody] = [await timed(`$2a$07$${'.'.repeat(53)}`), await timed(real)];
-  // The machine may be busy; the least of five is not three times off unless the work differs.
+  let [nobody, somebody] = [Infinity, Infinity];
+  // The machine may be busy, so the least of many counts, taken in turn: it stays three times off if the work differs.
+  for (let i = 0; i < 100 && (i < 5 || nobody < somebody / 3 || nobody > somebody * 3); i++) {
+    nobody = Math.min(nobody, await timed(`$2a$07$${'.'.repeat(53)}`));
+    somebody = Math.min(somebody, await timed(real));
+  }
   t.true(nobody > somebody / 3 && nobody < somebody * 3, `${nobody} ms, ${somebody} ms`);
 });
 

@@ -53,7 +53,7 @@ export class TcpRig implements TransportHome {
   }
 
   async until(holds: () => boolean, what: string): Promise<void> {
-    const deadline = performance.now() + 15_000;
+    const deadline = performance.now() + 60_000;
     while (!holds()) {
       if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 5));

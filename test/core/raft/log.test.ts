@@ -3,6 +3,7 @@
 import test from 'ava';
 import { RaftLog } from '../../../core/raft/log.js';
 import type { Entry } from '../../../core/raft/types.js';
+import { takesLess } from '../../takes-less.js';
 
 const BASE = { term: 0, index: 0 };
 
@@ -111,11 +112,11 @@ test('forgetting keeps the rest readable and lets go of the data', (t) => {
 
 test('forgetting one entry at a time is not quadratic', (t) => {
   const count = 200_000;
-  const log = new RaftLog(BASE, entries(Array.from({ length: count }, () => 1)));
-  const startMs = performance.now();
-  for (let index = 1; index <= count; index++) log.forgetThrough(index);
-  const tookMs = performance.now() - startMs;
-  t.true(tookMs < 3000, `${count} single forgets took ${Math.round(tookMs)} ms`);
+  const all = entries(Array.from({ length: count }, () => 1));
+  t.true(takesLess(3000, () => {
+    const log = new RaftLog(BASE, all);
+    for (let index = 1; index <= count; index++) log.forgetThrough(index);
+  }));
 });
 
 test('a follower whose log ends before the leader\'s begins, or differs there, needs a snapshot', (t) => {

@@ -10,6 +10,7 @@ import { ByteReader, ByteWriter } from '../../../core/store/binary.js';
 import { decodeCommand, deedOf, encodeCommand, type Command } from '../../../core/store/command.js';
 import { SNAPSHOT_CHUNK_BYTES, TOKENS_MAX, TOKENS_PER_USER_MAX } from '../../../core/store/limits.js';
 import { Store, type Reply } from '../../../core/store/store.js';
+import { takesLess } from '../../takes-less.js';
 
 class Replica {
   store = new Store();
@@ -301,13 +302,15 @@ test('SC12 a role of ten thousand ranges costs a user little', (t) => {
   table.change({ kind: 'user_add', name: 'u', hash: 'h' });
   table.change({ kind: 'role_add', name: 'r' });
   table.change({ kind: 'user_grant', name: 'u', role: 'r' });
-  const began = performance.now();
-  for (let i = 0; i < 10_000; i++) table.change({ kind: 'role_grant', name: 'r', permission: readwrite(`k${i}`) });
+  t.true(takesLess(2500, () => {
+    for (let i = 0; i < 10_000; i++) table.change({ kind: 'role_grant', name: 'r', permission: readwrite(`k${i}`) });
+  }));
   table.change({ kind: 'enable' });
   const asker = { user: 'u', authRevision: table.revision };
   const request = { success: [opPut(utf8('k77'), EMPTY)] };
-  for (let i = 0; i < 10_000; i++) t.is(refuseTxn(table, asker, request, () => []), null);
-  t.true(performance.now() - began < 5000);
+  t.true(takesLess(2500, () => {
+    for (let i = 0; i < 10_000; i++) t.is(refuseTxn(table, asker, request, () => []), null);
+  }));
 });
 
 test('SC4 the keys of a lease are looked at once for all puts of a transaction, and only up to the first foreign one', (t) => {

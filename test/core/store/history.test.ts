@@ -5,6 +5,7 @@ import { opDelete, opPut, opTxn, type Op } from '../../../core/client.js';
 import type { HistoryRequest } from '../../../core/store/history.js';
 import { HISTORY_ROWS_MAX, HISTORY_SCAN_ROWS } from '../../../core/store/limits.js';
 import { ALL, bytes, Script, told } from './script.js';
+import { takesLess } from '../../takes-less.js';
 
 const NO_BOUND = { revisionsMax: Infinity, bytesMax: Infinity };
 
@@ -143,7 +144,7 @@ test('many watchers of one key do not pay for what others wrote', (t) => {
   const script = new Script();
   for (let i = 0; i < 100_000; i++) script.put(`k${i % 50_000}`, '');
   script.put('mine', '1');
-  const startedAt = process.hrtime.bigint();
-  for (let i = 0; i < 100; i++) history(script, { from: 2, key: bytes('mine'), rangeEnd: bytes('') });
-  t.true(process.hrtime.bigint() - startedAt < 3_000_000_000n);
+  t.true(takesLess(3000, () => {
+    for (let i = 0; i < 100; i++) history(script, { from: 2, key: bytes('mine'), rangeEnd: bytes('') });
+  }));
 });

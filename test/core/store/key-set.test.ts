@@ -4,6 +4,7 @@ import test from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
 import { Prng } from '../../../core/base/prng.js';
 import { intervalOf, KeySet, type KeyInterval } from '../../../core/store/key-set.js';
+import { takesLess } from '../../takes-less.js';
 
 /** All strings over these letters up to this length. */
 function words(letters: string, length: number): readonly string[] {
@@ -64,9 +65,9 @@ test('SC12 ten thousand ranges, overlapping, empty and open, are gathered and se
     return { start, end: i % 3 === 0 ? start : `${start}~` };
   });
   const set = new KeySet(many);
-  const began = performance.now();
-  for (let i = 0; i < 100_000; i++) set.covers({ start: 'k005000', end: 'k005000\0' });
-  t.true(performance.now() - began < 3000);
+  t.true(takesLess(3000, () => {
+    for (let i = 0; i < 100_000; i++) set.covers({ start: 'k005000', end: 'k005000\0' });
+  }));
   t.false(set.covers({ start: 'k000000', end: 'k000000\0' }));
   t.true(set.covers({ start: 'k000001', end: 'k000001\0' }));
 });

@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { JsonSplitter } from '../../../core/wire/json-text.js';
+import { takesLess } from '../../takes-less.js';
 
 const BODY = '  {"a":"}\\"]{"} [1,[2]]"x" 12 \n{"b":{"c":"\\\\"}}';
 const VALUES = ['{"a":"}\\"]{"}', '[1,[2]]', '"x"', '12 ', '{"b":{"c":"\\\\"}}'];
@@ -25,10 +26,10 @@ test('what is not complete is what is left, and space between values is not kept
 });
 
 test('a long value in single characters is not gone through again with each of them', (t) => {
-  const splitter = new JsonSplitter();
-  const startedAt = performance.now();
-  t.deepEqual([...splitter.push('"')], []);
-  for (let i = 0; i < 2_000_000; i++) for (const _ of splitter.push('x')) t.fail();
-  t.is([...splitter.push('"')][0]?.length, 2_000_002);
-  t.true(performance.now() - startedAt < 20_000);
+  t.true(takesLess(20_000, () => {
+    const splitter = new JsonSplitter();
+    t.deepEqual([...splitter.push('"')], []);
+    for (let i = 0; i < 2_000_000; i++) for (const _ of splitter.push('x')) t.fail();
+    t.is([...splitter.push('"')][0]?.length, 2_000_002);
+  }));
 });
