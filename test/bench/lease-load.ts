@@ -50,7 +50,9 @@ export function numberIn(bytes: Buffer, from: number, to: number, field: number)
   return 0;
 }
 
-export async function withClients<T>(url: string, count: number, use: (clients: readonly LightClient[]) => Promise<T>): Promise<T> {
+export async function withClients<T>(
+  url: string, count: number, use: (clients: readonly LightClient[]) => Promise<T>,
+): Promise<T> {
   const clients = await Promise.all(Array.from({ length: count }, () => LightClient.connect(url)));
   try {
     return await use(clients);

@@ -2,13 +2,13 @@
 // to the right is always better; a line from the worst to the best round; a diamond where the goal is. It carries its own
 // colours for light and dark, and says in words what the colours say. Pure, and no library.
 
-import { judge, timesBetter, type Outcome, type Report } from './report.js';
+import { judge, summarize, timesBetter, type Outcome, type Report } from './report.js';
 import { circumstances, shown, titleOf } from './wording.js';
 
 const WIDTH = 980;
-const PLOT = { from: 420, to: 770 } as const;
+const PLOT = { from: 440, to: 764 } as const;
 const TEXT_AT = PLOT.to + 16;
-const TOP = 84;
+const TOP = 122;
 const ROW = 24;
 const HEADING = 30;
 const BAR = 11;
@@ -28,7 +28,7 @@ const STYLE = `
   }`;
 
 const LEGEND = [
-  ['met', 'goal reached'], ['missed', 'better, goal missed'], ['behind', 'worse than etcd'], ['ahead', 'better, no goal'],
+  ['met', 'goal reached'], ['missed', 'goal missed'], ['behind', 'worse than etcd'], ['ahead', 'better, no goal'],
 ] as const;
 
 /** Where a ratio stands; one beyond the axis at its end. */
@@ -57,18 +57,30 @@ export function svgOf(report: Report): string {
     y += ROW;
   }
   const bottom = y + 8;
-  y = bottom + 44;
-  const feet = [...own.map(ownLine), ...circumstances(report)].flatMap((line) => folded(line, 150));
+  y = bottom + 40;
+  if (own.length > 0) {
+    rows.push(words(24, y + HEADING - 9, 'Coterie against itself', 'theme'));
+    y += HEADING;
+    for (const outcome of own) {
+      rows.push(...ownRow(outcome, y));
+      y += ROW;
+    }
+  }
+  y += 12;
+  const feet = circumstances(report).flatMap((line) => folded(line, 145));
   for (const line of feet) rows.push(words(24, y += 17, line, 'small'));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + 20}" width="${WIDTH}" height="${y + 20}" role="img" `
       + 'aria-labelledby="title desc">',
     '<title id="title">How many times better than etcd coterie is</title>',
-    `<desc id="desc">${escaped(compared.map(inWords).join('; '))}</desc>`,
+    `<desc id="desc">${escaped([...compared.map(inWords), ...own.map(ownWords)].join('; '))}</desc>`,
     `<style>${STYLE}\n</style>`,
     `<rect class="ground" width="${WIDTH}" height="${y + 20}" rx="6"/>`,
     words(24, 34, 'How many times better than etcd coterie is', 'title'),
-    words(24, 56, `${titleOf(report)}; median of the rounds, line from the worst to the best, diamond: goal`, 'small'),
+    words(24, 56, `${titleOf(report)}: ${tally(outcomes)}`, 'small'),
+    words(24, 73, 'Bar: median of the rounds; line: from the worst to the best; diamond: goal; logarithmic axis', 'small'),
+    words(scale(1) - 10, TOP - 26, '← etcd better', 'small', 'end'),
+    words(scale(1) + 10, TOP - 26, 'coterie better →', 'small'),
     ...ticks.map((tick) => tickOf(tick, scale, bottom)),
     ...rows,
     ...LEGEND.map(([kind, text], i) => legendOf(kind, text, 24 + i * 170, bottom + 22)),
@@ -136,10 +148,29 @@ function inWords(outcome: Outcome): string {
   return `${outcome.row.name}: ${outcome.ratio === null ? 'not measured' : inFigures(outcome)}`;
 }
 
-function ownLine({ row, coterie, verdict }: Outcome): string {
-  const wanted = row.goal === null ? '' : `, wanted at ${row.goal.at} ${row.goal.value}`;
-  const said = coterie === null ? 'not measured' : `${shown(row.judged === 'worst' ? coterie.max : coterie.median)} ${row.unit}`;
-  return `Coterie against itself: ${row.name}: ${said}${wanted}${verdict === 'missed' ? ': missed' : ''}.`;
+/** Said, not drawn: what is not a ratio to etcd has no place on the axis. */
+function ownRow(outcome: Outcome, y: number): string[] {
+  const middle = y + ROW / 2;
+  const place = `x="${TEXT_AT - 22}" y="${middle - BAR / 2}" width="${BAR}" height="${BAR}"`;
+  const mark = outcome.coterie === null ? [] : [`<rect class="${kindOf(outcome)}" ${place} rx="1.5"/>`];
+  return [words(34, middle + 4, outcome.row.name), ...mark, words(TEXT_AT, middle + 4, ownFigures(outcome))];
+}
+
+function ownFigures({ row, coterie, verdict }: Outcome): string {
+  if (coterie === null) return 'not measured';
+  const worst = row.better === 'more' ? coterie.min : coterie.max;
+  const figure = `${shown(row.judged === 'worst' ? worst : coterie.median)} ${row.unit}`;
+  return row.goal === null ? figure : `${figure}, goal ${row.goal.value} ${verdict === 'met' ? 'reached' : 'missed'}`;
+}
+
+function ownWords(outcome: Outcome): string {
+  return `${outcome.row.name}: ${ownFigures(outcome)}`;
+}
+
+function tally(outcomes: readonly Outcome[]): string {
+  const { met, goals, behind } = summarize(outcomes);
+  const compared = outcomes.filter(({ ratio }) => ratio !== null).length;
+  return `${met.length} of ${goals} goals reached; worse than etcd in ${behind.length} of ${compared} rows`;
 }
 
 function tickOf(tick: number, scale: Scale, bottom: number): string {
@@ -158,8 +189,9 @@ function line(kind: string, x1: number, y1: number, x2: number, y2: number): str
   return `<line class="${kind}" x1="${fixed(x1)}" y1="${fixed(y1)}" x2="${fixed(x2)}" y2="${fixed(y2)}"/>`;
 }
 
-function words(x: number, y: number, text: string, kind = ''): string {
-  return `<text${kind === '' ? '' : ` class="${kind}"`} x="${fixed(x)}" y="${fixed(y)}">${escaped(text)}</text>`;
+function words(x: number, y: number, text: string, kind = '', anchor = ''): string {
+  const end = anchor === '' ? '' : ` text-anchor="${anchor}"`;
+  return `<text${kind === '' ? '' : ` class="${kind}"`}${end} x="${fixed(x)}" y="${fixed(y)}">${escaped(text)}</text>`;
 }
 
 function folded(text: string, most: number): string[] {

@@ -158,6 +158,8 @@ test('the picture is well-formed, shows every row, and says in words what its co
   t.regex(svg, /2\.80 x, goal 2 reached/);
   t.regex(svg, /0\.50 x, goal 3 missed/);
   t.regex(svg, /1\.67 x, goal 1\.43 reached/);
+  t.regex(svg, /501 ms, goal 500 missed/);
+  t.regex(svg, /2 of 5 goals reached; worse than etcd in 1 of 4 rows/);
   t.regex(svg, /prefers-color-scheme: dark/);
   t.false(/NaN|Infinity|undefined/.test(svg));
 });
@@ -183,7 +185,7 @@ test('what lies far beyond ends in an arrow, so that it does not press the other
   const far = measuredOf(first.row, { coterie: [160_000, 170_000], etcd: [100, 100] });
   const svg = svgOf({ ...SAMPLE, measured: [...SAMPLE.measured, far] });
   t.deepEqual(ticksFor([...SAMPLE.measured, far].map(judge)), [0.25, 0.5, 1, 2, 4, 8, 16]);
-  t.regex(svg, /<path class="met" d="M770 /);
+  t.regex(svg, /<path class="met" d="M764 /);
   t.regex(svg, /1,650 x, goal 2 reached/);
   t.is([...svg.matchAll(/<path class="(?:met|missed|behind|ahead)"/g)].length, 1);
 });
