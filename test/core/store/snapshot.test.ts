@@ -48,6 +48,18 @@ test('the making of a snapshot pauses, however little comes of a great many keys
   t.is(loadedFrom(bytesOf(script.store)).keyCount, count);
 });
 
+test('pieces that are lent have the bytes of those that are kept, however large', (t) => {
+  const script = small();
+  for (let i = 0; i < 40; i++) script.put(`large ${i}`, 'v'.repeat(i * 30_000));
+  const frozen = script.store.freeze();
+  const lent = Array.from(frozen.lentChunks(), (chunk) => Buffer.from(chunk));
+  const kept = [...frozen.chunks()];
+  frozen.release();
+  t.true(lent.some((chunk) => chunk.length > 1.5 * SNAPSHOT_CHUNK_BYTES));
+  t.deepEqual(lent.map(({ length }) => length), kept.map(({ length }) => length));
+  t.true(Buffer.concat(lent).equals(Buffer.concat(kept)));
+});
+
 test('a loaded store goes on like the one it was taken from', (t) => {
   const first = small();
   const second = new Script(loadedFrom(bytesOf(first.store)));
