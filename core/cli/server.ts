@@ -17,6 +17,7 @@ import type { ConnectionLimits } from '../wire/grpc-server.js';
 import { listenError, serve, type WireServer } from '../wire/port.js';
 import { authFlags } from './auth-flags.js';
 import { banner, factFields, type ServerFacts } from './banner.js';
+import { giveRoom } from './collector.js';
 import { guardDataDir, runtimeWarnings } from './hardening.js';
 import { dieOfTheUnexpected, endWithOwner, heedHangUp, runUntilEnd } from './lifecycle.js';
 import { openLog, type Logger } from './log.js';
@@ -56,6 +57,7 @@ export async function runServer({ all, warnings }: Settings): Promise<number> {
   const terminal = outputs.includes('stdout') ? process.stdout : process.stderr;
   announce({ ...facts, tookMs: performance.now() - startedAt }, log, terminal.isTTY && format !== 'json' ? terminal : null);
   for (const url of server.sideUrls) log.info({ url }, 'health and metrics are served here, too');
+  giveRoom(process.execArgv);
   notice.say('READY=1', `STATUS=serving on ${server.urls.join(' ')}`);
   const drain = (graceMs: number): Promise<void> => {
     notice.say('STOPPING=1', 'STATUS=finishing requests under way');

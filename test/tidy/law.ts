@@ -155,6 +155,8 @@ export const DOORS: readonly Door[] = [
   // What Node tells of a running server, where somebody asked for it; and whether an inspector is open.
   { path: 'core/cli/profiles.ts', words: [], modules: ['node:http', 'node:inspector', 'node:v8', 'node:perf_hooks'] },
   { path: 'core/cli/server.ts', words: [], modules: ['node:inspector'] },
+  // How much garbage this process lets pile up.
+  { path: 'core/cli/collector.ts', words: [], modules: ['node:v8', 'node:perf_hooks'] },
   { path: 'core/wire/side-port.ts', words: [], modules: ['node:net', 'node:http'] },
   // The command that runs while something is held, or that is a service.
   { path: 'core/cli/child.ts', words: [], modules: ['node:child_process'] },
