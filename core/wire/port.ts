@@ -107,6 +107,8 @@ class Port implements WireServer {
   /** Ahead of the one below, for what both serve; null: none, because who calls is to be looked at first. */
   readonly #httpDoor: HttpDoor | null;
   readonly #http: HttpServer;
+  /** Those of it that have begun and have not all been taken. */
+  #answers = 0;
   readonly #webSockets: WebSocketDoor;
   readonly #side: SidePort;
   readonly #listeners: Server[] = [];
@@ -168,6 +170,8 @@ class Port implements WireServer {
     // A stream's request may last as long as its answer, so only the headers are timed.
     const limits = { headersTimeout: HTTP_HEADERS_MS, requestTimeout: 0, keepAliveTimeout: HTTP_IDLE_MS };
     this.#http = createHttpServer(limits, inTurn((request, response) => {
+      this.#answers += 1;
+      response.once('close', () => (this.#answers -= 1));
       if (this.#draining !== null) response.setHeader('Connection', 'close');
       if (named === null) return this.#gateway.app(request, response);
       const serveIt = (): void => this.#gateway.app(request, response);
@@ -259,6 +263,8 @@ class Port implements WireServer {
     for (const listener of this.#sideListeners.splice(0)) listener.close();
     this.#side.close();
     for (const socket of this.#sockets) socket.destroy();
+    // Ends the timer; that it was not listening is an error nobody asked about.
+    this.#http.close(() => undefined);
     await this.#empty();
   }
 
@@ -284,15 +290,14 @@ class Port implements WireServer {
     for (const socket of this.#unknown) socket.destroy();
     this.#gate?.close();
     this.#httpDoor?.stop();
-    // Ends idle connections and the timer; that it was not listening is an error nobody asked about.
-    this.#http.close(() => undefined);
     this.#webSockets.close();
   }
 
   /** Resolves when the last connection has closed; idle HTTP connections are closed as they become idle. */
   async #emptied(): Promise<void> {
     while (this.#sockets.size > 0) {
-      this.#http.closeIdleConnections();
+      // Node takes a connection for idle as soon as its answer has been said, though it may not have been taken.
+      if (this.#answers === 0) this.#http.closeIdleConnections();
       await new Promise<void>((resolve) => {
         const cancel = this.#clock.schedule(DRAIN_LOOK_MS, resolve);
         this.#onEmpty = () => {
