@@ -5,7 +5,7 @@ import { recipeSurveys } from '../recipes.js';
 import { startTarget } from '../targets.js';
 import { cost, rate, type Theme } from '../theme.js';
 
-const SECONDS = 15;
+const SECONDS = 12;
 
 export const recipeThemes: readonly Theme[] = recipeSurveys.map((survey): Theme => {
   const rows = survey.rows.map(({ name, unit, better }): Row => {
