@@ -41,7 +41,7 @@ export const sizeTheme: Theme = {
   rows: [memory, memoryAfter, restart, range, rangeMedian, count, countMedian, putGrowth, getGrowth, fill],
   quickRows: [],
   seconds: ({ firstWarmUpSeconds, warmUpSeconds, seconds }) =>
-    22 + (2 * SETTLE_MS) / 1000 + 2 * firstWarmUpSeconds + 4 * warmUpSeconds + 6 * seconds,
+    18 + (2 * SETTLE_MS) / 1000 + 2 * firstWarmUpSeconds + 4 * warmUpSeconds + 6 * seconds,
   async measure(bench) {
     const few = bench.wants(putGrowth) || bench.wants(getGrowth) ? await measureFew(bench) : null;
     const server = await startTarget(bench.stage, bench.name);

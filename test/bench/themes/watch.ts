@@ -24,7 +24,7 @@ export const watchTheme: Theme = {
   title: 'Watches, one member',
   rows: parts.map(({ row }) => row),
   quickRows: parts.slice(0, 1).map(({ row }) => row),
-  seconds: (pace) => pace.isShort ? 3 : 9,
+  seconds: (pace) => pace.isShort ? 3 : 5,
   async measure(bench) {
     const { url, stop } = await startTarget(bench.stage, bench.name);
     try {
