@@ -657,8 +657,9 @@ export class Raft {
     const through = Math.min(this.#commit, this.#disk.durable);
     if (through <= this.#applied) return NONE;
     const { applyBytesMax = Infinity } = this.#config;
-    const all = this.#log.slice(this.#applied + 1, through);
-    const apply = applyBytesMax === Infinity ? all : firstOf(all, applyBytesMax);
+    // More could not be as few bytes. Of a long log that is only a part: what is left is not copied with each step.
+    const last = Math.min(through, this.#applied + 1 + Math.floor(applyBytesMax / ENTRY_BYTES));
+    const apply = firstOf(this.#log.slice(this.#applied + 1, last), applyBytesMax);
     this.#applied += apply.length;
     return apply;
   }
