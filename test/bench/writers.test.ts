@@ -87,6 +87,7 @@ test('a run that is recorded again, round after round, stands there once, and sa
   const once = recorded(results, half);
   t.true(once.includes('Not all of it: 1 of 3 rounds are whole.'));
   t.is(recorded(once, SAMPLE, half), recorded(results, SAMPLE));
+  t.true(readmeWith(read('README.md'), half).includes('medians of 1 of 3 rounds'));
 });
 
 test('rows of fewer rounds are told, with the reason where one failed', (t) => {
