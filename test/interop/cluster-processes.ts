@@ -186,7 +186,7 @@ function run(program: string, args: readonly string[], cwd?: string): Promise<Ou
 }
 
 /** Repeats until it holds; the last failure when it does not in time. */
-export async function eventually<T>(attempt: () => Promise<T>, withinMs = 30_000): Promise<T> {
+export async function eventually<T>(attempt: () => Promise<T>, withinMs = 60_000): Promise<T> {
   for (const end = performance.now() + withinMs; ;) {
     try {
       return await attempt();

@@ -81,6 +81,20 @@ export const sessionKilled: Claim = async (t, place) => {
   await b.close();
 };
 
+/** Counts the time in which this process ran: while others have the processors for long, nobody renews anything. */
+function attendance(): () => number {
+  let [ms, at] = [0, performance.now()];
+  const timer = setInterval(() => {
+    const now = performance.now();
+    ms += Math.min(now - at, 100);
+    at = now;
+  }, 50);
+  return () => {
+    clearInterval(timer);
+    return ms;
+  };
+}
+
 /** Q3. The one knob is `leaseMs`. A stall is told as far as it has kept a renewal waiting. */
 export const oneKnob: Claim = async (t, place) => {
   const { near } = await clients(t, place);
@@ -99,6 +113,7 @@ export const oneKnob: Claim = async (t, place) => {
   await queue.put('long');
   await until(() => delivered > 0);
   const [from, before] = [performance.now(), counted.sent.renewals];
+  const attended = attendance();
   while (!gaps.some((gap) => gap > 200)) {
     const { renewals } = counted.sent;
     await until(() => counted.sent.renewals > renewals, 5);
@@ -110,8 +125,9 @@ export const oneKnob: Claim = async (t, place) => {
   await place.trouble();
   await sleep(leaseMs / 2);
   const thirds = 3 * (performance.now() - from) / leaseMs;
+  const fewest = 3 * attended() / leaseMs / 2;
   const renewals = counted.sent.renewals - before;
-  t.true(renewals > thirds / 2 && renewals < 2 * thirds + 2, `${place.name}: ${renewals} renewals in ${thirds} thirds`);
+  t.true(renewals > fewest && renewals < 2 * thirds + 2, `${place.name}: ${renewals} renewals in ${thirds} thirds, ${fewest}`);
   t.is(delivered, 1, 'neither a stall nor a change of leader shorter than the lease takes anything away');
   isDone = true;
   await until(async () => (await stats(queue)).ended === 1);

@@ -148,10 +148,11 @@ export const racedCloses: Claim = async (t, place) => {
   const ends = Array.from({ length: 80 }, async (_, i) => {
     await sleep(35 * i);
     const abort = new AbortController();
-    // Most of them are given up under way; how many, depends on how busy this machine is.
-    const timer = setTimeout(() => abort.abort(), i % 4 === 0 ? 3_000 : prng.below(60));
+    // Most of them are given up under way; how many, depends on how busy this machine is. Some are waited for, however long.
+    const patienceMs = i % 4 === 0 ? 60_000 : prng.below(60);
+    const timer = setTimeout(() => abort.abort(), patienceMs);
     try {
-      const session = await Session.open(far, { ttlSeconds, signal: abort.signal, timeoutMs: 3_000 });
+      const session = await Session.open(far, { ttlSeconds, signal: abort.signal, timeoutMs: Math.max(3_000, patienceMs) });
       opened += 1;
       await sleep(prng.below(1_500));
       const closing = session.close({ timeoutMs: 1_000 });

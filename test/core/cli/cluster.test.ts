@@ -74,7 +74,7 @@ function isAlive(pid: number): boolean {
 }
 
 async function gone(pids: readonly number[]): Promise<boolean> {
-  for (const end = Date.now() + 20_000; Date.now() < end;) {
+  for (const end = Date.now() + WAIT_MS; Date.now() < end;) {
     if (!pids.some(isAlive)) return true;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

@@ -62,14 +62,18 @@ test.serial('without a command it prints the key and holds until asked to end; t
 test.serial('signals go to the command, and the lock is held until that has ended', async (t) => {
   const [{ url, countOf }] = stores();
   const name = fresh();
-  const script = 'trap "echo usr" USR1; trap "sleep 0.5; exit 9" TERM; echo ready; while :; do sleep 0.05; done';
+  const end = path.join(await temporaryDirectory(t), 'end');
+  const ending = `echo term; until [ -e ${end} ]; do sleep 0.05; done; exit 9`;
+  const script = `trap "echo usr" USR1; trap "${ending}" TERM; echo ready; while :; do sleep 0.05; done`;
   const running = begin(t, url, ['lock', name, '--', 'sh', '-c', script]);
   await running.says(/ready/);
   running.signal('SIGUSR1');
   await running.says(/usr/);
   running.signal('SIGTERM');
+  await running.says(/term/);
   await sleep(200);
   t.is(await countOf(`coterie/locks/${name}/`), 1);
+  writeFileSync(end, '');
   t.is((await running.ended).code, 9);
   t.is(await countOf(`coterie/locks/${name}/`), 0);
   t.is((await begin(t, url, ['lock', name, '--', 'sh', '-c', 'kill -9 $$']).ended).code, 137);

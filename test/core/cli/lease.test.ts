@@ -63,7 +63,8 @@ test('keeping alive goes on until asked to end', async (t) => {
   const [store] = stores;
   // Long enough that a machine which does other things for a second or two has not lost it.
   const { lease } = await json(store, 'lease grant 6');
-  const kept = await at(store, `lease keep-alive ${String(lease)}`, { until: (text) => text.split('\n').length > 2, limitMs: 60_000 });
+  const until = (text: string): boolean => text.split('\n').length > 2;
+  const kept = await at(store, `lease keep-alive ${String(lease)}`, { until, limitMs: 60_000 });
   t.regex(kept.stdout, /^(?:lease [0-9a-f]{16} keepalived with TTL\(6\)\n){2,}$/);
 });
 

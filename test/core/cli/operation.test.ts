@@ -139,8 +139,8 @@ test('SE3: profiles are on the loopback beside the clients\' port, one at a time
   await until(() => /health and metrics are served/.test(read(log)), 'the port beside is told of');
   const side = /"url":"([^"]+)","msg":"health and metrics/.exec(read(log))?.[1] ?? '';
   t.regex(await (await fetch(`${side}/debug/pprof/`)).text(), /profile\?seconds=30/);
-  const profile = fetch(`${side}/debug/pprof/profile?seconds=0.5`);
-  const second = sleep(200).then(() => fetch(`${side}/debug/pprof/loop`));
+  const profile = fetch(`${side}/debug/pprof/profile?seconds=2`);
+  const second = sleep(500).then(() => fetch(`${side}/debug/pprof/loop`));
   t.is((await second).status, 503);
   t.true(Array.isArray(((await (await profile).json()) as { nodes: unknown }).nodes));
   const loop = (await (await fetch(`${side}/debug/pprof/loop?seconds=0.2`)).json()) as Record<string, number>;

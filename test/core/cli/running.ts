@@ -95,7 +95,7 @@ export function isAlive(pid: number): boolean {
 }
 
 /** True as soon as `claim` is, false when it has not become so. */
-export async function becomes(claim: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<boolean> {
+export async function becomes(claim: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<boolean> {
   for (const end = performance.now() + withinMs; performance.now() < end;) {
     if (await claim()) return true;
     await sleep(25);

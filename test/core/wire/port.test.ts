@@ -175,8 +175,8 @@ test('draining ends open streams over HTTP, and leaves no connection', async (t)
   idle.on('error', () => undefined);
   await new Promise((resolve) => idle.once('connect', resolve));
   const startedAt = performance.now();
-  await server.drain(10_000);
-  t.true(performance.now() - startedAt < 8_000);
+  await server.drain(60_000);
+  t.true(performance.now() - startedAt < 50_000);
   t.regex(await text, /"grpc_code":14,"http_code":503,"message":"etcdserver: server stopped"/);
   await idleEnd;
   await server.drain(1);
@@ -191,8 +191,8 @@ test('a stream whose request has not come yet does not hold up the end of a serv
   t.regex(await answer(socket), /^HTTP\/1.1 100 /);
   const said = answer(socket, () => false);
   const startedAt = performance.now();
-  await server.drain(20_000);
-  t.true(performance.now() - startedAt < 15_000);
+  await server.drain(60_000);
+  t.true(performance.now() - startedAt < 50_000);
   t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
 });
 
@@ -206,10 +206,10 @@ test('a stream that begins when the server is going away ends as those that were
   for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
   const said = answer(socket, () => false);
   const startedAt = performance.now();
-  const drained = server.drain(20_000);
+  const drained = server.drain(60_000);
   const body = '{"create_request":{"key":"YQ=="}}';
   socket.write(`Content-Length: ${body.length}\r\n\r\n${body}`);
   await drained;
-  t.true(performance.now() - startedAt < 15_000);
+  t.true(performance.now() - startedAt < 50_000);
   t.regex(await said, /^HTTP\/1.1 503 [^]*"etcdserver: server stopped"/);
 });

@@ -341,7 +341,7 @@ test('SD5, SD6: who takes no answers is not read any more, and goes on where he 
   const count = 600;
   for (let i = 0; i < count; i++) caller.send(ranged(`X: ${'y'.repeat(1000)}`));
   let calls = -1;
-  while (calls !== world.events.length) {
+  while (calls !== world.events.length || calls === 0) {
     calls = world.events.length;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
@@ -358,12 +358,15 @@ test('a server that goes ends what is idle, and says with an answer under way th
     t.regex(await caller.ask(RANGE), /\r\nConnection: keep-alive\r\nKeep-Alive: timeout=60\r\n/);
   }
   begun.send(RANGE.slice(0, 30));
+  // Turns as well as time: on a busy machine the time is over before anything was read.
   await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
   const drained = world.server.drain(20_000);
   t.is(await idle.answer(), '');
   idle.socket.destroy();
   begun.send(RANGE.slice(30) + RANGE);
-  t.regex(await begun.answer(), /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\nContent-Length: /);
+  // On the short way or the long one, whose fields are in another order.
+  t.regex(await begun.answer(), /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*Connection: close\r\n/);
   t.is(await begun.answer(), '');
   begun.socket.destroy();
   await drained;

@@ -373,13 +373,14 @@ test('a caller who says nothing is asked whether he is there, and cut off if he 
 });
 
 test('a connection without calls is ended when it has been idle for long, and one with a call is not', async (t) => {
-  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60_000, pingTimeoutMs: 60_000, idleMs: 40 });
+  const { address, sockets } = await setUp(t, { streamsMax: 100, pingEveryMs: 60_000, pingTimeoutMs: 60_000, idleMs: 500 });
   const busy = session(t, address);
   const idle = session(t, address);
   const stream = busy.request({ ':method': 'POST', ':path': '/a.A/Chat', 'content-type': 'application/grpc', te: 'trailers' });
+  const told = new Promise((resolve) => idle.once('goaway', resolve));
   t.deepEqual((await ask(idle, '/a.A/Echo', message())).body, message());
-  t.is(await new Promise((resolve) => idle.once('goaway', resolve)), 0);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.is(await told, 0);
+  await new Promise((resolve) => setTimeout(resolve, 600));
   await until(() => sockets.size === 1);
   stream.write(message(Buffer.from('still here')));
   t.is((await new Promise<Buffer>((resolve) => stream.once('data', resolve))).toString('latin1', 5), 'still here');
@@ -389,7 +390,7 @@ test('a connection without calls is ended when it has been idle for long, and on
 
 test('an old connection begins no more calls, and those that are open are cut off when their grace is over', async (t) => {
   const { address, sockets } = await setUp(t, {
-    streamsMax: 100, pingEveryMs: 60_000, pingTimeoutMs: 60_000, ageMs: 50, ageGraceMs: 50,
+    streamsMax: 100, pingEveryMs: 60_000, pingTimeoutMs: 60_000, ageMs: 50, ageGraceMs: 1000,
   });
   const on = session(t, address);
   const stream = on.request({ ':method': 'POST', ':path': '/a.A/Chat', 'content-type': 'application/grpc', te: 'trailers' });
