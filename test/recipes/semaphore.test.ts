@@ -6,6 +6,7 @@ import { ApiError, isApiError } from '../../core/errors.js';
 import type { HeldPermits } from '../../recipes/semaphore.js';
 import { acquirePermits, resizeSemaphore, SemaphoreLimitDiffers, semaphoreState, tryPermits } from '../../recipes/semaphore.js';
 import { Session, SessionLost } from '../../recipes/session.js';
+import type { LineEvent } from '../../recipes/line.js';
 import type { Link } from './link.js';
 import type { World } from './world.js';
 import { keysUnder, world } from './world.js';
@@ -53,6 +54,28 @@ test('who has its permits and is about to leave the gate does not count as waiti
   t.like(await semaphoreState(w.store, 'x'), { available: 1, waiting: 0 });
   await w.clock.until(held.release());
   await w.clock.until(session.close());
+  await w.end();
+});
+
+test('L13 a wait that nothing bounds is told of once, though it is one at the gate and one behind it', async (t) => {
+  const w = await world(13);
+  const session = await open(w);
+  const all = await w.clock.until(Promise.all([1, 2].map(() => acquirePermits(session, 'x', { limit: 2 }))));
+  const first = acquirePermits(await open(w), 'x', { limit: 2, permits: 2 });
+  await w.clock.advance(1_000);
+  const events: LineEvent[] = [];
+  const observe = (event: LineEvent): unknown => event.kind === 'still_waiting' && events.push(event);
+  const waiting = acquirePermits(await open(w), 'x', { limit: 2, tellAfterMs: 1_000, observe });
+  const bounded = t.throwsAsync(acquirePermits(session, 'x', { limit: 2, tellAfterMs: 1_000, timeoutMs: 3_000, observe }));
+  await w.clock.advance(4_000);
+  t.deepEqual(events, [{ kind: 'still_waiting', waitedMs: 1_000 }], 'at the gate');
+  await bounded;
+  for (const held of all) await w.clock.until(held.release());
+  const both = await w.clock.until(first);
+  await w.clock.advance(4_000);
+  t.is(events.length, 1, 'behind it');
+  await w.clock.until(both.release());
+  await w.clock.until((await w.clock.until(waiting)).release());
   await w.end();
 });
 
