@@ -67,7 +67,7 @@ export interface Place {
   readonly chain: number;
 }
 
-/** 'idle': a proof written without a sync of its own. */
+/** 'idle': a proof whose sync nobody waits for. */
 export type GroupKind = 'synced' | 'sealed' | 'idle';
 
 const FLAGS: Readonly<Record<GroupKind, number>> = { synced: AWAITED, sealed: SEALED | AWAITED, idle: 0 };

@@ -432,7 +432,10 @@ export class WalStorage implements LogStorage {
     });
   }
 
-  /** No sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it. */
+  /**
+   * Asks for no sync: it need not outlast a power cut to outlast the end of this process, and the next group brings it. Where
+   * groups are written to a descriptor that syncs (base/files.ts), this one is synced all the same.
+   */
   #writeIdleProof(next: () => void): void {
     this.#writing = true;
     const { path } = this.#active();
