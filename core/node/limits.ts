@@ -139,7 +139,7 @@ export const defaultLimits: NodeLimits = Object.freeze({
   proposalBytesMax: 256 * 1024 * 1024,
   watchBufferBytesMax: 4 * 1024 * 1024,
   watchCatchUpRevisionsMax: 1000,
-  logBytesMax: 256 * 1024 * 1024,
+  logBytesMax: 192 * 1024 * 1024,
   catchUpEntries: 5000,
   quotaBytes: 2 * 1024 * 1024 * 1024,
   leasesMax: 2_000_000,
