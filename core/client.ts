@@ -90,6 +90,8 @@ export interface RangeForm<T> {
   begin(facts: Pick<RangeResponse, 'header' | 'more' | 'count'>): void;
   write(pair: PairPlace): void;
   end(): T;
+  /** In place of all of these where one key is asked for. `pair` null: there is none, or it is only counted. */
+  only(facts: Pick<RangeResponse, 'header' | 'more' | 'count'>, pair: PairPlace | null): T;
 }
 
 /** A backend that has the pairs in its memory. */

@@ -97,18 +97,11 @@ export class LocalClient implements api.Backend, api.RangeSource {
   }
 
   range(request: api.RangeRequest, options?: api.CallOptions): Promise<api.RangeResponse> {
-    if (!isPoint(request)) return this.rangeAs(request, () => new PairList(), options);
-    return this.#read<api.RangeResponse>(request, options, (done) => {
-      const refusal = this.#refuseRange(request, options?.caller);
-      if (refusal !== null) return done(new ApiError(refusal));
-      if (!this.#foresight.isEmpty) this.#node.store.look(this.#foresight, true);
-      const result = this.#node.store.range(request);
-      if (typeof result === 'string') done(new ApiError(result));
-      else done(null, { header: this.#header(), kvs: result.kvs, more: result.more, count: result.count });
-    });
+    return this.rangeAs(request, () => new PairList(), options);
   }
 
   rangeAs<T>(request: api.RangeRequest, formOf: () => api.RangeForm<T>, options?: api.CallOptions): Promise<T> {
+    if (isPoint(request)) return this.#pointAs(request, formOf, options);
     let isGivenUp = false;
     const answer = this.#read<T>(request, options, (done) => this.#readings.read({
       keysIn: (store) => store.keysIn(request),
@@ -124,15 +117,29 @@ export class LocalClient implements api.Backend, api.RangeSource {
     return answer;
   }
 
-  /** `answer` once the store is as new as the request demands. */
-  #read<T>(request: api.RangeRequest, options: api.CallOptions | undefined, answer: (done: Done<T>) => void): Promise<T> {
+  #pointAs<T>(request: api.RangeRequest, formOf: () => api.RangeForm<T>, options?: api.CallOptions): Promise<T> {
+    return this.#read<T>(request, options, (done, expected) => {
+      const refusal = this.#refuseRange(request, options?.caller);
+      if (refusal !== null) return done(new ApiError(refusal));
+      const { store } = this.#node;
+      if (!this.#foresight.isEmpty) store.look(this.#foresight, true);
+      const point = store.point(request, this.#foresight.slotOf(expected));
+      if (typeof point === 'string') done(new ApiError(point));
+      else done(null, formOf().only({ header: this.#header(), more: false, count: point.count }, point.pair));
+    });
+  }
+
+  /** `answer` once the store is as new as the request demands. `expected`: what foresight is asked with; -1: nothing. */
+  #read<T>(
+    request: api.RangeRequest, options: api.CallOptions | undefined, answer: (done: Done<T>, expected: number) => void,
+  ): Promise<T> {
     const isLocal = request.serializable === true;
     return this.#call<T>('range', options, (done) => {
       const code = checkRange(request);
       if (code !== null) return done(new ApiError(code));
-      if (isLocal) return answer(done);
-      if (isPoint(request) && this.#node.store.isLarge) this.#foresight.expect(request.key);
-      this.#node.desk.read((error) => (error === null ? answer(done) : done(error)));
+      if (isLocal) return answer(done, -1);
+      const expected = isPoint(request) && this.#node.store.isLarge ? this.#foresight.expect(request.key) : -1;
+      this.#node.desk.read((error) => (error === null ? answer(done, expected) : done(error)));
     }, isLocal);
   }
 

@@ -86,8 +86,9 @@ export class Keys {
     return this.#bytes.liveBytes + this.size * (WORDS * 4 + 16);
   }
 
-  /** The slot of a key that has rows, else NONE. */
-  find(key: Uint8Array): number {
+  /** The slot of a key that has rows, else NONE. `guess`: where it may be (foresight.ts); NONE: who knows. */
+  find(key: Uint8Array, guess = NONE): number {
+    if (guess !== NONE && this.#isAt(guess, key)) return guess;
     const hash = hashOf(key);
     const recalled = this.#lookUp(hash, key);
     if (recalled !== NONE) return recalled;
@@ -100,17 +101,18 @@ export class Keys {
   }
 
   /**
-   * Reads what `find` will, for `count` keys by their hashes, a step at a time for all (foresight.ts). `newest` then tells the
-   * newest rows of those that seem to be there; returns of how many. A step that reads makes no decision on what it has read:
-   * one that was guessed wrong would wait for memory again.
+   * Reads what `find` will, for `count` keys by their hashes, a step at a time for all (foresight.ts). `slots` then tells where
+   * each may be, or NONE, and `newest` the newest rows of those that seem to be there; returns of how many. A step that reads
+   * makes no decision on what it has read: one that was guessed wrong would wait for memory again.
    */
-  bringNear(hashes: Uint32Array, count: number, newest: Uint32Array): number {
+  bringNear(hashes: Uint32Array, count: number, slots: Uint32Array, newest: Uint32Array): number {
     const recall = this.#recall;
     let seen = 0;
     for (let i = 0; i < count; i++) seen ^= recall[placeOf(hashes[i] as number, recall.length)] as number;
     let found = 0;
     for (let i = 0; i < count; i++) {
       const slot = this.#guess(hashes[i] as number);
+      slots[i] = slot;
       if (slot !== NONE) newest[found++] = slot;
     }
     for (let i = 0; i < found; i++) seen ^= this.#get(newest[i] as number, NEWEST);
@@ -126,6 +128,13 @@ export class Keys {
     }
     this.seen ^= seen;
     return rows;
+  }
+
+  /** Whether a slot that was in use once is the key's now. */
+  #isAt(slot: number, key: Uint8Array): boolean {
+    if (slot >= this.#slots || this.#get(slot, NEWEST) === NONE) return false;
+    this.#sought = key;
+    return this.#compareSought(slot) === 0;
   }
 
   /** A slot that may be of a key with this hash. */

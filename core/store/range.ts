@@ -33,7 +33,7 @@ const NOTHING: RangeResult = Object.freeze({ kvs: NO_KVS, more: false, count: 0 
 export function rangeOf(table: Table, request: RangeRequest, bounds: RangeBounds): RangeResult | ErrorCode {
   const revision = revisionOf(request, bounds);
   if (typeof revision === 'string') return revision;
-  if (isPoint(request)) return pointOf(table, request, revision, revision === bounds.current);
+  if (isPoint(request)) return pointOf(table, request, rowOf(table, request, revision === bounds.current ? null : revision));
   const reading = new Reading(table, request, revision, bounds.current);
   reading.step({ left: Infinity });
   return { kvs: reading.rows.map((row) => table.kv(row, request.keysOnly)), more: reading.more, count: reading.count };
@@ -55,13 +55,29 @@ function revisionOf({ revision: asked = 0 }: RangeRequest, { current, compacted 
   return revision < compacted ? 'compacted' : revision;
 }
 
-function pointOf(table: Table, request: RangeRequest, revision: Revision, isCurrent: boolean): RangeResult {
-  const slot = table.keys.find(request.key);
-  if (slot === NONE) return NOTHING;
-  const row = isCurrent ? table.liveRowOf(slot) : table.rowAt(slot, revision);
+/** The row of the one key that is asked for; NONE: there is none. `guess`: see `Keys.find`. */
+export function pointRow(table: Table, request: RangeRequest, bounds: RangeBounds, guess: number): number | ErrorCode {
+  const revision = revisionOf(request, bounds);
+  if (typeof revision === 'string') return revision;
+  return rowOf(table, request, revision === bounds.current ? null : revision, guess);
+}
+
+/** `revision` null: the newest. */
+function rowOf(table: Table, request: RangeRequest, revision: Revision | null, guess = NONE): number {
+  const slot = table.keys.find(request.key, guess);
+  if (slot === NONE) return NONE;
+  return revision === null ? table.liveRowOf(slot) : table.rowAt(slot, revision);
+}
+
+function pointOf(table: Table, request: RangeRequest, row: number): RangeResult {
   if (row === NONE) return NOTHING;
-  if (request.countOnly === true || !passes(table, row, request)) return { kvs: NO_KVS, more: false, count: 1 };
+  if (!isTold(table, row, request)) return { kvs: NO_KVS, more: false, count: 1 };
   return { kvs: [table.kv(row, request.keysOnly)], more: false, count: 1 };
+}
+
+/** Whether a row that is counted is told as well. */
+export function isTold(table: Table, row: number, request: RangeRequest): boolean {
+  return request.countOnly !== true && passes(table, row, request);
 }
 
 export class Reading {

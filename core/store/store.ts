@@ -25,13 +25,13 @@ import type { Foresight } from './foresight.js';
 import { FORESIGHT_STORE_KEYS_MIN, SWEEP_ROWS_PER_APPLY } from './limits.js';
 import { Hashing, type StoreHash } from './hashing.js';
 import { decodeMemberRecords, MemberTable, type MemberRecord } from './members.js';
-import { rangeOf, readingOf, type Reading, type RangeResult } from './range.js';
+import { pointRow, rangeOf, readingOf, type Reading, type RangeResult } from './range.js';
 import { chunksOf, SnapshotReader, type Loaded } from './snapshot.js';
 import { removeLease, type EventParts } from './removal.js';
 import { NONE } from './rows.js';
 import { Sweep } from './sweep.js';
 import { Table } from './table.js';
-import { Telling } from './telling.js';
+import { Point, Telling } from './telling.js';
 import { Execution, type TxnOutcome } from './txn.js';
 
 /** Names an entry of the log. */
@@ -105,6 +105,7 @@ const NEVER_COMPACTED = -1;
 
 export class Store {
   #table = new Table();
+  #point = new Point(this.#table);
   #members = new MemberTable();
   #alarms = new Alarms();
   #auth = new AuthTable();
@@ -253,6 +254,12 @@ export class Store {
 
   range(request: RangeRequest): RangeResult | ErrorCode {
     return rangeOf(this.#table, request, { current: this.#revision, compacted: this.#compacted });
+  }
+
+  /** The same of one key, told from where it lies. `guess`: see `Foresight.slotOf`. */
+  point(request: RangeRequest, guess: number): Point | ErrorCode {
+    const row = pointRow(this.#table, request, { current: this.#revision, compacted: this.#compacted }, guess);
+    return typeof row === 'string' ? row : this.#point.at(row, request);
   }
 
   /** A range to be read in slices. Between them it must be pinned. */
@@ -456,6 +463,7 @@ export class Store {
   static #from(loaded: Loaded): Store {
     const store = new Store();
     store.#table = loaded.table;
+    store.#point = new Point(loaded.table);
     store.#members = loaded.members;
     store.#alarms = loaded.alarms;
     store.#auth = loaded.auth;

@@ -3,8 +3,11 @@
 
 import { assert } from '../base/assert.js';
 import { EMPTY } from '../base/bytes.js';
-import type { Header, KeyValue, LeaseId, PairPlace, RangeForm, RangeResponse, Revision } from '../client.js';
-import type { Reading } from './range.js';
+import type {
+  Header, KeyValue, LeaseId, PairPlace, RangeForm, RangeRequest, RangeResponse, Revision,
+} from '../client.js';
+import { isTold, type Reading } from './range.js';
+import { NONE } from './rows.js';
 import type { Steps } from './steps.js';
 import type { Table } from './table.js';
 
@@ -70,15 +73,40 @@ export class Telling<T> {
   }
 }
 
+/** The answer to a range of one key: nothing is made for it, and it is good until the next one. */
+export class Point {
+  readonly #table: Table;
+  readonly #pair: Pair;
+  count = 0;
+  /** Null: there is none, or it was not wanted. */
+  pair: PairPlace | null = null;
+
+  constructor(table: Table) {
+    this.#table = table;
+    this.#pair = new Pair(table, false);
+  }
+
+  /** `row` NONE: there is no such key. */
+  at(row: number, request: RangeRequest): this {
+    this.count = row === NONE ? 0 : 1;
+    this.pair = null;
+    if (row === NONE || !isTold(this.#table, row, request)) return this;
+    this.#pair.row = row;
+    this.#pair.keysOnly = request.keysOnly === true;
+    this.pair = this.#pair;
+    return this;
+  }
+}
+
 /** Looks up what is asked of it: most of it is asked once. */
 class Pair implements PairPlace {
   readonly #table: Table;
-  readonly #keysOnly: boolean;
+  keysOnly: boolean;
   row = 0;
 
   constructor(table: Table, keysOnly: boolean) {
     this.#table = table;
-    this.#keysOnly = keysOnly;
+    this.keysOnly = keysOnly;
   }
 
   get keyBytes(): Uint8Array {
@@ -106,7 +134,7 @@ class Pair implements PairPlace {
   }
 
   get valueLength(): number {
-    return this.#keysOnly ? 0 : this.#table.rows.valueLength(this.row);
+    return this.keysOnly ? 0 : this.#table.rows.valueLength(this.row);
   }
 
   get createRevision(): Revision {
@@ -126,7 +154,7 @@ class Pair implements PairPlace {
   }
 
   toKeyValue(): KeyValue {
-    return this.#table.kv(this.row, this.#keysOnly);
+    return this.#table.kv(this.row, this.keysOnly);
   }
 }
 
@@ -145,6 +173,10 @@ export class PairList implements RangeForm<RangeResponse> {
 
   write(pair: PairPlace): void {
     this.#kvs.push(pair.toKeyValue());
+  }
+
+  only(facts: Pick<RangeResponse, 'header' | 'more' | 'count'>, pair: PairPlace | null): RangeResponse {
+    return { ...facts, kvs: pair === null ? [] : [pair.toKeyValue()] };
   }
 
   end(): RangeResponse {

@@ -4,8 +4,9 @@
 // about a request is judged in one place.
 
 import type {
-  DeleteResponse, Header, KeyValue, OpResponse, PutRequest, RangeRequest, RangeResponse, TxnResponse,
+  DeleteResponse, Header, KeyValue, OpResponse, PairPlace, PutRequest, RangeRequest, RangeResponse, TxnResponse,
 } from '../client.js';
+import { pairBytes, writePair } from './pair-bytes.js';
 
 // Reading. Tags are a field's number times 8, and how it is written: 0 a number, 2 bytes.
 
@@ -163,6 +164,17 @@ export class HotWriter {
       this.#byte(3 * 8 + NUMBER);
       this.#byte(1);
     }
+    this.#number(4 * 8 + NUMBER, count);
+    return this.#piece.subarray(from, this.#at);
+  }
+
+  /** The answer to a range of one key, from where it lies. */
+  point(header: Header, pair: PairPlace | null, count: number): Uint8Array {
+    const headerBytes = this.#headerBytes(header);
+    const length = pair === null ? 0 : pairBytes(pair);
+    const from = this.#reserve(fieldBytes(headerBytes) + (pair === null ? 0 : fieldBytes(length)) + numberBytes(count));
+    this.#header(header, headerBytes);
+    if (pair !== null) this.#at = writePair(this.#piece, this.#at, pair, length);
     this.#number(4 * 8 + NUMBER, count);
     return this.#piece.subarray(from, this.#at);
   }

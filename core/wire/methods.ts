@@ -102,13 +102,11 @@ function keyValueMethods(backend: Backend, txnOpsMax: number): Method[] {
   ];
 }
 
-/** Of many pairs none is made an object of, where the backend can do without. */
+/** Of no pair an object is made, where the backend can do without. */
 function rangeBytes(
   backend: Backend, request: RangeRequest, options: CallOptions | undefined, writer: HotWriter,
 ): Promise<Uint8Array> {
-  if (backend.rangeAs !== undefined && request.rangeEnd !== undefined && request.rangeEnd.length > 0) {
-    return backend.rangeAs(request, () => new RangeBytes(writer), options);
-  }
+  if (backend.rangeAs !== undefined) return backend.rangeAs(request, () => new RangeBytes(writer), options);
   return backend.range(request, options).then((answer) => writer.range(answer));
 }
 

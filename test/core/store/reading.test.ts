@@ -152,6 +152,7 @@ test('what is told of a pair without an object is what its object holds, of keys
         if (keysOnly) t.is(valueLength, 0);
       },
       end: () => undefined,
+      only: () => undefined,
     }).step({ left: Infinity });
     t.is(told, 20);
   }

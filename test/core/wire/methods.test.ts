@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava';
 import { utf8 } from '../../../core/base/bytes.js';
-import { put, type Backend } from '../../../core/client.js';
+import { put, type Backend, type CallOptions, type RangeForm, type RangeRequest } from '../../../core/client.js';
 import { ApiError } from '../../../core/errors.js';
 import { startNode } from '../../../core/start-node.js';
 import { pathOf, unknownMethodText, type CallContext, type StreamMethod, type UnaryMethod } from '../../../core/wire/call.js';
@@ -108,10 +108,11 @@ test('a call is asked once more when users or roles changed under it, if its cal
   let asked = 0;
   const between = (revisions: readonly number[]): Backend => Object.assign(Object.create(backend) as typeof backend, {
     identify: () => ({ user: 'u', authRevision: revisions[Math.min(asked, revisions.length - 1)], token: null }),
-    range: (...args: Parameters<Backend['range']>) => {
+    rangeAs: <T>(request: RangeRequest, formOf: () => RangeForm<T>, options?: CallOptions): Promise<T> => {
       asked += 1;
-      const isOld = asked === 1 || args[1]?.caller?.authRevision === 1;
-      return isOld ? Promise.reject(new ApiError('auth_revision_old')) : backend.range(args[0]);
+      const isOld = asked === 1 || options?.caller?.authRevision === 1;
+      if (isOld || backend.rangeAs === undefined) return Promise.reject(new ApiError('auth_revision_old'));
+      return backend.rangeAs(request, formOf);
     },
   });
   const ask = (revisions: readonly number[]): Promise<Uint8Array> => {

@@ -57,6 +57,19 @@ test('it is the same, byte for byte', (t) => {
   }), { numRuns: 500 });
 });
 
+test('the answer of one key, or of none, is the same as well', (t) => {
+  const writer = new HotWriter();
+  const single = fc.tuple(answer, fc.option(keyValue), fc.nat(1)).map(([each, pair, count]) => {
+    return { ...each, kvs: pair === null ? [] : [pair], more: false, count };
+  });
+  fc.assert(fc.property(single, fc.nat(70), ({ kvs, ...facts }, offset) => {
+    const [pair] = kvs;
+    const place = pair === undefined ? null : placeOf(pair, offset);
+    const expected = Buffer.from(rpc.RangeResponse.encode(convert.writeRangeResponse({ ...facts, kvs })).finish());
+    t.deepEqual(Buffer.from(new RangeBytes(writer).only(facts, place)), expected);
+  }), { numRuns: 500 });
+});
+
 test('a value of any length is found again', (t) => {
   const header = { clusterId: 1n, memberId: 2n, revision: 3, raftTerm: 4 };
   for (const length of [0, 1, 47, 48, 49, 127, 128, 16_383, 16_384, 300_000]) {
@@ -65,5 +78,8 @@ test('a value of any length is found again', (t) => {
     const each: RangeResponse = { header, kvs: [pair, pair], more: false, count: 2 };
     const expected = rpc.RangeResponse.encode(convert.writeRangeResponse(each)).finish();
     t.is(Buffer.compare(tell(each, new RangeBytes(new HotWriter())), expected), 0);
+    const one = { ...each, kvs: [pair], count: 1 };
+    const expectedOne = rpc.RangeResponse.encode(convert.writeRangeResponse(one)).finish();
+    t.is(Buffer.compare(new RangeBytes(new HotWriter()).only(one, placeOf(pair, length % 7)), expectedOne), 0);
   }
 });
