@@ -77,8 +77,8 @@ export function readmePart(report: Report): string {
   const rounds = setup.rounds < setup.roundsPlanned ? `${setup.rounds} of ${setup.roundsPlanned}` : String(setup.rounds);
   return [
     '![How many times better than etcd coterie is, row by row](test/bench/results.svg)', '',
-    `${setup.takenAt.slice(0, 10)}, commit ${setup.commit}: ${setup.machine}, ${setup.versions.etcd}, medians of ${rounds} rounds, `
-      + 'servers in alternation.',
+    `${setup.takenAt.slice(0, 10)}, commit ${setup.commit}: ${setup.machine}, ${setup.versions.etcd}, `
+      + `medians of ${rounds} rounds, servers in alternation.`,
     'All figures, and how to repeat them: [test/bench](test/bench/README.md), [results](test/bench/RESULTS.md).', '',
     ...losses(outcomes), '',
   ].join('\n');

@@ -1,6 +1,6 @@
-// Leases at size: keep-alives over streams that stay open, 100,000 granted and kept, 100,000 that expire together. What is told of the
-// expiry is leases ended a second, from when the first is due until the last has no key; it is measured in fewer rounds, since
-// etcd needs minutes for each.
+// Leases at size: keep-alives over streams that stay open, 100,000 granted and kept, 100,000 that expire together. Of the expiry
+// it is told how many leases end a second, from when the first is due until the last has no key; it is measured in fewer rounds,
+// since etcd needs minutes for each.
 
 import { loadInProcess } from '../client-load.js';
 import { startTarget } from '../targets.js';
