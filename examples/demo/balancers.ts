@@ -91,7 +91,7 @@ async function startReal(name: 'nginx' | 'haproxy', client: Client, directory: s
   const config = checkConfig({ groups: [{ name, services, quiet, ...group }] }, directory);
   const counts = { reloads: 0, revision: 0 };
   const sidecar = await startSidecar(client, config, { observe: (event) => onSidecarEvent(event, counts, board) });
-  if (!(await sidecar.ready(AbortSignal.timeout(10_000)))) {
+  if (!(await sidecar.ready(AbortSignal.timeout(30_000)))) {
     const reason = sidecar.status().groups[0]?.reason ?? '';
     await sidecar.close();
     throw new Error(`${name} did not come to run: ${reason}`);

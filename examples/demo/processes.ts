@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import type { ServiceMessage, ServiceOrder } from './service.js';
 import type { Warden } from './warden.js';
 
-const START_MS = 10_000;
+const START_MS = 30_000;
 const PORTS = { from: 18_000, to: 32_000 };
 
 /**

@@ -84,7 +84,7 @@ async function killService(stage: Stage, view: ServiceView): Promise<void> {
   board.crash = { killedAt, deadAt: Date.now() };
   board.service('web-3').state = 'killed';
   board.note('demo', `kill -9 web-3; its lease of ${TTL_SECONDS} s runs out by itself`);
-  await until(() => view.instances.every((instance) => instance.id !== 'web-3'), 15_000, 'the registry to forget web-3');
+  await until(() => view.instances.every((instance) => instance.id !== 'web-3'), 60_000, 'the registry to forget web-3');
   await sleep(GLANCE_MS);
 }
 
@@ -105,7 +105,7 @@ async function restartStore(stage: Stage, view: ServiceView): Promise<void> {
   if (!kept) throw new Error(`the store lost data: revision ${before.revision} before, ${after.revision} after the restart`);
   board.store = { ...board.store, state: 'up', detail: `rev ${after.revision}, pid ${store.pid}` };
   board.note('store', `back after ${awayMs} ms with its data: revision ${before.revision}, all ${before.keys.length} keys`);
-  await until(() => view.staleSince === null, 10_000, 'the registry to be current again');
+  await until(() => view.staleSince === null, 60_000, 'the registry to be current again');
   const service = await startService(stage, 'web-5');
   const { afterMs } = await service.hears('first_request');
   board.note('service', `web-5 joins after the restart, serving after ${afterMs} ms`);

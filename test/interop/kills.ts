@@ -28,6 +28,9 @@ interface Acked {
 
 const WRITERS = 16;
 const KEYS = 400;
+/** At least, before every second kill, if they come within so long. */
+const WRITES_MIN = 100;
+const WRITES_MS = 10_000;
 
 /** Throws on the first violation, naming the round and the key. */
 export async function killDuringWrites(options: {
@@ -67,7 +70,12 @@ export async function killDuringWrites(options: {
         }
       }
     });
+    // On a machine that has other things to do until something was written, so that a kill has something to lose.
+    const [enough, lastMs] = [totals.acknowledged + WRITES_MIN, performance.now() + WRITES_MS];
     await new Promise((resolve) => setTimeout(resolve, 5 + dice.below(400)));
+    while (round % 2 === 0 && totals.acknowledged < enough && performance.now() < lastMs) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     await server.end('SIGKILL');
     alive = false;
     await Promise.all(writers);
