@@ -6,7 +6,7 @@
 import type { TxnRequest } from '../client.js';
 import type { Command } from './command.js';
 import { hashOf } from './keys.js';
-import { FORESEEN_KEYS_MAX, FORESEEN_KEYS_MIN, FORESIGHT_STORE_KEYS_MIN } from './limits.js';
+import { FORESEEN_KEYS_MAX, FORESEEN_KEYS_MIN } from './limits.js';
 import { NONE } from './rows.js';
 import type { Table } from './table.js';
 
@@ -43,13 +43,13 @@ export class Foresight {
     else if (command.kind === 'txn') this.#expectTxn(command.request);
   }
 
-  /** Brings near what was expected since the last time. A small store is near as it is. */
+  /** Brings near what was expected since the last time. A small store is near as it is: see `Store.isLarge`. */
   look(table: Table, withValues: boolean): void {
     const count = this.#count;
     this.#count = 0;
     this.#seen += count;
     this.#seenBefore = this.#seen;
-    if (count < FORESEEN_KEYS_MIN || table.keys.size < FORESIGHT_STORE_KEYS_MIN) return;
+    if (count < FORESEEN_KEYS_MIN) return;
     this.#seenBefore -= count;
     const rows = this.#rows;
     const found = table.keys.bringNear(this.#hashes, count, this.#slots, rows);
