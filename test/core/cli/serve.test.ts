@@ -59,7 +59,7 @@ test('a member that is restarted has the same ids and a revision no lower', asyn
 });
 
 test('a second signal ends at once', async (t) => {
-  const server = await serveIn(t, await temporaryDirectory(t), ['--shutdown-grace', '90s']);
+  const server = await serveIn(t, await temporaryDirectory(t), ['--shutdown-grace', '9s']);
   // A call that will not finish by itself: the server has said that it waits for its body, of which half is sent.
   const { hostname, port } = new URL(server.url);
   const socket = connect(Number(port), hostname);
@@ -75,7 +75,7 @@ test('a second signal ends at once', async (t) => {
   server.signal('SIGINT');
   const { code, stderr } = await server.ended;
   t.is(code, 130, stderr);
-  t.true(performance.now() - startedAt < 60_000);
+  t.true(performance.now() - startedAt < 8500, 'its grace is not waited for');
 });
 
 test('/metrics has etcd\'s names with real figures', async (t) => {
