@@ -76,10 +76,8 @@ export class Stream {
     return this.#plain !== null;
   }
 
-  /** Null: what it sends is not read. */
-  attach(user: StreamUser | null, messageBytesMax: number): void {
+  attach(user: StreamUser, messageBytesMax: number): void {
     this.#user = user;
-    this.#reader = null;
     this.#messageBytesMax = messageBytesMax;
   }
 
