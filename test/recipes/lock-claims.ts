@@ -34,11 +34,11 @@ export const lostWaiters: Claim = async (t, place) => {
   const from = performance.now();
   await revoke(near, revoked.lease);
   t.is((await first)?.reason, 'revoked', place.name);
-  t.true(performance.now() - from < revoked.ttlMs + 3_000, `${place.name}: ${performance.now() - from} ms`);
+  t.true(performance.now() - from < revoked.ttlMs + 10_000, `${place.name}: ${performance.now() - from} ms`);
   proxy.freeze();
   const since = performance.now();
   await second;
-  t.true(performance.now() - since < frozen.ttlMs + 3_000, `${place.name}: ${performance.now() - since} ms`);
+  t.true(performance.now() - since < frozen.ttlMs + 10_000, `${place.name}: ${performance.now() - since} ms`);
   await trouble;
   t.true(held.isHeld);
   await held.release();

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 
 export const MAIN = fileURLToPath(new URL('../../../core/main.js', import.meta.url));
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 
 export interface Ended {
   readonly code: number | null;

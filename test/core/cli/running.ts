@@ -12,7 +12,7 @@ import { isInstalled, startEtcd } from '../../interop/real-etcd.js';
 import { environment, MAIN, type Ended } from './binary.js';
 import { serve } from '../../serving.js';
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 
 export interface Running {
   readonly child: ChildProcess;
