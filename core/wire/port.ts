@@ -153,8 +153,7 @@ class Port implements WireServer {
     const watched = {
       checks: [serving, ...(options.checks ?? [])],
       metrics: options.metrics ?? null,
-      observe: this.#observe,
-      clock: this.#clock,
+      observe: this.#observe, clock: this.#clock,
     };
     this.#side = new SidePort(backend, { ...watched, debug: options.debug ?? null });
     this.#gateway = httpGateway(backend, table, {
