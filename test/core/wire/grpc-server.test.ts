@@ -327,8 +327,8 @@ onBoth('draining ends watches with a word to go elsewhere, lets calls finish, an
       const member: unknown = Reflect.get(target, name);
       if (typeof member !== 'function') return member;
       return async (...args: unknown[]): Promise<unknown> => {
-        if (name === 'range') entered.give();
-        if (name === 'range') await released.given;
+        if (name === 'rangeAs') entered.give();
+        if (name === 'rangeAs') await released.given;
         return Reflect.apply(member, target, args) as unknown;
       };
     },

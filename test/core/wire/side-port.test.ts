@@ -169,7 +169,7 @@ test('SE1: what comes with TLS may be for any name, which its certificate has pr
 test('SE4: what a caller is told of a failure has no stack and no path in it', async (t) => {
   const broken = new Proxy(backend, {
     get: (target, name): unknown => {
-      if (name === 'range') return () => Promise.reject(new TypeError('secret of /var/lib/coterie'));
+      if (name === 'rangeAs') return () => Promise.reject(new TypeError('secret of /var/lib/coterie'));
       const value: unknown = Reflect.get(target, name, target);
       return typeof value === 'function' ? (...args: unknown[]): unknown => Reflect.apply(value, target, args) : value;
     },
