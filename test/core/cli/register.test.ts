@@ -17,13 +17,14 @@ async function reasonOf({ client }: Store, service: string): Promise<string | un
   return (await readServices(client, [service])).departed.get(service)?.[0]?.reason;
 }
 
-/** Listens after a while, prints its number, and does `atEnd` when asked to end. */
-function service(port: number, options: { afterMs?: number; atEnd?: string } = {}): readonly string[] {
-  const { afterMs = 0, atEnd = 'process.stdout.write("asked\\n"); process.exit(3)' } = options;
+/** Prints its number, listens, at once or when told by `SIGUSR2`, and does `atEnd` when asked to end. */
+function service(port: number, options: { isTold?: boolean; atEnd?: string } = {}): readonly string[] {
+  const { isTold = false, atEnd = 'process.stdout.write("asked\\n"); process.exit(3)' } = options;
   const script = `
     process.on('SIGTERM', () => { ${atEnd} });
+    const listen = () => { require('node:net').createServer().listen(${port}, '127.0.0.1'); };
+    if (${isTold}) process.once('SIGUSR2', listen); else listen();
     process.stdout.write(process.pid + ' ' + process.env.COTERIE_SERVICE + ' ' + process.env.COTERIE_INSTANCE_ID + '\\n');
-    setTimeout(() => require('node:net').createServer().listen(${port}, '127.0.0.1'), ${afterMs});
     setInterval(() => undefined, 1000);`;
   return ['--', process.execPath, '-e', script];
 }
@@ -41,10 +42,11 @@ test.serial('registered once its port answers; at the end draining, then out, th
   for (const store of stores()) {
     const [name, port] = [fresh(), await freePort()];
     const flags = ['--id', 'i1', '--weight', '5', '--zone', 'z', '--tags', 'a,b', '--meta', 'v=1.2,w=x=y', '--drain', '1s'];
-    const command = ['register', name, '--port', String(port), ...flags, ...service(port, { afterMs: 800 })];
+    const command = ['register', name, '--port', String(port), ...flags, ...service(port, { isTold: true })];
     const running = begin(t, store.url, command);
     t.regex((await running.says(/^.*\n/))[0], new RegExp(`^\\d+ ${name} i1\n$`));
     t.deepEqual(await instancesOf(store, name), [], 'not before it answers');
+    process.kill(await pidIn(running), 'SIGUSR2');
     await isRegistered(t, running, name);
     const [instance] = await instancesOf(store, name);
     t.like(instance, { id: 'i1', address: '127.0.0.1', port, weight: 5, zone: 'z', state: 'up' });
@@ -81,12 +83,14 @@ test.serial('a service that ends by itself is taken out at once, and not started
 test.serial('a service that never answers is ended, and was never registered', async (t) => {
   const [store] = stores();
   const [name, port] = [fresh(), await freePort()];
-  const words = ['register', name, '--port', String(port), '--wait', '500ms', ...service(port, { afterMs: 1_000_000 })];
+  // A shell: it says its number long before the wait is over, also where a start of Node takes longer than that.
+  const silent = ['--', 'sh', '-c', 'echo "$$ listens nowhere"; exec sleep 1000'];
+  const words = ['register', name, '--port', String(port), '--wait', '2s', ...silent];
   const running = begin(t, store.url, words);
   const pid = await pidIn(running);
   const { code, stderr } = await running.ended;
   t.is(code, 1);
-  t.regex(stderr, /^coterie register: 127\.0\.0\.1:\d+ does not answer after 500ms\n {2}see whether the command listens there/);
+  t.regex(stderr, /^coterie register: 127\.0\.0\.1:\d+ does not answer after 2s\n {2}see whether the command listens there/);
   t.false(isAlive(pid));
   t.is(await reasonOf(store, name), undefined);
 });

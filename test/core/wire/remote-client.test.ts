@@ -138,7 +138,7 @@ test('no endpoint is left out of a search during which the current one fails som
   const { node, server } = await setUp(t);
   const fails: ((error: ApiError) => void)[] = [];
   const held = Object.create(node.client, {
-    range: { value: () => new Promise((_resolve, reject) => void fails.push(reject)) },
+    rangeAs: { value: () => new Promise((_resolve, reject) => void fails.push(reject)) },
     identify: { value: () => null },
   }) as Backend;
   const leaving = await serve(held, { urls: ['http://127.0.0.1:0'] });
