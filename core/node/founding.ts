@@ -9,7 +9,7 @@ import { encodeMembers } from '../raft/members.js';
 import type { Entry, NodeId, Persist, RaftConfig, Resumed } from '../raft/types.js';
 import { encodeMemberRecords, type MemberRecord } from '../store/members.js';
 import { attempt } from './caught.js';
-import { appendBytesMax, applyBytesMax, catchUpBytes } from './limits.js';
+import { appendBytesMax, catchUpBytes, type NodeLimits } from './limits.js';
 
 export interface FoundingConfig {
   readonly id: NodeId;
@@ -28,7 +28,7 @@ export interface PaceConfig {
   readonly heartbeatMs: number;
   readonly electionMs: number;
   readonly seed: number;
-  readonly limits: { readonly proposalsMax: number; readonly catchUpEntries: number };
+  readonly limits: Pick<NodeLimits, 'proposalsMax' | 'catchUpEntries' | 'applyBytesMax'>;
 }
 
 const NO_CONTEXT = new Uint8Array(0);
@@ -66,7 +66,7 @@ export function raftConfig({ id, heartbeatMs, electionMs, seed, limits }: PaceCo
     uncommittedMax: 2 * limits.proposalsMax,
     catchUpEntries: limits.catchUpEntries,
     catchUpBytes,
-    applyBytesMax,
+    applyBytesMax: limits.applyBytesMax,
   };
 }
 

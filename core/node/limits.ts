@@ -21,6 +21,8 @@ export interface NodeLimits {
    * small is saved earlier, once its log is as large as its last snapshot. Large entries count for less: `largeEntryShare`.
    */
   readonly logBytesMax: number;
+  /** Bytes of entries applied in one turn, some milliseconds of work: of a long log at the start, or of what was far behind. */
+  readonly applyBytesMax: number;
   /** Entries kept in memory behind a snapshot, so that a member a little behind is not sent a snapshot; etcd: 5000. */
   readonly catchUpEntries: number;
   /** Bytes the store may hold before it takes no more (`no_space`); Infinity: no such bound. etcd: --quota-backend-bytes. */
@@ -76,15 +78,13 @@ export const catchUpBytes = 16 * 1024 * 1024;
  * Entries of so many bytes count for this share of them when it is weighed whether the log is worth a snapshot, where they lie
  * in memory of their own, as they do unless they were read from the disk: the store then keeps the value in the memory of the
  * log (store/arena.ts), also at a follower, which gets each by itself (raft/followers.ts). And a snapshot, which writes all
- * there is once more, costs what it is long. Weighed in full, a store that is filled with large values was written three
- * times over.
+ * there is once more, costs what it is long. Weighed in full, a store that is filled with large values would be written
+ * three times over.
  */
 export const largeEntryBytes = 32 * 1024;
 export const largeEntryShare = 1 / 4;
 /** Below this a log is not worth a snapshot, however small the store. */
 export const snapshotLogBytesMin = 32 * 1024 * 1024;
-/** Bytes of entries applied in one turn, some milliseconds of work: of a long log at the start, or of what was far behind. */
-export const applyBytesMax = 2 * 1024 * 1024;
 /** Bytes of entries in one message to a follower; one larger entry still goes alone. */
 export const appendBytesMax = 1024 * 1024;
 /** Leases revoked for expiry and not yet gone, so that a mass expiry delays nothing: the next slice follows the last. */
@@ -140,6 +140,7 @@ export const defaultLimits: NodeLimits = Object.freeze({
   watchBufferBytesMax: 4 * 1024 * 1024,
   watchCatchUpRevisionsMax: 1000,
   logBytesMax: 192 * 1024 * 1024,
+  applyBytesMax: 2 * 1024 * 1024,
   catchUpEntries: 5000,
   quotaBytes: 2 * 1024 * 1024 * 1024,
   leasesMax: 2_000_000,

@@ -375,6 +375,7 @@ export class Node {
     output.apply.forEach((entry, i) => this.#apply(entry, commands[i] ?? null));
     if (this.#doors.clock.now() - beganMs > slowApplyMs) this.totals.slowApplies += 1;
     this.desk.onCaughtUp();
+    this.#snapshots.onApplied(output.apply);
     this.#snapshots.saveIfDue(this.#store);
   }
 

@@ -46,7 +46,7 @@ export class Snapshots {
   /** Of the newest on disk. */
   #index = 0;
   #sizeBytes = 0;
-  /** Of commands in the log since then. */
+  /** Of commands applied since the newest that is there or being saved: what the next one frees. */
   #logBytes = 0;
   #arriving: Arriving | null = null;
   #arrived: Arrived | null = null;
@@ -57,9 +57,8 @@ export class Snapshots {
   }
 
   /** The store as the newest snapshot has it; an empty one when there is none. */
-  load({ snapshot, entries }: Resumed, done: Done<Store>): void {
+  load({ snapshot }: Resumed, done: Done<Store>): void {
     this.#index = snapshot.index;
-    this.#logBytes += weightOf(entries);
     if (snapshot.index === 0) return done(null, new Store());
     const loader = Store.load();
     let failure: Error | null = null;
@@ -77,16 +76,19 @@ export class Snapshots {
     });
   }
 
-  onPersist(batch: Persist): void {
-    if (batch.snapshot !== null) {
-      assert(this.#arrived !== null, 'a snapshot is installed that has arrived');
-      this.#arrived.isInstalling = true;
-      this.#index = batch.snapshot.index;
-      this.#sizeBytes = this.#arrived.sizeBytes;
-      this.#isDoubtful = false;
-      this.#logBytes = 0;
-    }
-    this.#logBytes += weightOf(batch.entries);
+  onPersist({ snapshot }: Persist): void {
+    if (snapshot === null) return;
+    assert(this.#arrived !== null, 'a snapshot is installed that has arrived');
+    this.#arrived.isInstalling = true;
+    this.#index = snapshot.index;
+    this.#sizeBytes = this.#arrived.sizeBytes;
+    this.#isDoubtful = false;
+    this.#logBytes = 0;
+  }
+
+  /** Only these are in a snapshot that is saved now: after a start, far less than the log holds. */
+  onApplied(entries: readonly Entry[]): void {
+    this.#logBytes += weightOf(entries);
   }
 
   saveIfDue(store: Store): void {

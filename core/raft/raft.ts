@@ -640,7 +640,7 @@ export class Raft {
 
   /** The entry before those that are kept behind a snapshot at `index`. */
   #lastForgotten(index: Index): Index {
-    const { catchUpEntries, catchUpBytes = Infinity } = this.#config;
+    const { catchUpEntries, catchUpBytes } = this.#config;
     const least = Math.max(this.#log.base.index, index - catchUpEntries);
     if (catchUpBytes === Infinity) return least;
     let bytes = 0;
@@ -656,7 +656,7 @@ export class Raft {
   #gatherApply(): readonly Entry[] {
     const through = Math.min(this.#commit, this.#disk.durable);
     if (through <= this.#applied) return NONE;
-    const { applyBytesMax = Infinity } = this.#config;
+    const { applyBytesMax } = this.#config;
     // More could not be as few bytes. Of a long log that is only a part: what is left is not copied with each step.
     const last = Math.min(through, this.#applied + 1 + Math.floor(applyBytesMax / ENTRY_BYTES));
     const apply = firstOf(this.#log.slice(this.#applied + 1, last), applyBytesMax);

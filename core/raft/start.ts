@@ -3,12 +3,13 @@
 import { assert } from '../base/assert.js';
 import type { Configuration, EntryId, RaftConfig, Resumed, SnapshotMeta } from './types.js';
 
-export function checkConfig({ electionTicks, heartbeatTicks, catchUpEntries, catchUpBytes = 0 }: RaftConfig): void {
+export function checkConfig({ electionTicks, heartbeatTicks, catchUpEntries, catchUpBytes, applyBytesMax }: RaftConfig): void {
   assert(electionTicks >= 3, `electionTicks is ${electionTicks}; below 3 elections cannot settle`);
   assert(heartbeatTicks >= 1 && heartbeatTicks < electionTicks,
     `heartbeatTicks is ${heartbeatTicks}; it must be in [1, electionTicks)`);
   assert(catchUpEntries >= 0, `catchUpEntries is ${catchUpEntries}; it must not be negative`);
   assert(catchUpBytes >= 0, `catchUpBytes is ${catchUpBytes}; it must not be negative`);
+  assert(applyBytesMax > 0, `applyBytesMax is ${applyBytesMax}; nothing would ever be applied`);
 }
 
 export function checkResumed({ hard }: Resumed, last: EntryId): void {

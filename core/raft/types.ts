@@ -221,13 +221,13 @@ export interface RaftConfig {
   readonly uncommittedMax: number;
   /** Entries kept in memory behind a snapshot, so that a follower a little behind need not be sent a snapshot. */
   readonly catchUpEntries: number;
-  /** Bytes of their data; fewer are kept when they are more. Absent: no such bound. */
-  readonly catchUpBytes?: number;
+  /** Bytes of their data; fewer are kept when they are more. Infinity: no such bound. */
+  readonly catchUpBytes: number;
   /**
    * Bytes of entries in one `apply`, about; one larger entry still goes alone. What is left comes with the next steps
-   * (`hasMoreToApply`). Absent: no such bound.
+   * (`hasMoreToApply`). Infinity: no such bound.
    */
-  readonly applyBytesMax?: number;
+  readonly applyBytesMax: number;
 }
 
 /** What a leader believes about one other member. */

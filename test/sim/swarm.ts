@@ -109,7 +109,7 @@ export function drawSwarm(seed: number): Swarm {
     snapshotCount: dice.pick([5, 20, 100, 100, 500, 5000]),
     segmentBytes: dice.pick([4096, 16_384, 65_536, 1 << 20]),
     reserveBytes: new Dice(seed, 'reserve').pick([0, 1500, 16_384]),
-    limits: drawLimits(dice),
+    limits: drawLimits(dice, new Dice(seed, 'apply')),
     driftShare: dice.pick([0, 0, 0.001, 0.02, 0.05]),
     stallChance: dice.pick([0, 0, 0.0002, 0.002]),
     network: drawNetwork(dice, faultless, quickMs),
@@ -169,7 +169,7 @@ function drawRecipes(dice: Dice): RecipeMix {
   };
 }
 
-function drawLimits(dice: Dice): NodeLimits {
+function drawLimits(dice: Dice, apply: Dice): NodeLimits {
   return {
     ...defaultLimits,
     proposalsMax: dice.pick([2, 10, 1000, 20_000]),
@@ -177,6 +177,8 @@ function drawLimits(dice: Dice): NodeLimits {
     watchCatchUpRevisionsMax: dice.pick([1, 2, 20, 1000]),
     catchUpEntries: dice.pick([0, 0, 10, 100, 5000]),
     progressNotifyMs: dice.pick([500, 5000, 600_000]),
+    // What is committed is applied in parts, as a long log is: from one entry in each turn.
+    applyBytesMax: apply.chance(0.7) ? defaultLimits.applyBytesMax : apply.pick([1, 300, 3000]),
   };
 }
 

@@ -75,13 +75,17 @@ function metaOf(index: number): SnapshotMeta {
   return { term: 1, index, configuration: ALONE };
 }
 
-/** Of entries that are not large, unless they are to be. */
-function batch(bytes: number, snapshot: SnapshotMeta | null = null, entryBytes = largeEntryBytes - 1): Persist {
+function installing(snapshot: SnapshotMeta): Persist {
+  return { seq: 1, hard: null, truncateAfter: null, snapshot, entries: [] };
+}
+
+/** Commands that are not large, unless they are to be. */
+function commands(bytes: number, entryBytes = largeEntryBytes - 1): readonly Entry[] {
   const entries: Entry[] = [];
   for (let left = bytes; left > 0; left -= entryBytes) {
     entries.push({ kind: 'command', term: 1, index: entries.length + 1, data: new Uint8Array(Math.min(left, entryBytes)) });
   }
-  return { seq: 1, hard: null, truncateAfter: null, snapshot, entries };
+  return entries;
 }
 
 /** Another member's snapshot at `index`, loaded. */
@@ -97,11 +101,11 @@ function arrive({ snapshots }: Rig, index: number, applied: number): boolean {
 test('one is saved each so many entries, one at a time, and the log before it goes when it is there', (t) => {
   const { snapshots, said, end } = rig();
   const store = grown(new Store(), COUNT - 1);
-  snapshots.onPersist(batch(500));
+  snapshots.onApplied(commands(500));
   snapshots.saveIfDue(store);
   t.deepEqual(said, []);
   snapshots.saveIfDue(grown(store, COUNT));
-  snapshots.onPersist(batch(500));
+  snapshots.onApplied(commands(500));
   snapshots.saveIfDue(grown(new Store(), 2 * COUNT));
   t.deepEqual(said, ['save 10'], 'the second waits for the first');
   t.true(store.isFrozen);
@@ -114,19 +118,39 @@ test('one is saved each so many entries, one at a time, and the log before it go
   t.is(said.at(-1), 'save 20');
 });
 
+test('what the log held at the start counts as it is applied: none is saved that covers little of it', (t) => {
+  const { snapshots, said, end } = rig();
+  const entries = commands(2 * LOG_BYTES_MAX, LOG_BYTES_MAX / 4);
+  snapshots.load({ hard: HARD, snapshot: NO_SNAPSHOT, entries }, () => undefined);
+  const store = new Store();
+  const applyTo = (index: number): void => {
+    snapshots.onApplied(entries.slice(store.applied.index, index));
+    snapshots.saveIfDue(grown(store, index));
+  };
+  applyTo(3);
+  t.deepEqual(said, [], 'three quarters of what is enough');
+  applyTo(4);
+  t.deepEqual(said, ['save 4']);
+  end();
+  applyTo(7);
+  t.is(said.at(-1), 'compact 4');
+  applyTo(8);
+  t.is(said.at(-1), 'save 8', 'what was not in the first one has not been forgotten');
+});
+
 test('few large entries are a reason, too, and many small ones are none while the snapshot is far larger', (t) => {
   const { snapshots, said, end } = rig();
   const store = grown(new Store(), 1);
-  snapshots.onPersist(batch(LOG_BYTES_MAX - 1));
+  snapshots.onApplied(commands(LOG_BYTES_MAX - 1));
   snapshots.saveIfDue(store);
   t.deepEqual(said, []);
-  snapshots.onPersist(batch(1));
+  snapshots.onApplied(commands(1));
   snapshots.saveIfDue(store);
   t.deepEqual(said, ['save 1']);
   end();
   snapshots.saveIfDue(grown(store, 1 + COUNT));
   t.is(said.at(-1), 'compact 1', 'next to nothing was written since');
-  snapshots.onPersist(batch(500));
+  snapshots.onApplied(commands(500));
   snapshots.saveIfDue(store);
   t.is(said.at(-1), 'save 11');
 });
@@ -134,10 +158,10 @@ test('few large entries are a reason, too, and many small ones are none while th
 test('the log of a small store is not left to grow as long as that of a large one', (t) => {
   const { snapshots, said, end } = rig(null, 10 * snapshotLogBytesMin);
   const store = grown(new Store(), 1);
-  snapshots.onPersist(batch(snapshotLogBytesMin - 1));
+  snapshots.onApplied(commands(snapshotLogBytesMin - 1));
   snapshots.saveIfDue(store);
   t.deepEqual(said, []);
-  snapshots.onPersist(batch(1));
+  snapshots.onApplied(commands(1));
   snapshots.saveIfDue(store);
   t.deepEqual(said, ['save 1']);
   end();
@@ -146,10 +170,10 @@ test('the log of a small store is not left to grow as long as that of a large on
 test('large entries, whose values lie in the log, may be several times as long', (t) => {
   const { snapshots, said, end } = rig(null, 10 * snapshotLogBytesMin);
   const store = grown(new Store(), 1);
-  snapshots.onPersist(batch(snapshotLogBytesMin / largeEntryShare - largeEntryBytes, null, largeEntryBytes));
+  snapshots.onApplied(commands(snapshotLogBytesMin / largeEntryShare - largeEntryBytes, largeEntryBytes));
   snapshots.saveIfDue(store);
   t.deepEqual(said, []);
-  snapshots.onPersist(batch(largeEntryBytes, null, largeEntryBytes));
+  snapshots.onApplied(commands(largeEntryBytes, largeEntryBytes));
   snapshots.saveIfDue(store);
   t.deepEqual(said, ['save 1']);
   end();
@@ -160,7 +184,7 @@ test('large entries that lie among others count in full: the store has copies of
   const entries = Array.from({ length: snapshotLogBytesMin / largeEntryBytes }, (_, i): Entry => {
     return { kind: 'command', term: 1, index: i + 1, data: new Uint8Array(4 * largeEntryBytes).subarray(0, largeEntryBytes) };
   });
-  snapshots.onPersist({ seq: 1, hard: null, truncateAfter: null, snapshot: null, entries });
+  snapshots.onApplied(entries);
   snapshots.saveIfDue(grown(new Store(), 1));
   t.deepEqual(said, ['save 1']);
   end();
@@ -178,24 +202,24 @@ test('how large the one is that was installed counts as if it had been saved her
   const each = snapshots.begin(meta, 0);
   for (const chunk of large.freeze().chunks()) each?.(chunk);
   t.is(snapshots.finish(meta), null);
-  snapshots.onPersist(batch(0, meta));
+  snapshots.onPersist(installing(meta));
   const store = snapshots.take(meta);
-  snapshots.onPersist(batch(snapshotLogBytesMin));
+  snapshots.onApplied(commands(snapshotLogBytesMin));
   snapshots.saveIfDue(store);
   t.deepEqual(said, [], 'the log is not as large');
-  snapshots.onPersist(batch(2 * snapshotLogBytesMin));
+  snapshots.onApplied(commands(2 * snapshotLogBytesMin));
   snapshots.saveIfDue(store);
   t.deepEqual(said, [`save ${meta.index}`]);
 });
 
 test('a disk that fails while one is saved, or the log before it goes, is told of', (t) => {
   const first = rig();
-  first.snapshots.onPersist(batch(LOG_BYTES_MAX));
+  first.snapshots.onApplied(commands(LOG_BYTES_MAX));
   first.snapshots.saveIfDue(grown(new Store(), 1));
   first.end(new Error('EIO'));
   t.deepEqual(first.said, ['save 1', 'failed: EIO']);
   const second = rig(new Error('EIO of another kind'));
-  second.snapshots.onPersist(batch(LOG_BYTES_MAX));
+  second.snapshots.onApplied(commands(LOG_BYTES_MAX));
   second.snapshots.saveIfDue(grown(new Store(), 1));
   second.end();
   t.deepEqual(second.said, ['save 1', 'saved 1', 'compact 1', 'failed: EIO of another kind']);
@@ -204,7 +228,7 @@ test('a disk that fails while one is saved, or the log before it goes, is told o
 test('one that is damaged is replaced at once, maybe at the same index, and once', (t) => {
   const { snapshots, said, end } = rig();
   const store = grown(new Store(), COUNT);
-  snapshots.onPersist(batch(500));
+  snapshots.onApplied(commands(500));
   snapshots.saveIfDue(store);
   snapshots.distrust(store);
   t.deepEqual(said, ['save 10'], 'what is being saved replaces it');
@@ -219,14 +243,14 @@ test('one that is damaged is replaced at once, maybe at the same index, and once
 test('one that another member sent counts when it is installed, and one being saved meanwhile does not', (t) => {
   const all = rig();
   const { snapshots, said, end } = all;
-  snapshots.onPersist(batch(500));
+  snapshots.onApplied(commands(500));
   const store = grown(new Store(), COUNT);
   snapshots.saveIfDue(store);
   t.true(arrive(all, 50, COUNT));
-  snapshots.onPersist(batch(0, metaOf(50)));
+  snapshots.onPersist(installing(metaOf(50)));
   end();
   t.deepEqual(said, ['save 10'], 'the older one neither frees the log nor counts');
-  snapshots.onPersist(batch(LOG_BYTES_MAX));
+  snapshots.onApplied(commands(LOG_BYTES_MAX));
   snapshots.saveIfDue(grown(store, 49));
   t.is(said.length, 1, 'this store does not have it yet');
   const taken = snapshots.take(metaOf(50));
@@ -244,7 +268,7 @@ test('one that arrives is wanted when it is newer and none is on its way in; one
   snapshots.onStep();
   t.throws(() => snapshots.take(metaOf(6)), { message: /no store was loaded at index 6/ });
   t.true(arrive(all, 7, 5));
-  snapshots.onPersist(batch(0, metaOf(7)));
+  snapshots.onPersist(installing(metaOf(7)));
   snapshots.onStep();
   t.false(arrive(all, 8, 5), 'one is being installed');
   t.is(snapshots.take(metaOf(7)).applied.index, 7);

@@ -97,7 +97,8 @@ export class Cluster {
     this.#starts++;
     const config: RaftConfig = {
       id, voters: member.founding.voters, electionTicks: 10, heartbeatTicks: 2, seed: Number(id) * 1000 + this.#starts,
-      appendBytesMax: 1024, uncommittedMax: 1000, catchUpEntries: 0, ...this.#settings,
+      appendBytesMax: 1024, uncommittedMax: 1000, catchUpEntries: 0, catchUpBytes: Infinity, applyBytesMax: Infinity,
+      ...this.#settings,
     };
     member.raft = new Raft(config, { hard, snapshot, entries: kept });
     member.memory = kept.slice();

@@ -12,6 +12,7 @@ const trio = new Members({ voters: [1n, 2n, 3n], outgoing: [], learners: [4n] })
 function leading(): Leadership {
   const leadership = new Leadership({
     id: 1n, voters: [], electionTicks: 10, heartbeatTicks: 2, seed: 1, appendBytesMax: 100, uncommittedMax: 9, catchUpEntries: 0,
+    catchUpBytes: Infinity, applyBytesMax: Infinity,
   });
   leadership.begin();
   leadership.followers.add(trio, 1, 0);

@@ -16,7 +16,7 @@ const NO_CHANGE: MemberChange = { voters: [], learners: [], removed: [], context
 function config(id: bigint, voters: readonly bigint[], more: Partial<RaftConfig> = {}): RaftConfig {
   return {
     id, voters, electionTicks: 10, heartbeatTicks: 1, seed: Number(id), appendBytesMax: 1 << 20, uncommittedMax: 10_000,
-    catchUpEntries: 0, ...more,
+    catchUpEntries: 0, catchUpBytes: Infinity, applyBytesMax: Infinity, ...more,
   };
 }
 

@@ -7,6 +7,8 @@ import type { RaftConfig } from '../../../core/raft/types.js';
 const CONFIG: RaftConfig = {
   id: 1n, voters: [1n, 2n], electionTicks: 10, heartbeatTicks: 2, seed: 1, appendBytesMax: 1, uncommittedMax: 1,
   catchUpEntries: 0,
+  catchUpBytes: Infinity,
+  applyBytesMax: Infinity,
 };
 
 test('settings that cannot work are named', (t) => {
@@ -14,6 +16,8 @@ test('settings that cannot work are named', (t) => {
   t.throws(() => checkConfig({ ...CONFIG, electionTicks: 2 }), { message: /electionTicks is 2/ });
   t.throws(() => checkConfig({ ...CONFIG, heartbeatTicks: 10 }), { message: /heartbeatTicks is 10/ });
   t.throws(() => checkConfig({ ...CONFIG, catchUpEntries: -1 }), { message: /catchUpEntries is -1/ });
+  t.throws(() => checkConfig({ ...CONFIG, catchUpBytes: -1 }), { message: /catchUpBytes is -1/ });
+  t.throws(() => checkConfig({ ...CONFIG, applyBytesMax: 0 }), { message: /applyBytesMax is 0/ });
 });
 
 test('a snapshot knows the members; without one the settings do', (t) => {
