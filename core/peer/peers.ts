@@ -86,7 +86,7 @@ export class Peers {
   #state: 'new' | 'running' | 'closed' = 'new';
   /** The newest that this process has said or believed; it never believes one much later (G5). */
   #term: Term = 0;
-  /** Entries that were last encoded, while messages are sent: other members get the same. */
+  /** Entries that were last encoded, while messages are sent: the next member gets the same, if its message comes next. */
   #shared: { readonly entries: readonly Entry[]; readonly pieces: EntryPieces } | null = null;
 
   constructor(config: PeersConfig, doors: PeersDoors, handlers: PeersHandlers) {
@@ -182,7 +182,7 @@ export class Peers {
         this.#drop(to, 'too_large', `a message of ${more} bytes; a frame has at most ${FRAME_BYTES_MAX}`);
         continue;
       }
-      if (message.kind === 'append' && more >= SHARED_BYTES_MIN && this.#doors.transport.sendPieces !== undefined) {
+      if (message.kind === 'append' && more >= SHARED_BYTES_MIN) {
         flush();
         if (!this.#sendAppend(to, message)) this.#markUnreachable(to);
         continue;
@@ -201,7 +201,7 @@ export class Peers {
     const { pieces } = this.#shared;
     const { clusterId, self, incarnation, session } = this.#config;
     const start = encodeAppendStart({ clusterId, from: self, to, incarnation, session }, message, pieces);
-    return this.#doors.transport.sendPieces?.(to, 'raft', start, pieces.rest) ?? false;
+    return this.#doors.transport.sendPieces(to, 'raft', start, pieces.rest);
   }
 
   #send(to: NodeId, body: Body): boolean {

@@ -34,8 +34,8 @@ export interface Transport {
    * be answered where there are connections, as long as the one stands on which it spoke.
    */
   send(to: NodeId, lane: Lane, frame: Uint8Array): boolean;
-  /** The same for a frame of which `rest` is the end; nobody writes to that any more. Absent: frames are taken whole only. */
-  sendPieces?(to: NodeId, lane: Lane, frame: Uint8Array, rest: Uint8Array): boolean;
+  /** The same for a frame of which `rest` is the end; nobody writes to that any more. */
+  sendPieces(to: NodeId, lane: Lane, frame: Uint8Array, rest: Uint8Array): boolean;
   /** Whether a connection to `to` stands, as far as one can know. */
   isConnected(to: NodeId): boolean;
   /** Absent where nobody counts; null for somebody this one never spoke with. */

@@ -26,7 +26,10 @@ const NONE: readonly never[] = [];
 /** Entries of so many bytes have a message each. */
 const ALONE_BYTES = 32 * 1024;
 
-/** What was last cut out of the log in one pass: followers that need the same get the same array, which is encoded once. */
+/**
+ * What was last cut out of the log in one pass: followers that need the same get the same array, which is encoded once. So it is
+ * while each gets one message in a pass, as in steady work; of several, as when one catches up, each is cut again for the next.
+ */
 interface Cut {
   from: Index;
   entries: readonly Entry[];

@@ -312,6 +312,10 @@ export class SimTransport implements Transport {
     return place !== undefined && this.#network.carry(this.#place, place, this.#id, lane, frame);
   }
 
+  sendPieces(to: NodeId, lane: Lane, frame: Uint8Array, rest: Uint8Array): boolean {
+    return this.send(to, lane, Buffer.concat([frame, rest]));
+  }
+
   isConnected(to: NodeId): boolean {
     const place = this.#peers.get(to);
     return place !== undefined && this.#network.isConnected(this.#place, place);

@@ -107,6 +107,10 @@ export class MemoryTransport implements Transport {
     return true;
   }
 
+  sendPieces(to: NodeId, lane: Lane, frame: Uint8Array, rest: Uint8Array): boolean {
+    return this.send(to, lane, Buffer.concat([frame, rest]));
+  }
+
   isConnected(to: NodeId): boolean {
     return this.#receive !== null && this.#peers.has(to) && this.#board.isOpen(this.#id, to);
   }
