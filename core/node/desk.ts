@@ -144,7 +144,8 @@ export class Desk {
       this.#readyCallers.splice(at, 1);
       done(error);
     };
-    const isLearner = (): boolean => this.#doors.store().configuration.learners.includes(this.#config.id);
+    // As the log has it: the store may still be as old as the last snapshot.
+    const isLearner = (): boolean => this.#doors.status().configuration.learners.includes(this.#config.id);
     const read = (): void => (isLearner() ? settle(null) : this.read(settle));
     this.#doors.membership.whenAnnounced(read);
   }

@@ -173,6 +173,7 @@ export class Leases {
       if (error !== null) return this.#confirm();
       this.#isInDoubt = false;
       this.#expire();
+      this.#checkpoint();
     });
   }
 

@@ -22,10 +22,11 @@ import { LEASE_COST, txnCost } from '../store/cost.js';
 import { envelopeOf } from '../store/request-size.js';
 import { Foresight } from '../store/foresight.js';
 import { isPoint } from '../store/range.js';
-import type { Reply } from '../store/store.js';
+import type { Reply, Store } from '../store/store.js';
 import { PairList } from '../store/telling.js';
 import type { Command } from '../store/command.js';
 import type { ChangeRequest } from './calls.js';
+import { attempt } from './caught.js';
 import { Gate, type GateDoors } from './gate.js';
 import { watchesPerLook, watchesPerSweep, watchSweepMs, watchTurnMs, type NodeLimits } from './limits.js';
 import { LocalAuth } from './local-auth.js';
@@ -124,8 +125,11 @@ export class LocalClient implements api.Backend, api.RangeSource {
       const { store } = this.#node;
       if (!this.#foresight.isEmpty) store.look(this.#foresight, true);
       const point = store.point(request, this.#foresight.slotOf(expected));
-      if (typeof point === 'string') done(new ApiError(point));
-      else done(null, formOf().only({ header: this.#header(), more: false, count: point.count }, point.pair));
+      if (typeof point === 'string') return done(new ApiError(point));
+      // What cannot be said, for want of memory say, fails this read and no other.
+      const answer = attempt(() => formOf().only({ header: this.#header(), more: false, count: point.count }, point.pair));
+      if (answer instanceof Error) done(answer);
+      else done(null, answer);
     });
   }
 
@@ -281,13 +285,14 @@ export class LocalClient implements api.Backend, api.RangeSource {
   leases(options?: api.CallOptions): Promise<{ header: api.Header; ids: readonly api.LeaseId[] }> {
     let isGivenUp = false;
     const answer = this.#call<{ header: api.Header; ids: readonly api.LeaseId[] }>('leases', options, (done) => {
-      const { store } = this.#node;
-      const keys = function* (): Iterable<Uint8Array> {
+      const keysOf = function* (store: Store): Iterable<Uint8Array> {
         for (const { id } of store.leases()) yield* store.keysOn(id);
       };
-      const refusal = this.#auth.judge(options?.caller, (auth, caller) => refuseReadOfAll(auth, caller, keys));
-      if (refusal !== null) return done(new ApiError(refusal));
-      this.#readings.leases((id) => this.#node.leaseRemainingHere(id), () => isGivenUp, (error, ids) => {
+      this.#readings.leases({
+        begin: (store) => this.#auth.judge(options?.caller, (auth, caller) => refuseReadOfAll(auth, caller, () => keysOf(store))),
+        leftHere: (id) => this.#node.leaseRemainingHere(id),
+        isGivenUp: () => isGivenUp,
+      }, (error, ids) => {
         if (error !== null) done(error);
         else done(null, { header: this.#header(), ids: ids ?? [] });
       });

@@ -156,6 +156,6 @@ export class LocalWatch implements Watch {
     this.#watcher = null;
     this.#cancelProgress();
     this.#options.onEnd(this);
-    if (this.#onTap !== null) this.#wake();
+    if (this.#onTap !== null && !this.#isEndTold) this.#wake();
   }
 }

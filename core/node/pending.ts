@@ -243,7 +243,11 @@ export class Pending {
 
   #takeSlotted(isMeant: (proposal: Proposal) => boolean): readonly Proposal[] {
     const taken: Proposal[] = [];
-    this.#slotted.keep((proposal) => !isMeant(proposal) || taken.push(proposal) === 0);
+    this.#slotted.keep((proposal) => {
+      if (!isMeant(proposal)) return true;
+      taken.push(proposal);
+      return false;
+    });
     return taken;
   }
 

@@ -42,6 +42,14 @@ export interface Wish<T> {
   isGivenUp(): boolean;
 }
 
+export interface LeasesWish {
+  /** Whether they may be listed as the store is now; asked again should it be replaced before the list is there. */
+  begin(store: Store): ErrorCode | null;
+  /** Milliseconds that are left, where this member knows it. */
+  readonly leftHere: (id: LeaseId) => number | null;
+  isGivenUp(): boolean;
+}
+
 export class Readings {
   readonly #doors: ReadingsDoors;
   readonly #waiting: Task[] = [];
@@ -64,9 +72,9 @@ export class Readings {
     this.#take(new RangeTask(wish, done, this.#room));
   }
 
-  /** All leases, in turn with what else is read, by what is left of them; `leftHere`: where this member knows that. */
-  leases(leftHere: (id: LeaseId) => number | null, isGivenUp: () => boolean, done: Done<readonly LeaseId[]>): void {
-    this.#take(new LeaseTask(leftHere, isGivenUp, done));
+  /** All leases, in turn with what else is read, by what is left of them. */
+  leases(wish: LeasesWish, done: Done<readonly LeaseId[]>): void {
+    this.#take(new LeaseTask(wish, done));
   }
 
   #take(task: Task): void {
@@ -163,16 +171,14 @@ class Room {
 }
 
 class LeaseTask implements Task {
-  readonly #leftHere: (id: LeaseId) => number | null;
-  readonly #isGivenUp: () => boolean;
+  readonly #wish: LeasesWish;
   readonly #done: Done<readonly LeaseId[]>;
   /** What is listed. */
   #store: Store | null = null;
   #list: LeaseList | null = null;
 
-  constructor(leftHere: (id: LeaseId) => number | null, isGivenUp: () => boolean, done: Done<readonly LeaseId[]>) {
-    this.#leftHere = leftHere;
-    this.#isGivenUp = isGivenUp;
+  constructor(wish: LeasesWish, done: Done<readonly LeaseId[]>) {
+    this.#wish = wish;
     this.#done = done;
   }
 
@@ -181,9 +187,13 @@ class LeaseTask implements Task {
   }
 
   step(store: Store, steps: Steps): boolean {
-    if (this.#isGivenUp()) return this.fail(new ApiError('canceled'));
-    if (this.#list === null || this.#store !== store) this.#list = new LeaseList(store, this.#leftHere);
-    this.#store = store;
+    if (this.#wish.isGivenUp()) return this.fail(new ApiError('canceled'));
+    if (this.#list === null || this.#store !== store) {
+      const refusal = this.#wish.begin(store);
+      if (refusal !== null) return this.fail(new ApiError(refusal));
+      this.#list = new LeaseList(store, this.#wish.leftHere);
+      this.#store = store;
+    }
     const ids = this.#list.step(steps);
     if (ids === null) return false;
     this.#done(null, ids);

@@ -300,7 +300,9 @@ test('leases are listed by what is left of them, in slices, without those that c
   const lists: (readonly bigint[] | undefined)[] = [];
   const known = new Map([[5n, -3], [6n, 0.5]]);
   const leftHere = (id: bigint): number | null => known.get(id) ?? null;
-  readings.leases(leftHere, () => false, (_error, ids) => lists.push(ids));
+  let refusal: 'permission_denied' | null = null;
+  const begin = (): typeof refusal => refusal;
+  readings.leases({ begin, leftHere, isGivenUp: () => false }, (_error, ids) => lists.push(ids));
   t.deepEqual(lists, []);
   grant(COUNT + 1, 1);
   bench.store.apply({ term: 1, index: ++bench.index }, { kind: 'lease_revoke', id: BigInt(COUNT), term: 0, granted: 0 });
@@ -308,7 +310,13 @@ test('leases are listed by what is left of them, in slices, without those that c
   const left = (id: bigint): number => Math.max(0, Math.floor(leftHere(id) ?? ttl(Number(id)) * 1000));
   const expected = Array.from({ length: COUNT - 1 }, (_, i) => BigInt(i + 1)).sort((a, b) => left(a) - left(b));
   t.deepEqual(lists, [expected]);
-  readings.leases(leftHere, () => true, (error) => t.true(isApiError(error, 'canceled')));
+  readings.leases({ begin, leftHere, isGivenUp: () => true }, (error) => t.true(isApiError(error, 'canceled')));
+  const outcomes: unknown[] = [];
+  for (let i = 0; i < 2; i++) readings.leases({ begin, leftHere, isGivenUp: () => false }, (error) => outcomes.push(error));
+  refusal = 'permission_denied';
+  await bench.clock.advance(100);
+  t.is(outcomes.length, 2);
+  t.true(outcomes.some((error) => isApiError(error, 'permission_denied')), 'judged when it is begun, not when it is asked for');
 });
 
 test('more than may wait are turned away at once', async (t) => {
