@@ -12,6 +12,7 @@
 
 import { onceAborted } from '../core/base/abort.js';
 import { text, utf8 } from '../core/base/bytes.js';
+import type { Clock } from '../core/base/clock.js';
 import type { Compare, KeyValue, Op, RangeRequest, Revision, TxnRequest } from '../core/client.js';
 import { created, modified, opDelete, opPut, prefixRange } from '../core/client.js';
 import type { ErrorCode } from '../core/errors.js';
@@ -28,7 +29,7 @@ import type { Session } from './session.js';
 
 /** How long a wait that ends, or a release, tries to remove the entry before it leaves that to the background. */
 const LEAVE_MS = 5_000;
-export const TELL_AFTER_MS = 60_000;
+const TELL_AFTER_MS = 60_000;
 const RETRY_MS = 100;
 const RETRY_MS_MAX = 2_000;
 
@@ -95,6 +96,16 @@ export async function acquire(session: Session, place: Place, options: LineOptio
 /** Like `acquire`, but null instead of waiting. Where nothing is free nothing is written. */
 export function tryAcquire(session: Session, place: Place, options: LineOptions = {}): Promise<Holding | null> {
   return new Acquisition(session, place, options).run(true);
+}
+
+/** Tells once of a wait that neither a signal nor a time-out bounds, when it has become old; what it returns ends that. */
+export function tellWhenOld(clock: Clock, options: LineOptions): () => void {
+  const { signal, timeoutMs = Infinity, tellAfterMs = TELL_AFTER_MS } = options;
+  checkNumber('tellAfterMs', tellAfterMs, 0);
+  if (signal !== undefined || timeoutMs !== Infinity) return () => undefined;
+  const startedAt = clock.now();
+  const tell = observing(clock, options.observe);
+  return clock.schedule(tellAfterMs, () => tell({ kind: 'still_waiting', waitedMs: clock.now() - startedAt }));
 }
 
 class Acquisition {
@@ -224,9 +235,8 @@ class Acquisition {
   /** Everything that ends the wait aborts `#stop`, whose reason is then what it rejects with. */
   #bind(): () => void {
     const { clock } = this.#session;
-    const { signal, timeoutMs, tellAfterMs = TELL_AFTER_MS } = this.#options;
+    const { signal, timeoutMs } = this.#options;
     const what = this.#waiting();
-    const startedAt = clock.now();
     const onAbort = (): void => this.#stop.abort(new ApiError('canceled', { detail: what, cause: signal?.reason }));
     const onTimeout = (): void => {
       const cause = this.#lastError;
@@ -234,16 +244,14 @@ class Acquisition {
       this.#stop.abort(new ApiError('deadline_exceeded', cause === null ? { detail } : { detail, cause }));
     };
     const bounded = timeoutMs !== undefined && timeoutMs !== Infinity;
-    const tell = (): void => this.#observe({ kind: 'still_waiting', waitedMs: clock.now() - startedAt });
-    const cancels = [
-      bounded ? clock.schedule(timeoutMs, onTimeout) : null,
-      !bounded && signal === undefined ? clock.schedule(tellAfterMs, tell) : null,
-    ];
+    const cancelTimeout = bounded ? clock.schedule(timeoutMs, onTimeout) : null;
+    const cancelTell = tellWhenOld(clock, this.#options);
     const forget = this.#session.onLost((reason) => this.#stop.abort(reason));
     onceAborted(signal, onAbort);
     if (signal?.aborted === true) onAbort();
     return () => {
-      for (const cancel of cancels) cancel?.();
+      cancelTimeout?.();
+      cancelTell();
       forget();
       signal?.removeEventListener('abort', onAbort);
     };

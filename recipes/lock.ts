@@ -21,7 +21,7 @@ import type { Held } from './held.js';
 import { EntryMayRemain, Released } from './held.js';
 import type { Holding } from './holding.js';
 import type { LineOptions, Place, Rule, Verdict } from './line.js';
-import { acquire, behindAll, createdBefore, newestBefore, TELL_AFTER_MS, tryAcquire } from './line.js';
+import { acquire, behindAll, createdBefore, newestBefore, tellWhenOld, tryAcquire } from './line.js';
 import type { LockInfo, LockNames } from './lock-names.js';
 import { DELAY_MS_MAX, isValue, lockNames, readDelay, writeDelay, writeInfo, writePlain } from './lock-names.js';
 import { checkNumber, observing } from './pause.js';
@@ -114,13 +114,8 @@ export async function lockAll(session: Session, names: readonly string[], option
   const onAbort = (): void => broken.abort(options.signal?.reason);
   onceAborted(options.signal, onAbort);
   if (options.signal?.aborted === true) onAbort();
-  const startedAt = clock.now();
-  const tell = observing(clock, options.observe);
   // Each one's wait has a signal, ours: so what nobody bounds is told of here.
-  const cancelTell = options.signal !== undefined || deadline !== Infinity ? null
-    : clock.schedule(options.tellAfterMs ?? TELL_AFTER_MS, () => {
-        tell({ kind: 'still_waiting', waitedMs: clock.now() - startedAt });
-      });
+  const cancelTell = tellWhenOld(clock, options);
   try {
     for (const name of sorted) {
       const bounded = deadline === Infinity ? {} : { timeoutMs: Math.max(0, deadline - clock.now()) };
@@ -134,7 +129,7 @@ export async function lockAll(session: Session, names: readonly string[], option
   } catch (error) {
     throw await givenUp([...held.values()], error);
   } finally {
-    cancelTell?.();
+    cancelTell();
     options.signal?.removeEventListener('abort', onAbort);
   }
   return new LockSet(names.flatMap((name) => held.get(name) ?? []), broken.signal);

@@ -25,7 +25,7 @@ import { EntryMayRemain } from './held.js';
 import type { Holding } from './holding.js';
 import type { HeldLock } from './lock.js';
 import type { LineOptions, Place, Rule, Verdict } from './line.js';
-import { acquire, createdBefore, newestBefore, TELL_AFTER_MS, tryAcquire } from './line.js';
+import { acquire, createdBefore, newestBefore, tellWhenOld, tryAcquire } from './line.js';
 import type { LockInfo } from './lock-names.js';
 import { readInfo, writeInfo } from './lock-names.js';
 import { checkNumber, observing } from './pause.js';
@@ -72,18 +72,11 @@ export interface HeldPermits extends HeldLock {
  * when the limit is changed goes on with the new one.
  */
 export async function acquirePermits(session: Session, name: string, options: SemaphoreOptions): Promise<HeldPermits> {
-  const { clock } = session;
-  const isBounded = options.signal !== undefined || (options.timeoutMs ?? Infinity) !== Infinity;
-  if (isBounded) return acquireQuietly(session, name, options);
-  checkNumber('tellAfterMs', options.tellAfterMs, 0);
-  const startedAt = clock.now();
-  const tell = observing(clock, options.observe);
-  // It waits up to twice, at the gate and behind it. Each wait has a signal, ours: so the whole is told of here, and once.
-  const cancelTell = clock.schedule(options.tellAfterMs ?? TELL_AFTER_MS, () => {
-    tell({ kind: 'still_waiting', waitedMs: clock.now() - startedAt });
-  });
+  // It waits up to twice, at the gate and behind it. Each wait has a signal, ours if need be: so the whole is told of here, once.
+  const cancelTell = tellWhenOld(session.clock, options);
+  const { signal = new AbortController().signal } = options;
   try {
-    return await acquireQuietly(session, name, { ...options, signal: new AbortController().signal });
+    return await acquireQuietly(session, name, { ...options, signal });
   } finally {
     cancelTell();
   }

@@ -75,7 +75,7 @@ const MEMBER: readonly Option[] = [
   },
   {
     flag: 'snapshot-count', kind: 'integer', fallback: '100000', min: 1, max: 1_000_000_000, unit: 'entries', group: 'Member',
-    help: 'Log entries between snapshots, at least.',
+    help: 'Log entries between snapshots, about: fewer of large ones, more while the log is small beside the store.',
   },
 ];
 

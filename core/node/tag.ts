@@ -58,16 +58,6 @@ export function isTagged(data: Uint8Array): boolean {
   return data[0] === MARK && data.length > TAG_BYTES;
 }
 
-/** Of data that is tagged. */
-export function tagOf(data: Uint8Array): Tag {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  return {
-    origin: view.getBigUint64(1),
-    session: view.getUint32(9),
-    sequence: view.getUint16(13) * 2 ** 32 + view.getUint32(15),
-  };
-}
-
 export function commandIn(data: Uint8Array): Uint8Array {
   return isTagged(data) ? data.subarray(TAG_BYTES) : data;
 }

@@ -185,13 +185,13 @@ export class Reading {
     if (!this.#isCounted) this.count += 1;
     if (this.rows.length >= this.#rowsMax) return;
     if (this.#isFiltered && !passes(this.#table, row, this.request)) return;
-    const [first] = this.rows;
-    if (first === undefined || !this.#isFirstOnly) {
-      this.rows.push(row);
+    const { rows } = this;
+    if (!this.#isFirstOnly || rows.length === 0) {
+      rows.push(row);
       return;
     }
     this.more = true;
-    if (this.#isAfter !== null && this.#isAfter(first, row) > 0) this.rows[0] = row;
+    if (this.#isAfter !== null && this.#isAfter(rows[0] as number, row) > 0) rows[0] = row;
   }
 
   #afterWalk(): void {

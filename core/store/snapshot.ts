@@ -233,6 +233,7 @@ class RowWriter {
     const number = this.#numbers[rows.slot(row)] as number;
     assert(number !== NONE, 'a row that can be seen has a key that can not');
     const delta = main - this.#main;
+    assert(delta >= 0, 'rows are not in the order of revisions');
     this.#main = main;
     const { facts } = this;
     const version = rows.version(row);
@@ -241,7 +242,9 @@ class RowWriter {
     facts[this.length] = (version === 0 ? ROW_TOMBSTONE : 0) | (hasLease ? ROW_LEASE : 0) | (isCreated ? ROW_CREATED : 0);
     let at = writeVarint(facts, writeVarint(facts, this.length + 1, number), delta);
     if (version !== 0) {
-      if (!isCreated) at = writeVarint(facts, writeVarint(facts, at, main - rows.create(row)), version);
+      const age = main - rows.create(row);
+      assert(age >= 0, 'a row is older than its key');
+      if (!isCreated) at = writeVarint(facts, writeVarint(facts, at, age), version);
       if (hasLease) at = writeI64(facts, at, rows.lease(row));
       const length = rows.valueLength(row);
       at = writeVarint(facts, at, length);

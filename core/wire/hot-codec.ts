@@ -3,10 +3,11 @@
 // It reads the usual forms alone, and says null to all others, which are then read by the generated code: whatever is unusual
 // about a request is judged in one place.
 
+import { EMPTY } from '../base/bytes.js';
 import type {
   DeleteResponse, Header, KeyValue, OpResponse, PairPlace, PutRequest, RangeRequest, RangeResponse, TxnResponse,
 } from '../client.js';
-import { pairBytes, writePair } from './pair-bytes.js';
+import { fieldBytes, int64Bytes, numberBytes, pairBytes, varintBytes, writePair } from './pair-bytes.js';
 
 // Reading. Tags are a field's number times 8, and how it is written: 0 a number, 2 bytes.
 
@@ -85,7 +86,6 @@ export function readRange(bytes: Uint8Array): RangeRequest | null {
   };
 }
 
-const EMPTY: Uint8Array = new Uint8Array(0);
 const TWO_TO_49 = 2 ** 49;
 
 /** Numbers below 2^49, and no more than there is. */
@@ -152,7 +152,7 @@ export class HotWriter {
   range({ header, kvs, more, count }: RangeResponse): Uint8Array {
     const headerBytes = this.#headerBytes(header);
     const [only] = kvs;
-    // Most answers have one pair, whose size is needed twice.
+    // The size of a pair is needed twice; it is kept where there is but one.
     const onlyBytes = only !== undefined && kvs.length === 1 ? keyValueBytes(only) : -1;
     let length = fieldBytes(headerBytes) + (more ? 2 : 0) + (count === 0 ? 0 : 1 + varintBytes(count));
     if (onlyBytes >= 0) length += fieldBytes(onlyBytes);
@@ -344,26 +344,4 @@ function opBytes(op: Exclude<OpResponse, { kind: 'txn' }>): number {
     case 'range':
       return headBytes + pairsBytes(op.response.kvs) + (op.response.more ? 2 : 0) + numberBytes(op.response.count);
   }
-}
-
-/** With tag and length. */
-function fieldBytes(length: number): number {
-  return 1 + varintBytes(length) + length;
-}
-
-function numberBytes(value: number): number {
-  return value === 0 ? 0 : 1 + varintBytes(value);
-}
-
-function varintBytes(value: number): number {
-  if (value < 128) return 1;
-  let bytes = 1;
-  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes += 1;
-  return bytes;
-}
-
-function int64Bytes(value: bigint): number {
-  let bytes = 1;
-  for (let rest = BigInt.asUintN(64, value); rest >= 128n; rest >>= 7n) bytes += 1;
-  return bytes;
 }

@@ -2,6 +2,7 @@
 // what is not, and byte for byte what the generated code writes. Ids are random numbers of 64 bits, so they are taken apart
 // into two halves once: arithmetic on numbers of that size costs more than all else here.
 
+import { EMPTY } from '../base/bytes.js';
 import type { Header, Lease, LeaseId } from '../client.js';
 import { HotWriter } from './hot-codec.js';
 
@@ -18,7 +19,6 @@ const LISTED_ID = 1 * 8;
 /** Of a number of 64 bits. */
 const VARINT_BYTES_MAX = 10;
 const TWO_TO_31 = 2 ** 31;
-const EMPTY: Uint8Array = new Uint8Array(0);
 
 /** Of one server. What was returned is never written to again. */
 export class LeaseCodec {

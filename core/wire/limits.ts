@@ -34,8 +34,6 @@ export const UNSENT_BYTES_MAX = 512 * 1024 * 1024;
 export const UNSENT_COUNTED_BYTES = 64 * 1024;
 /** One piece of a snapshot, as etcd cuts them. */
 export const SNAPSHOT_BLOB_BYTES = 32 * 1024;
-/** Bytes of a snapshot a remote client holds that its reader has not taken; beyond, the stream is not read. */
-export const CLIENT_SNAPSHOT_BYTES_MAX = 1024 * 1024;
 /** How long the headers of an HTTP/1 request may take. */
 export const HTTP_HEADERS_MS = 15_000;
 /** And the whole request of a method that is not a stream. */

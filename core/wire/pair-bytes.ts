@@ -39,11 +39,13 @@ export function writePair(into: Uint8Array, from: number, pair: PairPlace, lengt
   return lease === 0n ? at : int64(into, at, LEASE, lease);
 }
 
+/** With tag and length. */
 export function fieldBytes(length: number): number {
   return 1 + varintBytes(length) + length;
 }
 
-function numberBytes(value: number): number {
+/** With its tag; nothing of 0. */
+export function numberBytes(value: number): number {
   return value === 0 ? 0 : 1 + varintBytes(value);
 }
 
@@ -56,7 +58,7 @@ export function varintBytes(value: number): number {
   return length;
 }
 
-function int64Bytes(value: bigint): number {
+export function int64Bytes(value: bigint): number {
   let length = 1;
   for (let rest = BigInt.asUintN(64, value); rest >= 128n; rest >>= 7n) length += 1;
   return length;

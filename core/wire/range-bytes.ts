@@ -3,7 +3,7 @@
 
 import { assert } from '../base/assert.js';
 import { EMPTY } from '../base/bytes.js';
-import type { KeyValue, PairPlace, RangeForm, RangeResponse } from '../client.js';
+import type { PairPlace, RangeForm, RangeResponse } from '../client.js';
 import type { HotWriter } from './hot-codec.js';
 import { fieldBytes, number, pairBytes, varintBytes, writePair } from './pair-bytes.js';
 
@@ -11,7 +11,6 @@ type Facts = Pick<RangeResponse, 'header' | 'more' | 'count'>;
 
 const MORE = 3 * 8;
 const COUNT = 4 * 8;
-const NO_KVS: readonly KeyValue[] = Object.freeze([]);
 
 export class RangeBytes implements RangeForm<Uint8Array> {
   readonly #writer: HotWriter;
@@ -29,7 +28,7 @@ export class RangeBytes implements RangeForm<Uint8Array> {
   }
 
   begin({ header, more, count }: Facts): void {
-    const head = this.#writer.range({ header, kvs: NO_KVS, more: false, count: 0 });
+    const head = this.#writer.put(header, null);
     const tail = more ? [MORE, 1] : [];
     if (count > 0) pushNumber(tail, COUNT, count);
     this.#tail = tail;

@@ -2,6 +2,7 @@
 // many watches is made once: an event for all that are given it, the events of an answer for all that are given the same, the
 // whole answer for all that bear one id, which is how most clients watch (each on a stream of its own, whose first id is 0).
 
+import { EMPTY } from '../base/bytes.js';
 import type { Event, Header } from '../client.js';
 import { writeEvent, writeHeader } from './convert.js';
 import { FRAGMENT_BYTES } from './limits.js';
@@ -20,14 +21,14 @@ const PIECE_BYTES = 64 * 1024;
 /** For all streams of one server. What it gives out is never written to again. */
 export class WatchWriter {
   #header: Header | null = null;
-  #headerField: Uint8Array = NOTHING;
+  #headerField: Uint8Array = EMPTY;
   #events: readonly Event[] | null = null;
-  #eventFields: Uint8Array = NOTHING;
+  #eventFields: Uint8Array = EMPTY;
   /** The answer with `#header`, id 0 and `#events`. */
   #whole: Uint8Array | null = null;
   readonly #known = new Map<Event, Uint8Array>();
   #knownBytes = 0;
-  #piece: Uint8Array = NOTHING;
+  #piece: Uint8Array = EMPTY;
   #pieceAt = 0;
 
   /** `id` as `idField` makes it. */
@@ -134,11 +135,9 @@ export function encodeAnswer(answer: Partial<WatchResponse>): Uint8Array {
 
 /** The id of a watch as the field of its answers; 0 is not written. */
 export function idField(watchId: bigint): Uint8Array {
-  if (watchId === 0n) return NOTHING;
+  if (watchId === 0n) return EMPTY;
   return Uint8Array.from([TAG.watchId, ...varint(BigInt.asUintN(64, watchId))]);
 }
-
-const NOTHING: Uint8Array = new Uint8Array(0);
 
 function field(tag: number, message: Uint8Array): Uint8Array {
   return join(Uint8Array.from([tag, ...varint(BigInt(message.length))]), message);
