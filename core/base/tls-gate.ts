@@ -136,7 +136,10 @@ export class TlsGate {
     // A server that was given up on may still tell of this handshake: it serves no other.
     const spare = (): void => {
       server.off('tlsClientError', onError);
-      if (tls === this.#tls && this.#idle.length < KEPT_MAX) this.#idle.push({ server, protocols });
+      if (tls !== this.#tls) return;
+      // The oldest makes room: it may be for protocols that nobody asks for now.
+      if (this.#idle.length >= KEPT_MAX) this.#idle.shift();
+      this.#idle.push({ server, protocols });
     };
     const onSecure = (secure: TLSSocket): void => {
       spare();
