@@ -68,6 +68,7 @@ export class OpenCalls {
   }
 }
 
-function asError(error: unknown): Error {
+/** What was thrown, as the error that it should be. */
+export function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
 }

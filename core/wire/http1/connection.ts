@@ -14,6 +14,7 @@ import { Count } from '../counted.js';
 import { siteFault, type CrossSiteRules } from '../cross-site.js';
 import { errorBody, gatewayStatus, httpStatusOf, type Route } from '../http-gateway.js';
 import { HTTP_IDLE_MS, UNSENT_COUNTED_BYTES } from '../limits.js';
+import { asError } from '../open-calls.js';
 import { isFault, statusOf } from '../status.js';
 import type { UnsentAnswers } from '../unsent.js';
 import type { ObserveWire } from '../wire-events.js';
@@ -84,7 +85,7 @@ export class HttpConnection {
     this.#held = this.#held === null ? chunk : Buffer.concat([this.#held, chunk]);
     this.#pieces += 1;
     if (!this.#isBusy) this.#serveNext();
-    else if (this.#held.length >= AHEAD_BYTES_MAX || this.#pieces > PIECES_MAX) this.#socket.pause();
+    else if (this.#isFull) this.#socket.pause();
   };
 
   readonly #onEnd = (): void => {
@@ -106,10 +107,17 @@ export class HttpConnection {
     return this.#isServing || this.#socket.writableNeedDrain;
   }
 
+  /** As much was sent ahead as is read of it. */
+  get #isFull(): boolean {
+    return (this.#held?.length ?? 0) >= AHEAD_BYTES_MAX || this.#pieces > PIECES_MAX;
+  }
+
   #goOn(): void {
     if (this.#isBusy || this.#isOver) return;
-    if (this.#socket.isPaused()) this.#socket.resume();
     this.#serveNext();
+    // Not for each answer, of which another 64 KiB would come each time. Who is not busy lacks the rest of a request.
+    const mayRead = !this.#isOver && !(this.#isBusy && this.#isFull);
+    if (mayRead && this.#socket.isPaused()) this.#socket.resume();
   }
 
   #leave(): void {
@@ -302,8 +310,4 @@ class HttpCaller implements CallContext {
   whenOver(): void {
     // Neither by call.
   }
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }

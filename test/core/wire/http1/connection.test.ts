@@ -122,6 +122,20 @@ test('SD6: what is sent ahead is read up to a bound, by bytes and by pieces, and
   }
 });
 
+test('SD6: who sends on and on is read no faster than he is answered', async (t) => {
+  const bench = new Bench(t);
+  const { caller, socket } = await bench.connect();
+  const request = post('x'.repeat(1000));
+  caller.socket.write(request.repeat(10_000));
+  for (let i = 0; i < 400; i++) {
+    (await bench.call(i)).answer('{}');
+    const ahead = socket.bytesRead - i * request.length;
+    if (ahead > AHEAD_BYTES_MAX + 4 * 65_536) return t.fail(`${ahead} bytes ahead of answer ${i}`);
+  }
+  // More than is read ahead: he was listened to again.
+  t.true(socket.bytesRead > 400 * request.length);
+});
+
 test('SD2: what does not come whole within its time, in few pieces and with a head that ends is handed over', async (t) => {
   const bench = new Bench(t);
   const request = post('whole');
