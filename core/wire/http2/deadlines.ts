@@ -28,10 +28,11 @@ export class Deadlines {
   readonly #steps = new Map<number, Crowd<Deadline>>();
   #cancel: (() => void) | null = null;
   /** The last step that was looked at. */
-  #looked = 0;
+  #looked: number;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#looked = Math.floor(clock.now() / STEP_MS);
   }
 
   /** Never early, and late by two steps at most. What is returned is to be given to `delete`. */
@@ -44,10 +45,7 @@ export class Deadlines {
       this.#steps.set(step, deadlines);
     }
     deadlines.add(deadline);
-    if (this.#cancel === null) {
-      this.#looked = Math.floor(this.#clock.now() / STEP_MS);
-      this.#cancel = this.#clock.schedule(STEP_MS, this.#onStep);
-    }
+    this.#cancel ??= this.#clock.schedule(STEP_MS, this.#onStep);
     return deadline;
   }
 

@@ -71,6 +71,22 @@ test('however the clock jumps, each call ends once, not early, and soon', (t) =>
   }
 });
 
+test('a call that begins while others end, which took a while, keeps none of them from ending', (t) => {
+  const clock = new StillClock();
+  const deadlines = new Deadlines(clock);
+  const told: string[] = [];
+  deadlines.add({
+    onDeadline: () => {
+      told.push('first');
+      clock.pass(100);
+      deadlines.add({ onDeadline: () => void told.push('third') }, 1000);
+    },
+  }, 10);
+  deadlines.add({ onDeadline: () => void told.push('second') }, 70);
+  for (let i = 0; i < 5; i++) clock.pass(20);
+  t.deepEqual(told, ['first', 'second']);
+});
+
 test('who ended before is not told, and nothing stays scheduled for him', (t) => {
   const clock = new StillClock();
   const deadlines = new Deadlines(clock);
