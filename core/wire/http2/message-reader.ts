@@ -28,10 +28,9 @@ export class MessageReader {
     this.#sink = sink;
   }
 
-  /** Bytes of a message that is not whole, or of the room for it where that is no small one. */
+  /** The room for a message that is not whole: of a byte that has come as well, for that is what it costs. */
   get held(): number {
-    const room = this.#room?.length ?? 0;
-    return room <= ROOM_BYTES_MIN ? this.#have : room;
+    return this.#room?.length ?? 0;
   }
 
   /** No message has begun that has not ended. */
