@@ -125,16 +125,27 @@ function integer(value: number, prefixBits: number): Uint8Array {
 function percentEncoded(text: string): string {
   if (text.length <= TEXT_BYTES_MAX && IS_PLAIN.test(text)) return text;
   let encoded = '';
-  // Cut between characters: a part of one would keep callers from reading any of it.
-  for (const character of text) {
-    if (encoded.length > TEXT_BYTES_MAX) return `${encoded}...`;
-    if (IS_PLAIN.test(character)) encoded += character;
-    else for (const byte of utf8(character)) encoded += `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  for (const byte of utf8(text)) {
+    // Cut between characters: a part of one would keep callers from reading any of it.
+    if (encoded.length > TEXT_BYTES_MAX && (byte & 0xc0) !== 0x80) return `${encoded}...`;
+    encoded += ENCODED[byte] ?? '';
   }
   return encoded;
 }
 
 const IS_PLAIN = /^[ -$&-~]*$/;
+/** What each byte of UTF-8 becomes. */
+const ENCODED: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  return IS_PLAIN.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+});
+
+/** What is repeated of a caller's own words: his next frame may name a long text by one byte, and be told all of it again. */
+export function quoted(text: string): string {
+  return text.length <= QUOTED_MAX ? text : `${text.slice(0, QUOTED_MAX)}...`;
+}
+
+const QUOTED_MAX = 256;
 
 function joined(...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(parts);

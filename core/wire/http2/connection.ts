@@ -3,14 +3,18 @@
 //
 // A stream is in `#streams` until both halves have ended or either side has reset it. Whatever breaks the rules of the
 // connection ends it with GOAWAY; what breaks those of a stream resets that stream, and counts against the caller.
+//
+// It is long because each kind of frame has its few lines here, and all of them act on the same few fields.
 
 import type { Clock } from '../../base/clock.js';
+import { HTTP_HEADERS_MS } from '../limits.js';
+import { asError } from '../open-calls.js';
 import { Budget, flood } from './budget.js';
 import { FrameReader, type FrameSink } from './frame-reader.js';
 import { HeaderDecoder } from './header-decoder.js';
 import {
-  CONNECTION_WINDOW_BYTES, ENDED_EARLY_MAX, HEADER_BLOCK_BYTES_MAX, HEADER_LIST_BYTES_MAX, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES,
-  UNREAD_BYTES_MAX, UNREAD_STEP_BITS,
+  CONNECTION_WINDOW_BYTES, ENDED_EARLY_MAX, HEADER_BLOCK_BYTES_MAX, HEADER_COUNTED_BYTES, HEADER_LIST_BYTES_MAX, SOCKET_BYTES_MAX,
+  STREAM_WINDOW_BYTES, UNPACKED_AT_ONCE_BYTES, UNREAD_BYTES_MAX, UNREAD_STEP_BITS,
 } from './limits.js';
 import { KnownHeads } from './known-heads.js';
 import { Output, type Sink } from './output.js';
@@ -65,12 +69,16 @@ export class Connection implements FrameSink {
   #skippedAbove = 0;
   #skippedBelow = 0;
   /** A block of header fields that is not whole. */
-  #block: { readonly stream: number; readonly flags: number; readonly parts: Buffer[]; bytes: number } | null = null;
+  #block: Block | null = null;
+  #cancelBlock: () => void = () => undefined;
   readonly #knownHeads = new KnownHeads();
   #credit = CONNECTION_WINDOW_BYTES;
   #untold = 0;
   #unread = 0;
   #unreadSteps = 0;
+  /** Of compressed messages, since others had their turn for it. */
+  #unpacked = 0;
+  #isYielding = false;
   #hasSettings = false;
   /** The caller knows what was agreed on. */
   #hasHeard = false;
@@ -84,7 +92,9 @@ export class Connection implements FrameSink {
   constructor(doors: ConnectionDoors) {
     this.#doors = doors;
     this.#budget = new Budget(doors.clock, doors.pingMinMs);
-    this.#output = new Output(doors.line, doors.clock, doors.waitingMax ?? (() => SOCKET_BYTES_MAX), () => this.onDrain());
+    const waitingMax = doors.waitingMax ?? ((): number => SOCKET_BYTES_MAX);
+    // Also in the middle of what has come: few bytes may ask for many.
+    this.#output = new Output(doors.line, doors.clock, waitingMax, () => this.onDrain(), () => this.#reader.hold());
     this.sending = new Sending({
       output: this.#output,
       onSaid: (stream) => this.#onSaid(stream),
@@ -106,13 +116,9 @@ export class Connection implements FrameSink {
   receive(bytes: Buffer): void {
     if (this.isClosed) return;
     this.receivedMs = this.#doors.clock.now();
-    try {
-      this.#reader.push(bytes);
-    } catch (error) {
-      this.#fail(error instanceof ConnectionFault ? error : this.#broken(error));
-    }
+    this.#read(bytes);
     // Whoever makes more answers than he takes is not listened to until he has.
-    if (this.isClosed || this.#isPaused || !this.#output.isFull) return;
+    if (this.isClosed || this.#isPaused || !this.#isBehind) return;
     this.#isPaused = true;
     this.#doors.line.pause();
   }
@@ -121,7 +127,9 @@ export class Connection implements FrameSink {
   onDrain(): void {
     if (this.isClosed) return;
     this.sending.pump();
-    if (!this.#isPaused || this.#output.isFull) return;
+    if (!this.#isPaused || this.#isYielding || this.#output.isFull) return;
+    if (this.#reader.hasRest) this.#read(NOTHING);
+    if (this.isClosed || this.#isBehind) return;
     this.#isPaused = false;
     this.#doors.line.resume();
   }
@@ -130,6 +138,7 @@ export class Connection implements FrameSink {
   lost(): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.#endBlock();
     this.#reader.stop();
     this.#output.close();
     for (const stream of this.#streams.values()) this.#gone(stream);
@@ -152,6 +161,19 @@ export class Connection implements FrameSink {
       this.#doors.onUnread(steps << UNREAD_STEP_BITS, this);
     }
     return this.#unread <= UNREAD_BYTES_MAX;
+  }
+
+  /** Told for each compressed message: few bytes may unpack to very many, for which others would wait. */
+  onUnpacked(bytes: number): void {
+    this.#unpacked += bytes;
+    if (this.#unpacked < UNPACKED_AT_ONCE_BYTES || this.#isYielding) return;
+    this.#unpacked = 0;
+    this.#isYielding = true;
+    this.#reader.hold();
+    this.#doors.clock.schedule(0, () => {
+      this.#isYielding = false;
+      this.onDrain();
+    });
   }
 
   /** Ends a stream at once, whatever it was about to say. */
@@ -244,9 +266,22 @@ export class Connection implements FrameSink {
     this.#output.number(FRAME.windowUpdate, 0, CONNECTION_WINDOW_BYTES - WINDOW_BYTES_INITIAL);
   }
 
+  #read(bytes: Buffer): void {
+    try {
+      this.#reader.push(bytes);
+    } catch (error) {
+      this.#fail(error instanceof ConnectionFault ? error : this.#broken(error));
+    }
+  }
+
+  /** Not all that has come was looked at, or too much that was said is not taken. */
+  get #isBehind(): boolean {
+    return this.#reader.hasRest || this.#output.isFull;
+  }
+
   /** One connection ends for what is broken here, and not all of them. */
   #broken(error: unknown): ConnectionFault {
-    this.#doors.onFault(error instanceof Error ? error : new Error(String(error)));
+    this.#doors.onFault(asError(error));
     return new ConnectionFault(CODE.internal, 'something is broken here');
   }
 
@@ -277,20 +312,35 @@ export class Connection implements FrameSink {
       from += PRIORITY_BYTES;
     }
     if ((flags & FLAG.endHeaders) !== 0) return this.#onBlock(id, flags, bytes, from, to);
-    this.#block = { stream: id, flags, parts: [bytes.subarray(from, to)], bytes: to - from };
+    this.#block = { stream: id, flags, parts: [], bytes: 0 };
+    this.#cancelBlock = this.#doors.clock.schedule(HTTP_HEADERS_MS, () => this.cutOff(SLOW_BLOCK));
+    this.#addToBlock(this.#block, bytes, from, to);
+  }
+
+  #addToBlock(block: Block, bytes: Buffer, from: number, to: number): void {
+    block.parts.push(bytes.subarray(from, to));
+    block.bytes += to - from;
+    if (!this.hold(to - from) && !this.isClosed) throw flood('header fields');
   }
 
   #onContinuation(flags: number, id: number, bytes: Buffer, from: number, to: number): void {
     const block = this.#block;
     if (block === null || id !== block.stream) throw broken('CONTINUATION of nothing');
-    block.parts.push(bytes.subarray(from, to));
-    block.bytes += to - from;
+    this.#addToBlock(block, bytes, from, to);
+    if (this.isClosed) return;
     if (from === to) this.#budget.onEmptyFrame();
     if (block.bytes > HEADER_BLOCK_BYTES_MAX || block.parts.length > PARTS_MAX) throw flood('header fields');
     if ((flags & FLAG.endHeaders) === 0) return;
-    this.#block = null;
+    this.#endBlock();
     const whole = Buffer.concat(block.parts);
     this.#onBlock(id, block.flags, whole, 0, whole.length);
+  }
+
+  #endBlock(): void {
+    if (this.#block === null) return;
+    this.#cancelBlock();
+    this.hold(-this.#block.bytes);
+    this.#block = null;
   }
 
   #onBlock(id: number, flags: number, bytes: Buffer, from: number, to: number): void {
@@ -300,7 +350,8 @@ export class Connection implements FrameSink {
     if (id % 2 === 0) throw broken(`a client cannot open stream ${id}`);
     if (id <= this.#lastStream) {
       this.#decoder.decode(bytes, from, to, new TrailerReader());
-      if (this.#isEndedEarly(id)) return;
+      // They were read, for the table, and nobody needs them.
+      if (this.#isEndedEarly(id)) return this.#budget.onEmptyFrame();
       if (id > this.#skippedAbove && id < this.#skippedBelow) throw broken(`stream ${id} comes behind ${this.#lastStream}`);
       throw new ConnectionFault(CODE.streamClosed, `stream ${id} has ended`);
     }
@@ -319,6 +370,7 @@ export class Connection implements FrameSink {
     const stream = new Stream(id, head, this.sending.windowOfStreams, STREAM_WINDOW_BYTES);
     this.#streams.set(id, stream);
     stream.isHeard = isLast;
+    if (to - from > HEADER_COUNTED_BYTES && !this.#countHead(stream, to - from)) return;
     this.#doors.onCall(stream, this);
     if (isLast) this.#onHeard(stream);
   }
@@ -377,7 +429,14 @@ export class Connection implements FrameSink {
     else if (!stream.isPaused) this.#tell(stream);
   }
 
-  /** Counts what a stream holds of a message that is not whole. */
+  /** Of large header fields; false: it does not begin. It may be that the connection was cut off for them. */
+  #countHead(stream: Stream, bytes: number): boolean {
+    stream.headBytes = bytes;
+    if (!this.#count(stream)) this.#break(stream, CODE.enhanceYourCalm);
+    return !stream.isReset;
+  }
+
+  /** Counts what a stream holds. */
   #count(stream: Stream): boolean {
     // What came may have ended the call: nothing is held for it any more.
     if (stream.isReset) return true;
@@ -549,7 +608,8 @@ export class Connection implements FrameSink {
         return;
       case SETTING.maxFrameSize:
         if (value < FRAME_SIZE_LEAST || value > FRAME_SIZE_MOST) throw broken(`MAX_FRAME_SIZE is ${value}`);
-        return this.sending.onFrameSize(value);
+        // Larger frames are not worth a longer wait of other streams.
+        return;
       default:
         return;
     }
@@ -589,7 +649,15 @@ const FRAME_SIZE_LEAST = 2 ** 14;
 const FRAME_SIZE_MOST = 2 ** 24 - 1;
 /** Frames that one block of header fields may come in. */
 const PARTS_MAX = 32;
-const NOTHING: Uint8Array = new Uint8Array(0);
+const NOTHING = Buffer.alloc(0);
+const SLOW_BLOCK = 'header fields that do not end';
+
+interface Block {
+  readonly stream: number;
+  readonly flags: number;
+  readonly parts: Buffer[];
+  bytes: number;
+}
 
 function broken(message: string): ConnectionFault {
   return new ConnectionFault(CODE.protocol, message);

@@ -15,6 +15,9 @@ export class FrameReader {
   #have = 0;
   #hasPreface = false;
   #stopped = false;
+  #isHeld = false;
+  /** What came and is not cut yet, because it was held up; begins with a frame. */
+  #rest: Buffer | null = null;
 
   constructor(sink: FrameSink) {
     this.#sink = sink;
@@ -23,20 +26,40 @@ export class FrameReader {
   /** Nothing more reaches the sink. */
   stop(): void {
     this.#stopped = true;
+    this.#rest = null;
+  }
+
+  /** Told of a frame: the sink wants no more until it is pushed to again. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  /** Something waits to be pushed on, be it with nothing. */
+  get hasRest(): boolean {
+    return this.#rest !== null;
   }
 
   /** Throws a `ConnectionFault`; of the sink's, whatever it throws. Nothing may be pushed after that. */
-  push(bytes: Buffer): void {
+  push(more: Buffer): void {
+    const bytes = this.#rest === null ? more : this.#withRest(this.#rest, more);
+    this.#isHeld = false;
     let at = this.#hasPreface ? 0 : this.#readPreface(bytes);
     if (this.#have > 0) at = this.#complete(bytes, at);
-    while (!this.#stopped && bytes.length - at >= FRAME_HEADER_BYTES) {
+    while (!this.#stopped && !this.#isHeld && bytes.length - at >= FRAME_HEADER_BYTES) {
       const length = lengthAt(bytes, at);
       const from = at + FRAME_HEADER_BYTES;
       if (bytes.length - from < length) break;
       this.#tell(bytes, at, from + length);
       at = from + length;
     }
-    if (at < bytes.length && !this.#stopped) this.#keep(bytes, at);
+    if (at >= bytes.length || this.#stopped) return;
+    if (this.#isHeld) this.#rest = bytes.subarray(at);
+    else this.#keep(bytes, at);
+  }
+
+  #withRest(rest: Buffer, more: Buffer): Buffer {
+    this.#rest = null;
+    return more.length === 0 ? rest : Buffer.concat([rest, more]);
   }
 
   #readPreface(bytes: Buffer): number {

@@ -5,6 +5,8 @@ export const HEADER_LIST_BYTES_MAX = 16 * 1024;
 export const HEADER_FIELDS_MAX = 128;
 /** A block may be that much larger than the list: it is coded, and worth reading to the end to keep the table right. */
 export const HEADER_BLOCK_BYTES_MAX = 64 * 1024;
+/** Header fields of more bytes are counted as long as their stream is open. */
+export const HEADER_COUNTED_BYTES = 1024;
 /** HPACK's table of what was sent before; what both sides begin with. */
 export const HEADER_TABLE_BYTES = 4096;
 /** Streams of one connection open at once, whatever was asked for: a thousand who wait for locks must not keep out the holder. */
@@ -19,7 +21,7 @@ export const REFUSED_UNHEARD_MAX = 10_000;
 /** What a caller may send on one stream, and on all of a connection, before it hears that it was taken. */
 export const STREAM_WINDOW_BYTES = 256 * 1024;
 export const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
-/** Of messages that are not whole, or not yet handled, one connection may hold so much. */
+/** Of messages that are not whole, or not yet handled, and of large header fields, one connection may hold so much. */
 export const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
 /** The same on all connections of a server, counted in steps; beyond, whoever holds the most is cut off. */
 export const UNREAD_TOTAL_BYTES_MAX = 512 * 1024 * 1024;
@@ -29,6 +31,10 @@ export const SOCKET_BYTES_MAX = 1024 * 1024;
 /** Of all connections that is so much: where there are very many, each may have less, but never less than this. */
 export const SOCKETS_BYTES_MAX = 256 * 1024 * 1024;
 export const SOCKET_BYTES_MIN = 64 * 1024;
+/** What a piece of an answer, or of a body, costs that waits, beyond its bytes. */
+export const PIECE_OVERHEAD_BYTES = 256;
+/** Of compressed messages a connection has so much unpacked in one go, before others get their turn. */
+export const UNPACKED_AT_ONCE_BYTES = 4 * 1024 * 1024;
 /** Streams that this side has ended early, whose late frames are told from those of streams that the caller has ended. */
 export const ENDED_EARLY_MAX = 1024;
 /** Within a window of FLOOD_WINDOW_MS: frames that carry nothing, and ones about priority, which nobody heeds. */

@@ -2,6 +2,7 @@
 // each turn of the loop, with all answers that became ready in it. Large payloads are not copied.
 
 import type { Clock } from '../../base/clock.js';
+import { PREFIX_BYTES } from './message-reader.js';
 import { FLAG, FRAME, FRAME_HEADER_BYTES } from './protocol.js';
 
 /** The socket, or what stands for it in a test. */
@@ -24,6 +25,7 @@ export class Output {
   readonly #clock: Clock;
   readonly #waitingMax: () => number;
   readonly #onGiven: () => void;
+  readonly #onFull: () => void;
   #piece: Buffer = Buffer.allocUnsafeSlow(PIECE_BYTES_MIN);
   /** What of the piece has been written to, and up to where that was given to the socket. */
   #end = 0;
@@ -34,13 +36,15 @@ export class Output {
 
   /**
    * `waitingMax`: how much may wait for the socket. `onGiven`: what was said in a turn has been given to it; this may have been
-   * too much together with what it has taken since, and then nothing else tells that there is room again.
+   * too much together with what it has taken since, and then nothing else tells that there is room again. `onFull`: it did not
+   * take so much that more is to wait, which within a turn is found out whenever a piece of memory is full.
    */
-  constructor(sink: Sink, clock: Clock, waitingMax: () => number, onGiven: () => void) {
+  constructor(sink: Sink, clock: Clock, waitingMax: () => number, onGiven: () => void, onFull: () => void) {
     this.#sink = sink;
     this.#clock = clock;
     this.#waitingMax = waitingMax;
     this.#onGiven = onGiven;
+    this.#onFull = onFull;
   }
 
   /** Bytes that wait for the socket. */
@@ -76,12 +80,12 @@ export class Output {
     this.#schedule();
   }
 
-  /** Five bytes before each message of gRPC; never compressed. */
+  /** Before each message of gRPC; never compressed. */
   prefix(length: number): void {
-    this.#reserve(5);
+    this.#reserve(PREFIX_BYTES);
     this.#piece[this.#end] = 0;
     this.#piece.writeUInt32BE(length, this.#end + 1);
-    this.#end += 5;
+    this.#end += PREFIX_BYTES;
   }
 
   /** Nobody may write to `bytes` from here on. */
@@ -158,8 +162,12 @@ export class Output {
     if (this.#end === this.#given || this.#isClosed) return;
     this.#sink.write(this.#piece.subarray(this.#given, this.#end));
     this.#given = this.#end;
+    const { writableLength } = this.#sink;
+    if (writableLength > 0) {
+      if (writableLength >= this.#waitingMax()) this.#onFull();
+      return;
+    }
     // Taken at once: the memory can be written to again.
-    if (this.#sink.writableLength > 0) return;
     this.#end = 0;
     this.#given = 0;
   }

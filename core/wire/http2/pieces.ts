@@ -11,6 +11,11 @@ export class Pieces {
   #first = 0;
   #sent = 0;
 
+  /** Those of which something is left. */
+  get count(): number {
+    return this.#pieces.length - this.#first;
+  }
+
   /** Nobody may write to `piece` from here on. */
   push(piece: Uint8Array): void {
     if (piece.length > 0) this.#pieces.push(piece);

@@ -11,7 +11,8 @@ import type { Clock } from '../../base/clock.js';
 import { SEND_BUFFER_BYTES } from '../limits.js';
 import { field } from './answer-head.js';
 import type { Connection } from './connection.js';
-import { CODE, FRAME_BYTES_MAX } from './protocol.js';
+import { PIECE_OVERHEAD_BYTES } from './limits.js';
+import { CODE, FRAME_BYTES_MAX, OF_A_CONNECTION } from './protocol.js';
 import type { PlainHead, RequestHead } from './request-head.js';
 import { detached } from './requests.js';
 import type { PlainUser, Stream } from './stream.js';
@@ -33,13 +34,8 @@ interface PlainDoors {
 
 /** For so long an answer that did not need the whole request stays open. */
 const UNHEARD_MS = 100;
-/** What a piece of a body costs that waits, beyond its bytes. */
-const PIECE_OVERHEAD_BYTES = 128;
 /** RFC 9113, section 8.2.2; and what is said anew, or answered here. */
 const NOT_HANDED_ON: ReadonlySet<string> = new Set(['te', 'content-length', 'expect', 'cookie', 'host']);
-const OF_A_CONNECTION: ReadonlySet<string> = new Set([
-  'connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade',
-]);
 const METHOD = /^[A-Z]+(?:-[A-Z]+)*$/;
 
 export class PlainStream implements PlainUser {
@@ -138,7 +134,7 @@ export class PlainStream implements PlainUser {
   #onAnswer(response: IncomingMessage, bytes: Buffer): void {
     if (this.#isOver) return;
     this.#connection.sending.sendPlain(this.#stream, bytes);
-    if (this.#stream.waitingBytes >= SEND_BUFFER_BYTES) response.pause();
+    if (this.#stream.waitingCost >= SEND_BUFFER_BYTES) response.pause();
   }
 
   #finish(): void {

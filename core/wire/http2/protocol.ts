@@ -28,6 +28,11 @@ export const FRAME_BYTES_MAX = 16_384;
 export const WINDOW_BYTES_INITIAL = 65_535;
 export const WINDOW_BYTES_MAX = 2 ** 31 - 1;
 
+/** Header fields of HTTP/1 that are about one connection, which HTTP/2 does not have (section 8.2.2). */
+export const OF_A_CONNECTION: ReadonlySet<string> = new Set([
+  'connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade',
+]);
+
 /** Ends the connection (section 5.4.1). `code` is one of CODE. Of a flood, whoever runs the server hears. */
 export class ConnectionFault extends Error {
   override readonly name = 'ConnectionFault';

@@ -2,6 +2,7 @@
 // (RFC 9113, section 8). Of gRPC the authority is not looked at: old Go clients send a whole url there, and etcd takes it.
 
 import type { HeaderSink } from './header-decoder.js';
+import { OF_A_CONNECTION } from './protocol.js';
 
 export interface RequestHead {
   readonly method: string;
@@ -133,11 +134,6 @@ export class TrailerReader implements HeaderSink {
 const COLON = 0x3a;
 /** With or without the name of an encoding of messages, and with parameters. */
 const GRPC = /^application\/grpc(?:[+;]|$)/;
-
-/** Section 8.2.2. */
-const OF_A_CONNECTION: ReadonlySet<string> = new Set([
-  'connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade',
-]);
 
 /** Section 8.2.1: no upper case, no colon, no space or below, nothing beyond ASCII. */
 const NAME = /^[!-9;-@[-~]+$/;

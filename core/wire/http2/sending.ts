@@ -2,6 +2,7 @@
 // section 5.2), the rest waits with its stream. Streams that wait get their turn one after the other, a frame each.
 
 import { AnswerHead } from './answer-head.js';
+import { PREFIX_BYTES } from './message-reader.js';
 import type { Output } from './output.js';
 import { Pieces } from './pieces.js';
 import { CODE, ConnectionFault, FLAG, FRAME, FRAME_BYTES_MAX, WINDOW_BYTES_INITIAL, WINDOW_BYTES_MAX } from './protocol.js';
@@ -15,7 +16,6 @@ export interface SendingDoors {
   readonly onWaiting: (stream: Stream) => void;
 }
 
-const PREFIX_BYTES = 5;
 const COPIED_BYTES = 8 * 1024;
 const OK = { code: 0, text: '' } as const;
 const NOTHING: Uint8Array = new Uint8Array(0);
@@ -30,7 +30,6 @@ export class Sending {
   readonly #ready = new Set<Stream>();
   #window = WINDOW_BYTES_INITIAL;
   #windowOfStreams = WINDOW_BYTES_INITIAL;
-  #frameBytesMax = FRAME_BYTES_MAX;
 
   constructor(doors: SendingDoors) {
     this.#doors = doors;
@@ -87,7 +86,8 @@ export class Sending {
     }
     // A small one is copied: it may lie in something far larger, which would stay for as long as this waits.
     const copied = message.length <= COPIED_BYTES ? message.length : 0;
-    const head = Buffer.alloc(PREFIX_BYTES + copied);
+    const head = Buffer.allocUnsafeSlow(PREFIX_BYTES + copied);
+    head[0] = 0;
     head.writeUInt32BE(messageBytes, 1);
     head.set(message.subarray(0, copied), PREFIX_BYTES);
     stream.waiting ??= new Pieces();
@@ -164,11 +164,6 @@ export class Sending {
     this.pump();
   }
 
-  onFrameSize(bytes: number): void {
-    // Larger frames are not worth a longer wait of other streams.
-    this.#frameBytesMax = Math.min(bytes, FRAME_BYTES_MAX);
-  }
-
   /** SETTINGS_INITIAL_WINDOW_SIZE: of streams that are open as well (section 6.9.2). `pump` is to follow. */
   onWindowOfStreams(bytes: number, open: Iterable<Stream>): void {
     const more = bytes - this.#windowOfStreams;
@@ -182,7 +177,7 @@ export class Sending {
 
   #fits(stream: Stream, length: number): boolean {
     return (
-      length <= this.#frameBytesMax && length <= stream.window && length <= this.#window &&
+      length <= FRAME_BYTES_MAX && length <= stream.window && length <= this.#window &&
       !this.#output.isFull
     );
   }
@@ -195,7 +190,7 @@ export class Sending {
 
   /** One frame of one stream, for which there is room. */
   #step(stream: Stream): void {
-    const length = Math.min(stream.waitingBytes, stream.window, this.#window, this.#frameBytesMax);
+    const length = Math.min(stream.waitingBytes, stream.window, this.#window, FRAME_BYTES_MAX);
     this.#output.header(length, FRAME.data, 0, stream.id);
     stream.waiting?.moveTo(this.#output, length);
     this.frames += 1;

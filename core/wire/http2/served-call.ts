@@ -8,6 +8,7 @@ import { Count } from '../counted.js';
 import { SEND_BUFFER_BYTES } from '../limits.js';
 import type { OpenCall, OpenCalls } from '../open-calls.js';
 import { OK, type WireStatus } from '../status.js';
+import { quoted } from './answer-head.js';
 import type { Connection } from './connection.js';
 import type { Deadline, Deadlines, Timed } from './deadlines.js';
 import { CODE } from './protocol.js';
@@ -233,7 +234,7 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (this.#isOver || this.gone || this.#isStopped) return TAKEN;
     this.count.sent(answer, rest);
     this.#connection.sending.send(this.#stream, answer, rest);
-    if (this.#stream.waitingBytes < SEND_BUFFER_BYTES) return TAKEN;
+    if (this.#stream.waitingCost < SEND_BUFFER_BYTES) return TAKEN;
     return new Promise((resolve) => {
       (this.#awaiting ??= []).push(resolve);
     });
@@ -290,13 +291,16 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
     if (encoding === '' || encoding === 'identity') return this.#fail(NO_ENCODING);
     const unpack = UNPACK.get(encoding);
     if (unpack === undefined) {
-      const text = `grpc: Decompressor is not installed for grpc-encoding "${encoding}"`;
+      const text = `grpc: Decompressor is not installed for grpc-encoding "${quoted(encoding)}"`;
       return this.#fail({ code: Status.unimplemented, text });
     }
     try {
-      return unpack(message, { maxOutputLength: messageBytesMax });
+      const unpacked = unpack(message, { maxOutputLength: messageBytesMax });
+      this.#connection.onUnpacked(unpacked.length);
+      return unpacked;
     } catch (error) {
       const isLarge = error instanceof RangeError;
+      this.#connection.onUnpacked(isLarge ? messageBytesMax : message.length);
       const text = isLarge
         ? `grpc: received message after decompression larger than max (${messageBytesMax + 1} vs. ${messageBytesMax})`
         : `grpc: failed to decompress the received message: it is not ${encoding}`;

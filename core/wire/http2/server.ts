@@ -5,14 +5,15 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../base/clock.js';
+import { Tally } from '../../base/tally.js';
 import { Status } from '../../errors.js';
 import { unknownMethodText, type Methods } from '../call.js';
 import type { ConnectionLimits, GrpcServerOptions } from '../grpc-server.js';
-import { RECEIVE_OVERHEAD_BYTES } from '../limits.js';
+import { RECEIVE_OVERHEAD_BYTES, REPORT_MS, REPORTED_MAX } from '../limits.js';
 import { OpenCalls } from '../open-calls.js';
 import type { UnsentAnswers } from '../unsent.js';
 import type { ObserveWire } from '../wire-events.js';
-import { field } from './answer-head.js';
+import { field, quoted } from './answer-head.js';
 import { Connection, type Line } from './connection.js';
 import { Deadlines, timeoutMs } from './deadlines.js';
 import {
@@ -36,6 +37,7 @@ export class Http2Server {
   readonly #deadlines: Deadlines;
   readonly #doors: CallDoors;
   readonly #unread = new UnreadRequests(UNREAD_TOTAL_BYTES_MAX);
+  readonly #floods: Tally;
   readonly #carried = new Set<Carried>();
   /** Requests that are no gRPC and have no answer yet. */
   #plainCount = 0;
@@ -49,6 +51,7 @@ export class Http2Server {
     this.#unsent = options.unsent;
     this.#calls = new OpenCalls(options.observe, options.clock);
     this.#deadlines = new Deadlines(options.clock);
+    this.#floods = new Tally(options.clock, { intervalMs: REPORT_MS, kindsMax: REPORTED_MAX });
     this.#doors = {
       calls: this.#calls,
       deadlines: this.#deadlines,
@@ -75,7 +78,7 @@ export class Http2Server {
       waitingMax: () => this.#waitingMax(),
       onCall: (stream, on) => this.#onCall(stream, on, peer, http),
       onWaiting: (stream, on) => this.#onWaiting(stream, on, address),
-      onFlood: (what) => this.#observe({ kind: 'connection_flooded', what }),
+      onFlood: (what) => this.#onFlood(what, address),
       onFault: (error) => this.#observe({ kind: 'failed', where: 'http2', error }),
       onUnread: (bytes) => this.#unread.set(holder, bytes),
     });
@@ -122,6 +125,13 @@ export class Http2Server {
     return true;
   }
 
+  /** Whoever is cut off may come again at once, and would fill the log. */
+  #onFlood(what: string, address: string): void {
+    const count = this.#floods.add(`${address} ${what}`);
+    const event = { kind: 'connection_flooded', what, address, count } as const;
+    if (count > 0) this.#observe(event);
+  }
+
   #onCall(stream: Stream, connection: Connection, peer: string, http: PlainRequests | null): void {
     const { head } = stream;
     if (head.plain !== null && http !== null) return http.serve(stream, head.plain, connection);
@@ -129,11 +139,11 @@ export class Http2Server {
     if (head.plain !== null) return connection.refuse(stream, 415);
     const timeout = head.timeout === '' ? null : timeoutMs(head.timeout);
     if (head.timeout !== '' && timeout === null) {
-      return connection.sending.end(stream, Status.internal, `malformed grpc-timeout: ${JSON.stringify(head.timeout)}`);
+      return connection.sending.end(stream, Status.internal, `malformed grpc-timeout: ${JSON.stringify(quoted(head.timeout))}`);
     }
     const method = this.#methods.get(head.path);
     if (method === undefined) {
-      return connection.sending.end(stream, Status.unimplemented, unknownMethodText(head.path, this.#methods));
+      return connection.sending.end(stream, Status.unimplemented, quoted(unknownMethodText(head.path, this.#methods)));
     }
     if (this.#calls.count >= CALLS_MAX) return connection.reset(stream, CODE.refusedStream);
     const call = new ServedCall(method, stream, connection, peer, connection.receivedMs, this.#doors);
@@ -144,7 +154,7 @@ export class Http2Server {
   #onWaiting(stream: Stream, connection: Connection, address: string): void {
     stream.release?.();
     stream.release = null;
-    const release = this.#unsent.hold(address, stream.waitingBytes, () => cutOff(stream, connection));
+    const release = this.#unsent.hold(address, stream.waitingCost, () => cutOff(stream, connection));
     // There may have been no room for it, and then it has been cut off already.
     if (stream.isReset) release();
     else stream.release = release;

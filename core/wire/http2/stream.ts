@@ -1,6 +1,7 @@
 // One stream of a connection, which carries one call: what the connection knows of it. The connection owns the rules.
 
 import { MessageReader, PREFIX_BYTES, type MessageSink } from './message-reader.js';
+import { PIECE_OVERHEAD_BYTES } from './limits.js';
 import type { Pieces } from './pieces.js';
 import type { RequestHead } from './request-head.js';
 
@@ -36,6 +37,8 @@ export class Stream {
   credit: number;
   /** Of what it sent, what it has not been told that it was taken. */
   untold = 0;
+  /** Of header fields, where they are large; they stay as long as the stream is open. */
+  headBytes = 0;
   /** What the connection has counted of `held`. */
   counted = 0;
   /** Bytes of the body so far. */
@@ -103,9 +106,14 @@ export class Stream {
     this.#reader.push(bytes, from, to);
   }
 
-  /** Bytes of a message that is not whole. */
+  /** What is held for what it was asked: large header fields, and the room for a message that is not whole. */
   get held(): number {
-    return this.#reader?.held ?? 0;
+    return this.headBytes + (this.#reader?.held ?? 0);
+  }
+
+  /** What waits to be sent, and what it costs that it does. */
+  get waitingCost(): number {
+    return this.waitingBytes + (this.waiting === null ? 0 : this.waiting.count * PIECE_OVERHEAD_BYTES);
   }
 
   get isBetween(): boolean {

@@ -2,7 +2,7 @@
 // those of the list of attacks in test/README.md.
 
 import test, { type ExecutionContext } from 'ava';
-import { FLOOD_WINDOW_MS, RESETS_MAX, SETTINGS_MAX } from '../../../../core/wire/limits.js';
+import { FLOOD_WINDOW_MS, HTTP_HEADERS_MS, RESETS_MAX, SETTINGS_MAX } from '../../../../core/wire/limits.js';
 import {
   EMPTY_FRAMES_MAX, HEADER_BLOCK_BYTES_MAX, PING_IDLE_MIN_MS, PINGS_MAX, PRIORITY_FRAMES_MAX, REFUSED_UNHEARD_MAX,
   SETTINGS_PER_FRAME_MAX, SOCKET_BYTES_MAX, UNREAD_BYTES_MAX,
@@ -362,4 +362,99 @@ test('a slow preface holds a few bytes', (t) => {
   t.is(caller.connection.streams, 0);
   caller.say(settings().subarray(8));
   t.true(caller.isServed());
+});
+
+test('few bytes that ask for many: in the middle of what came it is not read on until the answers are taken', (t) => {
+  const caller = greeted({ streamsMax: 10_000, onCall: (one) => one.connection.sending.end(one.stream, 12, 'x'.repeat(1000)) });
+  caller.line.isTaking = false;
+  caller.say(many(5000, (i) => headers(2 * i + 1, LAST)));
+  const began = caller.calls.length;
+  t.true(began < 1500, String(began));
+  t.true(caller.line.isPaused && caller.line.writableLength < SOCKET_BYTES_MAX + 100_000);
+  // As long as nothing is taken, nothing more happens.
+  for (let i = 0; i < 3; i++) {
+    caller.clock.pass(0);
+    caller.connection.onDrain();
+  }
+  t.is(caller.calls.length, began);
+  for (let i = 0; i < 10; i++) {
+    caller.line.take();
+    caller.line.isTaking = false;
+    caller.connection.onDrain();
+    t.true(caller.line.writableLength < SOCKET_BYTES_MAX + 100_000);
+  }
+  caller.line.take();
+  caller.connection.onDrain();
+  t.false(caller.line.isPaused);
+  const answered = caller.hear().filter(({ type, flags }) => type === FRAME.headers && (flags & FLAG.endStream) !== 0);
+  t.deepEqual(answered.map(({ stream }) => stream), Array.from({ length: 5000 }, (_, i) => 2 * i + 1));
+});
+
+test('what is wrong is found also behind what was not read on, and who is gone by then is told of nothing more', (t) => {
+  for (const isLost of [false, true]) {
+    const caller = greeted({ streamsMax: 10_000, onCall: (one) => one.connection.sending.end(one.stream, 12, 'x'.repeat(1000)) });
+    caller.line.isTaking = false;
+    caller.say(many(1500, (i) => headers(2 * i + 1, LAST)), frame(FRAME.windowUpdate, 0, 0, u32(0)));
+    const began = caller.calls.length;
+    t.false(caller.connection.isClosed);
+    if (isLost) caller.connection.lost();
+    caller.line.take();
+    caller.connection.onDrain();
+    t.is(caller.calls.length, isLost ? began : 1500);
+    t.true(caller.connection.isClosed);
+    t.is(caller.line.isEnded, !isLost);
+  }
+});
+
+test('messages that never end: one byte of each counts for the room that it was given', (t) => {
+  const caller = greeted({ streamsMax: 1000, onEnd: silent });
+  const count = 400;
+  const begun = Buffer.concat([Buffer.from([0]), u32(100_000), Buffer.from([1])]);
+  caller.say(many(count, (i) => Buffer.concat([headers(2 * i + 1), data(2 * i + 1, 0, begun)])));
+  t.true(caller.unread > count * 4000, String(caller.unread));
+  caller.say(many(count, (i) => reset(2 * i + 1)));
+  t.true(caller.connection.hold(UNREAD_BYTES_MAX), 'all that was counted has been given back');
+});
+
+test('large header fields count as long as their stream is open, and are bounded on all streams together', (t) => {
+  const caller = greeted({ streamsMax: 1000, onEnd: silent });
+  const open = (id: number): Buffer => headers(id, FLAG.endHeaders, request([], [['token', 'x'.repeat(8000)]]));
+  const cost = open(1).length - 9;
+  t.true(caller.connection.hold(UNREAD_BYTES_MAX - 3 * cost));
+  caller.say(many(5, (i) => open(2 * i + 1)), headers(11));
+  const refused = caller.hear().map(({ type, stream, payload }) => [type, stream, payload.readUInt32BE(0)]);
+  t.deepEqual(refused, [7, 9].map((id) => [FRAME.rstStream, id, CODE.enhanceYourCalm]));
+  t.deepEqual(caller.calls.map(({ stream }) => stream.id), [1, 3, 5, 11]);
+  // Who leaves makes room.
+  caller.say(data(1), reset(3), open(13), data(13, FLAG.endStream));
+  t.deepEqual(caller.hear(), []);
+  t.is(caller.call(13).ended, true);
+  caller.say(many(7, (i) => reset(2 * i + 1)));
+  t.true(caller.connection.hold(3 * cost) && !caller.connection.hold(1), 'what was counted has been given back');
+});
+
+test('SD2, CONTINUATION: a block that does not come whole in its time ends the connection, and counts until then', (t) => {
+  const caller = greeted({ onEnd: silent });
+  const piece = block([['x', 'y'.repeat(9000)]]);
+  const begin = (id: number): void => caller.say(headers(id, 0), continuation(id, 0, piece));
+  begin(1);
+  t.false(caller.connection.hold(UNREAD_BYTES_MAX - piece.length));
+  caller.connection.hold(piece.length - UNREAD_BYTES_MAX);
+  caller.clock.pass(HTTP_HEADERS_MS - 1);
+  caller.say(continuation(1, FLAG.endHeaders, Buffer.alloc(0)));
+  t.false(caller.connection.isClosed);
+  caller.clock.pass(HTTP_HEADERS_MS);
+  t.false(caller.connection.isClosed, 'one that came in time is not looked at any more');
+  begin(3);
+  caller.clock.pass(HTTP_HEADERS_MS);
+  isCutOff(t, caller, 'header fields that do not end');
+  t.true(caller.connection.hold(UNREAD_BYTES_MAX), 'all that was counted has been given back');
+});
+
+test('frames that carry nothing: header fields of a stream that this side has ended', (t) => {
+  const caller = greeted({ onCall: (one) => one.connection.sending.end(one.stream, 5, 'no') });
+  caller.say(headers(1), many(EMPTY_FRAMES_MAX - 1, () => headers(1)));
+  t.false(caller.connection.isClosed);
+  caller.say(headers(1), headers(1));
+  isCutOff(t, caller, 'frames that carry nothing');
 });

@@ -99,3 +99,43 @@ test('who is stopped within a frame tells of no other', (t) => {
   reader.push(frame(6, 0, 0, Buffer.alloc(8)));
   t.deepEqual(told, [4]);
 });
+
+test('who is held up goes on where he was, whatever came since, and however that was cut', (t) => {
+  const chance = new Prng(5);
+  for (let round = 0; round < 60; round++) {
+    const { bytes, frames } = randomFrames(chance);
+    const told: string[] = [];
+    const reader = new FrameReader({
+      onFrame: (type, flags, stream, from, start, end) => {
+        told.push(`${type} ${flags} ${stream} ${from.toString('hex', start, end)}`);
+        if (chance.below(2) === 0) reader.hold();
+      },
+    });
+    const most = [1 + chance.below(12), 500, 200_000][round % 3] ?? 1;
+    for (let at = 0; at < bytes.length; ) {
+      const to = Math.min(bytes.length, at + 1 + chance.below(most));
+      const before = told.length;
+      reader.push(Buffer.from(bytes.subarray(at, to)));
+      if (reader.hasRest) t.true(told.length > before);
+      at = to;
+    }
+    while (reader.hasRest) reader.push(Buffer.alloc(0));
+    t.deepEqual(told, frames);
+  }
+});
+
+test('who is held up with each frame is told of one at a time', (t) => {
+  const told: number[] = [];
+  const reader = new FrameReader({
+    onFrame: (type) => {
+      told.push(type);
+      reader.hold();
+    },
+  });
+  reader.push(Buffer.concat([PREFACE, frame(4, 0, 0), frame(6, 0, 0, Buffer.alloc(8)), frame(7, 0, 0)]));
+  t.deepEqual([told, reader.hasRest], [[4], true]);
+  reader.push(Buffer.alloc(0));
+  t.deepEqual([told, reader.hasRest], [[4, 6], true]);
+  reader.push(Buffer.alloc(0));
+  t.deepEqual([told, reader.hasRest], [[4, 6, 7], false]);
+});

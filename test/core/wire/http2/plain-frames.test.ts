@@ -5,12 +5,14 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { duplexPair, type Duplex } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { PLAIN_STREAMS_MAX, PLAIN_TOTAL_MAX } from '../../../../core/wire/http2/limits.js';
-import { CODE, FLAG, FRAME } from '../../../../core/wire/http2/protocol.js';
+import { CODE, FLAG, FRAME, SETTING } from '../../../../core/wire/http2/protocol.js';
 import type { ServeHttp } from '../../../../core/wire/http2/plain-stream.js';
 import { Http2Server } from '../../../../core/wire/http2/server.js';
 import { HeaderDecoder } from '../../../../core/wire/http2/header-decoder.js';
 import { UnsentAnswers } from '../../../../core/wire/unsent.js';
-import { block, data, frame, framesIn, headers, HELLO, reset, StillClock, type Fields, type Frame } from './kit.js';
+import {
+  block, data, frame, framesIn, headers, HELLO, reset, settings, StillClock, windowUpdate, type Fields, type Frame,
+} from './kit.js';
 
 /** Turns of the loop in which whatever happens within one process has happened. */
 const TURNS_MAX = 2000;
@@ -71,6 +73,18 @@ class Peer {
       await turn();
       this.#clock.pass(0);
     }
+  }
+
+  /** Of the bodies of all answers so far. */
+  get bodyBytes(): number {
+    const frames = framesIn(Buffer.concat(this.#heard));
+    return frames.reduce((sum, { type, payload }) => sum + (type === FRAME.data ? payload.length : 0), 0);
+  }
+
+  /** What the last frame of a stream says. */
+  lastWords(stream: number): readonly string[] {
+    const last = framesIn(Buffer.concat(this.#heard)).findLast((one) => one.stream === stream);
+    return last === undefined ? [] : this.#wordsOf(last);
   }
 
   readonly #words: (readonly [stream: number, word: string])[] = [];
@@ -270,4 +284,20 @@ test('on all connections so many are served at once; who is refused may come aga
   last.say(post(3, [], WHOLE), post(5, [], WHOLE), post(7, [], WHOLE));
   await last.hears(t, 7, [`reset ${CODE.refusedStream}`]);
   t.is(ends.length, PLAIN_TOTAL_MAX + 2);
+});
+
+test('a large answer that is whole before its caller takes it is there when he does', async (t) => {
+  const { peer } = open(t, (_request, response) => {
+    response.write('x');
+    // What comes while the rest is read already is told of at once, and nobody stops the end behind it.
+    setImmediate(() => response.end(Buffer.alloc(300_000, 'x')));
+  });
+  peer.say(settings([SETTING.initialWindowSize, 0]), post(1, [], WHOLE));
+  await peer.hears(t, 1, ['200']);
+  await peer.settle();
+  await peer.hears(t, 1, ['200']);
+  peer.say(windowUpdate(1, 1_000_000), windowUpdate(0, 1_000_000));
+  await peer.settle();
+  t.is(peer.bodyBytes, 300_001);
+  t.deepEqual(peer.lastWords(1), ['end']);
 });

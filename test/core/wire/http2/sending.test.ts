@@ -3,7 +3,9 @@
 
 import test from 'ava';
 import { Prng } from '../../../../core/base/prng.js';
-import { CONNECTION_WINDOW_BYTES, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES } from '../../../../core/wire/http2/limits.js';
+import {
+  CONNECTION_WINDOW_BYTES, PIECE_OVERHEAD_BYTES, SOCKET_BYTES_MAX, STREAM_WINDOW_BYTES,
+} from '../../../../core/wire/http2/limits.js';
 import { CODE, FLAG, FRAME, SETTING } from '../../../../core/wire/http2/protocol.js';
 import { call, Caller, data, headers, HELLO, message, reset, settings, windowUpdate, type Frame, type Setup } from './kit.js';
 
@@ -397,4 +399,18 @@ test('a message that would fit does not overtake one that waits for a socket tha
   sending.send(stream, body(8));
   caller.connection.onDrain();
   t.true(dataOf(caller.hear(), 1).equals(Buffer.concat([6000, 700, 8].map((length) => message(body(length))))));
+});
+
+test('messages that wait count for what they cost to be kept, however small they are, until they are sent', (t) => {
+  const caller = greeted({ onEnd: silent }, 0);
+  caller.say(headers(1));
+  const { stream } = caller.call(1);
+  t.is(stream.waitingCost, 0);
+  for (let i = 0; i < 300; i++) caller.connection.sending.send(stream, Buffer.from([1]));
+  t.deepEqual([stream.waitingBytes, stream.waitingCost], [300 * 6, 300 * (6 + PIECE_OVERHEAD_BYTES)]);
+  // All of ten, and a part of one.
+  caller.say(windowUpdate(1, 63));
+  t.is(stream.waitingCost, 1800 - 63 + 290 * PIECE_OVERHEAD_BYTES);
+  caller.say(windowUpdate(1, 10_000));
+  t.is(stream.waitingCost, 0);
 });

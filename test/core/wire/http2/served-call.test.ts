@@ -1,17 +1,18 @@
 // What a connection holds for its calls: every byte that waits is counted, and given back when it does not wait any more.
 
+import { gzipSync } from 'node:zlib';
 import test from 'ava';
 import type { ApiError } from '../../../../core/errors.js';
 import { tellWhenAborted, type CallContext, type Method } from '../../../../core/wire/call.js';
 import { Deadlines } from '../../../../core/wire/http2/deadlines.js';
-import { UNREAD_BYTES_MAX } from '../../../../core/wire/http2/limits.js';
-import { FLAG, FRAME } from '../../../../core/wire/http2/protocol.js';
+import { PIECE_OVERHEAD_BYTES, UNPACKED_AT_ONCE_BYTES, UNREAD_BYTES_MAX } from '../../../../core/wire/http2/limits.js';
+import { FLAG, FRAME, SETTING } from '../../../../core/wire/http2/protocol.js';
 import { Requests } from '../../../../core/wire/http2/requests.js';
 import { ServedCall } from '../../../../core/wire/http2/served-call.js';
-import { STREAM_REQUESTS_MAX } from '../../../../core/wire/limits.js';
+import { SEND_BUFFER_BYTES, STREAM_REQUESTS_MAX } from '../../../../core/wire/limits.js';
 import { OpenCalls } from '../../../../core/wire/open-calls.js';
 import { fakeCall } from '../fake-call.js';
-import { Caller, data, headers, HELLO, message, reset } from './kit.js';
+import { Caller, data, headers, HELLO, message, request, reset, settings, windowUpdate } from './kit.js';
 
 const MESSAGE_BYTES_MAX = 2_000_000;
 
@@ -249,5 +250,43 @@ test('who waits for the end of a call by a call is told once, and of what the si
     t.deepEqual(told.splice(0), [`late ${why}`, `late signal ${why}`]);
     caller.connection.lost();
     t.deepEqual(told, []);
+  }
+});
+
+test('a handler waits for a caller who does not take its messages, by what they cost to be kept', async (t) => {
+  let sent = 0;
+  const caller = serving({
+    kind: 'stream', service: 'a', name: 'B',
+    handle: async (_requests, _call, send) => {
+      for (; sent < 5000; sent++) await send(Buffer.from([1]));
+    },
+  });
+  caller.say(settings([SETTING.initialWindowSize, 0]), headers(1));
+  for (let i = 0; i < 10; i++) await new Promise(setImmediate);
+  t.is(sent + 1, Math.ceil(SEND_BUFFER_BYTES / (6 + PIECE_OVERHEAD_BYTES)));
+  caller.say(windowUpdate(1, 100_000));
+  for (let i = 0; i < 10; i++) await new Promise(setImmediate);
+  t.is(sent, 5000);
+});
+
+test('SD4: messages that unpack to very many bytes are not all unpacked in one go', async (t) => {
+  for (const size of [MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX + 1]) {
+    const caller = serving({ ...ECHO, handle: () => Promise.resolve(new Uint8Array(0)) });
+    const packed = message(gzipSync(Buffer.alloc(size)), 1);
+    const heads = request([], [['grpc-encoding', 'gzip']]);
+    const said = Array.from({ length: 12 }, (_, i) => [
+      headers(2 * i + 1, FLAG.endHeaders, heads), data(2 * i + 1, FLAG.endStream, packed),
+    ]);
+    caller.say(...said.flat());
+    const atOnce = Math.ceil(UNPACKED_AT_ONCE_BYTES / MESSAGE_BYTES_MAX);
+    for (let turn = 1; turn <= 12 / atOnce; turn++) {
+      t.is(caller.calls.length, turn * atOnce);
+      t.is(caller.line.isPaused, caller.calls.length < 12);
+      caller.clock.pass(0);
+    }
+    t.is(caller.calls.length, 12);
+    t.false(caller.line.isPaused);
+    await new Promise(setImmediate);
+    t.is(caller.connection.streams, 0);
   }
 });
