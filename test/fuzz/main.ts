@@ -3,11 +3,10 @@
 // tenth of the time goes to the HTTP/2 server alone (test/fuzz/http2.ts), with `--http2` all of it; `--keep` keeps what is new.
 
 import { parseArgs } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { startNode } from '../../core/start-node.js';
 import { methods } from '../../core/wire/methods.js';
 import { serve } from '../../core/wire/port.js';
+import { collect } from '../collect.js';
 import { campaign } from './http2.js';
 import { fuzz } from './wire.js';
 
@@ -33,9 +32,6 @@ const report = campaign({
 });
 process.stdout.write(`HTTP/2 alone, seed ${seed}: ${report.conversations} conversations, ${report.failures.length} failures\n`);
 if (report.failures.length > 0 || values.http2 === true) process.exit(report.failures.length > 0 ? 1 : 0);
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
 
 function usedBytes(): number {
   collect();

@@ -1,7 +1,5 @@
 // The driver with the real machine and store, on a log in memory or on a simulated disk.
 
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../../core/base/clock.js';
 import { text, utf8 } from '../../../core/base/bytes.js';
@@ -9,6 +7,7 @@ import { created, get, opPut, opRange, put } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import type { NodeEvent } from '../../../core/node/events.js';
 import type { Files } from '../../../core/base/files.js';
+import { collect } from '../../collect.js';
 import { SimClock } from '../../sim/clock.js';
 import { SimDisk } from '../../sim/disk.js';
 import { startNode, type NodeOptions, type RunningNode } from '../../../core/start-node.js';
@@ -197,8 +196,6 @@ test('a closed node rejects calls and ends watches', async (t) => {
 });
 
 test('a call that was answered leaves nothing behind', async (t) => {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
   const { client } = await running(t);
   for (const options of [{}, { timeoutMs: 60_000 }]) {
     const answers: WeakRef<object>[] = [];

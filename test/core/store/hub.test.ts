@@ -1,17 +1,14 @@
 // The claims of contract 5 one by one; random watchers are in store-model.test.ts.
 
 import v8 from 'node:v8';
-import vm from 'node:vm';
 import test from 'ava';
 import { opDelete, opPut, opTxn } from '../../../core/client.js';
 import type { Event, WatchRequest } from '../../../core/client.js';
 import { Hub, type Watcher, type WatchResult } from '../../../core/store/hub.js';
 import { EVENTS_MADE_MAX, HISTORY_ROWS_MAX } from '../../../core/store/limits.js';
 import { bytes, bytesOf, loadedFrom, Script, told } from './script.js';
+import { collect } from '../../collect.js';
 import { takesLess } from '../../takes-less.js';
-
-v8.setFlagsFromString('--expose-gc');
-const collect: unknown = vm.runInNewContext('gc');
 
 const ALL_KEYS: WatchRequest = { key: bytes('\0'), rangeEnd: bytes('\0') };
 
@@ -376,7 +373,7 @@ test('what was read is let go of one by one, also after a reader has lagged for 
   // Something is always left.
   const read = (): void => watchers.forEach((watcher) => void watcher.next());
   const live = (kind: 'minor' | 'major'): number => {
-    if (typeof collect === 'function') Reflect.apply(collect, null, [{ type: kind }]);
+    collect(kind);
     return v8.getHeapSpaceStatistics().find(({ space_name: name }) => name === 'old_space')?.space_used_size ?? 0;
   };
   let revision = 1;
