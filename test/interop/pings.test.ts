@@ -4,41 +4,49 @@
 import { connect } from 'node:net';
 import test from 'ava';
 import { CODE, FLAG, FRAME } from '../../core/wire/http2/protocol.js';
-import { data, framesIn, headers, HELLO, message, ping, REQUEST, type Frame } from '../core/wire/http2/kit.js';
+import { data, framesSoFar, HELLO, message, opened, ping, type Frame } from '../core/wire/http2/kit.js';
 import { startPair } from './pair.js';
 import { isInstalled } from './real-etcd.js';
 
 const RANGE = message(Buffer.from('0a0161', 'hex'));
 
-function opened(stream: number, path: string): Buffer {
-  return headers(stream, FLAG.endHeaders, REQUEST.map(([name, value]) => (name === ':path' ? [name, path] : [name, value])));
-}
-
 function asked(stream: number): Buffer {
   return Buffer.concat([opened(stream, '/etcdserverpb.KV/Range'), data(stream, FLAG.endStream, RANGE)]);
 }
 
-/** What is said step by step, each when the answers to the one before are there; `pause` waits a little. */
-type Step = { readonly say: Buffer; readonly until: (frame: Frame) => boolean } | 'pause';
+/** What is said in one piece, until so many answers to it are there; `pause` waits a little. */
+type Step = { readonly say: Buffer; readonly isAnswer: (frame: Frame) => boolean; readonly answers: number } | 'pause';
 
-const PING: Step = { say: ping(), until: ({ type, flags }) => type === FRAME.ping && (flags & FLAG.ack) !== 0 };
-const pings = (count: number): Step[] => Array.from({ length: count }, () => PING);
+/** Pings are too early within a second of each other: those that shall be are sent together, on however busy a machine. */
+function pings(count: number, behind: readonly Buffer[] = []): Step {
+  const all = Array.from({ length: count }, () => ping());
+  return { say: Buffer.concat([...behind, ...all]), isAnswer: isPong, answers: count };
+}
+
+function isPong({ type, flags }: Frame): boolean {
+  return type === FRAME.ping && (flags & FLAG.ack) !== 0;
+}
+
 const answered = (stream: number): Step => ({
   say: asked(stream),
-  until: (heard) => heard.stream === stream && heard.type === FRAME.headers && (heard.flags & FLAG.endStream) !== 0,
+  isAnswer: (heard) => heard.stream === stream && heard.type === FRAME.headers && (heard.flags & FLAG.endStream) !== 0,
+  answers: 1,
 });
-const watching: Step = { say: Buffer.concat([opened(1, '/etcdserverpb.Watch/Watch'), ping()]), until: PING.until };
+const WATCH = [opened(1, '/etcdserverpb.Watch/Watch')];
+const slowly = (count: number): Step[] => Array.from({ length: count }, (): Step[] => [pings(1), 'pause']).flat();
 
 const STORIES: Readonly<Record<string, readonly Step[]>> = {
-  'three pings without a call': pings(3),
-  'four pings without a call': pings(4),
-  'four pings without a call, none too early if there were one': pings(4).flatMap((one) => [one, 'pause']),
-  'four more pings on an open watch': [watching, ...pings(3)],
-  'five pings on an open watch, none too early': [watching, 'pause', ...pings(4).flatMap((one): Step[] => [one, 'pause'])],
-  'pings between answers': Array.from({ length: 6 }, (_, i) => [answered(2 * i + 1), PING]).flat(),
-  'three pings behind an answer': [answered(1), ...pings(3)],
-  'four pings behind an answer': [answered(1), ...pings(4)],
+  'three pings without a call': [pings(3)],
+  'four pings without a call': [pings(4)],
+  'four pings without a call, none too early if there were one': slowly(4),
+  'four pings on an open watch': [pings(4, WATCH)],
+  'five pings on an open watch, none too early': [pings(1, WATCH), 'pause', ...slowly(4)],
+  'pings between answers': Array.from({ length: 6 }, (_, i) => [answered(2 * i + 1), pings(1)]).flat(),
+  'three pings behind an answer': [answered(1), pings(3)],
+  'four pings behind an answer': [answered(1), pings(4)],
 };
+/** Behind every story: who is not sent away is answered. */
+const LAST = answered(101);
 
 /** How it ended, and how many pings were answered. */
 async function told(url: string, steps: readonly Step[]): Promise<string> {
@@ -55,34 +63,27 @@ async function told(url: string, steps: readonly Step[]): Promise<string> {
   });
   socket.write(HELLO);
   const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-  for (const step of steps) {
+  for (const step of [...steps, LAST]) {
     if (isClosed) break;
     if (step === 'pause') {
       await sleep(MIN_MS + 50);
       continue;
     }
-    const before = heardIn(bytes).filter(step.until).length;
+    const count = (): number => framesSoFar(bytes).filter(step.isAnswer).length;
+    const enough = count() + step.answers;
     socket.write(step.say);
-    while (!isClosed && heardIn(bytes).filter(step.until).length === before) {
+    while (!isClosed && count() < enough) {
       await new Promise<void>((resolve) => {
         wake = resolve;
       });
     }
   }
-  // Whoever sends away does so at once, behind the answer.
-  await sleep(100);
   socket.destroy();
-  const frames = heardIn(bytes);
+  // etcd greets with pings of its own, which are left unanswered.
+  const frames = framesSoFar(bytes);
   const away = frames.find(({ type }) => type === FRAME.goaway);
   const why = away === undefined ? 'stays' : `${away.payload.readUInt32BE(4)} ${away.payload.toString('latin1', 8)}`;
-  return `${frames.filter((heard) => heard.type === FRAME.ping && (heard.flags & FLAG.ack) !== 0).length} answered, ${why}`;
-}
-
-/** The whole ones. etcd greets with pings of its own, which are left unanswered. */
-function heardIn(bytes: Buffer): Frame[] {
-  let end = 0;
-  while (end + 9 <= bytes.length && end + 9 + bytes.readUIntBE(end, 3) <= bytes.length) end += 9 + bytes.readUIntBE(end, 3);
-  return framesIn(bytes.subarray(0, end));
+  return `${frames.filter(isPong).length} answered, ${why}`;
 }
 
 const MIN_MS = 1000;

@@ -143,6 +143,11 @@ export function headers(stream: number, flags: number = FLAG.endHeaders, fields:
   return frame(FRAME.headers, flags, stream, block(fields));
 }
 
+/** Of a call of that method. */
+export function opened(stream: number, path: string): Buffer {
+  return headers(stream, FLAG.endHeaders, REQUEST.map(([name, value]) => [name, name === ':path' ? path : value]));
+}
+
 export function data(stream: number, flags = 0, payload: Uint8Array = message()): Buffer {
   return frame(FRAME.data, flags, stream, payload);
 }
@@ -192,6 +197,13 @@ export function framesIn(bytes: Buffer): Frame[] {
     at += 9 + length;
   }
   return frames;
+}
+
+/** The whole ones. */
+export function framesSoFar(bytes: Buffer): Frame[] {
+  let end = 0;
+  while (end + 9 <= bytes.length && end + 9 + bytes.readUIntBE(end, 3) <= bytes.length) end += 9 + bytes.readUIntBE(end, 3);
+  return framesIn(bytes.subarray(0, end));
 }
 
 /** What one call hears and does. */
