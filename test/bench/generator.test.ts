@@ -84,7 +84,9 @@ test('an answer without a message is an error, not a fast answer', async (t) => 
 
 test('a server that hangs up ends the load with the reason', async (t) => {
   await against((stream, nth) => (nth === 3 ? stream.session?.destroy() : good(stream)), async ({ job }) => {
-    await t.throwsAsync(generate(job, () => 0), { message: /a load ended with 1: the server (?:sends|closed)/ });
+    // With requests unread in its socket, it does not close but reset it.
+    const message = /a load ended with 1: (?:the server (?:sends|closed)|read ECONNRESET|write EPIPE)/;
+    await t.throwsAsync(generate(job, () => 0), { message });
   });
 });
 

@@ -17,7 +17,7 @@ export interface Told {
 }
 
 const TOGETHER_MAX = 4;
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 /** A command that goes on for ever has this long to say more than it should. */
 const QUIET_MS = 60;
 

@@ -166,7 +166,7 @@ export async function firstData(socket: net.Socket): Promise<string> {
 }
 
 /** Waits, within reason, for something to become true. */
-export async function until(claim: () => boolean, what: string, withinMs = 8_000): Promise<void> {
+export async function until(claim: () => boolean, what: string, withinMs = 60_000): Promise<void> {
   const end = Date.now() + withinMs;
   while (!claim()) {
     if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);

@@ -36,7 +36,7 @@ export function folder(t: ExecutionContext): string {
 
 export { freePort };
 
-export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
   const deadline = systemClock.now() + timeoutMs;
   while (!(await holds())) {
     if (systemClock.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);

@@ -126,9 +126,7 @@ const VARIANTS: readonly Partial<rpc.WatchCreateRequest>[] = [
 ];
 
 test('streams that are read in different ways say the same', async (t) => {
-  const seed = Date.now() % 2 ** 31;
-  t.log(`seed ${seed}`);
-  const dice = new Prng(seed);
+  const dice = new Prng(1);
   const node = await startNode({ dataDir: null });
   const { client } = node;
   const lease = (await client.grant(1000)).id;
