@@ -6,7 +6,7 @@ import { connect } from '../../core/wire/remote-client.js';
 import { freePorts } from '../interop/free-ports.js';
 import { firstAnswer } from './first-answer.js';
 import { cpuMicrosOf } from './process-cost.js';
-import { ended, type Stage } from './stage.js';
+import { ended, type Scene } from './stage.js';
 import { commandOf, type Target, type TargetName } from './targets.js';
 
 const MEMBERS = ['a', 'b', 'c'] as const;
@@ -22,7 +22,7 @@ export interface ClusterTarget {
   stop(): Promise<void>;
 }
 
-export async function startCluster(stage: Stage, name: TargetName): Promise<ClusterTarget> {
+export async function startCluster(stage: Scene, name: TargetName): Promise<ClusterTarget> {
   const directory = await stage.directoryFor(`${name}-members`);
   const ports = await freePorts(2 * MEMBERS.length);
   const url = (port: number | undefined): string => `http://127.0.0.1:${port}`;

@@ -7,6 +7,8 @@ import type { Running } from './stage.js';
 
 const BETWEEN_TRIES_MS = 5;
 const PATIENCE_MS = 120_000;
+/** Longer than a server that is up lets a get wait for a leader. */
+const TRY_MS = 10_000;
 
 export async function firstAnswer(url: string, { child, complaint }: Running): Promise<void> {
   const until = performance.now() + PATIENCE_MS;
@@ -14,17 +16,29 @@ export async function firstAnswer(url: string, { child, complaint }: Running): P
     if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) {
       throw new Error(`the server at ${url} ended with ${child.exitCode ?? child.signalCode} before it answered: ${complaint()}`);
     }
-    if (await answersOnce(url)) return;
+    if (await answersOnce(url, Math.min(TRY_MS, until - performance.now()))) return;
     await sleep(BETWEEN_TRIES_MS);
   }
   throw new Error(`no answer from ${url} within ${PATIENCE_MS / 1000} seconds: ${complaint()}`);
 }
 
-async function answersOnce(url: string): Promise<boolean> {
+/** What was opened for it is closed again, also where nothing comes. */
+async function answersOnce(url: string, patienceMs: number): Promise<boolean> {
   return await new Promise<boolean>((resolve) => {
-    UnaryConnection.open(url, PATH.range, (_, isGood) => resolve(isGood), () => resolve(false)).then((connection) => {
-      connection.send(framed(rangeMessage('x')), 0);
-      connection.flush();
-    }, () => resolve(false));
+    let connection: UnaryConnection | null = null;
+    let isOver = false;
+    const end = (isAnswered: boolean): void => {
+      isOver = true;
+      clearTimeout(patience);
+      connection?.close();
+      resolve(isAnswered);
+    };
+    const patience = setTimeout(() => end(false), patienceMs);
+    UnaryConnection.open(url, PATH.range, (_, isGood) => end(isGood), () => end(false)).then((opened) => {
+      connection = opened;
+      if (isOver) return opened.close();
+      opened.send(framed(rangeMessage('x')), 0);
+      opened.flush();
+    }, () => end(false));
   });
 }

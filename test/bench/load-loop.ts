@@ -53,7 +53,8 @@ export class LoadLoop {
     const startedAt = performance.now();
     const isFill = this.#job.requests.kind === 'fill';
     this.#countedFrom = startedAt + warmUpSeconds * 1000;
-    this.#countedTo = isFill ? Infinity : this.#countedFrom + seconds * 1000;
+    // Rounded once, as what is due is: the sum of two times may lie beyond the last of them by the least that there is.
+    this.#countedTo = isFill ? Infinity : startedAt + (warmUpSeconds + seconds) * 1000;
     if (pacing.kind === 'open') await this.#openLoop(startedAt, pacing.perSecond);
     else await this.#closedLoop(pacing.depth);
     const endedAt = Math.min(performance.now(), this.#countedTo);

@@ -15,7 +15,7 @@ export interface LoadProcess {
   readonly file: string;
   readonly words: unknown;
   readonly timeoutMs: number;
-  /** It stands for callers on other machines, who do not wait for a processor of this one; only root may say so. */
+  /** It stands for callers on other machines, who do not wait for a processor of this one. */
   readonly isPreferred?: boolean;
   onMark?(): void;
 }
@@ -23,9 +23,7 @@ export interface LoadProcess {
 export async function figuresOf({ file, words, timeoutMs, isPreferred = false, onMark }: LoadProcess): Promise<unknown> {
   const args = [fileURLToPath(new URL(file, import.meta.url)), JSON.stringify(words)];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
-  if (isPreferred && child.pid !== undefined && process.getuid?.() === 0) {
-    setPriority(child.pid, constants.priority.PRIORITY_HIGHEST);
-  }
+  if (isPreferred && child.pid !== undefined) prefer(child.pid);
   let complaint = '';
   child.stderr.on('data', (bytes: Buffer) => {
     complaint = (complaint + bytes.toString()).slice(-COMPLAINT_CHARACTERS);
@@ -43,4 +41,15 @@ export async function figuresOf({ file, words, timeoutMs, isPreferred = false, o
   if (code === null) throw new Error(`a load did not end within ${timeoutMs / 1000} seconds`);
   if (code !== 0) throw new Error(/^\w*Error: (.*)$/m.exec(complaint)?.[1] ?? `a load ended with ${code}: ${complaint.trim()}`);
   return JSON.parse(last);
+}
+
+/** Only root may, and not in every container; false: it goes on without, and says itself if it was late for it. */
+function prefer(pid: number): boolean {
+  if (process.getuid?.() !== 0) return false;
+  try {
+    setPriority(pid, constants.priority.PRIORITY_HIGHEST);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -25,6 +25,9 @@ const [MEASURED, COULD_NOT, WRONG_WORDS, INTERRUPTED] = [0, 1, 2, 130];
 const FILE_SYSTEMS: Readonly<Record<number, string>> = { 0xef53: 'ext4', 0x58465342: 'xfs', 0x9123683e: 'btrfs' };
 const TMPFS = 0x01021994;
 
+/** What a whole run is recorded in; changed by that, a checkout is the same. */
+const WRITTEN = ['test/bench/RESULTS.md', 'test/bench/results.json', 'test/bench/results.svg', 'README.md'] as const;
+
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const errors: Out = { write: (text) => void process.stderr.write(text), isColoured: isColoured(process.stderr, process.env) };
 
@@ -56,8 +59,11 @@ function list(themes: readonly Theme[], outline: Outline): string {
 
 /** Of this checkout, as it is before anything is measured; a copy without its history has none. */
 function commit(): string {
+  const git = (...args: readonly string[]): string =>
+    execFileSync('git', args, { encoding: 'utf8', cwd: root, stdio: 'pipe' }).trim();
   try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', cwd: root, stdio: 'pipe' }).trim();
+    const changes = git('status', '--porcelain', '--', '.', ...WRITTEN.map((file) => `:!${file}`));
+    return `${git('rev-parse', '--short', 'HEAD')}${changes === '' ? '' : '+changes'}`;
   } catch {
     return 'unknown';
   }
@@ -121,18 +127,19 @@ class Recorder {
     const change = (file: string, of: (before: string) => string): void => {
       writeFileSync(`${root}${file}`, of(readFileSync(`${root}${file}`, { encoding: 'utf8', flag: 'a+' })));
     };
-    change('test/bench/RESULTS.md', (before) => recorded(before, report, this.#told));
-    this.#told = report;
-    const files = ['test/bench/RESULTS.md'];
-    if (isWhole(report)) {
-      change('test/bench/results.json', () => toJson(report));
-      change('test/bench/results.svg', () => svgOf(report));
-      change('README.md', (before) => readmeWith(before, report));
-      files.push('test/bench/results.json', 'test/bench/results.svg', 'README.md');
-    }
+    const [table, json, plot, readme] = WRITTEN;
     const { rounds, roundsPlanned } = report.setup;
-    say(`written, ${rounds} of ${roundsPlanned} rounds: ${files.join(', ')}`);
-    if (!isWhole(report)) say('The plot and README.md tell of runs of all rows only.');
+    change(table, (before) => recorded(before, report, this.#told));
+    this.#told = report;
+    // Half a round must not take the place of a whole run.
+    const isForAll = isWhole(report) && rounds > 0;
+    if (isForAll) {
+      change(json, () => toJson(report));
+      change(plot, () => svgOf(report));
+      change(readme, (before) => readmeWith(before, report));
+    }
+    say(`written, ${rounds} of ${roundsPlanned} rounds: ${isForAll ? WRITTEN.join(', ') : table}`);
+    if (!isForAll) say('The plot and README.md tell of whole rounds of all rows only.');
   }
 }
 
@@ -191,4 +198,7 @@ async function run(outline: Outline, words: Words): Promise<number> {
   }
 }
 
-process.exitCode = await main();
+process.exitCode = await main().catch((error: unknown) => {
+  say(String(error));
+  return COULD_NOT;
+});

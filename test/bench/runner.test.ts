@@ -128,6 +128,27 @@ test('an error that nobody waits for costs what is being measured, whose servers
   t.false(trouble.fail(new Error('afterwards')));
 });
 
+test('a theme that was given up starts nothing any more', async (t) => {
+  const trouble = new Trouble();
+  const command = [process.execPath, ['--version']] as const;
+  let restart = (): void => t.fail('nothing was given up');
+  const late: Theme = {
+    ...theme('late', [one], nothing),
+    async measure({ stage, record, name }) {
+      if (name === 'coterie') {
+        restart = () => void stage.launch(command);
+        setImmediate(() => trouble.fail(new Error('it stands still')));
+        await new Promise(nothing);
+      }
+      t.throws(restart, { message: 'it has been given up, and another is being measured' });
+      stage.launch(command);
+      record(one, { value: 1 });
+    },
+  };
+  const [measured] = await measuredBy([late], 1, { trouble });
+  t.deepEqual(measured?.sides.etcd, { rounds: [{ value: 1 }], faults: [] });
+});
+
 test('a theme that never ends is given up', async (t) => {
   await t.throwsAsync(new Trouble().during(new Promise(nothing), 1), { message: 'not done after 0 seconds' });
 });

@@ -93,7 +93,7 @@ async function measureOnce({ stage, pace, trouble }: Plan, watcher: Watcher, { t
     watcher.failed(row, why);
   };
   const bench: Bench = {
-    name, stage, pace, refuse,
+    name, stage: stage.scene(), pace, refuse,
     wants: (row) => theme.rows.includes(row),
     record(row, figure) {
       if (isGivenUp || !theme.rows.includes(row)) return;

@@ -16,14 +16,32 @@ export interface Running {
   complaint(): string;
 }
 
+/** What one who measures is given of a stage: nothing is started by whoever began before the stage was last cleared. */
+export interface Scene {
+  /** A new directory, on the disk that all of them share. */
+  directoryFor(name: string): Promise<string>;
+  launch(command: readonly [string, readonly string[]]): Running;
+}
+
 export class Stage {
   readonly directory = mkdtempSync(join(tmpdir(), 'coterie-bench-'));
   readonly #children = new Set<ChildProcess>();
+  #cleared = 0;
   #isClosed = false;
 
-  /** Nothing is started on a stage that is closed. */
-  launch([program, args]: readonly [string, readonly string[]]): Running {
-    if (this.#isClosed) throw new Error('the run has been ended');
+  scene(): Scene {
+    const begun = this.#cleared;
+    return {
+      directoryFor: (name) => mkdtemp(join(this.directory, `${name}-`)),
+      launch: (command) => {
+        if (this.#isClosed) throw new Error('the run has been ended');
+        if (this.#cleared !== begun) throw new Error('it has been given up, and another is being measured');
+        return this.#launch(command);
+      },
+    };
+  }
+
+  #launch([program, args]: readonly [string, readonly string[]]): Running {
     const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     child.stderr.on('data', (bytes: Buffer) => {
@@ -37,13 +55,9 @@ export class Stage {
     return { child, complaint: () => said.trim() };
   }
 
-  /** A new directory, on the disk that all of them share. */
-  directoryFor(name: string): Promise<string> {
-    return mkdtemp(join(this.directory, `${name}-`));
-  }
-
   /** Ends all that runs; resolves with how many that were. */
   async clear(): Promise<number> {
+    this.#cleared += 1;
     const children = [...this.#children];
     await Promise.all(children.map((child) => ended(child, 'SIGKILL')));
     return children.length;

@@ -14,7 +14,7 @@ import { freePort } from '../interop/free-ports.js';
 import { firstAnswer } from './first-answer.js';
 import { cpuMicrosOf, residentBytesOf } from './process-cost.js';
 import type { ServerName } from './report.js';
-import { ended, type Running, type Stage } from './stage.js';
+import { ended, type Running, type Scene } from './stage.js';
 
 export type TargetName = ServerName;
 
@@ -60,7 +60,7 @@ export function commandOf(name: TargetName, place: readonly string[]): [string, 
   return name === 'coterie' ? [process.execPath, [mainFile, 'serve', ...args]] : ['etcd', args];
 }
 
-export async function startTarget(stage: Stage, name: TargetName, setting: Setting = 'plain'): Promise<Target> {
+export async function startTarget(stage: Scene, name: TargetName, setting: Setting = 'plain'): Promise<Target> {
   const directory = await stage.directoryFor(name);
   const url = `${setting === 'tls' ? 'https' : 'http'}://127.0.0.1:${await freePort()}`;
   const peer = `http://127.0.0.1:${await freePort()}`;

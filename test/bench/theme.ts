@@ -2,7 +2,7 @@
 // server is measured. The runner asks both servers in turn, as often as there are rounds.
 
 import type { Figure, Goal, Row, ServerName } from './report.js';
-import type { Stage } from './stage.js';
+import type { Scene } from './stage.js';
 
 /** How long loads last. */
 export interface Pace {
@@ -21,7 +21,7 @@ export const QUICK: Pace = { firstWarmUpSeconds: 1, warmUpSeconds: 1, seconds: 1
 /** What a theme is given to measure one server in one round. */
 export interface Bench {
   readonly name: ServerName;
-  readonly stage: Stage;
+  readonly stage: Scene;
   readonly pace: Pace;
   /** What was not asked for need not be measured. */
   wants(row: Row): boolean;

@@ -32,7 +32,7 @@ Asks coterie and real etcd the same, in alternation, on fresh data directories, 
   --list         the rows, what is wanted of each, and what a run would take; measures nothing
   --help
 
-Needs etcd and h2load on the path. Exit code: 0 measured, 1 could not, 2 when a word was wrong.
+Needs etcd and h2load on the path. Exit code: 0 measured, 1 could not, 2 a wrong word, 130 interrupted.
 `;
 
 /** Or what is wrong with them. */
