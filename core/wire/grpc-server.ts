@@ -131,7 +131,8 @@ export class GrpcServer {
       return (session: ServerHttp2Session): void => {
         tellAddress(session);
         if (typeof inner === 'function') Reflect.apply(inner, this.#server, [session]);
-        new SessionGuard(session, this.#clock, (what) => this.#observe({ kind: 'connection_flooded', what }));
+        const address = session.socket.remoteAddress ?? '';
+        new SessionGuard(session, this.#clock, (what) => this.#observe({ kind: 'connection_flooded', what, address, count: 1 }));
       };
     });
   }

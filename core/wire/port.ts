@@ -292,7 +292,7 @@ class Port implements WireServer {
     this.#webSockets.close();
   }
 
-  /** Resolves when the last connection has closed; idle HTTP connections are closed as they become idle. */
+  /** Resolves when the last connection has closed; idle HTTP connections are closed once no answer is under way. */
   async #emptied(): Promise<void> {
     while (this.#sockets.size > 0) {
       // Node takes a connection for idle as soon as its answer has been said, though it may not have been taken.

@@ -26,8 +26,8 @@ export type WireEvent =
   | { readonly kind: 'health_checked'; readonly well: boolean }
   /** Something failed that is nobody's request: a broken handler, a listener, a connection. */
   | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
-  /** A connection was cut off that sent without end what nobody needs: HTTP/2 floods. */
-  | { readonly kind: 'connection_flooded'; readonly what: string }
+  /** Connections of `address` were cut off that sent without end what nobody needs; `count` since the last report. */
+  | { readonly kind: 'connection_flooded'; readonly what: string; readonly address: string; readonly count: number }
   /** Streams cut off because too many answers wait to be taken, most of them by readers there; `count` since the last report. */
   | { readonly kind: 'answer_unread'; readonly address: string; readonly count: number }
   /** A connection was refused because the port has as many as it may have. */

@@ -128,8 +128,7 @@ export class Http2Server {
   /** Whoever is cut off may come again at once, and would fill the log. */
   #onFlood(what: string, address: string): void {
     const count = this.#floods.add(`${address} ${what}`);
-    const event = { kind: 'connection_flooded', what, address, count } as const;
-    if (count > 0) this.#observe(event);
+    if (count > 0) this.#observe({ kind: 'connection_flooded', what, address, count });
   }
 
   #onCall(stream: Stream, connection: Connection, peer: string, http: PlainRequests | null): void {
