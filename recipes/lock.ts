@@ -109,13 +109,13 @@ export async function lockAll(session: Session, names: readonly string[], option
   const { clock } = session;
   const sorted = sortedNames(names, options.root);
   const deadline = options.timeoutMs === undefined ? Infinity : clock.now() + options.timeoutMs;
+  // Each one's wait has a signal, ours: so what nobody bounds is told of here.
+  const cancelTell = tellWhenOld(clock, options);
   const broken = new AbortController();
   const held = new Map<string, Holding>();
   const onAbort = (): void => broken.abort(options.signal?.reason);
   onceAborted(options.signal, onAbort);
   if (options.signal?.aborted === true) onAbort();
-  // Each one's wait has a signal, ours: so what nobody bounds is told of here.
-  const cancelTell = tellWhenOld(clock, options);
   try {
     for (const name of sorted) {
       const bounded = deadline === Infinity ? {} : { timeoutMs: Math.max(0, deadline - clock.now()) };

@@ -131,7 +131,7 @@ export class GrpcServer {
       return (session: ServerHttp2Session): void => {
         tellAddress(session);
         if (typeof inner === 'function') Reflect.apply(inner, this.#server, [session]);
-        const address = session.socket.remoteAddress ?? '';
+        const address = session.socket.remoteAddress ?? 'unknown';
         new SessionGuard(session, this.#clock, (what) => this.#observe({ kind: 'connection_flooded', what, address, count: 1 }));
       };
     });

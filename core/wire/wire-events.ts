@@ -26,7 +26,7 @@ export type WireEvent =
   | { readonly kind: 'health_checked'; readonly well: boolean }
   /** Something failed that is nobody's request: a broken handler, a listener, a connection. */
   | { readonly kind: 'failed'; readonly where: string; readonly error: Error }
-  /** Connections of `address` were cut off that sent without end what nobody needs; `count` since the last report. */
+  /** Connections of `address` were cut off that sent without end what nobody needs; `count` since the last report, or 1. */
   | { readonly kind: 'connection_flooded'; readonly what: string; readonly address: string; readonly count: number }
   /** Streams cut off because too many answers wait to be taken, most of them by readers there; `count` since the last report. */
   | { readonly kind: 'answer_unread'; readonly address: string; readonly count: number }

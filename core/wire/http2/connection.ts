@@ -274,9 +274,9 @@ export class Connection implements FrameSink {
     }
   }
 
-  /** Not all that has come was looked at, or too much that was said is not taken. */
+  /** Not all that has come was looked at, others have their turn, or too much that was said is not taken. */
   get #isBehind(): boolean {
-    return this.#reader.hasRest || this.#output.isFull;
+    return this.#isYielding || this.#reader.hasRest || this.#output.isFull;
   }
 
   /** One connection ends for what is broken here, and not all of them. */

@@ -300,7 +300,8 @@ export class ServedCall implements StreamUser, CallContext, OpenCall, Timed {
       return unpacked;
     } catch (error) {
       const isLarge = error instanceof RangeError;
-      this.#connection.onUnpacked(isLarge ? messageBytesMax : message.length);
+      // Also what is broken may have been unpacked to its last byte.
+      this.#connection.onUnpacked(messageBytesMax);
       const text = isLarge
         ? `grpc: received message after decompression larger than max (${messageBytesMax + 1} vs. ${messageBytesMax})`
         : `grpc: failed to decompress the received message: it is not ${encoding}`;
