@@ -60,7 +60,7 @@ export function isWhole({ setup }: Report): boolean {
 /** Says plainly where coterie loses: where etcd is better, goals that were not reached, what is not known, or less well. */
 export function losses(outcomes: readonly Outcome[], mark = '-'): string[] {
   const { behind, missed, unmeasured, met, goals, fewer, rounds } = summarize(outcomes);
-  const lines = [`${met.length} of ${goals} goals reached.`, ''];
+  const lines = goals === 0 ? [] : [`${met.length} of ${goals} goals reached.`, ''];
   const list = (title: string, rows: readonly Outcome[], say: (outcome: Outcome) => string): void => {
     if (rows.length > 0) lines.push(title, '', ...rows.map((outcome) => `${mark} ${outcome.row.name}: ${say(outcome)}`), '');
   };
@@ -68,7 +68,7 @@ export function losses(outcomes: readonly Outcome[], mark = '-'): string[] {
     `${shown(coterie?.median)} ${row.unit}, etcd ${shown(etcd?.median)}, ratio `;
   if (behind.length === 0) lines.push('No measured row is worse than etcd\'s.', '');
   list('Worse than etcd:', behind, (outcome) => `${figures(outcome)}${shownSpread(outcome.ratio)}`);
-  if (missed.length === 0 && unmeasured.length === 0) lines.push('No goal is missed.', '');
+  if (goals > 0 && missed.length === 0 && unmeasured.length === 0) lines.push('No goal is missed.', '');
   list('Goals missed:', missed, (outcome) => {
     const { row } = outcome;
     const wanted = `wanted ${row.goal?.at === 'least' ? 'at least' : 'at most'} ${row.goal?.value}`;

@@ -43,6 +43,9 @@ test('where nothing is lost, that is said', (t) => {
   t.deepEqual(losses(first === undefined ? [] : [judge(first)]), [
     '1 of 1 goals reached.', '', 'No measured row is worse than etcd\'s.', '', 'No goal is missed.',
   ]);
+  if (first === undefined) return;
+  const without = judge({ ...first, row: { ...first.row, goal: null } });
+  t.deepEqual(losses([without]), ['No measured row is worse than etcd\'s.'], 'nothing of goals that there are not');
 });
 
 test('the text for a terminal holds every row and the losses, and colours only if asked', (t) => {
