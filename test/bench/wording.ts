@@ -77,6 +77,12 @@ export function losses(outcomes: readonly Outcome[], mark = '-'): string[] {
   });
   list('Not measured:', unmeasured, ({ faults }) => faults[0] ?? 'no figure came');
   list('Of fewer rounds than the others:', fewer, (outcome) =>
-    `${outcome.rounds} of ${rounds}${outcome.faults.length === 0 ? '' : `; ${outcome.faults.join('; ')}`}`);
+    `${outcome.rounds} of ${rounds}${shortly(outcome.faults)}`);
   return lines.slice(0, -1);
+}
+
+/** The first of them; of a whole run all stand in results.json. */
+function shortly([first, ...others]: readonly string[]): string {
+  if (first === undefined) return '';
+  return `; ${first}${others.length === 0 ? '' : `; ${others.length} more failed`}`;
 }

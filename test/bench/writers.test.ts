@@ -97,11 +97,14 @@ test('rows of fewer rounds are told, with the reason where one failed', (t) => {
   const [first, second] = SAMPLE.measured;
   if (first === undefined || second === undefined) throw new Error('the sample has rows');
   const fewer = measuredOf(first.row, { coterie: [300, null, 300], etcd: [100, 100, 100] }, ['round 2, coterie: it broke']);
+  const often = measuredOf({ ...first.row, name: 'often' }, { coterie: [null, 300, null], etcd: [100, 100, 100] },
+    ['round 1, coterie: it broke', 'round 3, coterie: it broke again']);
   const planned = measuredOf({ ...first.row, name: 'leases' }, { coterie: [300], etcd: [100] });
-  const said = losses([fewer, planned, second].map(judge)).join('\n');
+  const said = losses([fewer, often, planned, second].map(judge)).join('\n');
   t.true(said.endsWith([
     'Of fewer rounds than the others:', '',
-    `- ${first.row.name}: 2 of 3; round 2, coterie: it broke`, '- leases: 1 of 3',
+    `- ${first.row.name}: 2 of 3; round 2, coterie: it broke`,
+    '- often: 1 of 3; round 1, coterie: it broke; 1 more failed', '- leases: 1 of 3',
   ].join('\n')), said);
 });
 

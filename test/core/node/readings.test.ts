@@ -5,7 +5,7 @@ import { utf8 } from '../../../core/base/bytes.js';
 import { opPut, type Header, type PairPlace, type RangeForm } from '../../../core/client.js';
 import { isApiError } from '../../../core/errors.js';
 import { readKeysPerTurn, readingsMax, readingsWaitingMax } from '../../../core/node/limits.js';
-import { Readings } from '../../../core/node/readings.js';
+import { Readings, type Wish } from '../../../core/node/readings.js';
 import { Store } from '../../../core/store/store.js';
 import { SimClock } from '../../sim/clock.js';
 
@@ -41,6 +41,16 @@ class Tally implements RangeForm<number> {
   only(): number {
     throw new Error('a range of one key is not read in slices');
   }
+}
+
+function everything(formOf: () => Tally): Wish<number> {
+  return {
+    keysIn: (store) => store.keysIn(EVERYTHING),
+    begin: (store) => store.reading(EVERYTHING),
+    header: () => HEADER,
+    formOf,
+    isGivenUp: () => false,
+  };
 }
 
 class Bench {
@@ -217,17 +227,11 @@ test('a form that cannot be ended fails its own range alone', async (t) => {
   const readings = new Readings({ clock: bench.clock, store: () => bench.store, isRunning: () => true });
   const answers: unknown[] = [];
   for (const isBad of [true, false]) {
-    readings.read({
-      keysIn: (store) => store.keysIn(EVERYTHING),
-      begin: (store) => store.reading(EVERYTHING),
-      header: () => HEADER,
-      formOf: () => {
-        const form = new Tally(bench);
-        if (isBad) form.end = () => { throw new Error('too long'); };
-        return form;
-      },
-      isGivenUp: () => false,
-    }, (error, pairs) => void answers.push(error?.message ?? pairs));
+    readings.read(everything(() => {
+      const form = new Tally(bench);
+      if (isBad) form.end = () => { throw new Error('too long'); };
+      return form;
+    }), (error, pairs) => void answers.push(error?.message ?? pairs));
   }
   await bench.clock.advance(100);
   t.deepEqual(answers, ['too long', 20_000]);
@@ -265,20 +269,14 @@ test('answers for which there is no room together are written one after the othe
   const readings = new Readings({ clock: bench.clock, store: () => bench.store, isRunning: () => true });
   const order: number[] = [];
   for (const i of [0, 1, 2]) {
-    readings.read({
-      keysIn: (store) => store.keysIn(EVERYTHING),
-      begin: (store) => store.reading(EVERYTHING),
-      header: () => HEADER,
-      formOf: () => {
-        const form = new Tally(bench);
-        form.begin = () => {
-          now += 1;
-          most = Math.max(most, now);
-        };
-        return form;
-      },
-      isGivenUp: () => false,
-    }, () => {
+    readings.read(everything(() => {
+      const form = new Tally(bench);
+      form.begin = () => {
+        now += 1;
+        most = Math.max(most, now);
+      };
+      return form;
+    }), () => {
       now -= 1;
       order.push(i);
     });
